@@ -1,0 +1,1 @@
+"""Agent-based co-simulation of data centers and the distribution grid."""

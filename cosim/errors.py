@@ -1,0 +1,42 @@
+"""The two ways in which cosim gives up: wrong input (exit code 2) and a failed run (exit code 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input that cannot be used, named so that its author can mend it.
+
+    Args:
+        message: what is wrong, in one sentence.
+        file: the file in which it stands.
+        key: the dotted key, table column or element.
+        value: the value that was found.
+        allowed: what would be accepted instead.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        key: str | None = None,
+        value: object = None,
+        allowed: str | None = None,
+    ) -> None:
+        self.message, self.file, self.key, self.value, self.allowed = message, file, key, value, allowed
+        parts = [message]
+        if key is not None:
+            parts.append(f"key: {key}")
+        if value is not None:
+            parts.append(f"value: {value!r}")
+        if allowed is not None:
+            parts.append(f"allowed: {allowed}")
+        if file is not None:
+            parts.append(f"file: {file}")
+        super().__init__("; ".join(parts))
+
+
+class RunFailure(RuntimeError):
+    """A run that could not be finished although its input was right (a solver gave up, for example)."""
