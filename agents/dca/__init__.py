@@ -1,0 +1,1 @@
+from cosim.agents.dca.aggregator import DataCenterAggregator as DataCenterAggregator

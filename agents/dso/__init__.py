@@ -1,0 +1,1 @@
+from cosim.agents.dso.operator import DistributionSystemOperator as DistributionSystemOperator

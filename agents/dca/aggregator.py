@@ -1,0 +1,238 @@
+"""The data center aggregator: decides when and where its computing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mesa
+import numpy as np
+from cosim.agents.dca import reporting
+from cosim.agents.dca.datacenter import datacenter_of
+from cosim.agents.dca.reporting import WorkResult
+from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
+from cosim.agents.dca.workload import Ledger, arrivals_mwh
+from numpy.typing import NDArray
+
+from cosim.clock import Window
+from cosim.errors import InputError
+from cosim.interfaces import Row, TerminalLoad
+from cosim.messages import Bid, PricePosting
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import QPSolution, QPSolver
+from cosim.optimization.transform import rename
+from cosim.preparation import Prepared
+from cosim.scenario import DataCenterSpec
+
+Array = NDArray[np.float64]
+_PROMPT_WEIGHT = 1e3
+_ADOPT_PENALTY = 1e5
+_LATE_TOLERANCE_MWH = 1e-6
+KILO = 1000.0
+
+
+class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
+    """Agent of an aggregator; see :class:`cosim.coordination.base.AggregatorAgent` for what it does.
+
+    Args:
+        model: the Mesa model.
+        name: its name, the address of its messages.
+        prepared: the scenario with its feeder and series.
+        sites: its data centers.
+        first_column: number of its first terminal among all terminals.
+    """
+
+    def __init__(
+        self,
+        model: mesa.Model,
+        name: str,
+        prepared: Prepared,
+        sites: Sequence[DataCenterSpec],
+        first_column: int,
+    ) -> None:
+        super().__init__(model)
+        scenario = prepared.scenario
+        order = [d.name for d in scenario.datacenters]
+        self.name = name
+        self.sites = tuple(
+            datacenter_of(prepared.feeder, spec, f"datacenters.{order.index(spec.name)}") for spec in sites
+        )
+        self.columns = slice(first_column, first_column + len(self.terminals()))
+        self.hours = prepared.calendar.step_hours
+        self._spec = scenario.workload
+        day_ahead = scenario.clock.market == "day_ahead"
+        arrivals = arrivals_mwh(self._spec, self.sites, prepared.utilisation, self.hours)
+        self.ledger = Ledger(self._spec.classes, arrivals, close_windows=day_ahead)
+        self.charge_mwh = np.array(
+            [
+                0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / KILO
+                for s in self.sites
+            ]
+        )
+        self.reactive_ratio = np.array([s.reactive_ratio for s in self.sites for _ in s.terminals])
+        self._models: dict[int, ScheduleModel] = {}
+        self._settles_reactive = scenario.market.settlement == "active+reactive"
+        self._x: Array | None = None
+
+    def terminals(self) -> list[TerminalLoad]:
+        """What the operator is told of the sites."""
+        return [
+            TerminalLoad(
+                s.name if len(s.terminals) == 1 else f"{s.name}.{t.phases[0]}",
+                t,
+                s.terminal_max_mw,
+                s.reactive_ratio,
+            )
+            for s in self.sites
+            for t in s.terminals
+        ]
+
+    # -- the window -------------------------------------------------------------------------------------------
+
+    def open_window(self, window: Window) -> Array:
+        """Set up the schedule of a window; returns the demand (steps, terminals) of running work on arrival."""
+        steps = window.last_exclusive - window.first
+        if steps not in self._models:
+            self._models[steps] = ScheduleModel(
+                self.sites, self._spec.classes, steps, self.hours, self._spec.late_cost_usd_per_mwh
+            )
+        self._model = self._models[steps]
+        self._window = window
+        span = slice(window.first, window.last_exclusive)
+        self._work = WindowWork(
+            arrived=self.ledger.arrivals[:, :, span],
+            may_wait=self.ledger.may_wait(window.first, window.last_exclusive),
+            backlog=self.ledger.backlog(window.first),
+            charge_mwh=self.charge_mwh,
+        )
+        self._qp = self._model.at(self._work)
+        self._solver = QPSolver(self._qp)
+        self._columns = self._model.power_columns()
+        last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
+        self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
+        self._x = self._prompt().x
+        return self._x[self._columns]
+
+    def _prompt(self) -> QPSolution:
+        """As early and as local as possible: waiting and moving cost far more than anything else."""
+        extra = np.zeros(len(self._qp.variables))
+        for name, column in self._model.column.items():
+            if name.startswith("waiting[") or (name.startswith("served[") and _moved(name)):
+                extra[column] = _PROMPT_WEIGHT
+            if name.startswith("battery_"):
+                extra[column] = _PROMPT_WEIGHT
+        return self._solver.solve(np.zeros(0), extra_linear=extra)
+
+    def check_capacity(self) -> None:
+        """Refuse work that cannot be done in time even with all flexibility used (call after a window opened).
+
+        Raises:
+            InputError: naming how much work is too much.
+        """
+        late = self._solver.solve(np.zeros(0)).x[
+            [c for n, c in self._model.column.items() if n.startswith("late[")]
+        ]
+        if late.max(initial=0.0) > _LATE_TOLERANCE_MWH:
+            capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
+            raise InputError(
+                "the work does not fit the capacity of the data centers within its deadlines",
+                key="workload.utilisation",
+                value=f"{float(self._work.arrived.sum(axis=(0, 1)).max()):.3f} MWh arrive in the fullest step",
+                allowed=f"at most {capacity:.3f} MWh a step for all sites together, less where work cannot move or wait",
+            )
+
+    # -- what coordination asks -------------------------------------------------------------------------------
+
+    def charged(self, price_p: Array, price_q: Array) -> Array:
+        """Price per MWh drawn that the aggregator pays: reactive power counts if it is settled."""
+        return price_p + self.reactive_ratio * price_q if self._settles_reactive else price_p
+
+    def respond(self, posting: PricePosting) -> Bid:
+        """Cheapest demand at the posted prices, held near the posted target if there is one."""
+        price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
+        h = self.hours
+        solution = self._solve(h * price, posting.target_p_mw, h * posting.penalty_usd_per_mw2h)
+        self._x = solution.x
+        p = np.clip(solution.x[self._columns], 0.0, None)
+        own = self._qp.objective(solution.x)
+        free = solution if posting.target_p_mw is None else self._solve(h * price)
+        best = self._qp.objective(free.x) + float((h * price * free.x[self._columns]).sum())
+        regret = max(0.0, own + float((h * price * p).sum()) - best)
+        return Bid(
+            sender=self.name,
+            receiver=posting.sender,
+            step=posting.step,
+            round=posting.round,
+            p_mw=p,
+            q_mvar=p * self.reactive_ratio,
+            regret_usd=regret,
+            cost_usd=own,
+        )
+
+    def _solve(self, linear: Array, near: Array | None = None, penalty: float = 0.0) -> QPSolution:
+        extra, diagonal = np.zeros(len(self._qp.variables)), np.zeros(len(self._qp.variables))
+        extra[self._columns] = linear
+        if near is not None:
+            extra[self._columns] -= penalty * near
+            diagonal[self._columns] = penalty
+        return self._solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal)
+
+    def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
+        """The window's schedule with the power variables under the given names."""
+        new = {
+            self._qp.variables[self._columns[t, n]]: names[t][n]
+            for t in range(len(names))
+            for n in range(len(names[t]))
+        }
+        return rename(self._qp, lambda v: new.get(v, f"{self.name}.{v}"), lambda row: f"{self.name}.{row}")
+
+    def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
+        """Commit to a demand: with a solution of :meth:`problem` as it is, else the cheapest schedule that draws it.
+
+        Returns:
+            Own cost of the window in USD.
+        """
+        if solution is not None:
+            self._x = solution
+        elif self._x is None or np.abs(self._x[self._columns] - p_mw).max() > 1e-9:
+            self._x = self._solve(np.zeros_like(p_mw), p_mw, _ADOPT_PENALTY).x
+        return self._qp.objective(self._x)
+
+    # -- after the window -------------------------------------------------------------------------------------
+
+    def commit(self, t: int) -> tuple[float, dict[str, list[Row]]]:
+        """Do the work of step ``t`` (of the horizon) as scheduled, and book it; own cost (USD) and table rows."""
+        result = self._work_of(t)
+        demand = reporting.demand_rows(self.sites, t, result)
+        return result.own_cost_usd, {
+            "demand": demand,
+            "work": reporting.work_rows(self.ledger, self.sites, t, result),
+        }
+
+    def _work_of(self, t: int) -> WorkResult:
+        assert self._x is not None
+        local = t - self._window.first
+        k_count, j_count = self._work.arrived.shape[:2]
+        served, served_at = np.zeros((k_count, j_count)), np.zeros((k_count, j_count))
+        for k, j, i, step in self._model.block.route:
+            if step == local:
+                amount = max(0.0, float(self._x[self._model.column[f"served[{k},{j},{i},{step}]"]]))
+                served[k, j] += amount
+                served_at[k, i] += amount
+        self.ledger.commit(t, served)
+        for i in self._model.block.owner:
+            self.charge_mwh[i] = self._x[self._model.column[f"charge[{i},{local}]"]]
+        return WorkResult(
+            arrived=self._work.arrived[:, :, local],
+            served_at=served_at,
+            waiting=self.ledger.backlog(t + 1),
+            late=self.ledger.overdue(t),
+            utilisation=served_at.sum(axis=0) / self.hours / np.array([s.dynamic_mw for s in self.sites]),
+            power_mw=self._x[self._columns[local]],
+            own_cost_usd=float(self._qp.cost[self._of_step[local]] @ self._x[self._of_step[local]]),
+        )
+
+
+def _moved(name: str) -> bool:
+    """Whether a variable ``served[class,origin,site,step]`` serves work away from where it arrived."""
+    _, origin, site, _ = name.removeprefix("served[").removesuffix("]").split(",")
+    return origin != site

@@ -1,0 +1,71 @@
+"""A data center's power: IT load, cooling, power factor, battery, and what its connection carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosim.grid.phases import Terminal
+
+from cosim.grid.connections import terminals_of
+from cosim.grid.feeder import Feeder
+from cosim.scenario import BatterySpec, DataCenterSpec
+
+KILO = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class DataCenter:
+    """A data center in MW, MVA and MWh, with the terminals through which it draws.
+
+    Attributes:
+        idle_mw, dynamic_mw: IT power at rest, and what full utilisation adds.
+        reactive_ratio: Mvar per MW.
+        terminal_max_mw: most that one terminal carries at the power factor.
+    """
+
+    name: str
+    terminals: tuple[Terminal, ...]
+    idle_mw: float
+    dynamic_mw: float
+    pue: float
+    max_utilisation: float
+    reactive_ratio: float
+    terminal_max_mw: float
+    battery: BatterySpec | None
+
+    @property
+    def work_capacity_mw(self) -> float:
+        """Most work (MW of dynamic IT power) that the site runs at once."""
+        return self.max_utilisation * self.dynamic_mw
+
+    def power_mw(self, work_mw: float) -> float:
+        """Facility power for IT work: P = PUE (idle + work), with work = dynamic power * utilisation.
+
+        The affine server model of Fan, Weber and Barroso (2007), times the power usage effectiveness.
+        """
+        return self.pue * (self.idle_mw + work_mw)
+
+
+def datacenter_of(feeder: Feeder, spec: DataCenterSpec, key: str) -> DataCenter:
+    """A data center of a scenario on its feeder; the rating defaults to full IT load at the power factor.
+
+    Raises:
+        InputError: unknown bus or missing phase.
+    """
+    terminals = terminals_of(feeder, spec.bus, spec.connection, key)
+    full_mw = spec.pue * spec.it_peak_kw / KILO
+    battery_mw = 0.0 if spec.battery is None else spec.battery.power_kw / KILO
+    rating_mw = (
+        full_mw + battery_mw if spec.rating_kva is None else spec.rating_kva / KILO * spec.power_factor
+    )
+    return DataCenter(
+        name=spec.name,
+        terminals=terminals,
+        idle_mw=spec.it_idle_kw / KILO,
+        dynamic_mw=(spec.it_peak_kw - spec.it_idle_kw) / KILO,
+        pue=spec.pue,
+        max_utilisation=spec.max_utilisation,
+        reactive_ratio=spec.reactive_ratio,
+        terminal_max_mw=rating_mw / len(terminals),
+        battery=spec.battery,
+    )

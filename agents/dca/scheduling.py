@@ -1,0 +1,203 @@
+"""The aggregator's schedule over a window, stated once as a Pyomo block.
+
+    minimise   delay cost * waiting work + migration cost * moved work + battery wear + late cost * overdue work
+    subject to queues per class and origin, site capacity, the power model, batteries and connection ratings.
+
+What it pays for energy is added by whoever solves it: a price vector on ``p`` (negotiation), the operator's own
+cost (welfare), or the operator's duals (bilevel). Power in MW, work and energy in MWh, money in USD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyomo.environ as pyo  # type: ignore[import-untyped]
+from cosim.agents.dca.datacenter import DataCenter
+from numpy.typing import NDArray
+
+from cosim.optimization.compile import CompiledBlock, compile_block
+from cosim.optimization.parametric import ParametricQP
+from cosim.scenario import BatterySpec, WorkClassSpec
+
+Array = NDArray[np.float64]
+KILO = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowWork:
+    """What a window has to do; axes are (classes, sites, steps) unless said otherwise, in MWh.
+
+    Attributes:
+        arrived: work that arrives in each step.
+        may_wait: most work that may still wait at the end of each step.
+        backlog: (classes, sites) work waiting at the start.
+        charge_mwh: (sites,) battery charge at the start.
+    """
+
+    arrived: Array
+    may_wait: Array
+    backlog: Array
+    charge_mwh: Array
+
+
+class ScheduleModel:
+    """The schedule problem for windows of ``steps`` steps, compiled once; the window's work enters as numbers."""
+
+    def __init__(
+        self,
+        sites: Sequence[DataCenter],
+        classes: Sequence[WorkClassSpec],
+        steps: int,
+        hours: float,
+        late_cost_usd_per_mwh: float,
+    ) -> None:
+        self.sites, self.classes, self.steps, self.hours = tuple(sites), tuple(classes), steps, hours
+        m = self.block = pyo.ConcreteModel()
+        add_queues(m, self.sites, self.classes, steps)
+        add_batteries(m, self.sites, steps, hours)
+        add_power(m, self.sites, steps, hours)
+        add_cost(m, self.sites, self.classes, hours, late_cost_usd_per_mwh)
+        self.compiled: CompiledBlock = compile_block(m, parameters=[])
+        self.column = {name: i for i, name in enumerate(self.compiled.instance().variables)}
+
+    @property
+    def terminal_count(self) -> int:
+        """Terminals of all sites together."""
+        return sum(len(s.terminals) for s in self.sites)
+
+    def power_columns(self) -> NDArray[np.intp]:
+        """(steps, terminals) columns of the power drawn at each terminal."""
+        return np.array(
+            [[self.column[f"p[{n},{t}]"] for n in range(self.terminal_count)] for t in range(self.steps)],
+            dtype=np.intp,
+        )
+
+    def at(self, work: WindowWork) -> ParametricQP:
+        """The problem of one window."""
+        m = self.block
+        for key, param in m.arrived.items():
+            param.set_value(float(work.arrived[key]))
+        for key, param in m.may_wait.items():
+            param.set_value(float(work.may_wait[key]))
+        for key, param in m.start.items():
+            param.set_value(float(work.backlog[key]))
+        for key, param in m.start_charge.items():
+            param.set_value(float(work.charge_mwh[key]))
+        return self.compiled.instance()
+
+
+def add_queues(
+    m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int
+) -> None:
+    """Each class waits at the site where it arrived, and is served there or, if movable, anywhere.
+
+    waiting[t] = waiting[t-1] + arrived[t] - sum_i served[i, t],   waiting[t] - late[t] <= may_wait[t]
+    """
+    n_k, n_i = range(len(classes)), range(len(sites))
+    m.queue = pyo.Set(initialize=[(k, j, t) for k in n_k for j in n_i for t in range(steps)], dimen=3)
+    routes = [
+        (k, j, i, t)
+        for k in n_k
+        for j in n_i
+        for i in n_i
+        for t in range(steps)
+        if i == j or classes[k].movable
+    ]
+    m.route = pyo.Set(initialize=routes, dimen=4)
+    m.arrived = pyo.Param(m.queue, mutable=True, initialize=0.0)
+    m.may_wait = pyo.Param(m.queue, mutable=True, initialize=0.0)
+    m.start = pyo.Param(n_k, n_i, mutable=True, initialize=0.0)
+    m.served = pyo.Var(m.route, bounds=(0, None))
+    m.waiting = pyo.Var(m.queue, bounds=(0, None))
+    m.late = pyo.Var(m.queue, bounds=(0, None))
+
+    def queue(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
+        before = m.waiting[k, j, t - 1] if t > 0 else m.start[k, j]
+        served = sum(m.served[k, j, i, t] for i in n_i if (k, j, i, t) in m.route)
+        return m.waiting[k, j, t] == before + m.arrived[k, j, t] - served
+
+    def deadline(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
+        return m.waiting[k, j, t] - m.late[k, j, t] <= m.may_wait[k, j, t]
+
+    m.queue_equation = pyo.Constraint(m.queue, rule=queue)
+    m.deadline = pyo.Constraint(m.queue, rule=deadline)
+
+
+def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
+    """UPS batteries: charge[t] = charge[t-1] + h (eta in - out / eta), between the reserve and full.
+
+    The last charge is at least the first, so a window cannot live off the next one.
+    """
+    owners = [i for i, s in enumerate(sites) if s.battery is not None]
+    m.owner = pyo.Set(initialize=owners)
+    m.battery_step = pyo.Set(initialize=[(i, t) for i in owners for t in range(steps)], dimen=2)
+    m.start_charge = pyo.Param(m.owner, mutable=True, initialize=0.0)
+
+    def power(_: pyo.ConcreteModel, i: int, t: int) -> tuple[float, float]:
+        return 0.0, _battery(sites[i]).power_kw / KILO
+
+    def energy(_: pyo.ConcreteModel, i: int, t: int) -> tuple[float, float]:
+        full = _battery(sites[i]).energy_kwh / KILO
+        return _battery(sites[i]).reserve * full, full
+
+    m.battery_in = pyo.Var(m.battery_step, bounds=power)
+    m.battery_out = pyo.Var(m.battery_step, bounds=power)
+    m.charge = pyo.Var(m.battery_step, bounds=energy)
+
+    def balance(m: pyo.ConcreteModel, i: int, t: int) -> object:
+        before = m.charge[i, t - 1] if t > 0 else m.start_charge[i]
+        eta = _battery(sites[i]).efficiency
+        return m.charge[i, t] == before + hours * (eta * m.battery_in[i, t] - m.battery_out[i, t] / eta)
+
+    m.charge_equation = pyo.Constraint(m.battery_step, rule=balance)
+    m.charge_kept = pyo.Constraint(m.owner, rule=lambda m, i: -m.charge[i, steps - 1] <= -m.start_charge[i])
+
+
+def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
+    """Site power from its work and battery, shared among its terminals within their rating."""
+    terminals = [(i, leg) for i, s in enumerate(sites) for leg in range(len(s.terminals))]
+    of_site = [[n for n, (i, _) in enumerate(terminals) if i == site] for site in range(len(sites))]
+    m.p = pyo.Var(
+        range(len(terminals)),
+        range(steps),
+        bounds=lambda _, n, t: (0.0, sites[terminals[n][0]].terminal_max_mw),
+    )
+    m.site_step = pyo.Set(initialize=[(i, t) for i in range(len(sites)) for t in range(steps)], dimen=2)
+    inward: dict[tuple[int, int], list[object]] = {}
+    for k, j, i, t in m.route:
+        inward.setdefault((i, t), []).append(m.served[k, j, i, t])
+
+    def capacity(m: pyo.ConcreteModel, i: int, t: int) -> object:
+        return sum(inward[i, t]) <= sites[i].work_capacity_mw * hours  # type: ignore[call-overload, no-any-return]
+
+    def power(m: pyo.ConcreteModel, i: int, t: int) -> object:
+        battery = m.battery_in[i, t] - m.battery_out[i, t] if i in m.owner else 0.0
+        drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery  # type: ignore[call-overload]
+        return sum(m.p[n, t] for n in of_site[i]) == drawn
+
+    m.capacity = pyo.Constraint(m.site_step, rule=capacity)
+    m.power_equation = pyo.Constraint(m.site_step, rule=power)
+
+
+def add_cost(
+    m: pyo.ConcreteModel,
+    sites: Sequence[DataCenter],
+    classes: Sequence[WorkClassSpec],
+    hours: float,
+    late_cost_usd_per_mwh: float,
+) -> None:
+    """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, and overdue work."""
+    waiting = sum(classes[k].delay_cost_usd_per_mwh_h * hours * m.waiting[k, j, t] for k, j, t in m.queue)
+    moving = sum(
+        classes[k].migration_cost_usd_per_mwh * m.served[k, j, i, t] for k, j, i, t in m.route if i != j
+    )
+    wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
+    late = sum(late_cost_usd_per_mwh * m.late[index] for index in m.queue)
+    m.cost = pyo.Objective(expr=waiting + moving + wear + late)
+
+
+def _battery(site: DataCenter) -> BatterySpec:
+    assert site.battery is not None
+    return site.battery

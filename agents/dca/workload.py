@@ -1,0 +1,73 @@
+"""Computing work: what arrives where and when, what must be done by when, and what has been done.
+
+Work is measured in MWh of dynamic IT energy. A class's work that arrives in step t must be finished by the end of
+step t + max_delay_steps, and in any case by the end of the horizon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from cosim.agents.dca.datacenter import DataCenter
+from numpy.typing import NDArray
+
+from cosim.scenario import WorkClassSpec, WorkloadSpec
+
+Matrix = NDArray[np.float64]
+
+
+def arrivals_mwh(
+    spec: WorkloadSpec, sites: Sequence[DataCenter], utilisation: NDArray[np.float64], hours: float
+) -> NDArray[np.float64]:
+    """Work arriving: (classes, sites, steps) MWh, the arriving utilisation times each site's dynamic capacity.
+
+    ``site_weight`` scales the arrivals of single sites (default 1).
+    """
+    shares = np.array([c.share for c in spec.classes])
+    capacity = np.array([s.dynamic_mw * spec.site_weight.get(s.name, 1.0) for s in sites])
+    return shares[:, None, None] * capacity[None, :, None] * utilisation[None, None, :] * hours
+
+
+class Ledger:
+    """Books of the work over the whole horizon, so that windows can follow one another.
+
+    Args:
+        classes: the work classes.
+        arrivals: (classes, sites, steps) MWh.
+        close_windows: whether each window must finish the work that arrived in it.
+    """
+
+    def __init__(self, classes: Sequence[WorkClassSpec], arrivals: Matrix, close_windows: bool) -> None:
+        self.classes = tuple(classes)
+        self.arrivals = arrivals
+        self.served = np.zeros_like(arrivals)
+        self._close_windows = close_windows
+        self._arrived = arrivals.cumsum(axis=2)
+        self._due = np.zeros_like(arrivals)
+        steps = arrivals.shape[2]
+        for k, c in enumerate(self.classes):
+            if c.max_delay_steps < steps:
+                self._due[k, :, c.max_delay_steps :] = self._arrived[k, :, : steps - c.max_delay_steps]
+        self._due[:, :, -1] = self._arrived[:, :, -1]
+
+    def backlog(self, step: int) -> Matrix:
+        """Work (classes, sites) MWh that arrived before ``step`` and is not yet done."""
+        if step == 0:
+            return np.zeros(self.arrivals.shape[:2])
+        return np.maximum(self._arrived[:, :, step - 1] - self.served[:, :, :step].sum(axis=2), 0.0)
+
+    def may_wait(self, first: int, last: int) -> Matrix:
+        """Most work (classes, sites, last - first) MWh that may still wait at the end of each step of a window."""
+        wait = self._arrived[:, :, first:last] - self._due[:, :, first:last]
+        if self._close_windows:
+            wait[:, :, -1] = 0.0
+        return np.maximum(wait, 0.0)
+
+    def overdue(self, step: int) -> Matrix:
+        """Work (classes, sites) MWh past its deadline at the end of ``step``."""
+        return np.maximum(self._due[:, :, step] - self.served[:, :, : step + 1].sum(axis=2), 0.0)
+
+    def commit(self, step: int, served: Matrix) -> None:
+        """Book the work (classes, origin sites) MWh that was done in a step."""
+        self.served[:, :, step] = served

@@ -1,0 +1,256 @@
+"""The distribution system operator: clears the feeder and says what power costs where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mesa
+import numpy as np
+from cosim.agents.dso import reporting
+from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
+from cosim.agents.dso.resources import Resources, resources_of
+from cosim.agents.dso.window import StepResult, WindowClearing
+from cosim.grid.linear import LinearNetwork
+from cosim.grid.opendss import AcSolution
+from cosim.grid.phases import Terminal, terminal_map
+
+from cosim.clock import Window
+from cosim.errors import InputError
+from cosim.grid import lindist3flow
+from cosim.grid.feeder import Feeder
+from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import QPSolution
+from cosim.preparation import Prepared
+from cosim.scenario import Scenario
+
+LINEARISATION_ROUNDS = 2
+KILO = 1000.0
+
+
+class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
+    """Agent of the operator; see :class:`cosim.coordination.base.OperatorAgent` for what it does.
+
+    Args:
+        model: the Mesa model.
+        prepared: the scenario with its feeder and series.
+        loads: the data-center terminals.
+    """
+
+    def __init__(self, model: mesa.Model, prepared: Prepared, loads: Sequence[TerminalLoad]) -> None:
+        super().__init__(model)
+        scenario, feeder = prepared.scenario, prepared.feeder
+        self.name = scenario.operator.name
+        self.scenario, self.feeder = scenario, feeder
+        self.terminals = tuple(load.terminal for load in loads)
+        self.p_max_mw = np.array([load.p_max_mw for load in loads])
+        self.reactive_ratio = np.array([load.reactive_ratio for load in loads])
+        self.hours = prepared.calendar.step_hours
+        self.load_scale, self.price, self._profiles = (
+            prepared.load_scale, prepared.price_usd_per_mwh, prepared.profiles,
+        )  # fmt: skip
+        self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
+        self.limits = _limits(scenario, feeder)
+        market = scenario.market
+        self._clearing_model = ClearingModel(
+            lindist3flow.build(feeder, losses=scenario.network.losses),
+            self.terminals,
+            self.resources,
+            self.limits,
+            self.hours,
+            market.slope_usd_per_mwh_per_mw,
+            market.reactive_price_usd_per_mvarh,
+        )
+        self._window: WindowClearing | None = None
+        self._first = 0
+        self._settled: tuple[Array, QPSolution] | None = None
+        self._last_output: Array | None = None
+
+    # -- the window -------------------------------------------------------------------------------------------
+
+    def open_window(self, window: Window, declared_p_mw: Array) -> None:
+        """Linearise each step around the declared demand and the dispatch that it leads to.
+
+        Losses and voltage-dependent load are refreshed ``LINEARISATION_ROUNDS`` times and then stay constant, so
+        that all modes of a window share one statement of the physics.
+        """
+        self._first = window.first
+        steps = range(window.first, window.last_exclusive)
+        data = [self._data(t) for t in steps]
+        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        injections = [(declared_p_mw[i], None) for i in range(len(data))]
+        for _ in range(LINEARISATION_ROUNDS if self.scenario.network.losses else 1):
+            networks = [self._linearise(t, *injections[i]) for i, t in enumerate(steps)]
+            self._window = self._clearing(networks, data, names)
+            solution = self._window.solve(declared_p_mw)
+            injections = [
+                (declared_p_mw[i], self._window.step(i, declared_p_mw, solution, self.hours))
+                for i in range(len(data))
+            ]
+
+    def _clearing(
+        self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
+    ) -> WindowClearing:
+        before = self._last_output
+        ramps = [
+            (g, unit.ramp_mw_per_step, None if before is None else float(before[g]))
+            for g, unit in enumerate(self.resources.generators)
+            if unit.ramp_mw_per_step is not None
+        ]
+        return WindowClearing(
+            self._clearing_model, networks, data, self.reactive_ratio, self.p_max_mw, names, ramps
+        )
+
+    def _data(self, t: int) -> StepData:
+        available = [
+            u.p_max_mw * self._profiles[u.name.split(".")[0]][t] if u.kind == "pv" else u.p_max_mw
+            for u in self.resources.generators
+        ]
+        return StepData(float(self.price[t]), np.array(available))
+
+    def _linearise(self, t: int, p_mw: Array, dispatched: StepResult | None) -> LinearNetwork:
+        scale = float(self.load_scale[t])
+        nodes = self._nodes
+        p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
+        for terminal, p_t, q_t in self.injections(p_mw, None if dispatched is None else dispatched.values):
+            m = terminal_map(terminal, nodes)
+            p += m.pp * p_t + m.pq * q_t
+            q += m.qp * p_t + m.qq * q_t
+        if not self.scenario.network.losses:
+            return lindist3flow.build(self.feeder, scale, losses=False)
+        return lindist3flow.fixed_point(self.feeder, scale, p, q)
+
+    @property
+    def _nodes(self) -> tuple[tuple[str, str], ...]:
+        return self._clearing_model.nodes
+
+    def injections(self, p_mw: Array, values: dict[str, float] | None) -> list[tuple[Terminal, float, float]]:
+        """Demand (MW, Mvar) of everything controllable in a step: data centers, and dispatched units if given."""
+        found = [
+            (terminal, float(p), float(p * r))
+            for terminal, p, r in zip(self.terminals, p_mw, self.reactive_ratio, strict=True)
+        ]
+        if values is not None:
+            for g, u in enumerate(self.resources.generators):
+                found.append((u.terminal, -values[f"gen_p[{g}]"], -values[f"gen_q[{g}]"]))
+            for s, svg in enumerate(self.resources.svgs):
+                found += [(t, 0.0, -values[f"svg_q[{s},{leg}]"]) for leg, t in enumerate(svg.terminals)]
+        return found
+
+    @property
+    def _open(self) -> WindowClearing:
+        if self._window is None:
+            raise RuntimeError("the operator was asked before a window was opened")
+        return self._window
+
+    # -- what coordination asks -------------------------------------------------------------------------------
+
+    def clear(self, p_mw: Array) -> Clearing:
+        """Least-cost clearing at a demand (steps, terminals)."""
+        solution = self._open.solve(p_mw)
+        return Clearing(p_mw, solution.objective, self._prices(p_mw, solution))
+
+    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
+        """min cost - price'p + penalty/2 |p - p_mw|^2 over the demand the feeder may be asked to serve."""
+        h = self.hours
+        chosen, cost, _ = self._open.choose(-h * price, p_mw, h * penalty)
+        supported = price + penalty * (p_mw - chosen)
+        return Clearing(chosen, cost, self._split(supported, chosen))
+
+    def regret_usd(self, p_mw: Array, price: Array) -> float:
+        """cost(p) - price'p - min over p of the same, in USD; never negative."""
+        h = self.hours
+        chosen, cost, _ = self._open.choose(-h * price)
+        here = self._open.solve(p_mw).objective - float((h * price * p_mw).sum())
+        return max(0.0, here - (cost - float((h * price * chosen).sum())))
+
+    def follower(self) -> ParametricQP:
+        """The open window's clearing, demand as parameters."""
+        return self._open.follower
+
+    def parameter_names(self) -> list[list[str]]:
+        """Names of the parameters, (steps, terminals)."""
+        return [list(row) for row in self._open.labels]
+
+    def settle(self, p_mw: Array, support: Array | None) -> Clearing:
+        """Clear at the final demand; among the optimal duals take those nearest to the supporting price."""
+        window = self._open
+        solution = window.solve(p_mw)
+        if support is not None:
+            solution = window.nearest_dual(solution, p_mw, self.hours * support)
+        self._settled = (p_mw, solution)
+        return Clearing(p_mw, solution.objective, self._prices(p_mw, solution))
+
+    def result(self, t: int) -> StepResult:
+        """Everything about step ``t`` (of the horizon) of the settled window."""
+        if self._settled is None:
+            raise RuntimeError("the operator was asked for a result before a window was settled")
+        p_mw, solution = self._settled
+        return self._open.step(t - self._first, p_mw, solution, self.hours)
+
+    def commit(self, t: int) -> Delivered:
+        """Take step ``t`` of the settled window as delivered."""
+        result = self._committed = self.result(t)
+        values, p_mw = result.values, self._settled[0][t - self._first]  # type: ignore[index]
+        self._last_output = np.array([values[f"gen_p[{g}]"] for g in range(len(self.resources.generators))])
+        return Delivered(
+            injections=tuple(self.injections(p_mw, values)),
+            p_sub_kw=KILO * values["p_sub"],
+            q_sub_kvar=KILO * values["q_sub"],
+            cost_usd=result.cost_usd,
+            slack_kwh=reporting.slack_kwh(self.limits, self.hours, values),
+        )
+
+    def rows(self, t: int, ac: AcSolution) -> dict[str, list[Row]]:
+        """Prices, dispatch, voltages and unbalance of the step committed last."""
+        result = self._committed
+        return {
+            "prices": reporting.price_rows(self.feeder, t, result.prices),
+            "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
+            "voltages": reporting.voltage_rows(t, result, ac),
+            "unbalance": reporting.unbalance_rows(t, ac),
+        }
+
+    # -- prices -----------------------------------------------------------------------------------------------
+
+    def _prices(self, p_mw: Array, solution: QPSolution) -> Prices:
+        p, q = np.empty_like(p_mw), np.empty_like(p_mw)
+        for t in range(len(p_mw)):
+            prices = self._open.step(t, p_mw, solution, self.hours).prices
+            for k, terminal in enumerate(self.terminals):
+                active, reactive = prices.at_terminal(terminal)
+                p[t, k], q[t, k] = sum(active.values()), sum(reactive.values())
+        return Prices(p, q)
+
+    def _split(self, effective: Array, p_mw: Array) -> Prices:
+        """An effective price (reactive power included) as its active and reactive parts at a demand."""
+        q = self._prices(p_mw, self._open.solve(p_mw)).q_usd_per_mvarh
+        return Prices(effective - q * self.reactive_ratio, q)
+
+
+def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
+    network = scenario.network
+    buses = {b.name for b in feeder.buses}
+    for i, bus in enumerate(network.unbalance.buses):
+        if bus not in buses:
+            raise InputError(
+                f"feeder {feeder.name} has no such bus", key=f"network.unbalance.buses.{i}", value=bus,
+                allowed=", ".join(sorted(buses)),
+            )  # fmt: skip
+    flat = lindist3flow.build(feeder, losses=False)
+    branches = sorted({label[0] for label in flat.flows_p.labels})
+    for name in network.branch_rating_kva:
+        if name not in branches:
+            raise InputError(
+                f"feeder {feeder.name} has no such branch", key=f"network.branch_rating_kva.{name}",
+                value=name, allowed=", ".join(branches),
+            )  # fmt: skip
+    return Limits(
+        v_min_pu=network.v_min_pu,
+        v_max_pu=network.v_max_pu,
+        price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
+        voltage_penalty_usd_per_pu2h=voltage_penalty(flat, network.price_cap_usd_per_mwh),
+        branch_rating_mva={k: v / 1000 for k, v in network.branch_rating_kva.items()},
+        unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
+        unbalance_buses=network.unbalance.buses,
+    )

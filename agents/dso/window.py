@@ -1,0 +1,179 @@
+"""A window of market steps as the operator sees it: linearised networks, their clearings, one QP for all steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from cosim.agents.dso.clearing import ClearingModel, StepData
+from cosim.agents.dso.prices import NodePrices, node_prices
+from cosim.grid.linear import LinearNetwork
+from numpy.typing import NDArray
+
+from cosim.optimization.parametric import ParametricQP, stack
+from cosim.optimization.qp_solvers import QPSolution, QPSolver
+from cosim.optimization.reduction import Reduction
+from cosim.optimization.transform import map_parameters, rename, with_rows
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One cleared step in full: every variable by name, its cost, prices at all nodes, the network's states."""
+
+    values: dict[str, float]
+    cost_usd: float
+    prices: NodePrices
+    states: Array
+    network: LinearNetwork
+
+
+class WindowClearing:
+    """The clearings of a window, reduced to what is dispatched and stacked into one parametric QP.
+
+    The parameter of step t and terminal k is its active power (MW); reactive power follows by ``ratio``.
+
+    Args:
+        model: the compiled clearing of one step.
+        networks: the linearised network of each step.
+        data: prices and availabilities of each step.
+        ratio: (terminals,) Mvar per MW.
+        p_max_mw: (terminals,) most that a terminal draws.
+        labels: (steps, terminals) parameter names.
+        ramps: (generator index, MW per step, previous output or None) for generators with ramp limits.
+    """
+
+    def __init__(
+        self,
+        model: ClearingModel,
+        networks: Sequence[LinearNetwork],
+        data: Sequence[StepData],
+        ratio: Array,
+        p_max_mw: Array,
+        labels: Sequence[Sequence[str]],
+        ramps: Sequence[tuple[int, float, float | None]] = (),
+    ) -> None:
+        self.networks, self.labels, self._ratio = tuple(networks), labels, ratio
+        self._terminals = len(ratio)
+        self._reductions: list[Reduction] = []
+        self._explicit: list[ParametricQP] = []
+        steps = []
+        for t, (network, step) in enumerate(zip(networks, data, strict=True)):
+            explicit = model.at(network, step)
+            self._explicit.append(explicit)
+            reduction = explicit.reduce(keep=model.kept)
+            self._reductions.append(reduction)
+            active = _on_active_power(reduction.qp, ratio, p_max_mw, labels[t])
+            steps.append(_numbered(active.screen().qp, t))
+        self.follower = _with_ramps(stack(steps), ramps, len(steps))
+        self._solver = QPSolver(self.follower)
+        free = self.follower.free(self.follower.parameters)
+        self._free = free
+        self._free_solver = QPSolver(free)
+        where = {name: i for i, name in enumerate(free.variables)}
+        self._free_columns = np.array([[where[name] for name in row] for row in labels], dtype=np.intp)
+        order = {name: i for i, name in enumerate(self.follower.parameters)}
+        self._theta_columns = np.array([[order[name] for name in row] for row in labels], dtype=np.intp)
+
+    def theta(self, p_mw: Array) -> Array:
+        """Parameter vector of a demand (steps, terminals)."""
+        vector = np.empty(self._theta_columns.size)
+        vector[self._theta_columns] = p_mw
+        return vector
+
+    def solve(self, p_mw: Array) -> QPSolution:
+        """Clear the window at a demand."""
+        return self._solver.solve(self.theta(p_mw))
+
+    def sensitivity(self, solution: QPSolution) -> Array:
+        """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
+        return np.asarray(self.follower.sensitivity(solution))[self._theta_columns]
+
+    def nearest_dual(self, solution: QPSolution, p_mw: Array, support: Array) -> QPSolution:
+        """The same primal optimum with the duals whose prices lie nearest to ``support`` (USD/MW a step)."""
+        target = np.empty(self._theta_columns.size)
+        target[self._theta_columns] = support
+        return self.follower.dual_face(solution, self.theta(p_mw)).nearest(target)
+
+    def choose(
+        self, linear: Array, near: Array | None = None, penalty: float = 0.0
+    ) -> tuple[Array, float, QPSolution]:
+        """Demand in its box that minimises cost + linear'p + penalty/2 |p - near|^2.
+
+        Returns:
+            The demand (steps, terminals), the window's cost there (USD, without the added terms), the solution.
+        """
+        extra, diagonal = np.zeros(len(self._free.variables)), np.zeros(len(self._free.variables))
+        extra[self._free_columns] = linear
+        if near is not None:
+            extra[self._free_columns] -= penalty * near
+            diagonal[self._free_columns] = penalty
+        solution = self._free_solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal)
+        p = solution.x[self._free_columns]
+        return p, self._free.objective(solution.x), solution
+
+    def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
+        """Everything about one step of a solved window."""
+        suffix = f"@{t}"
+        values = _of_step(dict(zip(self.follower.variables, solution.x, strict=True)), suffix)
+        duals = _of_step(dict(zip(self.follower.eq_rows, solution.nu, strict=True)), suffix)
+        duals |= _of_step(dict(zip(self.follower.ineq_rows, solution.sigma, strict=True)), suffix)
+        reduction = self._reductions[t]
+        x = np.array([values[name] for name in reduction.qp.variables])
+        theta = np.concatenate([p_mw[t], p_mw[t] * self._ratio])
+        network = self.networks[t]
+        explicit = self._explicit[t]
+        x = reduction.recover_x(x, theta)
+        full = dict(zip(explicit.variables, map(float, x), strict=True))
+        states = np.array([full[f"state[{i}]"] for i in range(len(network.states))])
+        prices = node_prices(network, duals, hours)
+        return StepResult(full, explicit.objective(x, theta), prices, states, network)
+
+
+def _of_step(values: dict[str, float], suffix: str) -> dict[str, float]:
+    return {k.removesuffix(suffix): float(v) for k, v in values.items() if k.endswith(suffix)}
+
+
+def _on_active_power(qp: ParametricQP, ratio: Array, p_max_mw: Array, names: Sequence[str]) -> ParametricQP:
+    """Let Q follow P at each terminal: theta = [P, Q] becomes theta = P."""
+    n = len(ratio)
+    order = {name: i for i, name in enumerate(qp.parameters)}
+    rows = [order[f"p[{k}]"] for k in range(n)] + [order[f"q[{k}]"] for k in range(n)]
+    values = np.concatenate([np.ones(n), ratio])
+    mapping = sp.csr_array((values, (rows, np.tile(np.arange(n), 2))), shape=(2 * n, n))
+    return map_parameters(qp, mapping, tuple(names), np.zeros(n), p_max_mw)
+
+
+def _numbered(qp: ParametricQP, t: int) -> ParametricQP:
+    """Names made unique across the window; parameters already are."""
+
+    def numbered(name: str) -> str:
+        return f"{name}@{t}"
+
+    return rename(qp, numbered, numbered)
+
+
+def _with_ramps(
+    qp: ParametricQP, ramps: Sequence[tuple[int, float, float | None]], steps: int
+) -> ParametricQP:
+    """Ramp limits |P_g[t] - P_g[t-1]| <= r between the steps of the window and from the one before it."""
+    column = {name: i for i, name in enumerate(qp.variables)}
+    rows, rhs, names = [], [], []
+    for g, limit, before in ramps:
+        for t in range(steps):
+            if t == 0 and before is None:
+                continue
+            row = np.zeros(len(qp.variables))
+            row[column[f"gen_p[{g}]@{t}"]] = 1.0
+            if t > 0:
+                row[column[f"gen_p[{g}]@{t - 1}"]] = -1.0
+            start = (before or 0.0) if t == 0 else 0.0
+            rows += [row, -row]
+            rhs += [limit + start, limit - start]
+            names += [f"ramp_up[{g}]@{t}", f"ramp_down[{g}]@{t}"]
+    if not rows:
+        return qp
+    return with_rows(qp, sp.csr_array(np.array(rows)), np.array(rhs), tuple(names))

@@ -1,0 +1,163 @@
+"""The market calendar: steps, look-ahead windows and gate closure, in integer seconds.
+
+Time zero of the simulation clock is the opening of the first window, so that no time is negative; step ``k``
+is delivered from ``gate_s + k * step_s`` on. A window opens ``gate_s`` seconds before its first step begins
+and closes when it begins: everything is agreed before it is delivered.
+
+- ``day_ahead``: windows of ``window_steps`` steps follow each other; a window commits all its steps.
+- ``rolling``: every step has its own window of up to ``window_steps`` steps and commits only its first.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+from cosim.errors import InputError
+
+Market = Literal["day_ahead", "rolling"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Steps that are negotiated together, and when.
+
+    Attributes:
+        index: number of the window, from 0.
+        first: first step of the window.
+        last_exclusive: first step after the window.
+        commit_until: first step that this window does not commit.
+        opens_s: simulation time at which negotiation may begin, in seconds.
+        closes_s: gate closure, in seconds; what arrives at this time or later is late.
+        round_s: length of one round of the negotiation, in seconds.
+    """
+
+    index: int
+    first: int
+    last_exclusive: int
+    commit_until: int
+    opens_s: int
+    closes_s: int
+    round_s: int
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that are negotiated."""
+        return self.last_exclusive - self.first
+
+    @property
+    def committed(self) -> range:
+        """The steps that this window commits."""
+        return range(self.first, self.commit_until)
+
+    @property
+    def max_rounds(self) -> int:
+        """Whole rounds that fit between opening and gate closure."""
+        return (self.closes_s - self.opens_s) // self.round_s
+
+
+@dataclass(frozen=True, slots=True)
+class MarketCalendar:
+    """When the market trades what.
+
+    Args:
+        start: local wall-clock time at which the first step begins.
+        step_s: length of a market step, in seconds.
+        steps: number of steps of the horizon.
+        window_steps: look-ahead that is negotiated at once; the last windows are cut at the horizon.
+        market: ``day_ahead`` or ``rolling``.
+        gate_s: time for negotiation before delivery, in seconds; windows may not be open two at a time.
+        round_s: length of one round of messages, in seconds.
+
+    Raises:
+        InputError: a length that is not a positive whole number, an unknown market, a gate that opens before
+            the previous window has closed, or a round that does not fit between opening and closure.
+    """
+
+    start: datetime
+    step_s: int
+    steps: int
+    window_steps: int
+    market: Market
+    gate_s: int
+    round_s: int
+
+    def __post_init__(self) -> None:
+        if self.market not in get_args(Market):
+            allowed = " or ".join(get_args(Market))
+            raise InputError("unknown market", key="clock.market", value=self.market, allowed=allowed)
+        for key in ("step_s", "steps", "window_steps", "gate_s", "round_s"):
+            value = getattr(self, key)
+            try:
+                whole = operator.index(value)
+            except TypeError:
+                whole = 0
+            if isinstance(value, bool) or whole < 1:
+                raise InputError(f"{key} is not a positive whole number", key=f"clock.{key}", value=value)
+        if self.gate_s > self._between_gates_s:
+            raise InputError(
+                "the gate opens before the previous window has closed",
+                key="clock.gate_s",
+                value=self.gate_s,
+                allowed=f"at most {self._between_gates_s} s in the {self.market} market",
+            )
+        if self.round_s > self.gate_s:
+            raise InputError(
+                "not one round fits between opening and gate closure",
+                key="clock.round_s",
+                value=self.round_s,
+                allowed=f"at most gate_s = {self.gate_s} s",
+            )
+
+    @property
+    def _stride(self) -> int:
+        """Steps from one window's first step to the next window's."""
+        return self.window_steps if self.market == "day_ahead" else 1
+
+    @property
+    def _between_gates_s(self) -> int:
+        return self._stride * self.step_s
+
+    @property
+    def step_hours(self) -> float:
+        """Length of a step in hours: energy in MWh is power in MW times this."""
+        return self.step_s / 3600
+
+    @property
+    def start_of_day_s(self) -> int:
+        """Wall-clock seconds from midnight to the first step."""
+        return self.start.hour * 3600 + self.start.minute * 60 + self.start.second
+
+    @property
+    def end_s(self) -> int:
+        """Simulation time at which the last step has been delivered, in seconds."""
+        return self.step_start_s(self.steps)
+
+    def step_start_s(self, step: int) -> int:
+        """Simulation time at which a step begins, in seconds."""
+        return self.gate_s + step * self.step_s
+
+    def timestamp(self, step: int) -> datetime:
+        """Local wall-clock time at which a step begins."""
+        return self.start + timedelta(seconds=step * self.step_s)
+
+    def timestamps(self) -> tuple[datetime, ...]:
+        """Local wall-clock times at which the steps begin."""
+        return tuple(self.timestamp(step) for step in range(self.steps))
+
+    def windows(self) -> Iterator[Window]:
+        """The windows in order of time; what they commit covers every step exactly once."""
+        for index, first in enumerate(range(0, self.steps, self._stride)):
+            closes_s = self.step_start_s(first)
+            yield Window(
+                index=index,
+                first=first,
+                last_exclusive=min(first + self.window_steps, self.steps),
+                commit_until=min(first + self._stride, self.steps),
+                opens_s=closes_s - self.gate_s,
+                closes_s=closes_s,
+                round_s=self.round_s,
+            )

@@ -1,0 +1,116 @@
+"""What every coordination mode shares: the market around which the agents sit, and the outcome of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import simpy
+
+from cosim.channel import Channel
+from cosim.clock import Window
+from cosim.interfaces import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
+from cosim.messages import Award, Message
+from cosim.scenario import Scenario
+
+Process = Generator[Any, Any, "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round of a negotiation: residuals, costs, and simulated time in seconds."""
+
+    round: int
+    time_s: float
+    price_residual: float
+    power_residual_kw: float
+    dca_cost_usd: float
+    dso_cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a window ends with, whatever the mode.
+
+    Attributes:
+        clearing: final demand, cost and settlement prices.
+        own_cost_usd: aggregators' own costs (waiting, moving, wear), all together.
+        rounds: record of each round; converged: whether the stopping test passed.
+        regrets_usd: (aggregators, operator) at the settlement price, if a price was agreed on.
+        certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
+        gap: relative gap between the solution and its proven bound.
+    """
+
+    clearing: Clearing
+    own_cost_usd: float
+    converged: bool = True
+    rounds: tuple[RoundRecord, ...] = ()
+    regrets_usd: tuple[float, float] | None = None
+    certificate: dict[str, object] | None = None
+    gap: float | None = None
+    solver: str = "piqp"
+    solver_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where a coordination mode works: the agents, the channel between them, and the rules."""
+
+    operator: OperatorAgent
+    aggregators: tuple[AggregatorAgent, ...]
+    env: simpy.Environment
+    channel: Channel
+    scenario: Scenario
+    hours: float
+
+    def declared(self, window: Window) -> Array:
+        """Demand of all aggregators if work ran on arrival: (steps, terminals)."""
+        return np.hstack([a.open_window(window) for a in self.aggregators])
+
+    def effective(self, prices: Prices) -> Array:
+        """Price per MWh drawn, reactive power included: p + q * (Mvar per MW)."""
+        return prices.p_usd_per_mwh + prices.q_usd_per_mvarh * self.operator.reactive_ratio
+
+    def payment_usd(self, p_mw: Array, prices: Prices) -> float:
+        """What the aggregators pay: price times demand, reactive too unless the settlement is on active power."""
+        if self.scenario.market.settlement == "active":
+            charged = prices.p_usd_per_mwh
+        else:
+            charged = self.effective(prices)
+        return float(self.hours * (charged * p_mw).sum())
+
+    def payment_of_step_usd(self, clearing: Clearing, t: int) -> float:
+        """The payment for one step of a cleared window."""
+        prices = Prices(clearing.prices.p_usd_per_mwh[t], clearing.prices.q_usd_per_mvarh[t])
+        return self.payment_usd(clearing.p_mw[t], prices)
+
+    def send(self, message: Message) -> None:
+        """Hand a message to the channel."""
+        self.channel.send(message)
+
+    def award(self, window: Window, number: int, clearing: Clearing) -> None:
+        """Tell every aggregator what it was awarded and at which price."""
+        for a in self.aggregators:
+            own = a.columns
+            self.send(
+                Award(
+                    sender=self.operator.name,
+                    receiver=a.name,
+                    step=window.first,
+                    round=number,
+                    p_mw=clearing.p_mw[:, own],
+                    q_mvar=clearing.p_mw[:, own] * self.operator.reactive_ratio[own],
+                    price_p_usd_per_mwh=clearing.prices.p_usd_per_mwh[:, own],
+                    price_q_usd_per_mvarh=clearing.prices.q_usd_per_mvarh[:, own],
+                )
+            )
+
+
+class Coordination(Protocol):
+    """A mode: a process under the simulation clock that ends a window with an outcome."""
+
+    def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
+        """Coordinate one window; yields simulation events, returns the outcome."""

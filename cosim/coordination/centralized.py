@@ -1,0 +1,75 @@
+"""The centralized mode: the aggregators as one leader who knows the operator's problem (Stackelberg)."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from cosim.clock import Window
+from cosim.coordination.base import Market, Outcome, Process
+from cosim.coordination.welfare import optimum
+from cosim.errors import InputError
+from cosim.interfaces import Array
+from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
+from cosim.optimization.parametric import join
+
+
+class Centralized:
+    """The bilevel optimum as a single-level program, with its certificate."""
+
+    def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
+        """Solve once, award when the gate closes at the operator's prices that the leader counted on."""
+        yield market.env.timeout(max(0, window.closes_s - market.env.now))
+        started = time.perf_counter()
+        names = market.operator.parameter_names()
+        solution = stackelberg(market)
+        elapsed = time.perf_counter() - started
+        where = {name: i for i, name in enumerate(solution.leader_variables)}
+        p_mw = np.array([[solution.leader_x[where[n]] for n in row] for row in names])
+        own = 0.0
+        for a in market.aggregators:
+            variables = a.problem([row[a.columns] for row in names]).variables
+            own += a.adopt(p_mw[:, a.columns], solution.leader_x[[where[v] for v in variables]])
+        position = {name: i for i, name in enumerate(market.operator.follower().parameters)}
+        price = np.array([[solution.price[position[n]] for n in row] for row in names]) / market.hours
+        clearing = market.operator.settle(p_mw, price)
+        market.award(window, 0, clearing)
+        return Outcome(
+            clearing=clearing,
+            own_cost_usd=own,
+            certificate=solution.certificate.as_dict(),
+            gap=solution.gap,
+            solver=solution.solver,
+            solver_s=elapsed,
+        )
+
+
+def stackelberg(market: Market) -> BilevelSolution:
+    """The leader's optimum over the open window.
+
+    Raises:
+        InputError: settlement on active power with a formulation that cannot price it.
+        RunFailure: the certificate does not hold, or the solver found nothing.
+    """
+    spec = market.scenario.centralized
+    if market.scenario.market.settlement == "active":
+        raise InputError(
+            "the centralized mode prices active and reactive power together",
+            key="market.settlement",
+            value="active",
+            allowed="active+reactive",
+        )
+    names = market.operator.parameter_names()
+    leader = join([a.problem([row[a.columns] for row in names]) for a in market.aggregators])
+    start = optimum(market).p_mw.ravel()
+    return solve(
+        BilevelProblem(follower=market.operator.follower(), leader=leader),
+        formulation=spec.formulation,
+        solver=spec.solver,
+        complementarity=spec.complementarity,
+        bits=spec.bits,
+        gap=spec.gap,
+        time_limit_s=spec.time_limit_s,
+        start=start,
+    )

@@ -1,0 +1,142 @@
+"""The negotiation: rounds of price postings and bids over the channel until both sides have no regret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cosim.clock import Window
+from cosim.coordination.base import Market, Outcome, Process, RoundRecord
+from cosim.coordination.updates import Posted, rule_of
+from cosim.interfaces import Array
+from cosim.messages import Bid, PricePosting
+
+KILO = 1000.0
+
+
+@dataclass(slots=True)
+class _Table:
+    """What the operator has on its table: the latest bid of each aggregator (or what it declared)."""
+
+    p_mw: Array
+    regret_usd: dict[str, float] = field(default_factory=dict)
+    own_cost_usd: dict[str, float] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
+
+
+class Decentralized:
+    """Rounds of a fixed length: postings go out, bids come back, the operator decides at the deadline.
+
+    A round whose bids have not all arrived by its deadline is repeated: the same posting is sent again, and an
+    aggregator that has answered it already sends the same answer again. When the gate closes, or the rounds run
+    out, the last complete set of bids stands (at first the declared demand), so a window always ends with an award.
+    """
+
+    def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
+        """Negotiate one window."""
+        env, spec = market.env, market.scenario.decentralized
+        round_s = market.scenario.clock.round_s
+        rule = rule_of(market)
+        posted = rule.first(declared_p_mw)
+        table = _Table(declared_p_mw.copy())
+        rounds: list[RoundRecord] = []
+        notes: list[str] = []
+        converged, number, last_price = False, 1, None
+        while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds:
+            self._post(market, window, number, posted)
+            yield env.timeout(round_s / 2)
+            self._answer(market)
+            yield env.timeout(round_s / 2)
+            self._collect(market, table, number)
+            if any(table.answered.get(a.name) != number for a in market.aggregators):
+                notes.append(f"window at step {window.first}: round {number} had to be repeated")
+                continue
+            price = market.effective(posted.prices)
+            moved = 0.0 if last_price is None else float(np.abs(price - last_price).max())
+            last_price = price
+            apart = table.p_mw - (
+                posted.target_p_mw if posted.target_p_mw is not None else rule.agreed(table.p_mw)
+            )
+            cost = market.operator.clear(table.p_mw).cost_usd
+            rounds.append(
+                RoundRecord(
+                    number,
+                    float(env.now),
+                    moved,
+                    KILO * float(np.abs(apart).max()),
+                    sum(table.own_cost_usd.values()) + market.payment_usd(table.p_mw, posted.prices),
+                    cost,
+                )
+            )
+            regret = market.operator.regret_usd(table.p_mw, price)
+            converged = sum(table.regret_usd.values()) + regret <= spec.tolerance * max(1.0, abs(cost))
+            if converged:
+                break
+            posted = rule.next(table.p_mw)
+            number += 1
+        return self._finish(market, window, table, rule.agreed(table.p_mw), posted, rounds, converged, notes)
+
+    def _post(self, market: Market, window: Window, number: int, posted: Posted) -> None:
+        for a in market.aggregators:
+            own = a.columns
+            market.send(
+                PricePosting(
+                    sender=market.operator.name,
+                    receiver=a.name,
+                    step=window.first,
+                    round=number,
+                    price_p_usd_per_mwh=posted.prices.p_usd_per_mwh[:, own],
+                    price_q_usd_per_mvarh=posted.prices.q_usd_per_mvarh[:, own],
+                    target_p_mw=None if posted.target_p_mw is None else posted.target_p_mw[:, own],
+                    penalty_usd_per_mw2h=posted.penalty,
+                    final=False,
+                )
+            )
+
+    def _answer(self, market: Market) -> None:
+        """Each aggregator answers the newest posting it has received."""
+        for a in market.aggregators:
+            postings = [m for m in market.channel.read(a.name) if isinstance(m, PricePosting)]
+            if postings:
+                market.send(a.respond(max(postings, key=lambda m: (m.step, m.round))))
+
+    def _collect(self, market: Market, table: _Table, number: int) -> None:
+        """Take the bids that answer the present round; stale ones are dropped."""
+        columns = {a.name: a.columns for a in market.aggregators}
+        for message in market.channel.read(market.operator.name):
+            if isinstance(message, Bid) and message.round == number:
+                table.p_mw[:, columns[message.sender]] = message.p_mw
+                table.regret_usd[message.sender] = message.regret_usd
+                table.own_cost_usd[message.sender] = message.cost_usd
+                table.answered[message.sender] = number
+
+    def _finish(
+        self,
+        market: Market,
+        window: Window,
+        table: _Table,
+        agreed: Array,
+        posted: Posted,
+        rounds: list[RoundRecord],
+        converged: bool,
+        notes: list[str],
+    ) -> Outcome:
+        """Settle on the agreed demand; the posted price supports it if the negotiation converged."""
+        own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
+        price = market.effective(posted.prices)
+        clearing = market.operator.settle(agreed, price if converged else None)
+        regrets = (sum(table.regret_usd.values()), market.operator.regret_usd(agreed, price))
+        if not converged:
+            notes.append(
+                f"window at step {window.first}: no agreement in {len(rounds)} rounds, last bids stand"
+            )
+        market.award(window, len(rounds), clearing)
+        return Outcome(
+            clearing=clearing,
+            own_cost_usd=own,
+            converged=converged,
+            rounds=tuple(rounds),
+            regrets_usd=regrets,
+            notes=tuple(notes),
+        )

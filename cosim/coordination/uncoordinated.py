@@ -1,0 +1,19 @@
+"""No coordination: work runs on arrival, the operator clears once, the aggregator pays what comes out."""
+
+from __future__ import annotations
+
+from cosim.clock import Window
+from cosim.coordination.base import Market, Outcome, Process
+from cosim.interfaces import Array
+
+
+class Uncoordinated:
+    """The baseline: the declared demand is the final demand."""
+
+    def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
+        """Clear the declared demand when the gate closes."""
+        yield market.env.timeout(max(0, window.closes_s - market.env.now))
+        own = sum(a.adopt(declared_p_mw[:, a.columns]) for a in market.aggregators)
+        clearing = market.operator.settle(declared_p_mw, None)
+        market.award(window, 0, clearing)
+        return Outcome(clearing=clearing, own_cost_usd=own)

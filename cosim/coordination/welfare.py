@@ -1,0 +1,94 @@
+"""The welfare optimum: one planner who knows both problems. The yardstick for every other mode."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.clock import Window
+from cosim.coordination.base import Market, Outcome, Process
+from cosim.interfaces import Array
+from cosim.optimization.parametric import ParametricQP, join
+from cosim.optimization.qp_solvers import QPSolver
+
+
+@dataclass(frozen=True, slots=True)
+class WelfareOptimum:
+    """Demand (steps, terminals), the price that supports it (USD/MWh, reactive included), and social cost (USD)."""
+
+    p_mw: Array
+    price_usd_per_mwh: Array
+    social_cost_usd: float
+    schedules: tuple[Array, ...]
+    solver: str
+    solver_s: float
+
+
+def planner_problem(market: Market) -> ParametricQP:
+    """Operator's and aggregators' problems in one: shared power variables, costs added."""
+    names = market.operator.parameter_names()
+    follower = market.operator.follower()
+    parts = [follower.free(follower.parameters)]
+    for a in market.aggregators:
+        parts.append(a.problem([row[a.columns] for row in names]))
+    return join(parts)
+
+
+def optimum(market: Market) -> WelfareOptimum:
+    """Solve the open window for the least social cost.
+
+    The supporting price is the derivative of the operator's cost: what the operator's rows and variables other than
+    the demand itself pass on to it.
+    """
+    started = time.perf_counter()
+    problem = planner_problem(market)
+    solution = QPSolver(problem).solve(np.zeros(0))
+    elapsed = time.perf_counter() - started
+    names = market.operator.parameter_names()
+    where = {name: i for i, name in enumerate(problem.variables)}
+    columns = np.array([[where[n] for n in row] for row in names], dtype=np.intp)
+    schedules = []
+    marginal_own = np.zeros(len(problem.variables))
+    for a in market.aggregators:
+        own = a.problem([row[a.columns] for row in names])
+        schedules.append(solution.x[[where[v] for v in own.variables]])
+        marginal_own += _pull(problem, own, solution.nu, solution.sigma)
+    price = -marginal_own[columns] / market.hours
+    return WelfareOptimum(
+        solution.x[columns], price, solution.objective, tuple(schedules), solution.solver, elapsed
+    )
+
+
+def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> Array:
+    """Derivative of the Lagrangian of one aggregator's part with respect to the planner's variables (USD)."""
+    where = {name: i for i, name in enumerate(problem.variables)}
+    eq, ineq = set(own.eq_rows), set(own.ineq_rows)
+    own_nu = np.array([v if name in eq else 0.0 for name, v in zip(problem.eq_rows, nu, strict=True)])
+    own_sigma = np.array(
+        [v if name in ineq else 0.0 for name, v in zip(problem.ineq_rows, sigma, strict=True)]
+    )
+    pull = np.asarray(
+        sp.csr_array(problem.eq_matrix).T @ own_nu + sp.csr_array(problem.ineq_matrix).T @ own_sigma
+    )
+    for name, c in zip(own.variables, own.cost, strict=True):
+        pull[where[name]] += c
+    return pull
+
+
+class Welfare:
+    """Mode in which the planner's solution is awarded at the price that supports it."""
+
+    def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
+        """Solve once and award when the gate closes."""
+        best = optimum(market)
+        yield market.env.timeout(max(0, window.closes_s - market.env.now))
+        own = sum(
+            a.adopt(best.p_mw[:, a.columns], schedule)
+            for a, schedule in zip(market.aggregators, best.schedules, strict=True)
+        )
+        clearing = market.operator.settle(best.p_mw, best.price_usd_per_mwh)
+        market.award(window, 0, clearing)
+        return Outcome(clearing=clearing, own_cost_usd=own, solver=best.solver, solver_s=best.solver_s)

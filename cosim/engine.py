@@ -1,0 +1,177 @@
+"""The simulation itself: SimPy's clock drives Mesa's agents through the windows of the market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import mesa
+import numpy as np
+import simpy
+
+from cosim.channel import Channel
+from cosim.clock import Window
+from cosim.coordination import MODES
+from cosim.coordination.base import Market, Outcome
+from cosim.coordination.welfare import optimum
+from cosim.grid.opendss import AcCircuit, AcSolution
+from cosim.preparation import Prepared, agent_class
+
+KILO = 1000.0
+Row = dict[str, object]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Books:
+    """What a simulation leaves: rows of every table, and what no table can say."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    welfare_usd: float | None = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, table: str, *rows: Row) -> None:
+        """Append rows to a table."""
+        self.rows.setdefault(table, []).extend(rows)
+
+
+class Simulation(mesa.Model):  # type: ignore[misc]
+    """One run: a Mesa model whose agents act when the SimPy clock lets them.
+
+    Random numbers come from one seed sequence, spawned for the model and the channel, so that a run is a function
+    of its scenario, mode and seed.
+
+    Args:
+        prepared: what the scenario names, read and checked.
+        progress: called with (steps done, steps in all, what is being done).
+    """
+
+    def __init__(self, prepared: Prepared, progress: Progress | None = None) -> None:
+        for_model, for_channel = np.random.SeedSequence(prepared.scenario.seed).spawn(2)
+        super().__init__(rng=np.random.default_rng(for_model))
+        self.prepared = prepared
+        self.env = simpy.Environment()
+        spec = prepared.scenario.channel
+        channel = Channel(self.env, spec.latency, spec.loss, np.random.default_rng(for_channel))
+        self._progress = progress or (lambda done, total, text: None)
+        self.books = Books()
+        self.market = self._wire(channel)
+        self._circuit = AcCircuit(prepared.feeder)
+
+    def _wire(self, channel: Channel) -> Market:
+        """Create the agents that the scenario names and put them around one market."""
+        prepared, scenario = self.prepared, self.prepared.scenario
+        specs = {d.name: d for d in scenario.datacenters}
+        aggregators, loads = [], []
+        column = 0
+        for i, spec in enumerate(scenario.aggregators):
+            names = spec.datacenters or tuple(specs)
+            kind = agent_class(spec.agent, f"aggregators.{i}.agent")
+            sites = [specs[n] for n in names]
+            agent = kind(self, spec.name, prepared, sites, column)
+            column = agent.columns.stop
+            aggregators.append(agent)
+            loads += agent.terminals()
+        operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
+        return Market(operator, tuple(aggregators), self.env, channel, scenario, prepared.calendar.step_hours)
+
+    def run(self) -> Books:
+        """Run the whole horizon; returns the books."""
+        process = self.env.process(self._clock())
+        self.env.run(until=process)
+        for record in self.market.channel.log:
+            self.books.add(
+                "messages",
+                {
+                    "sent": record.sent_s, "received": record.received_s, "sender": record.sender,
+                    "receiver": record.receiver, "kind": record.kind, "step": record.step, "round": record.round,
+                },
+            )  # fmt: skip
+        return self.books
+
+    def _clock(self) -> Generator[Any, Any, None]:
+        """The one process: window after window, then one Mesa step for each."""
+        calendar, mode = self.prepared.calendar, MODES[self.prepared.scenario.mode]()
+        for window in calendar.windows():
+            yield self.env.timeout(max(0, window.opens_s - self.env.now))
+            self._progress(window.first, calendar.steps, f"step {window.first}")
+            declared = self.market.declared(window)
+            if window.first == 0:
+                self._check_capacity()
+            self.market.operator.open_window(window, declared)
+            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
+            outcome = yield from mode.run(self.market, window, declared)
+            self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
+            self.step()
+        self._progress(calendar.steps, calendar.steps, "done")
+
+    def _check_capacity(self) -> None:
+        for a in self.market.aggregators:
+            check = getattr(a, "check_capacity", None)
+            if check is not None:
+                check()
+
+    def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
+        """Commit the window's steps and write them into the books."""
+        books = self.books
+        books.outcomes.append(outcome)
+        books.notes += outcome.notes
+        books.welfare_usd = (
+            None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
+        )
+        for record in outcome.rounds:
+            books.add(
+                "rounds",
+                {
+                    "step": window.first, "round": record.round, "time": record.time_s,
+                    "price_residual": record.price_residual, "power_residual_kw": record.power_residual_kw,
+                    "dca_cost_usd": record.dca_cost_usd, "dso_cost_usd": record.dso_cost_usd,
+                },
+            )  # fmt: skip
+        for t in window.committed:
+            self._take_step(window, outcome, t)
+
+    def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
+        local, market, prepared = t - window.first, self.market, self.prepared
+        delivered = market.operator.commit(t)
+        ac = self._circuit.solve(
+            float(prepared.load_scale[t]),
+            [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections],
+        )
+        for table, rows in market.operator.rows(t, ac).items():
+            self.books.add(table, *rows)
+        own = 0.0
+        for a in market.aggregators:
+            own_cost, tables = a.commit(t)
+            own += own_cost
+            for table, rows in tables.items():
+                self.books.add(table, *rows)
+        payment = market.payment_of_step_usd(outcome.clearing, local)
+        self.books.add(
+            "steps",
+            {
+                "step": t,
+                "time": prepared.calendar.timestamp(t),
+                "mode": prepared.scenario.mode,
+                "market": prepared.scenario.clock.market,
+                "price_sub_usd_per_mwh": float(prepared.price_usd_per_mwh[t]),
+                "p_sub_kw": delivered.p_sub_kw,
+                "q_sub_kvar": delivered.q_sub_kvar,
+                "dso_cost_usd": delivered.cost_usd,
+                "dca_payment_usd": payment,
+                "dca_own_cost_usd": own,
+                "social_cost_usd": delivered.cost_usd + own,
+                "rounds": len(outcome.rounds),
+                "converged": outcome.converged,
+                "slack_kwh": delivered.slack_kwh,
+                "p_sub_ac_kw": ac.p_source_kw,
+                "losses_ac_kw": ac.losses_kw,
+            },
+        )
+        self._note_ac(t, ac)
+
+    def _note_ac(self, t: int, ac: AcSolution) -> None:
+        if not ac.converged:
+            self.books.notes.append(f"step {t}: the AC power flow did not converge")

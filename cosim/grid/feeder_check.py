@@ -1,0 +1,285 @@
+"""Checks of a feeder: every way in which its data cannot be computed with, named by table, element and column."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from cosim.errors import InputError
+from cosim.grid.feeder import LEGS, PHASES, TAP_LIMIT, Branch, Bus, Feeder, Line, Matrix
+
+PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c")
+LOAD_MODELS = ("PQ", "I", "Z")
+CONNECTIONS = ("delta", "wye")
+REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wye": (PHASES,)}
+TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
+TABLES = ("buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads")
+RATIO_RANGE = (0.8, 1.25)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Where the tables lie, to name the file in a message."""
+
+    folder: Path | None
+
+    def fail(self, message: str, table: str, element: str, column: str, value: object, allowed: str) -> InputError:
+        file = None if self.folder is None else self.folder / f"{table}.csv"
+        return InputError(message, file=file, key=f"{table}.{element}.{column}", value=value, allowed=allowed)
+
+
+def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
+    """Raise InputError for the first thing found wrong; see :meth:`Feeder.check`."""
+    report = _Report(folder)
+    _check_duplicates(feeder, report)
+    _check_numbers(feeder, report)
+    _check_buses(feeder, report)
+    _check_branch_ends(feeder, report)
+    _check_lines(feeder, report)
+    _check_transformers(feeder, report)
+    _check_regulators(feeder, report)
+    _check_devices(feeder, report)
+    _check_tree(feeder, report)
+
+
+def _check_duplicates(feeder: Feeder, report: _Report) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for table in TABLES:
+        space = "branches" if table in ("lines", "transformers", "regulators") else table
+        for row in getattr(feeder, table):
+            if not row.name:
+                raise report.fail("an element has no name", table, "?", "name", row.name, "a unique name")
+            if (space, row.name) in seen:
+                found = seen[space, row.name]
+                raise report.fail(
+                    f"the name is taken in {found}", table, row.name, "name", row.name, "a unique name"
+                )
+            seen[space, row.name] = table
+
+
+def _check_numbers(feeder: Feeder, report: _Report) -> None:
+    positive = {"kv_base", "kva", "kv_high", "kv_low", "length_ft"}
+    not_negative = {"r_percent", "x_percent", "kvar"}
+    for table in TABLES:
+        for row in getattr(feeder, table):
+            for f in fields(row):
+                value = getattr(row, f.name)
+                if isinstance(value, tuple):
+                    _check_matrix(value, report, table, row.name, f.name)
+                if not isinstance(value, float | int) or isinstance(value, bool):
+                    continue
+                if not math.isfinite(value):
+                    raise report.fail("not a finite number", table, row.name, f.name, value, "a finite number")
+                if f.name in positive and value <= 0:
+                    raise report.fail("not positive", table, row.name, f.name, value, "a number above 0")
+                if f.name in not_negative and value < 0:
+                    raise report.fail("negative", table, row.name, f.name, value, "0 or more")
+    for key, number in (("source_kv", feeder.source_kv), ("source_pu", feeder.source_pu)):
+        if not math.isfinite(number) or number <= 0:
+            raise report.fail("not a positive number", "feeder", key, "value", number, "a number above 0")
+
+
+def _check_matrix(matrix: Matrix, report: _Report, table: str, name: str, column: str) -> None:
+    for i in range(3):
+        for k in range(3):
+            if not math.isfinite(matrix[i][k]):
+                raise report.fail("not a finite number", table, name, column, matrix[i][k], "a finite number")
+            if matrix[i][k] != matrix[k][i]:
+                raise report.fail("the matrix is not symmetric", table, name, column, matrix, "a symmetric matrix")
+        if matrix[i][i] < 0:
+            raise report.fail("negative on the diagonal", table, name, column, matrix[i][i], "0 or more")
+
+
+def _check_buses(feeder: Feeder, report: _Report) -> None:
+    for bus in feeder.buses:
+        if bus.phases not in PHASE_SETS:
+            raise report.fail("unknown phases", "buses", bus.name, "phases", bus.phases, ", ".join(PHASE_SETS))
+        if not bus.grounded and bus.phases != "abc":
+            raise report.fail(
+                "a three-wire bus has all three phases", "buses", bus.name, "phases", bus.phases, "abc"
+            )
+    if feeder.source_bus not in feeder.bus_by_name:
+        raise report.fail(
+            "unknown bus", "feeder", "source_bus", "value", feeder.source_bus, _names(b.name for b in feeder.buses)
+        )
+
+
+def _branch_tables(feeder: Feeder) -> Iterable[tuple[str, Branch]]:
+    for table in ("lines", "transformers", "regulators"):
+        for branch in getattr(feeder, table):
+            yield table, branch
+
+
+def _check_branch_ends(feeder: Feeder, report: _Report) -> None:
+    for table, branch in _branch_tables(feeder):
+        for column in ("from_bus", "to_bus"):
+            _check_bus(feeder, report, table, branch.name, column, getattr(branch, column))
+        if branch.from_bus == branch.to_bus:
+            raise report.fail(
+                "both ends are one bus", table, branch.name, "to_bus", branch.to_bus, "another bus"
+            )
+
+
+def _check_bus(feeder: Feeder, report: _Report, table: str, name: str, column: str, bus: str) -> None:
+    if bus not in feeder.bus_by_name:
+        raise report.fail("unknown bus", table, name, column, bus, _names(b.name for b in feeder.buses))
+
+
+def _check_lines(feeder: Feeder, report: _Report) -> None:
+    for line in feeder.lines:
+        start, end = feeder.bus_by_name[line.from_bus], feeder.bus_by_name[line.to_bus]
+        if line.phases not in PHASE_SETS:
+            raise report.fail("unknown phases", "lines", line.name, "phases", line.phases, ", ".join(PHASE_SETS))
+        for bus in (start, end):
+            if not set(line.phases) <= set(bus.phases):
+                raise report.fail(
+                    f"bus {bus.name} lacks a phase", "lines", line.name, "phases", line.phases, bus.phases
+                )
+        if start.grounded != end.grounded or (not start.grounded and line.phases != "abc"):
+            raise report.fail(
+                "a line joins a three-wire bus to a grounded one or lacks a phase",
+                "lines", line.name, "phases", line.phases, "abc between buses of one kind",
+            )  # fmt: skip
+        if start.kv_base != end.kv_base:
+            raise report.fail(
+                "a line joins two voltage levels", "lines", line.name, "to_bus", end.name, f"{start.kv_base} kV"
+            )
+        code = feeder.code_by_name.get(line.code)
+        if code is None:
+            raise report.fail(
+                "unknown line code", "lines", line.name, "code", line.code, _names(feeder.code_by_name)
+            )
+        for phase in line.phases:
+            k = PHASES.index(phase)
+            if code.r_ohm_per_mile[k][k] == 0 and code.x_ohm_per_mile[k][k] == 0:
+                raise report.fail(
+                    f"line code {code.name} has no phase {phase}", "lines", line.name, "code", line.code,
+                    "a code with the phases of the line",
+                )  # fmt: skip
+
+
+def _check_transformers(feeder: Feeder, report: _Report) -> None:
+    for t in feeder.transformers:
+        if (t.conn_high, t.conn_low) not in TRANSFORMER_KINDS:
+            allowed = ", ".join("-".join(kind) for kind in TRANSFORMER_KINDS)
+            raise report.fail(
+                "unsupported connection", "transformers", t.name, "conn_high", f"{t.conn_high}-{t.conn_low}", allowed
+            )
+        ends = ((t.from_bus, t.kv_high, "kv_high", t.conn_high), (t.to_bus, t.kv_low, "kv_low", t.conn_low))
+        for bus_name, kv, column, connection in ends:
+            bus = feeder.bus_by_name[bus_name]
+            if not RATIO_RANGE[0] <= kv / bus.kv_base <= RATIO_RANGE[1]:
+                raise report.fail(
+                    f"far from the voltage of bus {bus_name}", "transformers", t.name, column, kv, f"{bus.kv_base} kV"
+                )
+            if bus.phases != "abc" or (connection == "wye" and not bus.grounded):
+                raise report.fail(
+                    f"bus {bus_name} does not fit a {connection} winding", "transformers", t.name, column, connection,
+                    "three phases, and a neutral for wye",
+                )  # fmt: skip
+        if t.conn_low == "delta" and feeder.bus_by_name[t.to_bus].grounded:
+            raise report.fail(
+                "a delta winding feeds a three-wire section", "transformers", t.name, "to_bus", t.to_bus,
+                "a bus with grounded = false",
+            )  # fmt: skip
+
+
+def _check_regulators(feeder: Feeder, report: _Report) -> None:
+    for r in feeder.regulators:
+        if r.connection not in REGULATOR_UNITS:
+            raise report.fail(
+                "unknown connection", "regulators", r.name, "connection", r.connection, ", ".join(REGULATOR_UNITS)
+            )
+        start, end = feeder.bus_by_name[r.from_bus], feeder.bus_by_name[r.to_bus]
+        if start.grounded != (r.connection == "wye") or start.grounded != end.grounded:
+            raise report.fail(
+                "the connection does not fit the buses", "regulators", r.name, "connection", r.connection,
+                "open-delta between three-wire buses, wye between grounded ones",
+            )  # fmt: skip
+        if start.phases != end.phases or start.kv_base != end.kv_base:
+            raise report.fail(
+                "the two buses differ in phases or voltage", "regulators", r.name, "to_bus", r.to_bus, start.phases
+            )
+        kinds: Sequence[Sequence[str]] = (
+            (tuple(start.phases),) if r.connection == "wye" else REGULATOR_UNITS["open-delta"]
+        )
+        if not any(set(r.taps) == set(kind) for kind in kinds):
+            allowed = " or ".join("+".join(kind) for kind in kinds)
+            raise report.fail("unknown units", "regulators", r.name, "unit", "+".join(r.taps), allowed)
+        for unit, tap in r.taps.items():
+            if not -TAP_LIMIT <= tap <= TAP_LIMIT:
+                raise report.fail(
+                    f"tap of unit {unit} out of range", "regulators", r.name, "tap", tap, f"-{TAP_LIMIT}..{TAP_LIMIT}"
+                )
+
+
+def _check_devices(feeder: Feeder, report: _Report) -> None:
+    for table in ("loads", "capacitors"):
+        for device in getattr(feeder, table):
+            _check_bus(feeder, report, table, device.name, "bus", device.bus)
+            bus = feeder.bus_by_name[device.bus]
+            if device.connection not in CONNECTIONS:
+                raise report.fail(
+                    "unknown connection", table, device.name, "connection", device.connection, ", ".join(CONNECTIONS)
+                )
+            if device.connection == "wye" and not bus.grounded:
+                raise report.fail(
+                    f"bus {bus.name} is three-wire", table, device.name, "connection", device.connection, "delta"
+                )
+            allowed = _device_phases(bus, device.connection)
+            if device.phases not in allowed:
+                raise report.fail(
+                    "unknown or missing phase", table, device.name, "phases", device.phases, ", ".join(allowed)
+                )
+    for load in feeder.loads:
+        if load.model not in LOAD_MODELS:
+            raise report.fail("unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS))
+
+
+def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:
+    if connection == "wye":
+        return tuple(bus.phases)
+    return tuple(leg for leg in LEGS if set(leg) <= set(bus.phases))
+
+
+def _check_tree(feeder: Feeder, report: _Report) -> None:
+    """Every bus is fed exactly once, with all of its phases; transformers and regulators point away from the source."""
+    at: dict[str, list[tuple[str, Branch]]] = {b.name: [] for b in feeder.buses}
+    for table, branch in _branch_tables(feeder):
+        at[branch.from_bus].append((table, branch))
+        at[branch.to_bus].append((table, branch))
+    reached, used, queue = {feeder.source_bus}, set[str](), deque([feeder.source_bus])
+    while queue:
+        here = queue.popleft()
+        for table, branch in at[here]:
+            if branch.name in used:
+                continue
+            used.add(branch.name)
+            there = branch.to_bus if here == branch.from_bus else branch.from_bus
+            if there in reached:
+                raise report.fail(
+                    "the branch closes a loop", table, branch.name, "to_bus", branch.to_bus, "a radial feeder"
+                )
+            if not isinstance(branch, Line) and here != branch.from_bus:
+                raise report.fail(
+                    "from_bus is not the side of the source", table, branch.name, "from_bus", branch.from_bus, here
+                )
+            if isinstance(branch, Line) and set(branch.phases) != set(feeder.bus_by_name[there].phases):
+                raise report.fail(
+                    f"bus {there} has phases that nothing feeds", table, branch.name, "phases", branch.phases,
+                    feeder.bus_by_name[there].phases,
+                )  # fmt: skip
+            reached.add(there)
+            queue.append(there)
+    for bus in feeder.buses:
+        if bus.name not in reached:
+            raise report.fail(
+                "the bus is an island", "buses", bus.name, "name", bus.name, f"a path to {feeder.source_bus}"
+            )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)

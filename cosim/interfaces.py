@@ -1,0 +1,125 @@
+"""What agents and coordination say to each other in process: the interfaces of an operator and an aggregator.
+
+A scenario names the classes that fulfil them; nothing here knows any of them. Arrays are (steps of the window,
+terminals): power in MW and Mvar, prices in USD/MWh and USD/Mvarh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.clock import Window
+from cosim.grid.opendss import AcSolution
+from cosim.grid.phases import Terminal
+from cosim.messages import Bid, PricePosting
+from cosim.optimization.parametric import ParametricQP
+
+Array = NDArray[np.float64]
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Active and reactive prices at the terminals, each (steps, terminals)."""
+
+    p_usd_per_mwh: Array
+    q_usd_per_mvarh: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """A cleared window: the demand it was cleared for, what it costs the operator (USD), and its prices."""
+
+    p_mw: Array
+    cost_usd: float
+    prices: Prices
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalLoad:
+    """A data-center terminal as the operator is told of it: where, at most how many MW, and Mvar per MW."""
+
+    name: str
+    terminal: Terminal
+    p_max_mw: float
+    reactive_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A committed step: what it cost, what came from the source, and every controllable injection.
+
+    Attributes:
+        injections: (terminal, demand in MW, demand in Mvar) of data centers and dispatched units.
+        cost_usd: operator's cost of the step, with what broken limits cost.
+        slack_kwh: what broken limits cost, as energy at the price cap.
+    """
+
+    injections: tuple[tuple[Terminal, float, float], ...]
+    p_sub_kw: float
+    q_sub_kvar: float
+    cost_usd: float
+    slack_kwh: float
+
+
+class OperatorAgent(Protocol):
+    """The distribution system operator as coordination sees it."""
+
+    name: str
+    reactive_ratio: Array
+    """(terminals,) Mvar drawn per MW at each terminal."""
+
+    def open_window(self, window: Window, declared_p_mw: Array) -> None:
+        """Linearise the network for a window around the declared demand; the same in every mode."""
+
+    def clear(self, p_mw: Array) -> Clearing:
+        """Least cost of serving this demand, and the prices that come with it."""
+
+    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
+        """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty."""
+
+    def regret_usd(self, p_mw: Array, price: Array) -> float:
+        """What the operator loses at this (effective) price against the demand it would rather serve."""
+
+    def follower(self) -> ParametricQP:
+        """The window's clearing with the terminals' active power as parameters (reactive power follows)."""
+
+    def parameter_names(self) -> list[list[str]]:
+        """(steps, terminals) names of the parameters in :meth:`follower`."""
+
+    def settle(self, p_mw: Array, support: Array | None) -> Clearing:
+        """Final clearing; among equally right prices the one nearest to the supporting price."""
+
+    def commit(self, t: int) -> Delivered:
+        """Take step ``t`` of the horizon as delivered."""
+
+    def rows(self, t: int, ac: AcSolution) -> dict[str, list[Row]]:
+        """Rows of the result tables that the operator knows of a committed step."""
+
+
+class AggregatorAgent(Protocol):
+    """A data center aggregator as coordination sees it."""
+
+    name: str
+    columns: slice
+    """Its terminals among all terminals."""
+
+    def open_window(self, window: Window) -> Array:
+        """Take up the work of a window; returns the demand (steps, own terminals) if it all ran on arrival."""
+
+    def respond(self, posting: PricePosting) -> Bid:
+        """Best demand at a posted price."""
+
+    def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
+        """Its schedule as a QP whose power variables bear these names (steps, own terminals)."""
+
+    def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
+        """Commit to a demand (and, if given, to this solution of :meth:`problem`); returns its own cost in USD."""
+
+    def commit(self, t: int) -> tuple[float, dict[str, list[Row]]]:
+        """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables."""

@@ -1,0 +1,172 @@
+"""What the agents say to each other: price postings, bids and awards.
+
+Arrays are (T, n): steps of the window times the receiving or bidding aggregator's terminals. Power is in MW
+and Mvar (demand positive), prices are in USD/MWh and USD/Mvarh. A message never changes after it was made:
+its arrays are read-only copies. Messages are compared by identity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cosim.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Message:
+    """What every message carries.
+
+    Attributes:
+        sender: name of the agent that speaks.
+        receiver: name of the agent that is spoken to.
+        step: first step of the window that is negotiated.
+        round: number of the round within the window, from 0.
+
+    Raises:
+        InputError: a nameless agent, a negative step or round, or content of wrong shape or not finite.
+    """
+
+    kind: ClassVar[str] = "message"
+
+    sender: str
+    receiver: str
+    step: int
+    round: int
+
+    def __post_init__(self) -> None:
+        for key in ("sender", "receiver"):
+            if not getattr(self, key):
+                raise InputError("an agent without a name cannot take part", key=f"{self.kind}.{key}")
+        for key in ("step", "round"):
+            number = getattr(self, key)
+            if number < 0:
+                raise InputError("a number from 0 is expected", key=f"{self.kind}.{key}", value=number)
+        self._check_content()
+
+    def _check_content(self) -> None:
+        """Check and freeze what the kind of message adds."""
+
+    def _freeze(self, *keys: str) -> None:
+        """Turn fields into read-only (T, n) arrays of one shape."""
+        shape: tuple[int, ...] | None = None
+        for key in keys:
+            array = _read_only(getattr(self, key), f"{self.kind}.{key}")
+            if shape is not None and array.shape != shape:
+                raise InputError(
+                    f"shape differs from that of {keys[0]}",
+                    key=f"{self.kind}.{key}",
+                    value=array.shape,
+                    allowed=str(shape),
+                )
+            shape = array.shape
+            object.__setattr__(self, key, array)
+
+    def _check_finite(self, *keys: str) -> None:
+        for key in keys:
+            value = getattr(self, key)
+            if not math.isfinite(value):
+                raise InputError("not a finite number", key=f"{self.kind}.{key}", value=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PricePosting(Message):
+    """The operator posts prices, and in some rules a target that demand should stay near.
+
+    Attributes:
+        price_p_usd_per_mwh: (T, n) price of active energy.
+        price_q_usd_per_mvarh: (T, n) price of reactive energy.
+        target_p_mw: (T, n) demand that the operator would serve, or None.
+        penalty_usd_per_mw2h: weight of ``1/2 (p - target)^2`` in the receiver's cost; needs a target.
+        final: whether this is the last posting of the window.
+    """
+
+    kind: ClassVar[str] = "price_posting"
+
+    price_p_usd_per_mwh: Array
+    price_q_usd_per_mvarh: Array
+    target_p_mw: Array | None = None
+    penalty_usd_per_mw2h: float = 0.0
+    final: bool = False
+
+    def _check_content(self) -> None:
+        target = () if self.target_p_mw is None else ("target_p_mw",)
+        self._freeze("price_p_usd_per_mwh", "price_q_usd_per_mvarh", *target)
+        self._check_finite("penalty_usd_per_mw2h")
+        if self.penalty_usd_per_mw2h < 0 or (self.penalty_usd_per_mw2h > 0 and not target):
+            raise InputError(
+                "a penalty is never negative, and needs a target",
+                key=f"{self.kind}.penalty_usd_per_mw2h",
+                value=self.penalty_usd_per_mw2h,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bid(Message):
+    """An aggregator answers with the demand it would draw.
+
+    Attributes:
+        p_mw: (T, n) active demand.
+        q_mvar: (T, n) reactive demand.
+        regret_usd: what the bid costs more than the bidder's best answer to the posted price alone.
+        cost_usd: the bidder's own cost without payment (waiting, moving, wear).
+    """
+
+    kind: ClassVar[str] = "bid"
+
+    p_mw: Array
+    q_mvar: Array
+    regret_usd: float
+    cost_usd: float
+
+    def _check_content(self) -> None:
+        self._freeze("p_mw", "q_mvar")
+        self._check_finite("regret_usd", "cost_usd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Award(Message):
+    """The operator tells an aggregator what it was awarded, and at which price.
+
+    Attributes:
+        p_mw: (T, n) active demand.
+        q_mvar: (T, n) reactive demand.
+        price_p_usd_per_mwh: (T, n) price of active energy.
+        price_q_usd_per_mvarh: (T, n) price of reactive energy.
+    """
+
+    kind: ClassVar[str] = "award"
+
+    p_mw: Array
+    q_mvar: Array
+    price_p_usd_per_mwh: Array
+    price_q_usd_per_mvarh: Array
+
+    def _check_content(self) -> None:
+        self._freeze("p_mw", "q_mvar", "price_p_usd_per_mwh", "price_q_usd_per_mvarh")
+
+
+def _read_only(values: ArrayLike, key: str) -> Array:
+    """A read-only, finite (T, n) copy."""
+    try:
+        array = np.asarray(values).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        raise InputError("not an array of numbers", key=key, value=values) from None
+    if array.ndim != 2 or array.size == 0:
+        shape = array.shape
+        raise InputError(
+            "not a table of steps and terminals", key=key, value=shape, allowed="(steps, terminals)"
+        )
+    if not np.isfinite(array).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(
+            f"not a finite number at step {row}, terminal {column}", key=key, value=float(array[row, column])
+        )
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,35 @@
+"""The array types of the optimization layer and the few helpers that keep them in one format."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.int64]
+Matrix: TypeAlias = Any  # scipy.sparse.csr_array of floats; its stubs differ between scipy releases
+
+
+def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
+    """A matrix, dense or sparse, as csr of floats without duplicates; None is the zero matrix of that shape."""
+    if matrix is None:
+        return sp.csr_array(shape, dtype=float)
+    if not sp.issparse(matrix):
+        matrix = np.asarray(matrix, dtype=float).reshape(shape)
+    out: Matrix = sp.csr_array(matrix, dtype=float)
+    out.sum_duplicates()
+    return out
+
+
+def columns(matrix: Matrix, which: list[int] | Indices) -> Matrix:
+    """These columns of a matrix, as csr; also right when there are none."""
+    index = np.asarray(which, dtype=np.int64)
+    return sp.csr_array(sp.csc_array(matrix)[:, index])
+
+
+def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
+    """These rows of a matrix, as csr; also right when there are none."""
+    return sp.csr_array(matrix)[np.asarray(which, dtype=np.int64)]

@@ -1,0 +1,250 @@
+"""The QP solvers themselves, each behind the same two-sided form; `qp_solvers.QPSolver` is the face to use.
+
+    minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import daqp  # type: ignore[import-untyped]
+import highspy
+import numpy as np
+import piqp
+import scipy.sparse as sp
+
+from cosim.optimization.arrays import Matrix, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The matrices of the two-sided form, fixed for the life of a solver; csc, the Hessian with its full diagonal."""
+
+    hessian: Matrix
+    eq_matrix: Matrix
+    row_matrix: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The vectors of the two-sided form that may change from solve to solve; infinite where open."""
+
+    eq_rhs: Vector
+    lower: Vector
+    upper: Vector
+    x_lower: Vector
+    x_upper: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A solver's answer; `rows` and `bounds` are the duals of the upper sides minus those of the lower sides.
+
+    `status` is 'optimal', 'infeasible', 'unbounded' or 'failed'.
+    """
+
+    status: str
+    x: Vector
+    equalities: Vector
+    rows: Vector
+    bounds: Vector
+
+
+class Backend(Protocol):
+    """A solver of the two-sided form that keeps its matrices between solves."""
+
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+        """Solve; `diagonal` is added to the diagonal of the Hessian, `start` is a point nearby (may be ignored)."""
+        ...
+
+
+def full_form(hessian: Matrix, eq_matrix: Matrix, row_matrix: Matrix) -> Form:
+    """A Form whose Hessian stores its whole diagonal, so that the diagonal may change without a new pattern."""
+    n = hessian.shape[0]
+    pattern = sp.coo_array(hessian)
+    every = np.arange(n)
+    data = np.concatenate([pattern.data, np.zeros(n)])
+    index = (np.concatenate([pattern.coords[0], every]), np.concatenate([pattern.coords[1], every]))
+    return Form(
+        hessian=sp.csc_array((data, index), shape=(n, n)),
+        eq_matrix=sp.csc_array(eq_matrix),
+        row_matrix=sp.csc_array(row_matrix),
+    )
+
+
+def with_diagonal(hessian: Matrix, diagonal: Vector | None) -> Matrix:
+    """A Hessian with something added to its (stored) diagonal; the pattern stays."""
+    if diagonal is None:
+        return hessian
+    out = hessian.copy()
+    column = np.repeat(np.arange(out.shape[1]), np.diff(out.indptr))
+    out.data[out.indices == column] += diagonal
+    return out
+
+
+def unsolved(form: Form, status: str) -> Raw:
+    """An answer without numbers."""
+    n, p, m = form.hessian.shape[0], form.eq_matrix.shape[0], form.row_matrix.shape[0]
+    return Raw(status, *(np.full(size, np.nan) for size in (n, p, m, n)))
+
+
+class Piqp:
+    """PIQP, a proximal interior-point method, sparse or dense. Duals at a kink are near the face's centre."""
+
+    def __init__(self, form: Form, tolerance: float, *, dense: bool = False, max_iterations: int = 100) -> None:
+        self._form, self._dense = form, dense
+        self._solver = piqp.DenseSolver() if dense else piqp.SparseSolver()
+        settings = self._solver.settings
+        settings.eps_abs = settings.eps_rel = tolerance
+        settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
+        settings.max_iter = max_iterations
+        self._ready = self._shifted = False
+
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+        del start
+        form, solver = self._form, self._solver
+        if np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
+            return unsolved(form, "infeasible")
+        vectors = {
+            "c": cost, "b": limits.eq_rhs, "h_l": limits.lower, "h_u": limits.upper,
+            "x_l": limits.x_lower, "x_u": limits.x_upper,
+        }  # fmt: skip
+        if not self._ready:
+            hessian = with_diagonal(form.hessian, diagonal)
+            solver.setup(P=self._give(hessian), A=self._give(form.eq_matrix), G=self._give(form.row_matrix), **vectors)
+        elif diagonal is not None or self._shifted:
+            solver.update(P=self._give(with_diagonal(form.hessian, diagonal)), **vectors)
+        else:
+            solver.update(**vectors)
+        self._ready, self._shifted = True, diagonal is not None
+        status = solver.solve()
+        if status == piqp.PIQP_SOLVED:
+            out = solver.result
+            return Raw("optimal", out.x.copy(), out.y.copy(), out.z_u - out.z_l, out.z_bu - out.z_bl)
+        if status == piqp.PIQP_PRIMAL_INFEASIBLE:
+            return unsolved(form, "infeasible")
+        return unsolved(form, "unbounded" if status == piqp.PIQP_DUAL_INFEASIBLE else "failed")
+
+    def _give(self, matrix: Matrix) -> Matrix:
+        return matrix.toarray() if self._dense else sp.csc_matrix(matrix)
+
+
+class Daqp:
+    """DAQP, a dual active-set method for small problems with a positive definite Hessian: exact duals, warm starts."""
+
+    def __init__(self, form: Form, tolerance: float) -> None:
+        self._hessian = form.hessian.toarray()
+        self._form = form
+        self._matrix = np.ascontiguousarray(np.vstack([form.eq_matrix.toarray(), form.row_matrix.toarray()]))
+        n, p, m = form.hessian.shape[0], form.eq_matrix.shape[0], form.row_matrix.shape[0]
+        self._sense = np.concatenate([np.zeros(n), np.full(p, 5), np.zeros(m)]).astype(np.int32)
+        self._tolerance = tolerance
+        self._n, self._p = n, p
+
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+        hessian = self._hessian if diagonal is None else self._hessian + np.diag(diagonal)
+        upper = np.concatenate([limits.x_upper, limits.eq_rhs, limits.upper])
+        lower = np.concatenate([limits.x_lower, limits.eq_rhs, limits.lower])
+        x, _, flag, info = daqp.solve(
+            hessian,
+            cost,
+            self._matrix,
+            np.clip(upper, -1e30, 1e30),
+            np.clip(lower, -1e30, 1e30),
+            self._sense.copy(),
+            primal_start=start,
+            primal_tol=max(self._tolerance, 1e-11),
+            dual_tol=1e-12,
+        )
+        if flag not in (1, 2):
+            return unsolved(self._form, {-1: "infeasible", -3: "unbounded"}.get(flag, "failed"))
+        lam = np.asarray(info["lam"])
+        return Raw("optimal", x, lam[self._n : self._n + self._p], lam[self._n + self._p :], lam[: self._n])
+
+
+class Highs:
+    """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
+
+    def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 60.0) -> None:
+        self._form = form
+        self._rows = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
+        self._solver = highspy.Highs()
+        for option, value in {
+            "output_flag": False,
+            "threads": 1,
+            "time_limit": time_limit_s,
+            "primal_feasibility_tolerance": max(tolerance, 1e-10),
+            "dual_feasibility_tolerance": max(tolerance, 1e-10),
+            "qp_regularization_value": 0.0,
+        }.items():
+            self._solver.setOptionValue(option, value)
+
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+        del start
+        solver, form = self._solver, self._form
+        n, p = form.hessian.shape[0], form.eq_matrix.shape[0]
+        if np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
+            return unsolved(form, "infeasible")
+        model = highspy.HighsModel()
+        lp = model.lp_
+        lp.num_col_, lp.num_row_ = n, self._rows.shape[0]
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
+        lp.row_lower_ = np.concatenate([limits.eq_rhs, limits.lower])
+        lp.row_upper_ = np.concatenate([limits.eq_rhs, limits.upper])
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
+        lp.a_matrix_.value_ = self._rows.data
+        lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
+        lower.eliminate_zeros()
+        if lower.nnz:
+            model.hessian_.dim_ = n
+            model.hessian_.format_ = highspy.HessianFormat.kTriangular
+            model.hessian_.start_, model.hessian_.index_ = lower.indptr, lower.indices
+            model.hessian_.value_ = lower.data
+        solver.passModel(model)
+        solver.run()
+        status = solver.getModelStatus()
+        if status == highspy.HighsModelStatus.kOptimal:
+            out = solver.getSolution()
+            duals = -np.array(out.row_dual)
+            return Raw("optimal", np.array(out.col_value), duals[:p], duals[p:], -np.array(out.col_dual))
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return unsolved(form, "infeasible")
+        return unsolved(form, "unbounded" if status == highspy.HighsModelStatus.kUnbounded else "failed")
+
+
+def make_backend(name: str, form: Form, tolerance: float) -> Backend:
+    """The backend of that name: 'piqp', 'piqp-dense', 'daqp' or 'highs'."""
+    if name == "daqp":
+        return Daqp(form, tolerance)
+    if name == "highs":
+        return Highs(form, tolerance)
+    return Piqp(form, tolerance, dense=name == "piqp-dense")
+
+
+def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> str:
+    """'infeasible', 'unbounded' or 'bounded', decided by two linear programs instead of an interior-point heuristic.
+
+    A feasible convex QP is unbounded exactly when some direction d has Pd = 0, keeps every constraint and lowers c'd.
+    """
+    hessian = with_diagonal(form.hessian, diagonal)
+    n = hessian.shape[0]
+    flat = full_form(sp.csc_array((n, n)), form.eq_matrix, form.row_matrix)
+    if Highs(flat, 1e-9).solve(np.zeros(n), None, limits).status == "infeasible":
+        return "infeasible"
+
+    def cone(side: Vector, sign: float) -> Vector:
+        return np.where(np.isfinite(side), 0.0, sign * np.inf)
+
+    directions = Limits(
+        eq_rhs=np.zeros(form.eq_matrix.shape[0] + n),
+        lower=cone(limits.lower, -1),
+        upper=cone(limits.upper, 1),
+        x_lower=np.maximum(cone(limits.x_lower, -1), -1.0),
+        x_upper=np.minimum(cone(limits.x_upper, 1), 1.0),
+    )
+    both = full_form(sp.csc_array((n, n)), sp.vstack([form.eq_matrix, hessian]), form.row_matrix)
+    ray = Highs(both, 1e-9).solve(cost, None, directions)
+    scale = 1.0 + float(np.max(np.abs(cost), initial=0.0))
+    return "unbounded" if ray.status == "optimal" and float(cost @ ray.x) < -1e-7 * scale else "bounded"

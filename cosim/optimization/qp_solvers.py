@@ -1,0 +1,250 @@
+"""One face for the QP solvers: set up once, then only vectors change from solve to solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosim.errors import InputError, RunFailure
+from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.polish import Matrices, polish, residual
+from cosim.optimization.qp_backends import Backend, Limits, Raw, full_form, make_backend, prove
+
+if TYPE_CHECKING:
+    from cosim.optimization.parametric import ParametricQP, Theta
+
+SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
+_NOTHING, _BOUND, _ROW = 0, 1, 2
+_GOOD = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class QPSolution:
+    """What a solver returned.
+
+    Attributes:
+        x: variables, (n,); not a number where there is no optimum, like the duals.
+        nu: duals of the equalities, (p,).
+        sigma: duals of the inequalities, (m,), not negative.
+        objective: the objective at x; infinite where there is no optimum (+ infeasible, - unbounded).
+        status: 'optimal', 'infeasible', 'unbounded' or 'failed'.
+        solver: which one answered, after those that had failed ('piqp', 'piqp > highs').
+        residual: largest violation of the optimality conditions, relative to the sizes that enter them.
+    """
+
+    x: Vector
+    nu: Vector
+    sigma: Vector
+    objective: float
+    status: str
+    solver: str
+    residual: float = np.nan
+
+    @property
+    def optimal(self) -> bool:
+        """Whether x, nu and sigma are an optimum."""
+        return self.status == "optimal"
+
+    def require(self) -> QPSolution:
+        """This solution if it is optimal; else RunFailure with the status and the solvers tried."""
+        if not self.optimal:
+            raise RunFailure(f"a quadratic program has no optimum: {self.status} (solver {self.solver})")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where each row of G went in the two-sided form: nowhere, a bound of a variable, or one side of a row."""
+
+    kind: Indices
+    place: Indices
+    scale: Vector
+    first_rows: Indices
+
+
+class QPSolver:
+    """A ParametricQP made ready for many solves.
+
+    Rows of G with one variable become bounds, and rows with proportional coefficients become the two sides of one
+    range, so that a solver sees the smallest form; the duals come back row by row.
+
+    Args:
+        qp: the problem.
+        solver: one of `SOLVERS`; 'auto' picks by size and curvature (see `choose`).
+        tolerance: accuracy asked of the solver.
+        polish: sharpen the answer by solving the optimality conditions on its active set; kept when better and near.
+    """
+
+    def __init__(
+        self, qp: ParametricQP, solver: str = "auto", *, tolerance: float = 1e-10, polish: bool = True
+    ) -> None:
+        if solver not in SOLVERS:
+            raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
+        self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
+        self._tolerance, self._polish = tolerance, polish
+        self._placement = place_rows(qp)
+        self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
+        self._matrices = Matrices.of(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
+        self._backends: dict[str, Backend] = {}
+
+    def solve(
+        self,
+        theta: Theta | None = None,
+        extra_linear: Vector | None = None,
+        extra_diagonal: Vector | None = None,
+        warm: QPSolution | None = None,
+    ) -> QPSolution:
+        """Solve at `theta`.
+
+        Args:
+            theta: parameter values, a mapping by name or a vector.
+            extra_linear: (n,), added to the linear cost.
+            extra_diagonal: (n,), not negative, added to the diagonal of the Hessian (a proximal term).
+            warm: a solution nearby, used by active-set solvers.
+
+        Returns:
+            The solution, whatever its status; call `require()` on it where only an optimum will do. Its objective
+            includes the extra terms.
+        """
+        qp = self.qp
+        at = qp.theta_vector(theta)
+        cost = qp.cost + qp.cost_theta @ at
+        if extra_linear is not None:
+            cost = cost + extra_linear
+        eq_rhs = qp.eq_rhs + qp.eq_theta @ at
+        rhs = qp.ineq_rhs + qp.ineq_theta @ at
+        limits, possible = self._limits(eq_rhs, rhs)
+        if not possible:
+            return self._nothing("infeasible", "presolve")
+        tried: list[str] = []
+        best: QPSolution | None = None
+        start = warm.x if warm is not None and warm.optimal else None
+        for name in dict.fromkeys((self.name, "piqp", "highs")):
+            tried.append(name)
+            raw = self._backend(name).solve(cost, extra_diagonal, limits, start)
+            if raw.status in ("infeasible", "unbounded") and name != "highs":
+                verdict = prove(self._form, cost, extra_diagonal, limits)
+                if verdict != "bounded":
+                    return self._nothing(verdict, " > ".join(tried))
+            elif raw.status != "failed" and raw.status != "optimal":
+                return self._nothing(raw.status, " > ".join(tried))
+            if raw.status != "optimal":
+                continue
+            found = self._finish(raw, cost, extra_diagonal, eq_rhs, rhs, " > ".join(tried))
+            constant = qp.constant + float(qp.constant_theta @ at)
+            found = QPSolution(
+                found.x, found.nu, found.sigma, found.objective + constant, "optimal", found.solver, found.residual
+            )
+            if best is None or found.residual < best.residual:
+                best = found
+            if best.residual <= _GOOD:
+                return best
+        if best is not None and best.residual <= 100 * _GOOD:
+            return best
+        return self._nothing("failed", " > ".join(tried))
+
+    def _backend(self, name: str) -> Backend:
+        if name not in self._backends:
+            self._backends[name] = make_backend(name, self._form, self._tolerance)
+        return self._backends[name]
+
+    def _limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
+        """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
+        put = self._placement
+        n, m = len(self.qp.variables), len(put.first_rows)
+        sides: dict[int, tuple[Vector, Vector]] = {}
+        for kind, size in ((_BOUND, n), (_ROW, m)):
+            lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+            for positive, side in ((True, upper), (False, lower)):
+                mine = (put.kind == kind) & ((put.scale > 0) == positive)
+                side[put.place[mine]] = rhs[mine] / put.scale[mine]
+            sides[kind] = (lower, upper)
+        empty = rhs[put.kind == _NOTHING]
+        possible = bool(np.all(empty >= -1e-9))
+        for lower, upper in sides.values():
+            crossed = lower > upper
+            if np.any(crossed):
+                # A gap of rounding size is closed; a wider one leaves no feasible point.
+                possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
+                lower[crossed] = upper[crossed]
+        return Limits(eq_rhs, *sides[_ROW], *sides[_BOUND]), possible
+
+    def _finish(
+        self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
+    ) -> QPSolution:
+        put = self._placement
+        net = np.where(
+            put.kind == _BOUND,
+            raw.bounds[np.where(put.kind == _BOUND, put.place, 0)] if len(raw.bounds) else 0.0,
+            raw.rows[np.where(put.kind == _ROW, put.place, 0)] if len(raw.rows) else 0.0,
+        )
+        sigma = np.where(put.kind == _NOTHING, 0.0, np.maximum(net / put.scale, 0.0))
+        sigma[~np.isfinite(rhs)] = 0.0
+        qp = self._matrices
+        point = (raw.x, raw.equalities, sigma)
+        if self._polish:
+            point = polish(qp, cost, diagonal, eq_rhs, rhs, point)
+        x, nu, sigma = point
+        error = residual(qp, cost, diagonal, eq_rhs, rhs, point)
+        objective = float(cost @ x + 0.5 * x @ (qp.hessian @ x))
+        if diagonal is not None:
+            objective += 0.5 * float(diagonal @ (x * x))
+        return QPSolution(x, nu, sigma, objective, "optimal", solver, error)
+
+    def _nothing(self, status: str, solver: str) -> QPSolution:
+        qp = self.qp
+        value = {"infeasible": np.inf, "unbounded": -np.inf}.get(status, np.nan)
+        nan = (np.full(len(names), np.nan) for names in (qp.variables, qp.eq_rows, qp.ineq_rows))
+        return QPSolution(*nan, value, status, solver)
+
+
+def choose(qp: ParametricQP) -> str:
+    """The solver for a problem of this size: DAQP for small strictly convex ones, PIQP dense or sparse, HiGHS for LPs.
+    """
+    n, m = len(qp.variables), len(qp.eq_rows) + len(qp.ineq_rows)
+    if n <= 40 and m <= 200 and n > 0:
+        values = np.linalg.eigvalsh(qp.hessian.toarray())
+        if values[0] > 1e-9 * max(1.0, values[-1]):
+            return "daqp"
+    return "piqp-dense" if n <= 60 and m <= 300 else "piqp"
+
+
+def place_rows(qp: ParametricQP) -> Placement:
+    """Find for each row of G its place in the two-sided form."""
+    m = len(qp.ineq_rows)
+    kind, place, scale = np.full(m, _ROW), np.zeros(m, dtype=np.int64), np.ones(m)
+    matrix = qp.ineq_matrix.copy()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    first_rows: list[int] = []
+    first_value: list[float] = []
+    alike: dict[tuple[bytes, bytes], list[int]] = {}
+    used: set[tuple[int, int, bool]] = set()
+    for i in range(m):
+        index, data = (
+            matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]],
+            matrix.data[matrix.indptr[i] : matrix.indptr[i + 1]],
+        )
+        if len(index) == 0:
+            kind[i] = _NOTHING
+            continue
+        if len(index) == 1 and (_BOUND, int(index[0]), bool(data[0] > 0)) not in used:
+            kind[i], place[i], scale[i] = _BOUND, index[0], data[0]
+            used.add((_BOUND, int(index[0]), bool(data[0] > 0)))
+            continue
+        group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
+        for where in group:
+            ratio = float(data[0] / first_value[where])
+            if (_ROW, where, ratio > 0) not in used:
+                place[i], scale[i] = where, ratio
+                break
+        else:
+            where, ratio = len(first_rows), 1.0
+            place[i] = where
+            group.append(where)
+            first_rows.append(i)
+            first_value.append(float(data[0]))
+        used.add((_ROW, where, ratio > 0))
+    return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))

@@ -1,0 +1,162 @@
+"""From a checked scenario to what a run works with: the feeder, the calendar, the series over the horizon."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.clock import MarketCalendar
+from cosim.errors import InputError
+from cosim.grid.feeder import Feeder
+from cosim.grid.tables import read_feeder
+from cosim.scenario import Scenario, SeriesSpec
+from cosim.series import read_series
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything read and checked before a run; all series are (steps,).
+
+    Attributes:
+        price_usd_per_mwh: energy price at the substation.
+        load_scale: scale of the feeder's base load.
+        utilisation: share of the data centers' capacity that arrives as work.
+        profiles: available share of each pv generator, by its name.
+    """
+
+    scenario: Scenario
+    path: Path
+    feeder: Feeder
+    calendar: MarketCalendar
+    price_usd_per_mwh: Array
+    load_scale: Array
+    utilisation: Array
+    profiles: Mapping[str, Array]
+
+
+def prepare(scenario: Scenario, path: Path) -> Prepared:
+    """Read what the scenario names.
+
+    Raises:
+        InputError: a feeder, series or clock that cannot be used; the scenario's file and the key are named.
+    """
+    try:
+        return _prepare(scenario, path)
+    except InputError as error:
+        if error.file is not None:
+            raise
+        raise InputError(
+            error.message, file=path, key=error.key, value=error.value, allowed=error.allowed
+        ) from None
+
+
+def _prepare(scenario: Scenario, path: Path) -> Prepared:
+    calendar = calendar_of(scenario)
+
+    def series(spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
+        source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
+        raw = read_series(
+            source,
+            spec.column,
+            steps=calendar.steps,
+            step_s=calendar.step_s,
+            base_dir=path.parent,
+            start_of_day_s=calendar.start_of_day_s,
+            key=key,
+        )
+        values = raw * spec.scale + spec.offset
+        if values.min() < lower or values.max() > upper:
+            worst = values.min() if values.min() < lower else values.max()
+            raise InputError("a value of the series is out of range", key=key, value=float(worst),
+                             allowed=f"{lower:g} to {upper:g}")  # fmt: skip
+        return values
+
+    return Prepared(
+        scenario=scenario,
+        path=path,
+        feeder=feeder_of(scenario, path),
+        calendar=calendar,
+        price_usd_per_mwh=series(scenario.market.price_usd_per_mwh, "market.price_usd_per_mwh"),
+        load_scale=series(scenario.network.load_scale, "network.load_scale", lower=0.0),
+        utilisation=series(scenario.workload.utilisation, "workload.utilisation", lower=0.0, upper=1.0),
+        profiles={
+            g.name: series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
+            for g in scenario.generators
+            if g.profile is not None
+        },
+    )
+
+
+def calendar_of(scenario: Scenario) -> MarketCalendar:
+    """The market calendar of a scenario."""
+    clock = scenario.clock
+    try:
+        start = datetime.fromisoformat(clock.start)
+    except ValueError:
+        raise InputError(
+            "not a date and time",
+            key="clock.start",
+            value=clock.start,
+            allowed="ISO 8601, as 2024-07-15T00:00:00",
+        ) from None
+    return MarketCalendar(
+        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s
+    )
+
+
+def feeder_of(scenario: Scenario, path: Path) -> Feeder:
+    """The scenario's feeder (shipped by name, or a folder of tables beside the scenario) with its settings."""
+    spec = scenario.network
+    beside = path.parent / spec.feeder
+    feeder = read_feeder(beside if beside.is_dir() else spec.feeder)
+    if spec.source_pu is not None:
+        feeder = replace(feeder, source_pu=spec.source_pu)
+    if spec.taps:
+        feeder = _with_taps(feeder, spec.taps)
+    return feeder
+
+
+def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
+    """Regulator taps from the scenario, keyed ``REGULATOR.LEG``."""
+    known = {f"{r.name}.{leg}" for r in feeder.regulators for leg in r.taps}
+    for key in taps:
+        if key not in known:
+            raise InputError(
+                f"feeder {feeder.name} has no such regulator tap", key=f"network.taps.{key}", value=key,
+                allowed=", ".join(sorted(known)) or "none",
+            )  # fmt: skip
+    regulators = tuple(
+        replace(r, taps={leg: taps.get(f"{r.name}.{leg}", tap) for leg, tap in r.taps.items()})
+        for r in feeder.regulators
+    )
+    return replace(feeder, regulators=regulators)
+
+
+def agent_class(import_path: str, key: str) -> type[Any]:
+    """The class behind ``package.module:Class``.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    module_name, _, class_name = import_path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the agent class cannot be imported ({error})",
+            key=key,
+            value=import_path,
+            allowed="package.module:Class",
+        ) from None
+    if not isinstance(found, type):
+        raise InputError("not a class", key=key, value=import_path, allowed="package.module:Class")
+    return found

@@ -1,0 +1,201 @@
+"""Time series over the horizon: read from a CSV table, or given as a list or a constant.
+
+A table or list holds one value per ``source_step_s`` (an hour unless said otherwise), each holding for all of
+that time. Exactly one day of values repeats day after day and is read by the time of day; a longer table is
+used from its start. Shorter market steps take the value of the hour they lie in, longer ones the mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.errors import InputError
+
+Array = NDArray[np.float64]
+Source = str | Path | float | Sequence[float]
+
+_DAY_S = 86_400
+_FOLDERS = ("prices", "profiles", "workloads")
+
+
+def shipped_series() -> list[str]:
+    """Names of the tables that come with the package, as ``prices/caiso_np15_july_2024_mean_day``."""
+    root = resources.files("cosim.data")
+    return sorted(
+        f"{folder}/{table.name.removesuffix('.csv')}"
+        for folder in _FOLDERS
+        for table in (root / folder).iterdir()
+        if table.name.endswith(".csv") and table.name != "SOURCES.csv"
+    )
+
+
+def read_series(
+    source: Source,
+    column: str | None = None,
+    *,
+    steps: int,
+    step_s: int,
+    source_step_s: int = 3600,
+    base_dir: Path | None = None,
+    start_of_day_s: int = 0,
+    key: str = "series",
+) -> Array:
+    """Values of a series in every step of the horizon.
+
+    Args:
+        source: path of a CSV table, name of a shipped one, a list of values, or one constant value.
+        column: column of the table.
+        steps: number of market steps.
+        step_s: length of a market step, in seconds.
+        source_step_s: length of time that one value of the source holds, in seconds.
+        base_dir: folder that relative paths start from, before the shipped tables are looked through.
+        start_of_day_s: seconds from midnight to the first step; shifts a series of one day.
+        key: name of the series in error messages.
+
+    Returns:
+        (steps,) read-only values, in the unit of the source.
+
+    Raises:
+        InputError: no such table or column, an empty or too short series, or a value that is not finite.
+    """
+    file: str | None = None
+    if isinstance(source, str | Path):
+        table, file = _find(source, base_dir, key)
+        values = _read_column(table, column, source_step_s, file, key)
+    elif isinstance(source, int | float):
+        values = np.full(1, float(source))
+        source_step_s = steps * step_s
+    else:
+        values = _from_list(source, key)
+    if values.size == 0:
+        raise InputError(
+            "the series is empty", file=file, key=column or key, allowed="one day of values or more"
+        )
+    _check_finite(values, column or key, file)
+    result = _resample(values, steps, step_s, source_step_s, start_of_day_s, column or key, file)
+    result.setflags(write=False)
+    return result
+
+
+def _find(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path | Traversable, str]:
+    """The table of this name and how to call it in messages."""
+    path = (base_dir or Path()) / name
+    if path.is_file():
+        return path, str(path)
+    shipped = shipped_series()
+    wanted = str(name).removesuffix(".csv")
+    matches = [s for s in shipped if wanted in (s, s.split("/")[1])]
+    if len(matches) == 1:
+        return resources.files("cosim.data") / f"{matches[0]}.csv", f"{matches[0]}.csv"
+    near = difflib.get_close_matches(wanted, [*shipped, *(s.split("/")[1] for s in shipped)], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"no such table of values{hint}",
+        key=key,
+        value=str(name),
+        allowed=f"a path to a .csv file, or one of {', '.join(shipped)}",
+    )
+
+
+def _read_column(
+    table: Path | Traversable, column: str | None, source_step_s: int, file: str, key: str
+) -> Array:
+    try:
+        rows = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"not readable as a CSV table: {error}", file=file, key=key) from None
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if column is None or header.count(column) != 1:
+        near = difflib.get_close_matches(column or "", header, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        allowed = ", ".join(header) or "the table has no header"
+        raise InputError(f"no such column{hint}", file=file, key=key, value=column, allowed=allowed)
+    body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
+    place = header.index(column)
+    values = np.array([_number(row, place, line, column, file) for line, row in body], dtype=np.float64)
+    if "hour" in header and source_step_s == 3600:
+        hours = [_number(row, header.index("hour"), line, "hour", file) for line, row in body]
+        wrong = next((i for i, hour in enumerate(hours) if hour != i), None)
+        if wrong is not None:
+            raise InputError(
+                f"hours are not in order on line {body[wrong][0]}",
+                file=file,
+                key="hour",
+                value=hours[wrong],
+                allowed=str(wrong),
+            )
+    return values
+
+
+def _number(row: list[str], place: int, line: int, column: str, file: str) -> float:
+    text = row[place].strip() if place < len(row) else ""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            f"not a finite number on line {line}", file=file, key=column, value=text, allowed="a number"
+        )
+    return value
+
+
+def _from_list(source: Sequence[float], key: str) -> Array:
+    try:
+        values = np.asarray(source).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        values = np.empty((0, 0))
+    if values.ndim != 1:
+        raise InputError("not a list of numbers", key=key, value=source)
+    return values
+
+
+def _check_finite(values: Array, key: str, file: str | None) -> None:
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        index = int(wrong[0])
+        raise InputError(
+            f"value {index} of the series is not a finite number",
+            file=file,
+            key=key,
+            value=float(values[index]),
+        )
+
+
+def _resample(
+    values: Array,
+    steps: int,
+    step_s: int,
+    source_step_s: int,
+    start_of_day_s: int,
+    key: str,
+    file: str | None,
+) -> Array:
+    """Values per market step: each step is the mean of pieces that lie in one source step each."""
+    is_day = values.size * source_step_s == _DAY_S
+    offset_s = start_of_day_s if is_day else 0
+    piece_s = math.gcd(step_s, source_step_s, offset_s)
+    pieces = np.arange(steps * (step_s // piece_s), dtype=np.int64)
+    index = (offset_s + pieces * piece_s) // source_step_s
+    needed = int(index[-1]) + 1
+    if is_day:
+        index %= values.size
+    elif needed > values.size:
+        raise InputError(
+            f"the series is too short: {steps} steps of {step_s} s need {needed} values",
+            file=file,
+            key=key,
+            value=f"{values.size} values",
+            allowed=f"{_DAY_S // source_step_s} values (one day, repeated), or {needed} and more",
+        )
+    result: Array = values[index].reshape(steps, -1).mean(axis=1)
+    return result
