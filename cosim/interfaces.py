@@ -80,6 +80,9 @@ class OperatorAgent(Protocol):
     def clear(self, p_mw: Array) -> Clearing:
         """Least cost of serving this demand, and the prices that come with it."""
 
+    def opening_price(self, steps: int) -> Array:
+        """(steps, terminals) price that a negotiation may start from: energy at the source, without limits."""
+
     def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
         """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty."""
 

@@ -120,7 +120,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 extra[column] = _PROMPT_WEIGHT
             if name.startswith("battery_"):
                 extra[column] = _PROMPT_WEIGHT
-        return self._solver.solve(np.zeros(0), extra_linear=extra)
+        return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
     def check_capacity(self) -> None:
         """Refuse work that cannot be done in time even with all flexibility used (call after a window opened).
@@ -128,7 +128,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         Raises:
             InputError: naming how much work is too much.
         """
-        late = self._solver.solve(np.zeros(0)).x[
+        late = self._solver.solve(np.zeros(0)).require().x[
             [c for n, c in self._model.column.items() if n.startswith("late[")]
         ]
         if late.max(initial=0.0) > _LATE_TOLERANCE_MWH:
@@ -174,7 +174,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         if near is not None:
             extra[self._columns] -= penalty * near
             diagonal[self._columns] = penalty
-        return self._solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal)
+        return self._solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal).require()
 
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """The window's schedule with the power variables under the given names."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyomo.environ as pyo  # type: ignore[import-untyped]
+import pyomo.environ as pyo
 from cosim.agents.dca.datacenter import DataCenter
 from numpy.typing import NDArray
 

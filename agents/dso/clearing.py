@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pyomo.environ as pyo  # type: ignore[import-untyped]
+import pyomo.environ as pyo
 from cosim.agents.dso.resources import Resources, inverter_polygon
 from cosim.grid.linear import Affine, LinearNetwork
 from cosim.grid.phases import Terminal, terminal_map
@@ -111,11 +111,19 @@ class ClearingModel:
                 param[k].set_value(v)
         return self.compiled.instance()
 
+    def is_limit(self, row: str) -> bool:
+        """Whether a row is a limit of the network, of which many can never be the first to bind."""
+        return row.startswith(("v_low[", "v_high[", "branch_limit["))
+
+    def known_bounds(self) -> dict[str, tuple[float, float]]:
+        """Bounds that rows of more than one variable imply: reactive power within the inverter's rating."""
+        return {f"gen_q[{g}]": (-u.s_mva, u.s_mva) for g, u in enumerate(self.resources.generators)}
+
     @property
     def kept(self) -> frozenset[str]:
         """Variables that must stay explicit because their cost is quadratic or their price hourly."""
         m = self.block
-        defined = {v.name for v in m.state.values()}
+        defined = {v.name for family in (m.state, m.p, m.q) for v in family.values()}
         if m.reactive_price == 0:
             defined.add(m.q_sub.name)
         return frozenset(v.name for v in m.component_data_objects(pyo.Var) if v.name not in defined)

@@ -148,14 +148,21 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
         solution = self._open.solve(p_mw)
-        return Clearing(p_mw, solution.objective, self._prices(p_mw, solution))
+        return Clearing(p_mw, solution.objective, self._prices(solution))
+
+    def opening_price(self, steps: int) -> Array:
+        """Price of energy at the source in each step of the open window, the same at every terminal."""
+        price = self.price[self._first : self._first + steps]
+        return np.repeat(price[:, None], len(self.terminals), axis=1)
 
     def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
         """min cost - price'p + penalty/2 |p - p_mw|^2 over the demand the feeder may be asked to serve."""
         h = self.hours
-        chosen, cost, _ = self._open.choose(-h * price, p_mw, h * penalty)
-        supported = price + penalty * (p_mw - chosen)
-        return Clearing(chosen, cost, self._split(supported, chosen))
+        chosen, cost, solution = self._open.choose(-h * price, p_mw, h * penalty)
+        # What the operator would be paid at the margin of what it chose; its duals price reactive power apart.
+        effective = price + penalty * (p_mw - chosen)
+        reactive = self._prices(solution).q_usd_per_mvarh
+        return Clearing(chosen, cost, Prices(effective - reactive * self.reactive_ratio, reactive))
 
     def regret_usd(self, p_mw: Array, price: Array) -> float:
         """cost(p) - price'p - min over p of the same, in USD; never negative."""
@@ -179,7 +186,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if support is not None:
             solution = window.nearest_dual(solution, p_mw, self.hours * support)
         self._settled = (p_mw, solution)
-        return Clearing(p_mw, solution.objective, self._prices(p_mw, solution))
+        return Clearing(p_mw, solution.objective, self._prices(solution))
 
     def result(self, t: int) -> StepResult:
         """Everything about step ``t`` (of the horizon) of the settled window."""
@@ -213,19 +220,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     # -- prices -----------------------------------------------------------------------------------------------
 
-    def _prices(self, p_mw: Array, solution: QPSolution) -> Prices:
-        p, q = np.empty_like(p_mw), np.empty_like(p_mw)
-        for t in range(len(p_mw)):
-            prices = self._open.step(t, p_mw, solution, self.hours).prices
-            for k, terminal in enumerate(self.terminals):
-                active, reactive = prices.at_terminal(terminal)
-                p[t, k], q[t, k] = sum(active.values()), sum(reactive.values())
-        return Prices(p, q)
-
-    def _split(self, effective: Array, p_mw: Array) -> Prices:
-        """An effective price (reactive power included) as its active and reactive parts at a demand."""
-        q = self._prices(p_mw, self._open.solve(p_mw)).q_usd_per_mvarh
-        return Prices(effective - q * self.reactive_ratio, q)
+    def _prices(self, solution: QPSolution) -> Prices:
+        p, q = self._open.terminal_prices(solution)
+        return Prices(p / self.hours, q / self.hours)
 
 
 def _limits(scenario: Scenario, feeder: Feeder) -> Limits:

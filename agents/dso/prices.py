@@ -66,13 +66,13 @@ def node_prices(network: LinearNetwork, duals: Mapping[str, float], hours: float
     )
     weights = np.zeros((len(network.states), 4))
     weights[:, 0] = network.import_p.rows.T @ [energy_p] + network.import_q.rows.T @ [energy_q]
-    high = _family(duals, "v_high", len(network.voltages.labels))
-    low = _family(duals, "v_low", len(network.voltages.labels))
+    high = _family(duals, "v_high[{}]:up", len(network.voltages.labels))
+    low = _family(duals, "v_low[{}]:up", len(network.voltages.labels))
     weights[:, 1] = network.voltages.rows.T @ (high - low) / hours
     by_p, by_q = _congestion(duals, len(network.flows_p.labels))
     weights[:, 2] = (network.flows_p.rows.T @ by_p + network.flows_q.rows.T @ by_q) / hours
     weights[:, 3] = network.unbalance.rows.T @ -_family(
-        duals, "unbalance_equation", len(network.unbalance.labels)
+        duals, "unbalance_equation[{}]", len(network.unbalance.labels)
     )
     weights[:, 3] /= hours
     by_demand_p, by_demand_q = network.adjoint(weights)
@@ -95,7 +95,7 @@ def _parts(by_demand: Vector, energy: Vector) -> dict[str, Vector]:
 
 
 def _family(duals: Mapping[str, float], name: str, count: int) -> Vector:
-    return np.array([duals.get(f"{name}[{i}]", 0.0) for i in range(count)])
+    return np.array([duals.get(name.format(i), 0.0) for i in range(count)])
 
 
 def _congestion(duals: Mapping[str, float], count: int) -> tuple[Vector, Vector]:
@@ -104,7 +104,7 @@ def _congestion(duals: Mapping[str, float], count: int) -> tuple[Vector, Vector]
     angles = np.pi * (2 * np.arange(FLOW_POLYGON_SIDES) + 1) / FLOW_POLYGON_SIDES
     for i in range(count):
         for k, angle in enumerate(angles):
-            dual = duals.get(f"branch_limit[{i},{k}]", 0.0)
+            dual = duals.get(f"branch_limit[{i},{k}]:up", 0.0)
             by_p[i] += dual * np.cos(angle)
             by_q[i] += dual * np.sin(angle)
     return by_p, by_q

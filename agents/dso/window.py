@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +12,7 @@ from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
 from numpy.typing import NDArray
 
+from cosim.optimization.dominance import drop_dominated
 from cosim.optimization.parametric import ParametricQP, stack
 from cosim.optimization.qp_solvers import QPSolution, QPSolver
 from cosim.optimization.reduction import Reduction
@@ -66,17 +67,17 @@ class WindowClearing:
             self._explicit.append(explicit)
             reduction = explicit.reduce(keep=model.kept)
             self._reductions.append(reduction)
-            active = _on_active_power(reduction.qp, ratio, p_max_mw, labels[t])
-            steps.append(_numbered(active.screen().qp, t))
-        self.follower = _with_ramps(stack(steps), ramps, len(steps))
+            boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
+            steps.append(_numbered(drop_dominated(boxed.screen().qp, model.is_limit, model.known_bounds()).qp, t))
+        self._full = _with_ramps(stack(steps), ramps, len(steps))
+        self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
         self._solver = QPSolver(self.follower)
         free = self.follower.free(self.follower.parameters)
         self._free = free
         self._free_solver = QPSolver(free)
         where = {name: i for i, name in enumerate(free.variables)}
         self._free_columns = np.array([[where[name] for name in row] for row in labels], dtype=np.intp)
-        order = {name: i for i, name in enumerate(self.follower.parameters)}
-        self._theta_columns = np.array([[order[name] for name in row] for row in labels], dtype=np.intp)
+        self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
 
     def theta(self, p_mw: Array) -> Array:
         """Parameter vector of a demand (steps, terminals)."""
@@ -86,17 +87,27 @@ class WindowClearing:
 
     def solve(self, p_mw: Array) -> QPSolution:
         """Clear the window at a demand."""
-        return self._solver.solve(self.theta(p_mw))
+        return self._solver.solve(self.theta(p_mw)).require()
 
     def sensitivity(self, solution: QPSolution) -> Array:
         """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
         return np.asarray(self.follower.sensitivity(solution))[self._theta_columns]
 
+    def terminal_prices(self, solution: QPSolution) -> tuple[Array, Array]:
+        """(steps, terminals) derivatives of the window's cost (USD) with respect to P (MW) and to Q (Mvar)."""
+        slope = dict(zip(self._full.parameters, self._full.price(solution.nu, solution.sigma), strict=True))
+        steps, terminals = self._theta_columns.shape
+        p, q = (
+            np.array([[slope[f"{kind}[{k}]@{t}"] for k in range(terminals)] for t in range(steps)]) for kind in "pq"
+        )
+        return p, q
+
     def nearest_dual(self, solution: QPSolution, p_mw: Array, support: Array) -> QPSolution:
         """The same primal optimum with the duals whose prices lie nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
-        return self.follower.dual_face(solution, self.theta(p_mw)).nearest(target)
+        point = self.follower.dual_face(solution, self.theta(p_mw)).nearest(target)
+        return replace(solution, nu=point.nu, sigma=point.sigma)
 
     def choose(
         self, linear: Array, near: Array | None = None, penalty: float = 0.0
@@ -104,16 +115,18 @@ class WindowClearing:
         """Demand in its box that minimises cost + linear'p + penalty/2 |p - near|^2.
 
         Returns:
-            The demand (steps, terminals), the window's cost there (USD, without the added terms), the solution.
+            The demand (steps, terminals), the window's cost there (USD, without the added terms), and the solution
+            with the duals of the follower's own rows.
         """
         extra, diagonal = np.zeros(len(self._free.variables)), np.zeros(len(self._free.variables))
         extra[self._free_columns] = linear
         if near is not None:
             extra[self._free_columns] -= penalty * near
             diagonal[self._free_columns] = penalty
-        solution = self._free_solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal)
+        solution = self._free_solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal).require()
         p = solution.x[self._free_columns]
-        return p, self._free.objective(solution.x), solution
+        own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
+        return p, self._free.objective(solution.x), own_rows
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window."""
@@ -137,23 +150,36 @@ def _of_step(values: dict[str, float], suffix: str) -> dict[str, float]:
     return {k.removesuffix(suffix): float(v) for k, v in values.items() if k.endswith(suffix)}
 
 
-def _on_active_power(qp: ParametricQP, ratio: Array, p_max_mw: Array, names: Sequence[str]) -> ParametricQP:
-    """Let Q follow P at each terminal: theta = [P, Q] becomes theta = P."""
+def _within_ratings(qp: ParametricQP, ratio: Array, p_max_mw: Array) -> ParametricQP:
+    """The box of the parameters p[k], q[k]: from nothing to the most that a terminal draws."""
     n = len(ratio)
+    upper = {f"p[{k}]": p_max_mw[k] for k in range(n)} | {f"q[{k}]": p_max_mw[k] * ratio[k] for k in range(n)}
+    return qp.with_theta_box(dict.fromkeys(upper, 0.0), upper)
+
+
+def _on_active_power(
+    qp: ParametricQP, ratio: Array, p_max_mw: Array, labels: Sequence[Sequence[str]]
+) -> ParametricQP:
+    """Let Q follow P at each terminal: the parameters p and q of each step become p alone, in order of step."""
+    n, names = len(ratio), [name for row in labels for name in row]
     order = {name: i for i, name in enumerate(qp.parameters)}
-    rows = [order[f"p[{k}]"] for k in range(n)] + [order[f"q[{k}]"] for k in range(n)]
-    values = np.concatenate([np.ones(n), ratio])
-    mapping = sp.csr_array((values, (rows, np.tile(np.arange(n), 2))), shape=(2 * n, n))
-    return map_parameters(qp, mapping, tuple(names), np.zeros(n), p_max_mw)
+    rows, values = [], []
+    for t in range(len(labels)):
+        rows += [order[f"p[{k}]@{t}"] for k in range(n)] + [order[f"q[{k}]@{t}"] for k in range(n)]
+        values += [1.0] * n + list(ratio)
+    columns = np.concatenate([np.tile(np.arange(n), 2) + n * t for t in range(len(labels))])
+    mapping = sp.csr_array((values, (rows, columns)), shape=(len(order), len(names)))
+    upper = np.tile(p_max_mw, len(labels))
+    return map_parameters(qp, mapping, tuple(names), np.zeros(len(names)), upper)
 
 
 def _numbered(qp: ParametricQP, t: int) -> ParametricQP:
-    """Names made unique across the window; parameters already are."""
+    """Names made unique across the window."""
 
     def numbered(name: str) -> str:
         return f"{name}@{t}"
 
-    return rename(qp, numbered, numbered)
+    return rename(qp, numbered, numbered, numbered)
 
 
 def _with_ramps(

@@ -108,11 +108,15 @@ class Admm:
         self._round = 0
 
     def first(self, declared_p_mw: Array) -> Posted:
-        """Start at the declared demand and its prices."""
-        clearing = self._market.operator.clear(declared_p_mw)
-        self._copy = declared_p_mw
-        self._price = self._market.effective(clearing.prices)
-        return Posted(clearing.prices, self._copy, self._penalty)
+        """Start where the operator would go from the declared demand at its opening price.
+
+        Prices of the declared demand itself would be a bad start: where it breaks a limit they stand at the cap.
+        """
+        opening = self._market.operator.opening_price(len(declared_p_mw))
+        answer = self._market.operator.clear_near(declared_p_mw, opening, self._penalty)
+        self._copy = answer.p_mw
+        self._price = self._market.effective(answer.prices)
+        return Posted(answer.prices, self._copy, self._penalty)
 
     def next(self, bid_p_mw: Array) -> Posted:
         """The operator's step near the bids, then the price step."""

@@ -45,7 +45,7 @@ def optimum(market: Market) -> WelfareOptimum:
     """
     started = time.perf_counter()
     problem = planner_problem(market)
-    solution = QPSolver(problem).solve(np.zeros(0))
+    solution = QPSolver(problem).solve(np.zeros(0)).require()
     elapsed = time.perf_counter() - started
     names = market.operator.parameter_names()
     where = {name: i for i, name in enumerate(problem.variables)}

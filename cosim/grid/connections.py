@@ -15,8 +15,8 @@ def terminals_of(feeder: Feeder, bus_name: str, connection: str, key: str) -> tu
     Args:
         feeder: the feeder that has the bus.
         bus_name: bus of the device.
-        connection: ``three_phase`` (one balanced terminal), ``per_phase`` (one terminal a phase or leg), a delta
-            leg (``ab``...) or a phase (``a``...).
+        connection: ``three_phase`` (one balanced terminal), ``per_phase`` (one terminal a phase or leg), a
+            delta leg (``ab``...) or a phase (``a``...).
         key: scenario key, for messages.
 
     Returns:

@@ -1,9 +1,10 @@
 """A distribution feeder as plain data: buses, lines, transformers, regulators, capacitors and loads.
 
-Phases are the letters ``a``, ``b``, ``c``; a delta leg is two of them (``ab``, ``bc``, ``ca``). A bus is either
-**grounded** (a neutral is present, voltages are line to neutral) or part of a **three-wire** section (no neutral,
-only line-to-line voltages mean anything). Matrices of line codes stand in phase order a, b, c with zeros for
-missing phases. Units: kW, kvar, kVA, kV (line to line), feet, ohm per mile, microsiemens per mile.
+Phases are the letters ``a``, ``b``, ``c``; a delta leg is two of them (``ab``, ``bc``, ``ca``). A bus is
+either **grounded** (a neutral is present, voltages are line to neutral) or part of a **three-wire** section
+(no neutral, only line-to-line voltages mean anything). Matrices of line codes stand in phase order a, b, c
+with zeros for missing phases. Units: kW, kvar, kVA, kV (line to line), feet, ohm per mile, microsiemens per
+mile.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Bus:
 
 @dataclass(frozen=True, slots=True)
 class LineCode:
-    """Series impedance (ohm per mile) and shunt susceptance (microsiemens per mile) of a line construction."""
+    """Series impedance (ohm per mile) and shunt susceptance (microsiemens per mile) of a construction."""
 
     name: str
     r_ohm_per_mile: Matrix
@@ -100,7 +101,8 @@ class Regulator:
 
     Attributes:
         connection: ``open-delta`` (two units, three-wire) or ``wye`` (one unit a phase, grounded).
-        taps: tap of each unit by leg (``ab``, ``cb``: the shared phase second) or by phase; -16 to 16 steps of 0.00625.
+        taps: tap of each unit by leg (``ab``, ``cb``: the shared phase second) or by phase; -16 to 16 steps
+            of 0.00625.
     """
 
     name: str

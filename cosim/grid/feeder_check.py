@@ -1,8 +1,9 @@
-"""Checks of a feeder: every way in which its data cannot be computed with, named by table, element and column."""
+"""Checks of a feeder: whatever its data cannot be computed with, named by table, element and column."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wy
 TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
 TABLES = ("buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads")
 RATIO_RANGE = (0.8, 1.25)
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,9 @@ class _Report:
 
     folder: Path | None
 
-    def fail(self, message: str, table: str, element: str, column: str, value: object, allowed: str) -> InputError:
+    def fail(
+        self, message: str, table: str, element: str, column: str, value: object, allowed: str
+    ) -> InputError:
         file = None if self.folder is None else self.folder / f"{table}.csv"
         return InputError(message, file=file, key=f"{table}.{element}.{column}", value=value, allowed=allowed)
 
@@ -46,18 +50,19 @@ def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
 
 
 def _check_duplicates(feeder: Feeder, report: _Report) -> None:
+    """Names are unique within a table (all branches share one), also for OpenDSS, which ignores case."""
     seen: dict[tuple[str, str], str] = {}
     for table in TABLES:
         space = "branches" if table in ("lines", "transformers", "regulators") else table
         for row in getattr(feeder, table):
-            if not row.name:
-                raise report.fail("an element has no name", table, "?", "name", row.name, "a unique name")
-            if (space, row.name) in seen:
-                found = seen[space, row.name]
-                raise report.fail(
-                    f"the name is taken in {found}", table, row.name, "name", row.name, "a unique name"
-                )
-            seen[space, row.name] = table
+            key = (space, row.name.lower())
+            if not NAME.fullmatch(row.name):
+                allowed = "letters, digits, _ and -"
+                raise report.fail("not a name", table, row.name, "name", row.name, allowed)
+            if key in seen:
+                message = f"the name is taken in {seen[key]}"
+                raise report.fail(message, table, row.name, "name", row.name, "a unique name")
+            seen[key] = table
 
 
 def _check_numbers(feeder: Feeder, report: _Report) -> None:
@@ -72,7 +77,9 @@ def _check_numbers(feeder: Feeder, report: _Report) -> None:
                 if not isinstance(value, float | int) or isinstance(value, bool):
                     continue
                 if not math.isfinite(value):
-                    raise report.fail("not a finite number", table, row.name, f.name, value, "a finite number")
+                    raise report.fail(
+                        "not a finite number", table, row.name, f.name, value, "a finite number"
+                    )
                 if f.name in positive and value <= 0:
                     raise report.fail("not positive", table, row.name, f.name, value, "a number above 0")
                 if f.name in not_negative and value < 0:
@@ -88,7 +95,9 @@ def _check_matrix(matrix: Matrix, report: _Report, table: str, name: str, column
             if not math.isfinite(matrix[i][k]):
                 raise report.fail("not a finite number", table, name, column, matrix[i][k], "a finite number")
             if matrix[i][k] != matrix[k][i]:
-                raise report.fail("the matrix is not symmetric", table, name, column, matrix, "a symmetric matrix")
+                raise report.fail(
+                    "the matrix is not symmetric", table, name, column, matrix, "a symmetric matrix"
+                )
         if matrix[i][i] < 0:
             raise report.fail("negative on the diagonal", table, name, column, matrix[i][i], "0 or more")
 
@@ -96,14 +105,21 @@ def _check_matrix(matrix: Matrix, report: _Report, table: str, name: str, column
 def _check_buses(feeder: Feeder, report: _Report) -> None:
     for bus in feeder.buses:
         if bus.phases not in PHASE_SETS:
-            raise report.fail("unknown phases", "buses", bus.name, "phases", bus.phases, ", ".join(PHASE_SETS))
+            raise report.fail(
+                "unknown phases", "buses", bus.name, "phases", bus.phases, ", ".join(PHASE_SETS)
+            )
         if not bus.grounded and bus.phases != "abc":
             raise report.fail(
                 "a three-wire bus has all three phases", "buses", bus.name, "phases", bus.phases, "abc"
             )
     if feeder.source_bus not in feeder.bus_by_name:
         raise report.fail(
-            "unknown bus", "feeder", "source_bus", "value", feeder.source_bus, _names(b.name for b in feeder.buses)
+            "unknown bus",
+            "feeder",
+            "source_bus",
+            "value",
+            feeder.source_bus,
+            _names(b.name for b in feeder.buses),
         )
 
 
@@ -132,7 +148,9 @@ def _check_lines(feeder: Feeder, report: _Report) -> None:
     for line in feeder.lines:
         start, end = feeder.bus_by_name[line.from_bus], feeder.bus_by_name[line.to_bus]
         if line.phases not in PHASE_SETS:
-            raise report.fail("unknown phases", "lines", line.name, "phases", line.phases, ", ".join(PHASE_SETS))
+            raise report.fail(
+                "unknown phases", "lines", line.name, "phases", line.phases, ", ".join(PHASE_SETS)
+            )
         for bus in (start, end):
             if not set(line.phases) <= set(bus.phases):
                 raise report.fail(
@@ -145,7 +163,12 @@ def _check_lines(feeder: Feeder, report: _Report) -> None:
             )  # fmt: skip
         if start.kv_base != end.kv_base:
             raise report.fail(
-                "a line joins two voltage levels", "lines", line.name, "to_bus", end.name, f"{start.kv_base} kV"
+                "a line joins two voltage levels",
+                "lines",
+                line.name,
+                "to_bus",
+                end.name,
+                f"{start.kv_base} kV",
             )
         code = feeder.code_by_name.get(line.code)
         if code is None:
@@ -166,19 +189,29 @@ def _check_transformers(feeder: Feeder, report: _Report) -> None:
         if (t.conn_high, t.conn_low) not in TRANSFORMER_KINDS:
             allowed = ", ".join("-".join(kind) for kind in TRANSFORMER_KINDS)
             raise report.fail(
-                "unsupported connection", "transformers", t.name, "conn_high", f"{t.conn_high}-{t.conn_low}", allowed
+                "unsupported connection",
+                "transformers",
+                t.name,
+                "conn_high",
+                f"{t.conn_high}-{t.conn_low}",
+                allowed,
             )
         ends = ((t.from_bus, t.kv_high, "kv_high", t.conn_high), (t.to_bus, t.kv_low, "kv_low", t.conn_low))
         for bus_name, kv, column, connection in ends:
             bus = feeder.bus_by_name[bus_name]
             if not RATIO_RANGE[0] <= kv / bus.kv_base <= RATIO_RANGE[1]:
                 raise report.fail(
-                    f"far from the voltage of bus {bus_name}", "transformers", t.name, column, kv, f"{bus.kv_base} kV"
+                    f"far from the voltage of bus {bus_name}",
+                    "transformers",
+                    t.name,
+                    column,
+                    kv,
+                    f"{bus.kv_base} kV",
                 )
             if bus.phases != "abc" or (connection == "wye" and not bus.grounded):
                 raise report.fail(
-                    f"bus {bus_name} does not fit a {connection} winding", "transformers", t.name, column, connection,
-                    "three phases, and a neutral for wye",
+                    f"bus {bus_name} does not fit a {connection} winding", "transformers", t.name,
+                    column.replace("kv", "conn"), connection, "three phases, and a neutral for wye",
                 )  # fmt: skip
         if t.conn_low == "delta" and feeder.bus_by_name[t.to_bus].grounded:
             raise report.fail(
@@ -191,7 +224,12 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
     for r in feeder.regulators:
         if r.connection not in REGULATOR_UNITS:
             raise report.fail(
-                "unknown connection", "regulators", r.name, "connection", r.connection, ", ".join(REGULATOR_UNITS)
+                "unknown connection",
+                "regulators",
+                r.name,
+                "connection",
+                r.connection,
+                ", ".join(REGULATOR_UNITS),
             )
         start, end = feeder.bus_by_name[r.from_bus], feeder.bus_by_name[r.to_bus]
         if start.grounded != (r.connection == "wye") or start.grounded != end.grounded:
@@ -201,7 +239,12 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
             )  # fmt: skip
         if start.phases != end.phases or start.kv_base != end.kv_base:
             raise report.fail(
-                "the two buses differ in phases or voltage", "regulators", r.name, "to_bus", r.to_bus, start.phases
+                "the two buses differ in phases or voltage",
+                "regulators",
+                r.name,
+                "to_bus",
+                r.to_bus,
+                start.phases,
             )
         kinds: Sequence[Sequence[str]] = (
             (tuple(start.phases),) if r.connection == "wye" else REGULATOR_UNITS["open-delta"]
@@ -212,7 +255,12 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
         for unit, tap in r.taps.items():
             if not -TAP_LIMIT <= tap <= TAP_LIMIT:
                 raise report.fail(
-                    f"tap of unit {unit} out of range", "regulators", r.name, "tap", tap, f"-{TAP_LIMIT}..{TAP_LIMIT}"
+                    f"tap of unit {unit} out of range",
+                    "regulators",
+                    r.name,
+                    "tap",
+                    tap,
+                    f"-{TAP_LIMIT}..{TAP_LIMIT}",
                 )
 
 
@@ -223,20 +271,37 @@ def _check_devices(feeder: Feeder, report: _Report) -> None:
             bus = feeder.bus_by_name[device.bus]
             if device.connection not in CONNECTIONS:
                 raise report.fail(
-                    "unknown connection", table, device.name, "connection", device.connection, ", ".join(CONNECTIONS)
+                    "unknown connection",
+                    table,
+                    device.name,
+                    "connection",
+                    device.connection,
+                    ", ".join(CONNECTIONS),
                 )
             if device.connection == "wye" and not bus.grounded:
                 raise report.fail(
-                    f"bus {bus.name} is three-wire", table, device.name, "connection", device.connection, "delta"
+                    f"bus {bus.name} is three-wire",
+                    table,
+                    device.name,
+                    "connection",
+                    device.connection,
+                    "delta",
                 )
             allowed = _device_phases(bus, device.connection)
             if device.phases not in allowed:
                 raise report.fail(
-                    "unknown or missing phase", table, device.name, "phases", device.phases, ", ".join(allowed)
+                    "unknown or missing phase",
+                    table,
+                    device.name,
+                    "phases",
+                    device.phases,
+                    ", ".join(allowed),
                 )
     for load in feeder.loads:
         if load.model not in LOAD_MODELS:
-            raise report.fail("unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS))
+            raise report.fail(
+                "unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS)
+            )
 
 
 def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:
@@ -246,7 +311,7 @@ def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:
 
 
 def _check_tree(feeder: Feeder, report: _Report) -> None:
-    """Every bus is fed exactly once, with all of its phases; transformers and regulators point away from the source."""
+    """Every bus is fed exactly once, with all of its phases; only lines may point towards the source."""
     at: dict[str, list[tuple[str, Branch]]] = {b.name: [] for b in feeder.buses}
     for table, branch in _branch_tables(feeder):
         at[branch.from_bus].append((table, branch))
@@ -265,7 +330,12 @@ def _check_tree(feeder: Feeder, report: _Report) -> None:
                 )
             if not isinstance(branch, Line) and here != branch.from_bus:
                 raise report.fail(
-                    "from_bus is not the side of the source", table, branch.name, "from_bus", branch.from_bus, here
+                    "from_bus is not the side of the source",
+                    table,
+                    branch.name,
+                    "from_bus",
+                    branch.from_bus,
+                    here,
                 )
             if isinstance(branch, Line) and set(branch.phases) != set(feeder.bus_by_name[there].phases):
                 raise report.fail(

@@ -1,8 +1,8 @@
 """Feeder <-> the CSV tables of a feeder folder.
 
 A folder holds ``feeder.csv`` (key, value, source), ``buses.csv``, ``lines.csv``, ``line_codes.csv``,
-``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv`` and ``loads.csv``. Every table has a
-``source`` column. Tables of elements that a feeder does not have may be absent.
+``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv`` and ``loads.csv``. Every table
+has a ``source`` column. Tables of elements that a feeder does not have may be absent.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "source",
     ),
     "transformers": (
-        "name", "from_bus", "to_bus", "kva", "kv_high", "conn_high", "kv_low", "conn_low", "r_percent", "x_percent",
-        "source",
+        "name", "from_bus", "to_bus", "kva", "kv_high", "conn_high", "kv_low", "conn_low", "r_percent",
+        "x_percent", "source",
     ),
     "regulators": ("name", "from_bus", "to_bus", "connection", "unit", "tap", "source"),
     "capacitors": ("name", "bus", "connection", "phases", "kvar", "source"),
@@ -90,12 +90,15 @@ def _feeder_of(folder: Path) -> Feeder:
     file = folder / "feeder.csv"
     for row in _rows(folder, "feeder"):
         if row["key"] in notes:
-            raise InputError("the key appears twice", file=file, key=row["key"], value=row["value"], allowed="one row")
+            raise InputError(
+                "the key appears twice", file=file, key=row["key"], value=row["value"], allowed="one row"
+            )
         notes[row["key"]] = (row["value"], row["source"])
     for key in FEEDER_KEYS:
         if key not in notes:
             raise InputError("a key is missing", file=file, key=key, allowed=", ".join(FEEDER_KEYS))
-    head = {key: notes.pop(key)[0] for key in FEEDER_KEYS}
+    head = {key: notes[key][0] for key in FEEDER_KEYS}
+    notes = {k: note for k, note in notes.items() if k not in head or note[1]}
     return Feeder(
         name=head["name"],
         source_bus=head["source_bus"],
@@ -134,7 +137,7 @@ def _rows(folder: Path, table: str) -> list[dict[str, str]]:
     for i, row in enumerate(rows):
         if "" in row or None in row.values():
             raise InputError(
-                "a row has not as many fields as the table has columns", file=file, key=f"{table}.row {i + 2}",
+                "fields and columns differ in number", file=file, key=f"{table}.row {i + 2}",
                 value=len(row), allowed=str(len(found)),
             )  # fmt: skip
     return [{k: v.strip() for k, v in row.items()} for row in rows]
@@ -176,9 +179,15 @@ def _regulators(folder: Path) -> tuple[Regulator, ...]:
         taps = dict(known.taps) if known else {}
         if unit in taps:
             raise InputError(
-                "the unit appears twice", file=file, key=f"regulators.{name}.unit", value=unit, allowed="one row"
+                "the unit appears twice",
+                file=file,
+                key=f"regulators.{name}.unit",
+                value=unit,
+                allowed="one row",
             )
-        new = Regulator(name, row["from_bus"], row["to_bus"], row["connection"], taps | {unit: tap}, row["source"])
+        new = Regulator(
+            name, row["from_bus"], row["to_bus"], row["connection"], taps | {unit: tap}, row["source"]
+        )
         for column in ("from_bus", "to_bus", "connection"):
             if known and getattr(new, column) != getattr(known, column):
                 raise InputError(
@@ -200,7 +209,9 @@ def _whole(text: str, file: Path, key: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError("not a whole number", file=file, key=key, value=text, allowed="a whole number") from None
+        raise InputError(
+            "not a whole number", file=file, key=key, value=text, allowed="a whole number"
+        ) from None
 
 
 def _truth(text: str, file: Path, key: str) -> bool:
@@ -218,8 +229,9 @@ def write_feeder(feeder: Feeder, folder: str | Path) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    head = {key: (str(getattr(feeder, key)), "") for key in FEEDER_KEYS}
-    _write(folder, "feeder", [{"key": k, "value": v, "source": s} for k, (v, s) in (head | dict(feeder.notes)).items()])
+    head = {key: (str(getattr(feeder, key)), feeder.notes.get(key, ("", ""))[1]) for key in FEEDER_KEYS}
+    notes = head | {k: note for k, note in feeder.notes.items() if k not in head}
+    _write(folder, "feeder", [{"key": k, "value": v, "source": s} for k, (v, s) in notes.items()])
     for table in ("buses", "lines", "transformers", "capacitors", "loads"):
         columns = COLUMNS[table]
         _write(folder, table, [{c: getattr(row, c) for c in columns} for row in getattr(feeder, table)])

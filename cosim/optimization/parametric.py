@@ -76,6 +76,8 @@ class ParametricQP:
             "constant_theta": (k,), "theta_lower": (k,), "theta_upper": (k,),
         }  # fmt: skip
         for name, shape in shapes.items():
+            if len(shape) == 2 and not isinstance(getattr(self, name), sp.csr_array):
+                object.__setattr__(self, name, sp.csr_array(getattr(self, name), dtype=float))
             found = getattr(self, name).shape
             if found != shape:
                 raise InputError("array of wrong shape in a ParametricQP", key=name, value=found, allowed=str(shape))

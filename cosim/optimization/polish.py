@@ -9,12 +9,16 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
 
-from cosim.optimization.arrays import Matrix, Vector, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
 
 Point: TypeAlias = tuple[Vector, Vector, Vector]
-_DENSE_UP_TO = 160
+_DENSE_UP_TO = 100
 _DENSE_ENTRIES = 60_000
 _ENOUGH = 1e-10
+_SHIFT = 1e-9
+_REFINEMENTS = 4
+_ROUNDS = 5
+_NEAR = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +65,36 @@ def polish(
 ) -> Point:
     """Solve the optimality conditions with the active rows as equations; the result is kept if better and near.
 
-    Where the active rows are dependent (prices not unique) the system is singular, the step is far or wild, and the
-    solver's own point stays.
+    A small proximal term, refined away, keeps the system regular where active rows are dependent or a direction is
+    flat: then the nearest solution is found, so prices that are not unique stay where the solver had put them.
     """
-    before = residual(qp, cost, diagonal, eq_rhs, rhs, point)
+    best, least = point, residual(qp, cost, diagonal, eq_rhs, rhs, point)
+    x, _, sigma = point
+    finite = np.isfinite(rhs)
+    active = finite & (sigma > rhs - qp.ineq_matrix @ x)
+    if least <= _ENOUGH and len(x) + len(point[1]) + np.count_nonzero(active) > _DENSE_UP_TO:
+        return point
+    for _ in range(_ROUNDS):
+        near, raw_sigma = _newton(qp, cost, diagonal, eq_rhs, rhs, point, np.flatnonzero(active))
+        if near is None:
+            break
+        error = residual(qp, cost, diagonal, eq_rhs, rhs, near)
+        if error < least:
+            best, least = near, error
+        slack = rhs - qp.ineq_matrix @ near[0]
+        corrected = finite & np.where(active, raw_sigma > 0, slack < 0)
+        if error <= _ENOUGH or np.array_equal(corrected, active):
+            break
+        active = corrected
+    return best
+
+
+def _newton(
+    qp: Matrices, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, point: Point, active: Indices
+) -> tuple[Point | None, Vector]:
+    """The point that solves the conditions with these rows as equations, and its duals of either sign."""
     x, nu, sigma = point
     n, p = len(x), len(nu)
-    slack = rhs - qp.ineq_matrix @ x
-    active = np.flatnonzero(np.isfinite(rhs) & (sigma > slack))
-    size = n + p + len(active)
-    if before <= _ENOUGH and size > _DENSE_UP_TO:
-        return point
     if isinstance(qp.hessian, np.ndarray):
         hessian: Matrix = qp.hessian if diagonal is None else qp.hessian + np.diag(diagonal)
         held: Matrix = np.vstack([qp.eq_matrix, qp.ineq_matrix[active]])
@@ -79,36 +102,37 @@ def polish(
         hessian = qp.hessian if diagonal is None else qp.hessian + sp.diags_array(diagonal)
         held = sp.vstack([qp.eq_matrix, rows(qp.ineq_matrix, active)], format="csr")
     duals = np.concatenate([nu, sigma[active]])
-    right = np.concatenate([
-        -(cost + hessian @ x + held.T @ duals),
-        np.concatenate([eq_rhs, rhs[active]]) - held @ x,
-    ])  # fmt: skip
-    step = _solve_symmetric(hessian, held, right)
-    if step is None or not np.all(np.isfinite(step)):
-        return point
-    dual_scale, primal_scale = 1.0 + _size(duals), 1.0 + _size(x)
-    if _size(step[:n]) > 1e-3 * primal_scale or _size(step[n:]) > 1e-3 * dual_scale:
-        return point
+    stationarity = -(cost + hessian @ x + held.T @ duals)
+    feasibility = np.concatenate([eq_rhs, rhs[active]]) - held @ x
+    step = _solve_symmetric(hessian, held, np.concatenate([stationarity, feasibility]))
     new = np.zeros_like(sigma)
+    if not np.all(np.isfinite(step)):
+        return None, new
+    if _size(step[:n]) > _NEAR * (1.0 + _size(x)) or _size(step[n:]) > _NEAR * (1.0 + _size(duals)):
+        return None, new
     new[active] = sigma[active] + step[n + p :]
-    better = (x + step[:n], nu + step[n : n + p], np.maximum(new, 0.0))
-    return better if residual(qp, cost, diagonal, eq_rhs, rhs, better) < before else point
+    return (x + step[:n], nu + step[n : n + p], np.maximum(new, 0.0)), new
 
 
-def _solve_symmetric(hessian: Matrix, held: Matrix, right: Vector) -> Vector | None:
-    m = held.shape[0]
-    if hessian.shape[0] + m <= _DENSE_UP_TO:
+def _solve_symmetric(hessian: Matrix, held: Matrix, right: Vector) -> Vector:
+    """Solve [H A'; A 0] z = right by refinement with the factors of [H + dI, A'; A, -dI]."""
+    n, m = hessian.shape[0], held.shape[0]
+    shift = np.concatenate([np.full(n, _SHIFT), np.full(m, -_SHIFT)])
+    if n + m <= _DENSE_UP_TO:
         dense, top = (part if isinstance(part, np.ndarray) else part.toarray() for part in (hessian, held))
-        system = np.block([[dense, top.T], [top, np.zeros((m, m))]])
-        try:
-            return np.asarray(np.linalg.solve(system, right))
-        except np.linalg.LinAlgError:
-            return None
-    system = sp.csc_array(sp.block_array([[hessian, sp.csr_array(held).T], [held, sp.csr_array((m, m))]]))
-    try:
-        return np.asarray(scipy.sparse.linalg.splu(system).solve(right))
-    except RuntimeError:
-        return None
+        system: Matrix = np.block([[dense, top.T], [top, np.zeros((m, m))]])
+        inverse = np.linalg.inv(system + np.diag(shift))
+        step = inverse @ right
+        for _ in range(_REFINEMENTS):
+            step = step + inverse @ (right - system @ step)
+        return np.asarray(step)
+    hessian, held = sp.csr_array(hessian), sp.csr_array(held)
+    system = sp.csc_array(sp.block_array([[hessian, held.T], [held, sp.csr_array((m, m))]]))
+    factor = scipy.sparse.linalg.splu(sp.csc_array(system + sp.diags_array(shift)))
+    step = factor.solve(right)
+    for _ in range(_REFINEMENTS):
+        step = step + factor.solve(right - system @ step)
+    return np.asarray(step)
 
 
 def _size(values: Vector) -> float:

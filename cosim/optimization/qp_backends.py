@@ -16,6 +16,8 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Matrix, Vector
 
+_COARSER = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -95,11 +97,15 @@ class Piqp:
     def __init__(self, form: Form, tolerance: float, *, dense: bool = False, max_iterations: int = 100) -> None:
         self._form, self._dense = form, dense
         self._solver = piqp.DenseSolver() if dense else piqp.SparseSolver()
+        self._tolerance = tolerance
+        self._set_tolerance(tolerance)
+        self._solver.settings.max_iter = max_iterations
+        self._ready = self._shifted = False
+
+    def _set_tolerance(self, tolerance: float) -> None:
         settings = self._solver.settings
         settings.eps_abs = settings.eps_rel = tolerance
         settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
-        settings.max_iter = max_iterations
-        self._ready = self._shifted = False
 
     def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
         del start
@@ -119,6 +125,11 @@ class Piqp:
             solver.update(**vectors)
         self._ready, self._shifted = True, diagonal is not None
         status = solver.solve()
+        if status == piqp.PIQP_MAX_ITER_REACHED:
+            # At degenerate points the last digit may be out of reach; polishing takes over from ten times coarser.
+            self._set_tolerance(_COARSER * self._tolerance)
+            status = solver.solve()
+            self._set_tolerance(self._tolerance)
         if status == piqp.PIQP_SOLVED:
             out = solver.result
             return Raw("optimal", out.x.copy(), out.y.copy(), out.z_u - out.z_l, out.z_bu - out.z_bl)

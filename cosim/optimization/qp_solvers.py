@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cosim.optimization.parametric import ParametricQP, Theta
 
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
-_NOTHING, _BOUND, _ROW = 0, 1, 2
+NOTHING, BOUND, ROW = 0, 1, 2
 _GOOD = 1e-7
 
 
@@ -115,7 +115,7 @@ class QPSolver:
             cost = cost + extra_linear
         eq_rhs = qp.eq_rhs + qp.eq_theta @ at
         rhs = qp.ineq_rhs + qp.ineq_theta @ at
-        limits, possible = self._limits(eq_rhs, rhs)
+        limits, possible = self.limits(eq_rhs, rhs)
         if not possible:
             return self._nothing("infeasible", "presolve")
         tried: list[str] = []
@@ -150,18 +150,18 @@ class QPSolver:
             self._backends[name] = make_backend(name, self._form, self._tolerance)
         return self._backends[name]
 
-    def _limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
+    def limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
         """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
         put = self._placement
         n, m = len(self.qp.variables), len(put.first_rows)
         sides: dict[int, tuple[Vector, Vector]] = {}
-        for kind, size in ((_BOUND, n), (_ROW, m)):
+        for kind, size in ((BOUND, n), (ROW, m)):
             lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
             for positive, side in ((True, upper), (False, lower)):
                 mine = (put.kind == kind) & ((put.scale > 0) == positive)
                 side[put.place[mine]] = rhs[mine] / put.scale[mine]
             sides[kind] = (lower, upper)
-        empty = rhs[put.kind == _NOTHING]
+        empty = rhs[put.kind == NOTHING]
         possible = bool(np.all(empty >= -1e-9))
         for lower, upper in sides.values():
             crossed = lower > upper
@@ -169,18 +169,18 @@ class QPSolver:
                 # A gap of rounding size is closed; a wider one leaves no feasible point.
                 possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
                 lower[crossed] = upper[crossed]
-        return Limits(eq_rhs, *sides[_ROW], *sides[_BOUND]), possible
+        return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
 
     def _finish(
         self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
     ) -> QPSolution:
         put = self._placement
         net = np.where(
-            put.kind == _BOUND,
-            raw.bounds[np.where(put.kind == _BOUND, put.place, 0)] if len(raw.bounds) else 0.0,
-            raw.rows[np.where(put.kind == _ROW, put.place, 0)] if len(raw.rows) else 0.0,
+            put.kind == BOUND,
+            raw.bounds[np.where(put.kind == BOUND, put.place, 0)] if len(raw.bounds) else 0.0,
+            raw.rows[np.where(put.kind == ROW, put.place, 0)] if len(raw.rows) else 0.0,
         )
-        sigma = np.where(put.kind == _NOTHING, 0.0, np.maximum(net / put.scale, 0.0))
+        sigma = np.where(put.kind == NOTHING, 0.0, np.maximum(net / put.scale, 0.0))
         sigma[~np.isfinite(rhs)] = 0.0
         qp = self._matrices
         point = (raw.x, raw.equalities, sigma)
@@ -214,7 +214,7 @@ def choose(qp: ParametricQP) -> str:
 def place_rows(qp: ParametricQP) -> Placement:
     """Find for each row of G its place in the two-sided form."""
     m = len(qp.ineq_rows)
-    kind, place, scale = np.full(m, _ROW), np.zeros(m, dtype=np.int64), np.ones(m)
+    kind, place, scale = np.full(m, ROW), np.zeros(m, dtype=np.int64), np.ones(m)
     matrix = qp.ineq_matrix.copy()
     matrix.eliminate_zeros()
     matrix.sort_indices()
@@ -228,16 +228,16 @@ def place_rows(qp: ParametricQP) -> Placement:
             matrix.data[matrix.indptr[i] : matrix.indptr[i + 1]],
         )
         if len(index) == 0:
-            kind[i] = _NOTHING
+            kind[i] = NOTHING
             continue
-        if len(index) == 1 and (_BOUND, int(index[0]), bool(data[0] > 0)) not in used:
-            kind[i], place[i], scale[i] = _BOUND, index[0], data[0]
-            used.add((_BOUND, int(index[0]), bool(data[0] > 0)))
+        if len(index) == 1 and (BOUND, int(index[0]), bool(data[0] > 0)) not in used:
+            kind[i], place[i], scale[i] = BOUND, index[0], data[0]
+            used.add((BOUND, int(index[0]), bool(data[0] > 0)))
             continue
         group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
         for where in group:
             ratio = float(data[0] / first_value[where])
-            if (_ROW, where, ratio > 0) not in used:
+            if (ROW, where, ratio > 0) not in used:
                 place[i], scale[i] = where, ratio
                 break
         else:
@@ -246,5 +246,5 @@ def place_rows(qp: ParametricQP) -> Placement:
             group.append(where)
             first_rows.append(i)
             first_value.append(float(data[0]))
-        used.add((_ROW, where, ratio > 0))
+        used.add((ROW, where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))

@@ -35,11 +35,17 @@ def map_parameters(
     )
 
 
-def rename(qp: ParametricQP, variable: Callable[[str], str], row: Callable[[str], str]) -> ParametricQP:
-    """The same problem with other names for its variables and rows; parameters keep theirs."""
+def rename(
+    qp: ParametricQP,
+    variable: Callable[[str], str],
+    row: Callable[[str], str],
+    parameter: Callable[[str], str] = lambda name: name,
+) -> ParametricQP:
+    """The same problem with other names for its variables, rows and (if asked) parameters."""
     return replace(
         qp,
         variables=tuple(map(variable, qp.variables)),
+        parameters=tuple(map(parameter, qp.parameters)),
         eq_rows=tuple(map(row, qp.eq_rows)),
         ineq_rows=tuple(map(row, qp.ineq_rows)),
     )

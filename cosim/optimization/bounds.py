@@ -1,0 +1,235 @@
+"""Proven bounds of a follower's duals, slacks and prices, block by block.
+
+A follower often falls apart into blocks that share no variable (the hours of a day). Each bound is one linear program
+over a block: its constraints, its stationarity, the parameters' box, and what complementarity says about the pair in
+question. Other complementarities are left out, so every bound is valid; where none exists it is infinite. Nothing is
+guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+
+from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import NOTHING, place_rows
+from cosim.optimization.relaxation import SingleLevel, single_level
+
+_MARGIN = 1e-6
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a follower that shares no variable with the rest.
+
+    Attributes:
+        qp: the part, with those parameters that enter it.
+        variables, parameters, eq_rows, ineq_rows: where its columns and rows lie in the whole.
+    """
+
+    qp: ParametricQP
+    variables: Indices
+    parameters: Indices
+    eq_rows: Indices
+    ineq_rows: Indices
+
+
+def split(qp: ParametricQP) -> list[Block]:
+    """The blocks of a problem. Rows without any variable belong to the first block."""
+    n = len(qp.variables)
+    links = abs(qp.hessian) + _neighbours(qp.eq_matrix) + _neighbours(qp.ineq_matrix)
+    count, label = scipy.sparse.csgraph.connected_components(links, directed=False) if n else (0, np.zeros(0))
+    eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
+    out = []
+    for block in range(count):
+        at, eq, ineq = (np.flatnonzero(which == block).astype(np.int64) for which in (label, eq_label, ineq_label))
+        parts = (rows(qp.cost_theta, at), rows(qp.eq_theta, eq), rows(qp.ineq_theta, ineq))
+        theta = np.flatnonzero(sum(abs(part).sum(axis=0) for part in parts)).astype(np.int64)
+        sub = ParametricQP(
+            hessian=csr(columns(rows(qp.hessian, at), at), (len(at), len(at))),
+            cost=qp.cost[at],
+            cost_theta=columns(parts[0], theta),
+            eq_matrix=columns(rows(qp.eq_matrix, eq), at),
+            eq_rhs=qp.eq_rhs[eq],
+            eq_theta=columns(parts[1], theta),
+            ineq_matrix=columns(rows(qp.ineq_matrix, ineq), at),
+            ineq_rhs=qp.ineq_rhs[ineq],
+            ineq_theta=columns(parts[2], theta),
+            constant=0.0,
+            constant_theta=np.zeros(len(theta)),
+            variables=tuple(qp.variables[i] for i in at),
+            parameters=tuple(qp.parameters[i] for i in theta),
+            eq_rows=tuple(qp.eq_rows[i] for i in eq),
+            ineq_rows=tuple(qp.ineq_rows[i] for i in ineq),
+            theta_lower=qp.theta_lower[theta],
+            theta_upper=qp.theta_upper[theta],
+        )
+        out.append(Block(sub, at, theta, eq, ineq))
+    return out
+
+
+class FollowerBounds:
+    """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then kept."""
+
+    def __init__(self, follower: ParametricQP) -> None:
+        self._follower = follower
+        self._blocks = split(follower)
+        self._home: dict[int, tuple[int, int]] = {}
+        for b, block in enumerate(self._blocks):
+            for inside, i in enumerate(block.ineq_rows):
+                self._home[int(i)] = (b, inside)
+        self._programs: dict[int, _Program] = {}
+        self._known: dict[tuple[str, int], float] = {}
+
+    def dual(self, row: int) -> float:
+        """An upper bound of sigma[row]; 0 if the row can never bind."""
+        return self._cached("dual", row)
+
+    def slack(self, row: int) -> float:
+        """An upper bound of the slack of a row wherever its dual is zero; 0 if the row always binds."""
+        return self._cached("slack", row)
+
+    def price(self, parameter: int) -> tuple[float, float]:
+        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter."""
+        lower = upper = float(self._follower.constant_theta[parameter])
+        for b, block in enumerate(self._blocks):
+            where = np.flatnonzero(block.parameters == parameter)
+            if len(where):
+                low, high = self._program(b).price(int(where[0]))
+                lower, upper = lower + low, upper + high
+        return lower, upper
+
+    def _cached(self, kind: str, row: int) -> float:
+        key = (kind, row)
+        if key not in self._known:
+            b, inside = self._home[row]
+            program = self._program(b)
+            self._known[key] = program.dual(inside) if kind == "dual" else program.slack(inside)
+        return self._known[key]
+
+    def _program(self, b: int) -> _Program:
+        if b not in self._programs:
+            self._programs[b] = _Program(self._blocks[b].qp)
+        return self._programs[b]
+
+
+class _Program:
+    """The linear program of one block, kept warm in HiGHS."""
+
+    def __init__(self, follower: ParametricQP) -> None:
+        leader = ParametricQP.build(cost=np.zeros(len(follower.parameters)), variables=follower.parameters)
+        self._level: SingleLevel = single_level(follower, leader, payment=False)
+        qp = self._level.qp
+        self._size = len(qp.variables)
+        self._rows = sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix]))
+        self._eq_count = len(qp.eq_rows)
+        self._opposite = _opposites(follower)
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = self._rows.shape[1], self._rows.shape[0]
+        lp.col_cost_ = np.zeros(self._size)
+        lp.col_lower_, lp.col_upper_ = np.full(self._size, -np.inf), np.full(self._size, np.inf)
+        lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(len(qp.ineq_rows), -np.inf)])
+        lp.row_upper_ = np.concatenate([qp.eq_rhs, qp.ineq_rhs])
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
+        lp.a_matrix_.value_ = self._rows.data
+        lp.sense_ = highspy.ObjSense.kMaximize
+        self._solver = highspy.Highs()
+        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
+            self._solver.setOptionValue(option, value)
+        self._solver.passModel(lp)
+
+    def dual(self, row: int) -> float:
+        sigma = self._level.sigma_at
+        zero = [int(sigma[j]) for j in self._opposite.get(row, ())]
+        objective = np.zeros(self._size)
+        objective[sigma[row]] = 1.0
+        return self._largest(objective, binding=row, zero=zero)
+
+    def slack(self, row: int) -> float:
+        follower, level = self._level.follower, self._level
+        objective = np.zeros(self._size)
+        objective[level.x_at] = -follower.ineq_matrix[[row]].toarray().ravel()
+        objective[level.theta_at] += follower.ineq_theta[[row]].toarray().ravel()
+        largest = self._largest(objective, zero=[int(level.sigma_at[row])], offset=float(follower.ineq_rhs[row]))
+        return max(largest, 0.0)
+
+    def price(self, parameter: int) -> tuple[float, float]:
+        follower, level = self._level.follower, self._level
+        objective = np.zeros(self._size)
+        objective[level.nu_at] = -columns(follower.eq_theta, [parameter]).toarray().ravel()
+        objective[level.sigma_at] = -columns(follower.ineq_theta, [parameter]).toarray().ravel()
+        return -self._largest(-objective), self._largest(objective)
+
+    def _largest(
+        self, objective: Vector, binding: int | None = None, zero: list[int] | None = None, offset: float = 0.0
+    ) -> float:
+        """The largest objective with a row binding and variables at zero, widened by the solver's tolerance."""
+        solver = self._solver
+        everyone = np.arange(self._size, dtype=np.int32)
+        solver.changeColsCost(self._size, everyone, objective)
+        limit = None if binding is None else float(self._level.qp.ineq_rhs[binding])
+        if binding is not None and limit is not None:
+            solver.changeRowBounds(self._eq_count + binding, limit, limit)
+        for column in zero or ():
+            solver.changeColBounds(column, -np.inf, 0.0)
+        solver.run()
+        status = solver.getModelStatus()
+        value = solver.getInfo().objective_function_value + offset
+        if binding is not None and limit is not None:
+            solver.changeRowBounds(self._eq_count + binding, -np.inf, limit)
+        for column in zero or ():
+            solver.changeColBounds(column, -np.inf, np.inf)
+        if status == highspy.HighsModelStatus.kOptimal:
+            return float(value + _MARGIN * (1.0 + abs(value)))
+        return 0.0 if status == highspy.HighsModelStatus.kInfeasible else float("inf")
+
+
+def _opposites(follower: ParametricQP) -> dict[int, list[int]]:
+    """For each row the other side of the same range, if the two can never bind together."""
+    put = place_rows(follower)
+    sides: dict[tuple[int, int], list[int]] = {}
+    for i in range(len(follower.ineq_rows)):
+        if put.kind[i] != NOTHING:
+            sides.setdefault((int(put.kind[i]), int(put.place[i])), []).append(i)
+    out: dict[int, list[int]] = {}
+    for pair in sides.values():
+        if len(pair) != 2:
+            continue
+        one, two = pair
+        width = follower.ineq_rhs[one] / abs(put.scale[one]) + follower.ineq_rhs[two] / abs(put.scale[two])
+        move = (
+            follower.ineq_theta[[one]].toarray().ravel() / abs(put.scale[one])
+            + follower.ineq_theta[[two]].toarray().ravel() / abs(put.scale[two])
+        )
+        ends = np.minimum(_product(move, follower.theta_lower), _product(move, follower.theta_upper))
+        if width + ends.sum() > 1e-9:
+            out[one], out[two] = [two], [one]
+    return out
+
+
+def _product(slope: Vector, ends: Vector) -> Vector:
+    out = np.zeros(len(slope))
+    moved = slope != 0
+    out[moved] = slope[moved] * ends[moved]
+    return out
+
+
+def _neighbours(matrix: Matrix) -> Matrix:
+    """Links between the variables of each row: all to the first."""
+    pattern = abs(matrix)
+    return sp.csr_array(pattern.T @ pattern)
+
+
+def _row_labels(matrix: Matrix, label: Indices) -> Indices:
+    out = np.zeros(matrix.shape[0], dtype=np.int64)
+    entries = sp.coo_array(matrix)
+    entries.eliminate_zeros()
+    row, column = entries.coords
+    out[row] = label[column]
+    return out

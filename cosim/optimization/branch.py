@@ -1,0 +1,208 @@
+"""Branch and bound on the complementarities of a bilevel problem, with no big-M anywhere.
+
+A node decides for some pairs (dual, slack) which of the two is zero and leaves the others out; its QP is a lower bound.
+Branching takes the pair with the largest dual * slack, whose sum is exactly what the payment is underestimated by.
+Incumbents: clear the follower at a node's parameters, decide every pair as that answer does, and solve that cell: a
+feasible point of the bilevel problem, the best with this pattern. A local search then walks to neighbouring cells.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cosim.optimization.arrays import Vector
+from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
+
+_ZERO = 1e-7
+_WALK = 12
+
+
+@dataclass(frozen=True, slots=True)
+class BranchResult:
+    """The best point found and how good it can be at most.
+
+    Attributes:
+        z: all variables of the single-level form; None if no point was found.
+        decisions: the pattern of the best point's cell.
+        objective, bound: the leader's cost at z, and a proven lower bound of it.
+        gap: (objective - bound) / max(1, |objective|).
+        nodes, solves: nodes of the tree, and QPs solved in all.
+        status: 'optimal' (gap reached), 'time limit', 'infeasible' or 'unbounded'.
+    """
+
+    z: Vector | None
+    decisions: Decisions | None
+    objective: float
+    bound: float
+    gap: float
+    nodes: int
+    solves: int
+    time_s: float
+    status: str
+
+
+@dataclass(order=True, slots=True)
+class _Node:
+    bound: float
+    depth: int
+    order: int
+    decisions: Decisions = field(compare=False)
+    point: Vector | None = field(compare=False)
+
+
+def relative_gap(objective: float, bound: float) -> float:
+    """(objective - bound) over the size of the objective, absolute below one unit of money; never negative."""
+    if not np.isfinite(objective) or not np.isfinite(bound):
+        return np.inf
+    return max(0.0, (objective - bound) / max(1.0, abs(objective)))
+
+
+class BranchAndBound:
+    """The tree over one relaxation.
+
+    Args:
+        relaxation: of the bilevel problem.
+        gap: relative gap at which to stop.
+        time_limit_s: wall time; the best point and bound so far are returned.
+        start: parameters th from which a first incumbent is sought.
+    """
+
+    def __init__(
+        self, relaxation: Relaxation, *, gap: float, time_limit_s: float, start: Vector | None = None
+    ) -> None:
+        self._relaxation, self._gap, self._limit, self._start = relaxation, gap, time_limit_s, start
+        self._follower = QPSolver(relaxation.level.follower)
+        self._seen: dict[bytes, float] = {}
+        self._best: tuple[float, Vector | None, Decisions | None] = (np.inf, None, None)
+        self._began = time.perf_counter()
+
+    def run(self) -> BranchResult:
+        """Search until the gap or the time limit is reached."""
+        root = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        if self._start is not None:
+            self._improve(self._start)
+        heap: list[_Node] = []
+        closed, nodes, status = np.inf, 0, ""
+        closed = min(closed, self._open(root, -np.inf, 0, 0, heap))
+        while heap:
+            lower = min(heap[0].bound, closed)
+            if relative_gap(self._best[0], lower) <= self._gap:
+                break
+            if time.perf_counter() - self._began > self._limit:
+                status = "time limit"
+                break
+            node = heapq.heappop(heap)
+            nodes += 1
+            pair = self._pair(node)
+            if pair is None:
+                if node.bound == -np.inf:
+                    status = "unbounded"
+                    heapq.heappush(heap, node)
+                    break
+                closed = min(closed, node.bound)
+                continue
+            for side in (DUAL_ZERO, SLACK_ZERO):
+                child = node.decisions.copy()
+                child[pair] = side
+                closed = min(closed, self._open(child, node.bound, node.depth - 1, 2 * nodes + side, heap))
+        objective, z, decisions = self._best
+        lower = min([closed, objective, *(heap[:1] and [heap[0].bound])])
+        if not status:
+            status = "optimal" if z is not None else "infeasible"
+        return BranchResult(
+            z, decisions, objective, lower, relative_gap(objective, lower), nodes + 1, self._relaxation.solves,
+            time.perf_counter() - self._began, status,
+        )  # fmt: skip
+
+    def _open(self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node]) -> float:
+        """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed at once."""
+        found = self._relaxation.solve(decisions)
+        if found.status == "infeasible":
+            return np.inf
+        if found.status == "optimal":
+            bound, point = max(floor, found.objective), found.z
+            if np.any(decisions == OPEN):
+                self._improve(point[self._relaxation.level.theta_at])
+            else:
+                self._offer(found, decisions)
+        else:
+            # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any point.
+            bound, anywhere = floor, self._relaxation.any_point(decisions)
+            point = anywhere
+            if anywhere is not None:
+                self._improve(anywhere[self._relaxation.level.theta_at])
+        if relative_gap(self._best[0], bound) <= self._gap:
+            return bound
+        heapq.heappush(heap, _Node(bound, depth, order, decisions, point))
+        return np.inf
+
+    def _pair(self, node: _Node) -> int | None:
+        """The undecided pair with the largest product of dual and slack; None if all are decided."""
+        undecided = np.flatnonzero(node.decisions == OPEN)
+        if len(undecided) == 0:
+            return None
+        if node.point is None:
+            return int(undecided[0])
+        level = self._relaxation.level
+        dual = np.maximum(node.point[level.sigma_at], 0.0)
+        slack = np.maximum(level.slack(node.point), 0.0)
+        product = (dual * slack)[undecided]
+        if product.max() > 0:
+            return int(undecided[np.argmax(product)])
+        return int(undecided[np.argmin(np.abs(dual - slack)[undecided])])
+
+    def _improve(self, theta: Vector) -> None:
+        """Clear the follower at theta, take the best point of its cell, and walk on while neighbours are better."""
+        answer = self._follower.solve(theta)
+        if not answer.optimal:
+            return
+        follower = self._relaxation.level.follower
+        slack = follower.ineq_rhs + follower.ineq_theta @ theta - follower.ineq_matrix @ answer.x
+        decisions = np.where(answer.sigma > slack, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        decisions[(slack <= _ZERO) & (answer.sigma <= _ZERO)] = SLACK_ZERO
+        found = self._cell(decisions)
+        for _ in range(_WALK):
+            if found is None or not found.objective < self._best[0] + 1e-9 * max(1.0, abs(self._best[0])):
+                return
+            self._offer(found, decisions)
+            turned = found.wish > _ZERO * max(1.0, float(np.max(np.abs(found.wish), initial=0.0)))
+            turned &= self._at_zero(found.z)
+            if not np.any(turned):
+                return
+            together, alone = decisions.copy(), decisions.copy()
+            together[turned] = 3 - decisions[turned]
+            first = int(np.argmax(np.where(turned, found.wish, -np.inf)))
+            alone[first] = 3 - decisions[first]
+            found, decisions = self._better(together, alone)
+
+    def _better(self, *patterns: Decisions) -> tuple[Point | None, Decisions]:
+        """The first of these cells that beats the incumbent."""
+        for pattern in patterns:
+            found = self._cell(pattern)
+            if found is not None and found.objective < self._best[0] - 1e-9 * max(1.0, abs(self._best[0])):
+                return found, pattern
+        return None, patterns[0]
+
+    def _at_zero(self, z: Vector) -> Vector:
+        """Pairs whose dual and slack are both zero: their decision can be turned without leaving the point."""
+        level = self._relaxation.level
+        at_zero: Vector = (np.abs(z[level.sigma_at]) <= 1e-5) & (np.abs(level.slack(z)) <= 1e-5)
+        return at_zero
+
+    def _cell(self, decisions: Decisions) -> Point | None:
+        """The optimum of a wholly decided relaxation, each pattern at most once."""
+        key = decisions.tobytes()
+        if key in self._seen:
+            return None
+        found = self._relaxation.solve(decisions)
+        self._seen[key] = found.objective
+        return found if found.status == "optimal" else None
+
+    def _offer(self, found: Point, decisions: Decisions) -> None:
+        if found.objective < self._best[0]:
+            self._best = (found.objective, found.z, decisions.copy())

@@ -1,0 +1,67 @@
+"""Dropping inequalities that another one always implies: of many limits of one kind only a few can ever bind first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.optimization.arrays import Vector, rows
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.screening import Dropped, Screening, variable_bounds
+
+_TIE = 1e-12
+
+
+def drop_dominated(
+    qp: ParametricQP, candidates: Callable[[str], bool], known: Mapping[str, tuple[float, float]] | None = None
+) -> Screening:
+    """Drop each candidate inequality that another candidate implies everywhere in the box of variables and parameters.
+
+    Row i, ``g_i z <= h_i`` with ``z = (x, theta)``, goes if some row j has ``(g_i - g_j) z <= h_i - h_j`` for every z in
+    the box. Rows that imply each other keep the first. The feasible set stays as it is; a dual that could have been on
+    either row is on the one that stays.
+
+    Args:
+        qp: the problem; rows with an open difference (unbounded variable) are left alone.
+        candidates: says of a row's name whether it may go; never a bound of a variable, for the box rests on those.
+        known: further bounds of variables by name, which the caller vouches for: rows that are no candidates imply them.
+    """
+    lower, upper = variable_bounds(qp)
+    for name, (low, high) in (known or {}).items():
+        i = qp.variables.index(name)
+        lower[i], upper[i] = max(lower[i], low), min(upper[i], high)
+    low, high = np.concatenate([lower, qp.theta_lower]), np.concatenate([upper, qp.theta_upper])
+    which = np.array([i for i, name in enumerate(qp.ineq_rows) if candidates(name)], dtype=np.int64)
+    matrix = sp.csc_array(rows(sp.csr_array(sp.hstack([qp.ineq_matrix, -qp.ineq_theta])), which))
+    count, rhs = len(which), qp.ineq_rhs[which]
+    excess = rhs[None, :] - rhs[:, None]
+    for c in range(matrix.shape[1]):
+        column = matrix[:, [c]].toarray().ravel()
+        if column.any():
+            excess += _most(column[:, None] - column[None, :], low[c], high[c])
+    first = np.arange(count)[None, :] < np.arange(count)[:, None]
+    implied = (excess < -_TIE) | ((np.abs(excess) <= _TIE) & first)
+    np.fill_diagonal(implied, False)
+    gone = implied.any(axis=1)
+    kept = np.setdiff1d(np.arange(len(qp.ineq_rows)), which[gone])
+    smaller = replace(
+        qp,
+        ineq_matrix=rows(qp.ineq_matrix, kept),
+        ineq_rhs=qp.ineq_rhs[kept],
+        ineq_theta=rows(qp.ineq_theta, kept),
+        ineq_rows=tuple(qp.ineq_rows[i] for i in kept),
+    )
+    dropped = tuple(
+        Dropped(qp.ineq_rows[which[i]], "dominated", float(-excess[i].min())) for i in np.flatnonzero(gone)
+    )
+    return Screening(smaller, dropped, kept, len(qp.ineq_rows))
+
+
+def _most(difference: Vector, low: float, high: float) -> Vector:
+    """Largest value of difference * z over low <= z <= high, with 0 * infinity = 0."""
+    with np.errstate(invalid="ignore"):
+        most = np.where(difference > 0, difference * high, difference * low)
+    return np.where(difference == 0, 0.0, most)

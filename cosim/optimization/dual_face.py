@@ -1,0 +1,112 @@
+"""All optimal duals of a QP at one of its solutions: a single point, or a face where prices are not unique."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.errors import RunFailure
+from cosim.optimization.arrays import Vector, rows
+
+if TYPE_CHECKING:
+    from cosim.optimization.parametric import ParametricQP
+    from cosim.optimization.qp_solvers import QPSolution
+
+
+@dataclass(frozen=True, slots=True)
+class DualPoint:
+    """One optimal dual.
+
+    Attributes:
+        nu, sigma: the duals, (p,) and (m,).
+        price: the gradient of the optimal value that they make, (k,).
+        value: what was asked for: the distance to the target, or direction'price (infinite if the face is unbounded
+            in that direction; then the duals are not numbers).
+    """
+
+    nu: Vector
+    sigma: Vector
+    price: Vector
+    value: float
+
+
+class DualFace:
+    """The set of (nu, sigma >= 0) that prove a solution optimal, sigma being zero on rows with slack.
+
+    For a convex program the optimal value is convex in right-hand-side parameters, and its derivative in the direction
+    d is the largest d'price over this face.
+
+    Args:
+        qp: the problem.
+        solution: an optimum of it.
+        theta: its parameter values, (k,).
+        tolerance: slack below which a row counts as binding, relative to the size of its limit.
+    """
+
+    def __init__(self, qp: ParametricQP, solution: QPSolution, theta: Vector, *, tolerance: float = 1e-6) -> None:
+        solution.require()
+        self._qp, self._solution = qp, solution
+        rhs = qp.ineq_rhs + qp.ineq_theta @ theta
+        slack = rhs - qp.ineq_matrix @ solution.x
+        binding = np.isfinite(rhs) & (slack <= tolerance * (1.0 + np.abs(rhs)))
+        self._binding = np.flatnonzero(binding)
+        self._duals = np.concatenate([solution.nu, solution.sigma[self._binding]])
+        self._conditions = sp.hstack([qp.eq_matrix.T, rows(qp.ineq_matrix, self._binding).T])
+        self._to_price = -sp.csr_array(sp.hstack([qp.eq_theta.T, rows(qp.ineq_theta, self._binding).T]))
+        self._price = qp.sensitivity(solution)
+
+    def nearest(self, target: Vector) -> DualPoint:
+        """The optimal dual whose price is nearest to `target`, (k,), in the Euclidean sense."""
+        from cosim.optimization.parametric import ParametricQP
+
+        k, size = len(self._price), len(self._duals)
+        problem = ParametricQP.build(
+            hessian=sp.block_diag([sp.csr_array((size, size)), sp.eye_array(k)]),
+            cost=np.concatenate([np.zeros(size), self._price - np.asarray(target, dtype=float)]),
+            eq_matrix=sp.block_array([
+                [self._conditions, sp.csr_array((self._conditions.shape[0], k))],
+                [self._to_price, -sp.eye_array(k)],
+            ]),
+            eq_rhs=np.zeros(self._conditions.shape[0] + k),
+            **self._signs(size + k),
+        )  # fmt: skip
+        found = self._at(problem.solve().require().x[:size])
+        return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
+
+    def extreme(self, direction: Vector) -> DualPoint:
+        """The optimal dual with the largest direction'price, `direction` being (k,)."""
+        from cosim.optimization.parametric import ParametricQP
+
+        direction = np.asarray(direction, dtype=float)
+        size = len(self._duals)
+        problem = ParametricQP.build(
+            cost=-(self._to_price.T @ direction),
+            eq_matrix=self._conditions,
+            eq_rhs=np.zeros(self._conditions.shape[0]),
+            **self._signs(size),
+        )
+        step = problem.solve(solver="highs")
+        if step.status == "unbounded":
+            qp = self._qp
+            nan = (np.full(len(names), np.nan) for names in (qp.eq_rows, qp.ineq_rows, qp.parameters))
+            return DualPoint(*nan, np.inf)
+        if not step.optimal:
+            raise RunFailure(f"the extreme of a dual face could not be found: {step.status}")
+        found = self._at(step.x)
+        return DualPoint(found.nu, found.sigma, found.price, float(direction @ found.price))
+
+    def _signs(self, size: int) -> dict[str, Vector]:
+        """The rows that keep sigma from falling below zero, in terms of the change from the known duals."""
+        p, b = len(self._solution.nu), len(self._binding)
+        matrix = sp.csr_array((-np.ones(b), (np.arange(b), p + np.arange(b))), shape=(b, size))
+        return {"ineq_matrix": matrix, "ineq_rhs": self._duals[p:]}
+
+    def _at(self, change: Vector) -> DualPoint:
+        p = len(self._solution.nu)
+        duals = self._duals + change
+        sigma = np.zeros_like(self._solution.sigma)
+        sigma[self._binding] = np.maximum(duals[p:], 0.0)
+        return DualPoint(duals[:p], sigma, self._price + self._to_price @ change, 0.0)

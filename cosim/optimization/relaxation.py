@@ -1,0 +1,241 @@
+"""The single-level form of a bilevel problem without its complementarities, and with some of them decided.
+
+Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and sigma.
+Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma = 0.
+Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is convex.
+Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x; deciding a pair fixes one of the two to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cosim.errors import InputError
+from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.payments import payment_terms
+from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form, prove
+from cosim.optimization.qp_solvers import ROW, QPSolver, place_rows
+
+Decisions = npt.NDArray[np.int8]
+OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class SingleLevel:
+    """A bilevel problem's single-level form as one QP without parameters.
+
+    Attributes:
+        qp: the relaxation; its first inequalities are the follower's, in the follower's order, then -sigma <= 0.
+        follower, leader: what it was made from.
+        leader_at, theta_at, x_at, nu_at, sigma_at: where each lies among the variables.
+    """
+
+    qp: ParametricQP
+    follower: ParametricQP
+    leader: ParametricQP
+    leader_at: Indices
+    theta_at: Indices
+    x_at: Indices
+    nu_at: Indices
+    sigma_at: Indices
+
+    def slack(self, z: Vector) -> Vector:
+        """The follower's slacks h + W th - G x at z."""
+        f = self.follower
+        slack: Vector = f.ineq_rhs + f.ineq_theta @ z[self.theta_at] - f.ineq_matrix @ z[self.x_at]
+        return slack
+
+
+def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool) -> SingleLevel:
+    """Put leader, follower and the follower's stationarity into one QP.
+
+    Args:
+        follower: with the parameters th.
+        leader: without parameters; its variables include, by name, every th, and may include follower variables (in
+            its cost, or in rows that couple it to the follower's answer).
+        payment: whether the leader also pays price'th.
+    """
+    check_names(follower, leader)
+    duals = [f"dual {name}" for name in (*follower.eq_rows, *follower.ineq_rows)]
+    names = list(dict.fromkeys((*leader.variables, *follower.variables)))
+    place = {name: i for i, name in enumerate(names + duals)}
+    n, p, m = len(names), len(follower.eq_rows), len(follower.ineq_rows)
+    size = n + p + m
+
+    def where(wanted: Sequence[str]) -> Indices:
+        return np.array([place[name] for name in wanted], dtype=np.int64)
+
+    leader_at, theta_at = where(leader.variables), where(follower.parameters)
+    x_at, nu_at, sigma_at = where(follower.variables), n + np.arange(p), n + p + np.arange(m)
+    hessian, cost = _spread_square(leader.hessian, leader_at, size), np.zeros(size)
+    constant = leader.constant
+    np.add.at(cost, leader_at, leader.cost)
+    if payment:
+        terms = payment_terms(follower)
+        hessian = hessian + _spread_square(terms.hessian, x_at, size)
+        for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
+            np.add.at(cost, at, part)
+        np.add.at(cost, theta_at, terms.cost_theta)
+    spread = _spread
+    eq = sp.vstack([
+        spread(leader.eq_matrix, leader_at, size),
+        spread(follower.eq_matrix, x_at, size) - spread(follower.eq_theta, theta_at, size),
+        spread(follower.hessian, x_at, size) + spread(follower.cost_theta, theta_at, size)
+        + spread(follower.eq_matrix.T, nu_at, size) + spread(follower.ineq_matrix.T, sigma_at, size),
+    ])  # fmt: skip
+    has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
+    has_up = np.flatnonzero(np.isfinite(follower.theta_upper))
+    eye = sp.eye_array(size, format="csr")
+    ineq = sp.vstack([
+        spread(follower.ineq_matrix, x_at, size) - spread(follower.ineq_theta, theta_at, size),
+        -eye[sigma_at],
+        spread(leader.ineq_matrix, leader_at, size),
+        -eye[theta_at[has_lo]],
+        eye[theta_at[has_up]],
+    ])  # fmt: skip
+    qp = ParametricQP.build(
+        hessian=hessian,
+        cost=cost,
+        constant=constant,
+        eq_matrix=eq,
+        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs, -follower.cost]),
+        ineq_matrix=ineq,
+        ineq_rhs=np.concatenate([
+            follower.ineq_rhs, np.zeros(m), leader.ineq_rhs,
+            -follower.theta_lower[has_lo], follower.theta_upper[has_up],
+        ]),
+        variables=names + duals,
+    )  # fmt: skip
+    return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at)
+
+
+def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
+    """Refuse a leader with parameters of its own or without the follower's parameters among its variables."""
+    if leader.parameters:
+        raise InputError("the leader of a bilevel problem has parameters", key="leader", value=leader.parameters[0])
+    missing = [name for name in follower.parameters if name not in set(leader.variables)]
+    if missing:
+        raise InputError("a follower parameter is no variable of the leader", key="leader", value=missing[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its fixing.
+
+    `wish` is positive where a fixed slack or dual would lower the objective by becoming positive.
+    """
+
+    status: str
+    z: Vector
+    objective: float
+    wish: Vector
+
+
+class Relaxation:
+    """The single-level form made ready for many solves that differ in which pairs are decided."""
+
+    def __init__(self, level: SingleLevel) -> None:
+        self.level = level
+        qp = level.qp
+        self.pairs = len(level.follower.ineq_rows)
+        self._solver = QPSolver(qp, "piqp")
+        self._put = place_rows(qp)
+        self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._put.first_rows))
+        self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
+        self._piqp: Backend = Piqp(self._form, _TOLERANCE)
+        self.solves = 0
+
+    def solve(self, decisions: Decisions) -> Point:
+        """The optimum with these pairs decided; a status that is not 'optimal' is proved by linear programs."""
+        self.solves += 1
+        limits = self.limits(decisions)
+        if not self._possible or np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
+            return self._nothing("infeasible")
+        cost = self.level.qp.cost
+        raw = self._piqp.solve(cost, None, limits)
+        if raw.status != "optimal":
+            verdict = prove(self._form, cost, None, limits)
+            if verdict != "bounded":
+                return self._nothing(verdict)
+            raw = Highs(self._form, _TOLERANCE, time_limit_s=10.0).solve(cost, None, limits)
+            if raw.status != "optimal":
+                return self._nothing("failed")
+        z = raw.x
+        value = float(cost @ z + 0.5 * z @ (self.level.qp.hessian @ z)) + self.level.qp.constant
+        put, m = self._put, self.pairs
+        is_row = put.kind[:m] == ROW
+        net = np.where(is_row, _take(raw.rows, put.place[:m], is_row), _take(raw.bounds, put.place[:m], ~is_row))
+        wish = np.zeros(m)
+        wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
+        wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
+        return Point("optimal", z, value, wish)
+
+    def any_point(self, decisions: Decisions) -> Vector | None:
+        """A feasible point of small size where the relaxation has no lower end."""
+        n = len(self.level.qp.variables)
+        flat = full_form(sp.eye_array(n), self._form.eq_matrix, self._form.row_matrix)
+        raw = Piqp(flat, 1e-8).solve(np.zeros(n), None, self.limits(decisions))
+        return raw.x if raw.status == "optimal" else None
+
+    def limits(self, decisions: Decisions) -> Limits:
+        """The limits of the two-sided form with the decided pairs at zero."""
+        base, put = self._limits, self._put
+        lower, upper = base.lower.copy(), base.upper.copy()
+        x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
+        x_upper[self.level.sigma_at[decisions == DUAL_ZERO]] = 0.0
+        for i in np.flatnonzero(decisions == SLACK_ZERO):
+            low, high = (lower, upper) if put.kind[i] == ROW else (x_lower, x_upper)
+            at, side = put.place[i], self.level.follower.ineq_rhs[i] / put.scale[i]
+            if put.scale[i] > 0:
+                low[at] = max(low[at], side)
+            else:
+                high[at] = min(high[at], side)
+        return Limits(base.eq_rhs, lower, upper, x_lower, x_upper)
+
+    def sharpen(self, decisions: Decisions) -> Vector | None:
+        """The optimum of a wholly decided relaxation to full accuracy, as equations on the decided pairs."""
+        qp = self.level.qp
+        zero = np.flatnonzero(np.concatenate([decisions == SLACK_ZERO, decisions == DUAL_ZERO]))
+        stay = np.setdiff1d(np.arange(len(qp.ineq_rows)), zero)
+        decided = ParametricQP.build(
+            hessian=qp.hessian,
+            cost=qp.cost,
+            constant=qp.constant,
+            eq_matrix=sp.vstack([qp.eq_matrix, rows(qp.ineq_matrix, zero)]),
+            eq_rhs=np.concatenate([qp.eq_rhs, qp.ineq_rhs[zero]]),
+            ineq_matrix=rows(qp.ineq_matrix, stay),
+            ineq_rhs=qp.ineq_rhs[stay],
+        )
+        found = decided.solve(solver="piqp")
+        return found.x if found.optimal else None
+
+    def _nothing(self, status: str) -> Point:
+        value = {"infeasible": np.inf, "unbounded": -np.inf}.get(status, np.nan)
+        n = len(self.level.qp.variables)
+        return Point(status, np.full(n, np.nan), value, np.zeros(self.pairs))
+
+
+def _take(values: Vector, place: Indices, where: npt.NDArray[np.bool_]) -> Vector:
+    out = np.zeros(len(place))
+    out[where] = values[place[where]]
+    return out
+
+
+def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
+    """A matrix over some variables as one over all."""
+    entries = sp.coo_array(matrix)
+    row, column = entries.coords
+    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))
+
+
+def _spread_square(matrix: Matrix, at: Indices, size: int) -> Matrix:
+    entries = sp.coo_array(matrix)
+    row, column = entries.coords
+    return csr(sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size)), (0, 0))

@@ -1,0 +1,204 @@
+"""Dropping inequalities that cannot bind, whatever the parameters in their box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
+
+if TYPE_CHECKING:
+    from cosim.optimization.parametric import ParametricQP
+    from cosim.optimization.qp_solvers import QPSolution
+
+_STRICT = 1e-7
+_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that left, why ('no limit', 'dominated', 'interval', 'linear program'), and the slack it always keeps."""
+
+    row: str
+    reason: str
+    slack: float
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A problem without the rows that cannot bind.
+
+    Attributes:
+        qp: the smaller problem; same feasible points, optima and duals for every parameter in the box.
+        dropped: each row that left, with its reason.
+        kept: indices of the remaining rows among those of the problem before.
+        row_count: how many rows there were before.
+    """
+
+    qp: ParametricQP
+    dropped: tuple[Dropped, ...]
+    kept: Indices
+    row_count: int
+
+    def recover(self, solution: QPSolution) -> QPSolution:
+        """The solution with a dual for every row of the problem before: zero where a row was dropped."""
+        sigma = np.zeros(self.row_count)
+        sigma[self.kept] = solution.sigma
+        return replace(solution, sigma=sigma)
+
+
+def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
+    """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
+
+    A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set stays as it is
+    and the multiplier of the dropped row was always zero.
+
+    Args:
+        qp: the problem; open parameter boxes are allowed but drop little.
+        linear_programs: after interval arithmetic, maximise each remaining row over all the others by one linear
+            program each (dearer, stronger).
+    """
+    lower, upper = variable_bounds(qp)
+    activity = _largest(qp.ineq_matrix, lower, upper) - _smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    slack = qp.ineq_rhs - activity
+    single = np.diff(_nonzero(qp.ineq_matrix).indptr) == 1
+    reasons: dict[int, Dropped] = {}
+    for i, name in enumerate(qp.ineq_rows):
+        if qp.ineq_rhs[i] == np.inf:
+            reasons[i] = Dropped(name, "no limit", np.inf)
+        elif not single[i] and slack[i] > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+            reasons[i] = Dropped(name, "interval", float(slack[i]))
+    reasons |= _dominated(qp, single & ~np.isin(np.arange(len(single)), list(reasons)))
+    if linear_programs:
+        reasons |= _by_linear_programs(qp, reasons)
+    kept = np.array([i for i in range(len(qp.ineq_rows)) if i not in reasons], dtype=np.int64)
+    smaller = replace(
+        qp,
+        ineq_matrix=rows(qp.ineq_matrix, kept),
+        ineq_rhs=qp.ineq_rhs[kept],
+        ineq_theta=rows(qp.ineq_theta, kept),
+        ineq_rows=tuple(qp.ineq_rows[i] for i in kept),
+    )
+    return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
+
+
+def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
+    """Bounds that every feasible x keeps for some parameter in the box: from rows with one variable and equalities.
+
+    Rows with one variable give a bound directly; equalities then bound their variables by those of the others.
+    """
+    n = len(qp.variables)
+    lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
+    loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    matrix = _nonzero(qp.ineq_matrix)
+    for i in np.flatnonzero(np.diff(matrix.indptr) == 1):
+        j, g = matrix.indices[matrix.indptr[i]], matrix.data[matrix.indptr[i]]
+        if g > 0:
+            upper[j] = min(upper[j], loosest[i] / g)
+        else:
+            lower[j] = max(lower[j], loosest[i] / g)
+    eq = _nonzero(qp.eq_matrix)
+    high = qp.eq_rhs + _largest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    low = qp.eq_rhs + _smallest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    for _ in range(_PASSES):
+        for i in range(eq.shape[0]):
+            _propagate(eq, i, low[i], high[i], lower, upper)
+    return lower, upper
+
+
+def _propagate(eq: Matrix, i: int, low: float, high: float, lower: Vector, upper: Vector) -> None:
+    """Tighten the bounds of each variable of equality i (low <= row <= high) by those of the others."""
+    index = eq.indices[eq.indptr[i] : eq.indptr[i + 1]]
+    data = eq.data[eq.indptr[i] : eq.indptr[i + 1]]
+    least = np.where(data > 0, data * lower[index], data * upper[index])
+    most = np.where(data > 0, data * upper[index], data * lower[index])
+    for place, (j, a) in enumerate(zip(index, data, strict=True)):
+        others = np.arange(len(index)) != place
+        top, bottom = high - least[others].sum(), low - most[others].sum()
+        if a < 0:
+            top, bottom = bottom, top
+        upper[j] = min(upper[j], top / a)
+        lower[j] = max(lower[j], bottom / a)
+
+
+def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
+    """Bounds of one variable that another bound of the same variable and side always undercuts."""
+    matrix = _nonzero(qp.ineq_matrix)
+    loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    tightest = qp.ineq_rhs + _smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for i in np.flatnonzero(single):
+        at = matrix.indptr[i]
+        groups.setdefault((int(matrix.indices[at]), bool(matrix.data[at] > 0)), []).append(int(i))
+    out: dict[int, Dropped] = {}
+    for group in groups.values():
+        size = {i: abs(float(matrix.data[matrix.indptr[i]])) for i in group}
+        best = min(group, key=lambda i: loosest[i] / size[i])
+        for i in group:
+            gap = tightest[i] / size[i] - loosest[best] / size[best]
+            if i != best and gap > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+                out[i] = Dropped(qp.ineq_rows[i], "dominated", float(gap))
+    return out
+
+
+def _by_linear_programs(qp: ParametricQP, gone: dict[int, Dropped]) -> dict[int, Dropped]:
+    """Rows whose largest activity over all other remaining rows, the equalities and the box stays below the limit."""
+    n, k, p, m = len(qp.variables), len(qp.parameters), len(qp.eq_rows), len(qp.ineq_rows)
+    matrix = sp.csr_array(
+        sp.vstack([sp.hstack([qp.eq_matrix, -qp.eq_theta]), sp.hstack([qp.ineq_matrix, -qp.ineq_theta])])
+    )
+    solver = highspy.Highs()
+    for option, value in {"output_flag": False, "threads": 1, "presolve": "off"}.items():
+        solver.setOptionValue(option, value)
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = n + k, p + m
+    lp.col_cost_ = np.zeros(n + k)
+    lp.col_lower_ = np.concatenate([np.full(n, -np.inf), qp.theta_lower])
+    lp.col_upper_ = np.concatenate([np.full(n, np.inf), qp.theta_upper])
+    limit = qp.ineq_rhs.copy()
+    limit[list(gone)] = np.inf
+    lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(m, -np.inf)])
+    lp.row_upper_ = np.concatenate([qp.eq_rhs, limit])
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    lp.sense_ = highspy.ObjSense.kMaximize
+    solver.passModel(lp)
+    out: dict[int, Dropped] = {}
+    everyone = np.arange(n + k, dtype=np.int32)
+    for i in range(m):
+        if i in gone:
+            continue
+        objective = matrix[[p + i]].toarray().ravel()
+        solver.changeColsCost(n + k, everyone, objective)
+        solver.changeRowBounds(p + i, -np.inf, np.inf)
+        solver.run()
+        if solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+            slack = float(qp.ineq_rhs[i] - solver.getInfo().objective_function_value)
+            if slack > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+                out[i] = Dropped(qp.ineq_rows[i], "linear program", slack)
+                continue
+        solver.changeRowBounds(p + i, -np.inf, float(qp.ineq_rhs[i]))
+    return out
+
+
+def _nonzero(matrix: Matrix) -> Matrix:
+    out = matrix.copy()
+    out.eliminate_zeros()
+    return out
+
+
+def _largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    """The largest value of each row of matrix @ z for lower <= z <= upper."""
+    out = np.zeros(matrix.shape[0])
+    entries = sp.coo_array(_nonzero(matrix))
+    row, column = entries.coords
+    np.add.at(out, row, np.where(entries.data > 0, entries.data * upper[column], entries.data * lower[column]))
+    return out
+
+
+def _smallest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    return -_largest(-matrix, lower, upper)

@@ -1,0 +1,121 @@
+"""The aggregator's schedule: hand-made optima, conservation of work, and deadlines under any prices."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cosim.agents.dca.datacenter import DataCenter
+from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
+from cosim.agents.dca.workload import Ledger
+from cosim.grid.phases import Terminal
+from cosim.optimization.qp_solvers import QPSolver
+from cosim.scenario import BatterySpec, WorkClassSpec
+
+Array = NDArray[np.float64]
+LATE = 5000.0
+
+
+def site(name: str, pue: float = 1.0, battery: BatterySpec | None = None) -> DataCenter:
+    """A site of 0.1 MW idle and 1 MW dynamic IT power."""
+    terminal = Terminal(name, "delta", ("ab", "bc", "ca"))
+    return DataCenter(name, (terminal,), 0.1, 1.0, pue, 1.0, 0.0, 5.0, battery)
+
+
+class Day:
+    """A schedule problem with its solver, for tests that set prices."""
+
+    def __init__(self, sites: list[DataCenter], classes: list[WorkClassSpec], arrivals: Array) -> None:
+        steps = arrivals.shape[2]
+        self.model = ScheduleModel(sites, classes, steps, 1.0, LATE)
+        self.ledger = Ledger(classes, arrivals, close_windows=True)
+        charge = np.array([0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / 1e3 for s in sites])
+        work = WindowWork(arrivals, self.ledger.may_wait(0, steps), self.ledger.backlog(0), charge)
+        self.solver = QPSolver(self.model.at(work))
+
+    def solve(self, price: Array) -> dict[str, float]:
+        """Cheapest schedule at prices (steps, sites) USD/MWh, by variable name."""
+        extra = np.zeros(len(self.model.column))
+        extra[self.model.power_columns()] = price
+        solution = self.solver.solve(np.zeros(0), extra_linear=extra)
+        return dict(zip(self.model.column, map(float, solution.x), strict=True))
+
+
+def test_power_is_pue_times_idle_and_work() -> None:
+    day = Day([site("a", pue=1.4)], [WorkClassSpec(name="now", share=1.0)], np.array([[[0.3, 0.6]]]))
+    x = day.solve(np.zeros((2, 1)))
+    assert [x["p[0,0]"], x["p[0,1]"]] == pytest.approx([1.4 * 0.4, 1.4 * 0.7], abs=1e-6)
+
+
+@pytest.mark.parametrize(("delay_cost", "hour"), [(0.0, 2), (4.0, 1), (30.0, 0)])
+def test_work_waits_while_the_saving_beats_the_delay_cost(delay_cost: float, hour: int) -> None:
+    # Prices 50, 30, 27: one hour saves 20, a second one 3 more.
+    batch = WorkClassSpec(name="batch", share=1.0, max_delay_steps=2, delay_cost_usd_per_mwh_h=delay_cost)
+    day = Day([site("a")], [batch], np.array([[[0.5, 0.0, 0.0]]]))
+    x = day.solve(np.array([[50.0], [30.0], [27.0]]))
+    assert x[f"served[0,0,0,{hour}]"] == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("cost", "moved"), [(9.0, 0.5), (11.0, 0.0)])
+def test_work_moves_while_the_saving_beats_the_migration_cost(cost: float, moved: float) -> None:
+    movable = WorkClassSpec(name="movable", share=1.0, movable=True, migration_cost_usd_per_mwh=cost)
+    day = Day([site("a"), site("b")], [movable], np.array([[[0.5], [0.0]]]))
+    x = day.solve(np.array([[40.0, 30.0]]))
+    assert x["served[0,0,1,0]"] == pytest.approx(moved, abs=1e-6)
+
+
+def test_a_full_site_keeps_what_it_can_and_moves_the_rest() -> None:
+    movable = WorkClassSpec(name="movable", share=1.0, movable=True)
+    day = Day([site("a"), site("b")], [movable], np.array([[[0.8], [0.7]]]))
+    x = day.solve(np.array([[10.0, 90.0]]))
+    assert [x["served[0,0,0,0]"] + x["served[0,1,0,0]"], x["late[0,0,0]"]] == pytest.approx([1.0, 0.0], abs=1e-6)
+
+
+def test_a_battery_pays_for_its_losses() -> None:
+    # Charging at 10 and giving back at 90: 0.1 MWh taken out costs 0.1 / 0.9^2 MWh put in.
+    battery = BatterySpec(
+        energy_kwh=1000, power_kw=100, efficiency=0.9, reserve=0.0, initial=0.0, wear_usd_per_mwh=0.0
+    )
+    day = Day([site("a", battery=battery)], [WorkClassSpec(name="now", share=1.0)], np.array([[[0.3, 0.3]]]))
+    x = day.solve(np.array([[10.0], [90.0]]))
+    assert x["p[0,0]"] - 0.4 == pytest.approx((0.4 - x["p[0,1]"]) / 0.81, abs=1e-6)
+
+
+PRICES = st.lists(st.floats(-50, 150), min_size=12, max_size=12)
+
+
+@cache
+def random_day() -> Day:
+    classes = [
+        WorkClassSpec(name="now", share=0.5),
+        WorkClassSpec(name="movable", share=0.2, movable=True, migration_cost_usd_per_mwh=3.0),
+        WorkClassSpec(name="batch", share=0.3, movable=True, max_delay_steps=2, delay_cost_usd_per_mwh_h=1.0),
+    ]
+    arrivals = np.random.default_rng(5).uniform(0.05, 0.25, size=(3, 2, 6))
+    return Day([site("a"), site("b", pue=1.3)], classes, arrivals)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PRICES)
+def test_all_work_is_served_whatever_the_prices(prices: list[float]) -> None:
+    day = random_day()
+    x = day.solve(np.array(prices).reshape(6, 2))
+    served = sum(v for name, v in x.items() if name.startswith("served["))
+    assert served == pytest.approx(day.ledger.arrivals.sum(), abs=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PRICES)
+def test_deadlines_hold_whatever_the_prices(prices: list[float]) -> None:
+    day = random_day()
+    x = day.solve(np.array(prices).reshape(6, 2))
+    for k, j, i, t in day.model.block.route:
+        day.ledger.served[k, j, t] = 0.0
+    for k, j, i, t in day.model.block.route:
+        day.ledger.served[k, j, t] += x[f"served[{k},{j},{i},{t}]"]
+    assert max(day.ledger.overdue(t).max() for t in range(6)) < 1e-5

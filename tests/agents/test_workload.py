@@ -1,0 +1,40 @@
+"""The books of the work, against hand-made cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosim.agents.dca.workload import Ledger
+from cosim.scenario import WorkClassSpec
+
+BATCH = WorkClassSpec(name="batch", share=1.0, max_delay_steps=2)
+
+
+def ledger(arrivals: list[float], close_windows: bool = False) -> Ledger:
+    return Ledger([BATCH], np.array([[arrivals]]), close_windows)
+
+
+def test_work_may_wait_until_its_deadline() -> None:
+    assert ledger([1.0, 0.0, 0.0, 0.0, 0.0]).may_wait(0, 5)[0, 0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_nothing_may_wait_at_the_end_of_the_horizon() -> None:
+    assert ledger([1.0, 1.0, 1.0]).may_wait(0, 3)[0, 0, -1] == 0.0
+
+
+def test_a_closed_window_finishes_its_work() -> None:
+    books = ledger([1.0, 1.0, 1.0, 1.0], close_windows=True)
+    assert books.may_wait(0, 2)[0, 0].tolist() == [1.0, 0.0]
+
+
+def test_backlog_is_what_arrived_and_is_not_done() -> None:
+    books = ledger([1.0, 2.0, 0.0])
+    books.commit(0, np.array([[0.25]]))
+    assert books.backlog(2)[0, 0] == pytest.approx(2.75)
+
+
+def test_overdue_is_what_passed_its_deadline() -> None:
+    books = ledger([1.0, 0.0, 0.0, 0.0])
+    books.commit(0, np.array([[0.4]]))
+    assert [float(books.overdue(t)[0, 0]) for t in range(3)] == pytest.approx([0.0, 0.0, 0.6])

@@ -1,0 +1,71 @@
+"""At a kink of the value function there are many optimal duals; the ends are its one-sided slopes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_programs import random_qp
+
+from cosim.optimization.parametric import ParametricQP
+
+
+def merit_order() -> ParametricQP:
+    """Demand theta served by three plants of 1, 2 and 5 per unit and capacity 10 each: a kink at 10 and at 20."""
+    return ParametricQP.build(
+        cost=[1.0, 2.0, 5.0],
+        eq_matrix=[[1.0, 1, 1]],
+        eq_rhs=[0.0],
+        eq_theta=[[1.0]],
+        ineq_matrix=np.vstack([np.eye(3), -np.eye(3)]),
+        ineq_rhs=[10.0, 10, 10, 0, 0, 0],
+        theta_lower=[0],
+        theta_upper=[30],
+    )
+
+
+def test_ends_of_the_face_are_the_slopes_on_either_side() -> None:
+    qp = merit_order()
+    face = qp.dual_face(qp.solve([20.0]), [20.0])
+    assert face.extreme([1.0]).price == pytest.approx([5.0])
+    assert face.extreme([-1.0]).price == pytest.approx([2.0])
+
+
+def test_nearest_price_is_the_target_inside_and_the_end_outside() -> None:
+    qp = merit_order()
+    face = qp.dual_face(qp.solve([20.0]), [20.0])
+    inside, outside = face.nearest([3.0]), face.nearest([9.0])
+    assert inside.price == pytest.approx([3.0], abs=1e-7)
+    assert inside.value == pytest.approx(0.0, abs=1e-7)
+    assert outside.price == pytest.approx([5.0], abs=1e-7)
+
+
+def test_away_from_a_kink_the_face_is_a_point() -> None:
+    qp = merit_order()
+    face = qp.dual_face(qp.solve([15.0]), [15.0])
+    assert face.extreme([1.0]).price == pytest.approx(face.extreme([-1.0]).price)
+
+
+def test_at_the_edge_of_feasibility_the_price_has_no_upper_end() -> None:
+    qp = merit_order()
+    assert qp.dual_face(qp.solve([30.0]), [30.0]).extreme([1.0]).value == np.inf
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_extremes_are_one_sided_finite_differences(seed: int) -> None:
+    """The second problem is the first with its curved part removed, so that kinks are many."""
+    qp = random_qp(seed, rank=1)
+    rng = np.random.default_rng(seed)
+    theta, direction, step = rng.uniform(-0.1, 0.1, 3), rng.normal(size=3), 1e-6
+    here = qp.solve(theta).require()
+    slope = (qp.solve(theta + step * direction).objective - here.objective) / step
+    assert qp.dual_face(here, theta).extreme(direction).value == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+def test_every_point_of_the_face_proves_the_optimum() -> None:
+    qp = merit_order()
+    here = qp.solve([20.0])
+    for point in (qp.dual_face(here, [20.0]).extreme([1.0]), qp.dual_face(here, [20.0]).extreme([-1.0])):
+        gradient = qp.hessian @ here.x + qp.cost + qp.eq_matrix.T @ point.nu + qp.ineq_matrix.T @ point.sigma
+        assert gradient == pytest.approx(np.zeros(3), abs=1e-8)
+        assert point.sigma.min() >= 0
+        assert point.sigma @ (qp.ineq_rhs - qp.ineq_matrix @ here.x) == pytest.approx(0.0, abs=1e-7)
