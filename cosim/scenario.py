@@ -113,7 +113,7 @@ class GeneratorSpec(Section):
     s_kva: Positive
     cost_usd_per_mwh: Finite = 0.0
     cost_usd_per_mw2h: NonNegative = 0.0
-    reactive_cost_usd_per_mvar2h: NonNegative = 1.0
+    reactive_cost_usd_per_mvar2h: NonNegative = 3.0
     ramp_kw_per_step: Positive | None = None
     profile: SeriesSpec | None = None
 
@@ -137,7 +137,7 @@ class SvgSpec(Section):
     bus: BusName
     kvar: Positive
     mode: Literal["none", "balanced", "per_leg"] = "balanced"
-    reactive_cost_usd_per_mvar2h: NonNegative = 1.0
+    reactive_cost_usd_per_mvar2h: NonNegative = 3.0
 
 
 class BatterySpec(Section):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import mesa
 import numpy as np
+from numpy.typing import NDArray
+
 from cosim.agents.dca import reporting
 from cosim.agents.dca.datacenter import datacenter_of
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
-from numpy.typing import NDArray
-
 from cosim.clock import Window
 from cosim.errors import InputError
 from cosim.interfaces import Row, TerminalLoad

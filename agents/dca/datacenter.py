@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosim.grid.phases import Terminal
-
 from cosim.grid.connections import terminals_of
 from cosim.grid.feeder import Feeder
+from cosim.grid.phases import Terminal
 from cosim.scenario import BatterySpec, DataCenterSpec
 
 KILO = 1000.0

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from cosim.agents.dca.datacenter import DataCenter
-from cosim.agents.dca.workload import Ledger
 from numpy.typing import NDArray
 
+from cosim.agents.dca.datacenter import DataCenter
+from cosim.agents.dca.workload import Ledger
 from cosim.interfaces import Row
 
 KILO = 1000.0

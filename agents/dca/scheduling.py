@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyomo.environ as pyo
-from cosim.agents.dca.datacenter import DataCenter
 from numpy.typing import NDArray
 
+from cosim.agents.dca.datacenter import DataCenter
 from cosim.optimization.compile import CompiledBlock, compile_block
 from cosim.optimization.parametric import ParametricQP
 from cosim.scenario import BatterySpec, WorkClassSpec

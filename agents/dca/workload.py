@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cosim.agents.dca.datacenter import DataCenter
 from numpy.typing import NDArray
 
+from cosim.agents.dca.datacenter import DataCenter
 from cosim.scenario import WorkClassSpec, WorkloadSpec
 
 Matrix = NDArray[np.float64]

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyomo.environ as pyo
+from numpy.typing import NDArray
+
 from cosim.agents.dso.resources import Resources, inverter_polygon
 from cosim.grid.linear import Affine, LinearNetwork
 from cosim.grid.phases import Terminal, terminal_map
-from numpy.typing import NDArray
-
 from cosim.optimization.compile import CompiledBlock, compile_block
 from cosim.optimization.parametric import ParametricQP
 
@@ -106,9 +106,8 @@ class ClearingModel:
         for g, available in enumerate(data.available_mw):
             m.available[g].set_value(float(available))
         for name, values in network_coefficients(network).items():
-            param = getattr(m, name)
-            for k, v in enumerate(values):
-                param[k].set_value(v)
+            # Unchecked: these are thousands of numbers of our own making, and checking them takes most of the time.
+            getattr(m, name).store_values(dict(enumerate(values.tolist())), check=False)
         return self.compiled.instance()
 
     def is_limit(self, row: str) -> bool:

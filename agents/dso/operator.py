@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mesa
 import numpy as np
+
 from cosim.agents.dso import reporting
 from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
-from cosim.grid.linear import LinearNetwork
-from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal, terminal_map
-
 from cosim.clock import Window
 from cosim.errors import InputError
 from cosim.grid import lindist3flow
 from cosim.grid.feeder import Feeder
+from cosim.grid.lindist3flow import OperatingPoint
+from cosim.grid.linear import LinearNetwork
+from cosim.grid.opendss import AcSolution
+from cosim.grid.phases import Terminal, terminal_map
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import QPSolution
 from cosim.preparation import Prepared
 from cosim.scenario import Scenario
 
-LINEARISATION_ROUNDS = 2
+LINEARISATION_ROUNDS = 5
+LINEARISATION_TOLERANCE = 1e-8
+SETTLED_MW = 1e-4
 KILO = 1000.0
 
 
@@ -71,22 +74,29 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
-        Losses and voltage-dependent load are refreshed ``LINEARISATION_ROUNDS`` times and then stay constant, so
-        that all modes of a window share one statement of the physics.
+        Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
+        dispatch jump, averages settle), until it moves by less than ``SETTLED_MW`` or the rounds are used up. Then the
+        linearisation stays, so that all modes of a window share one statement of the physics.
         """
         self._first = window.first
         steps = range(window.first, window.last_exclusive)
         data = [self._data(t) for t in steps]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
-        injections = [(declared_p_mw[i], None) for i in range(len(data))]
-        for _ in range(LINEARISATION_ROUNDS if self.scenario.network.losses else 1):
-            networks = [self._linearise(t, *injections[i]) for i, t in enumerate(steps)]
+        count = len(self.resources.generators) + sum(len(s.terminals) for s in self.resources.svgs)
+        dispatch = np.zeros((len(data), count, 2))
+        points: list[OperatingPoint | None] = [None] * len(data)
+        for k in range(1, LINEARISATION_ROUNDS + 1):
+            networks = [self._linearise(t, declared_p_mw[i], dispatch[i], points[i]) for i, t in enumerate(steps)]
             self._window = self._clearing(networks, data, names)
+            if not self.scenario.network.losses or k == LINEARISATION_ROUNDS:
+                return
             solution = self._window.solve(declared_p_mw)
-            injections = [
-                (declared_p_mw[i], self._window.step(i, declared_p_mw, solution, self.hours))
-                for i in range(len(data))
-            ]
+            results = [self._window.step(i, declared_p_mw, solution, self.hours) for i in range(len(data))]
+            points = [OperatingPoint(r.states) for r in results]
+            move = (np.array([self._dispatch(r.values) for r in results]) - dispatch) / k
+            dispatch = dispatch + move
+            if np.abs(move).max(initial=0.0) < SETTLED_MW:
+                return
 
     def _clearing(
         self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
@@ -108,34 +118,32 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         ]
         return StepData(float(self.price[t]), np.array(available))
 
-    def _linearise(self, t: int, p_mw: Array, dispatched: StepResult | None) -> LinearNetwork:
+    def _linearise(self, t: int, p_mw: Array, dispatch: Array, start: OperatingPoint | None) -> LinearNetwork:
         scale = float(self.load_scale[t])
-        nodes = self._nodes
+        if not self.scenario.network.losses:
+            return lindist3flow.build(self.feeder, scale, losses=False)
+        nodes = self._clearing_model.nodes
         p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
-        for terminal, p_t, q_t in self.injections(p_mw, None if dispatched is None else dispatched.values):
+        for terminal, p_t, q_t in self._injections(p_mw, dispatch):
             m = terminal_map(terminal, nodes)
             p += m.pp * p_t + m.pq * q_t
             q += m.qp * p_t + m.qq * q_t
-        if not self.scenario.network.losses:
-            return lindist3flow.build(self.feeder, scale, losses=False)
-        return lindist3flow.fixed_point(self.feeder, scale, p, q)
+        return lindist3flow.fixed_point(self.feeder, scale, p, q, LINEARISATION_TOLERANCE, start)
 
-    @property
-    def _nodes(self) -> tuple[tuple[str, str], ...]:
-        return self._clearing_model.nodes
+    def _dispatch(self, values: Mapping[str, float]) -> Array:
+        """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""
+        units = [(values[f"gen_p[{g}]"], values[f"gen_q[{g}]"]) for g in range(len(self.resources.generators))]
+        svgs = enumerate(self.resources.svgs)
+        legs = [(0.0, values[f"svg_q[{s},{leg}]"]) for s, svg in svgs for leg in range(len(svg.terminals))]
+        return np.array(units + legs).reshape(-1, 2)
 
-    def injections(self, p_mw: Array, values: dict[str, float] | None) -> list[tuple[Terminal, float, float]]:
-        """Demand (MW, Mvar) of everything controllable in a step: data centers, and dispatched units if given."""
-        found = [
-            (terminal, float(p), float(p * r))
-            for terminal, p, r in zip(self.terminals, p_mw, self.reactive_ratio, strict=True)
-        ]
-        if values is not None:
-            for g, u in enumerate(self.resources.generators):
-                found.append((u.terminal, -values[f"gen_p[{g}]"], -values[f"gen_q[{g}]"]))
-            for s, svg in enumerate(self.resources.svgs):
-                found += [(t, 0.0, -values[f"svg_q[{s},{leg}]"]) for leg, t in enumerate(svg.terminals)]
-        return found
+    def _injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
+        """Demand (MW, Mvar) of everything controllable in a step: data centers, generators and SVGs."""
+        units = [u.terminal for u in self.resources.generators]
+        units += [t for svg in self.resources.svgs for t in svg.terminals]
+        demand = zip(self.terminals, p_mw, p_mw * self.reactive_ratio, strict=True)
+        generation = zip(units, -dispatch[:, 0], -dispatch[:, 1], strict=True)
+        return [(t, float(p), float(q)) for t, p, q in (*demand, *generation)]
 
     @property
     def _open(self) -> WindowClearing:
@@ -201,7 +209,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         values, p_mw = result.values, self._settled[0][t - self._first]  # type: ignore[index]
         self._last_output = np.array([values[f"gen_p[{g}]"] for g in range(len(self.resources.generators))])
         return Delivered(
-            injections=tuple(self.injections(p_mw, values)),
+            injections=tuple(self._injections(p_mw, self._dispatch(values))),
             p_sub_kw=KILO * values["p_sub"],
             q_sub_kvar=KILO * values["q_sub"],
             cost_usd=result.cost_usd,

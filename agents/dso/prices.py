@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from cosim.agents.dso.clearing import FLOW_POLYGON_SIDES
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.phases import Terminal, terminal_map
-from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+
 from cosim.agents.dso.clearing import Limits
 from cosim.agents.dso.prices import PARTS, NodePrices
 from cosim.agents.dso.resources import Resources
 from cosim.agents.dso.window import StepResult
+from cosim.grid.feeder import Feeder
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
-
-from cosim.grid.feeder import Feeder
 from cosim.interfaces import Row
 
 KILO = 1000.0

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cosim.grid.phases import Terminal
-
 from cosim.grid.connections import terminals_of
 from cosim.grid.feeder import Feeder
+from cosim.grid.phases import Terminal
 from cosim.scenario import GeneratorSpec, SvgSpec
 
 KILO = 1000.0

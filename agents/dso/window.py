@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
+
 from cosim.agents.dso.clearing import ClearingModel, StepData
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
-from numpy.typing import NDArray
-
 from cosim.optimization.dominance import drop_dominated
 from cosim.optimization.parametric import ParametricQP, stack
 from cosim.optimization.qp_solvers import QPSolution, QPSolver

@@ -90,7 +90,10 @@ class AcCircuit:
         feeder.check()
         self.feeder = feeder
         self._dss: Any = opendssdirect.dss.NewContext()
-        for command in circuit_commands(feeder):
+        self._compile()
+
+    def _compile(self) -> None:
+        for command in circuit_commands(self.feeder):
             self._command(command)
         self._extra: dict[tuple[str, str, str], int] = {}
         self._active: set[int] = set()
@@ -121,7 +124,10 @@ class AcCircuit:
         self._active = {index for index, power in powers.items() if power != 0}
         self._dss.Solution.LoadMult(load_scale)
         self._dss.Solution.Solve()
-        return self._read()
+        solution = self._read()
+        if not solution.converged:
+            self._compile()  # the next iteration must not start from these voltages
+        return solution
 
     def _command(self, text: str) -> None:
         self._dss.Text.Command(text)

@@ -21,6 +21,7 @@ from cosim.optimization.qp_solvers import NOTHING, place_rows
 from cosim.optimization.relaxation import SingleLevel, single_level
 
 _MARGIN = 1e-6
+_MOST_PROGRAMS = 60
 
 
 @dataclass(frozen=True)
@@ -169,25 +170,69 @@ class _Program:
     def _largest(
         self, objective: Vector, binding: int | None = None, zero: list[int] | None = None, offset: float = 0.0
     ) -> float:
-        """The largest objective with a row binding and variables at zero, widened by the solver's tolerance."""
+        """The largest objective with a row binding and variables at zero, widened by the solver's tolerance.
+
+        Where the linear program has no end, the pair that runs away along its ray is decided both ways, and so on:
+        complementarity ends what the program alone would not. Infinite if a wholly complementary ray remains, or
+        after `_MOST_PROGRAMS` of them.
+        """
         solver = self._solver
-        everyone = np.arange(self._size, dtype=np.int32)
-        solver.changeColsCost(self._size, everyone, objective)
-        limit = None if binding is None else float(self._level.qp.ineq_rhs[binding])
-        if binding is not None and limit is not None:
-            solver.changeRowBounds(self._eq_count + binding, limit, limit)
-        for column in zero or ():
+        solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
+        largest, programs = -np.inf, 0
+        rows_bound = () if binding is None else (binding,)
+        open_nodes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(rows_bound, tuple(zero or ()))]
+        while open_nodes:
+            held, gone = open_nodes.pop()
+            programs += 1
+            status, value, pair = self._node(held, gone)
+            if status == "infeasible":
+                continue
+            if status == "optimal":
+                largest = max(largest, value)
+            elif pair is None or programs > _MOST_PROGRAMS:
+                return float("inf")
+            else:
+                open_nodes += [((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))]
+        if largest == -np.inf:
+            return 0.0
+        largest += offset
+        return float(largest + _MARGIN * (1.0 + abs(largest)))
+
+    def _node(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[str, float, int | None]:
+        """Solve with these rows binding and these duals at zero; where it has no end, the pair to decide next."""
+        solver, level = self._solver, self._level
+        limits = level.qp.ineq_rhs
+        for row in held:
+            solver.changeRowBounds(self._eq_count + row, float(limits[row]), float(limits[row]))
+        for column in gone:
             solver.changeColBounds(column, -np.inf, 0.0)
         solver.run()
-        status = solver.getModelStatus()
-        value = solver.getInfo().objective_function_value + offset
-        if binding is not None and limit is not None:
-            solver.changeRowBounds(self._eq_count + binding, -np.inf, limit)
-        for column in zero or ():
+        status, pair = solver.getModelStatus(), None
+        value = float(solver.getInfo().objective_function_value)
+        if status in (highspy.HighsModelStatus.kUnbounded, highspy.HighsModelStatus.kUnboundedOrInfeasible):
+            pair = self._runaway(set(held), set(gone))
+        for row in held:
+            solver.changeRowBounds(self._eq_count + row, -np.inf, float(limits[row]))
+        for column in gone:
             solver.changeColBounds(column, -np.inf, np.inf)
         if status == highspy.HighsModelStatus.kOptimal:
-            return float(value + _MARGIN * (1.0 + abs(value)))
-        return 0.0 if status == highspy.HighsModelStatus.kInfeasible else float("inf")
+            return "optimal", value, None
+        return ("infeasible" if status == highspy.HighsModelStatus.kInfeasible else "unbounded"), np.inf, pair
+
+    def _runaway(self, held: set[int], gone: set[int]) -> int | None:
+        """The undecided pair with the largest dual or slack along the program's ray."""
+        level = self._level
+        found = self._solver.getPrimalRay()
+        ray = np.asarray(found[-1], dtype=float)
+        if ray.shape != (self._size,):
+            return None
+        follower = level.follower
+        slack = follower.ineq_theta @ ray[level.theta_at] - follower.ineq_matrix @ ray[level.x_at]
+        speed = np.maximum(ray[level.sigma_at], slack)
+        decided = [i for i, column in enumerate(level.sigma_at) if i in held or int(column) in gone]
+        speed[decided] = 0.0
+        best = int(np.argmax(speed)) if len(speed) else 0
+        return best if len(speed) and speed[best] > 1e-9 * max(1.0, float(np.abs(ray).max())) else None
 
 
 def _opposites(follower: ParametricQP) -> dict[int, list[int]]:

@@ -35,9 +35,7 @@ def published(reference: Path) -> list[tuple[tuple[str, str], float]]:
     """The 117 published line-to-line voltages of IEEE 37, per unit, by (bus, leg)."""
     with (reference / "ieee37" / "published_voltages_ll.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    return [
-        ((PUBLISHED_NAMES.get(r["bus"], r["bus"]), leg), float(r[f"v{leg}_pu"])) for r in rows for leg in LEGS
-    ]
+    return [((PUBLISHED_NAMES.get(r["bus"], r["bus"]), leg), float(r[f"v{leg}_pu"])) for r in rows for leg in LEGS]
 
 
 def symmetric(own: float, mutual: float, places: str = "abc") -> Matrix:
@@ -49,7 +47,7 @@ def symmetric(own: float, mutual: float, places: str = "abc") -> Matrix:
 
 @pytest.fixture(scope="session")
 def four_wire() -> Feeder:
-    """A small grounded feeder: regulator, laterals of one and two phases, wye and delta ZIP loads, a capacitor."""
+    """A small grounded feeder: regulator, one- and two-phase laterals, wye and delta ZIP loads, capacitors."""
     codes = tuple(
         LineCode(name, symmetric(0.35, 0.15, name), symmetric(1.0, 0.4, name), symmetric(5.0, -1.0, name))
         for name in ("abc", "bc", "a")

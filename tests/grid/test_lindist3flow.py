@@ -61,9 +61,7 @@ def test_without_losses_the_published_voltages_are_met(ieee37: Feeder, published
     assert max(abs(found[key] - value) for key, value in published) <= 0.0009
 
 
-def test_with_losses_the_published_voltages_are_met_to_their_digits(
-    ieee37: Feeder, published: Published
-) -> None:
+def test_with_losses_the_published_voltages_are_met_to_their_digits(ieee37: Feeder, published: Published) -> None:
     network = lindist3flow.fixed_point(ieee37)
     found = voltages(network, solved(network))
     assert max(abs(found[key] - value) for key, value in published) <= 1e-4
@@ -196,7 +194,7 @@ def test_adjoint_is_the_transpose_of_response(ieee37: Feeder) -> None:
     rng = np.random.default_rng(0)
     columns_p, columns_q = rng.standard_normal((2, len(network.nodes), 4))
     duals = rng.standard_normal((len(network.voltages.labels), 3))
-    by_p, by_q = network.adjoint(network.voltages.rows.T @ duals)
+    by_p, by_q = network.adjoint(np.asarray(network.voltages.rows.T @ duals))
     forward = duals.T @ network.response(network.voltages, columns_p, columns_q)
     assert by_p.T @ columns_p + by_q.T @ columns_q == pytest.approx(forward, abs=1e-9)
 

@@ -17,9 +17,7 @@ THREE = ("ab", "bc", "ca")
 DEVICE = Terminal("738", "delta", THREE)
 
 
-def test_it_meets_the_published_solution(
-    ieee37: Feeder, published: list[tuple[tuple[str, str], float]]
-) -> None:
+def test_it_meets_the_published_solution(ieee37: Feeder, published: list[tuple[tuple[str, str], float]]) -> None:
     found = AcCircuit(ieee37).solve()
     assert max(abs(found.voltages[key] - value) for key, value in published) <= 1e-4
     assert found.p_source_kw == pytest.approx(2521.827, abs=0.1)

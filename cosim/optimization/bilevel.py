@@ -1,0 +1,251 @@
+"""Bilevel problems: a leader sets the parameters of a follower's QP and pays the follower's price for them.
+
+    minimise over leader variables (among them th)   leader's own cost + price'th
+    subject to                                       the leader's rows, and (x, nu, sigma) optimal for the follower
+    with                                             price = constant_theta - B'nu - W'sigma
+
+optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the certificate
+reports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.errors import InputError, RunFailure
+from cosim.optimization.arrays import Vector
+from cosim.optimization.branch import BranchAndBound, relative_gap
+from cosim.optimization.certificate import Certificate, certify
+from cosim.optimization.kkt import COMPLEMENTARITIES
+from cosim.optimization.mip import solve_mip
+from cosim.optimization.parametric import ParametricQP, Theta
+from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
+from cosim.optimization.relaxation import Relaxation, check_names, single_level
+from cosim.optimization.screening import Screening, screen
+
+FORMULATIONS = ("strong-duality", "kkt-mccormick")
+SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
+
+
+@dataclass(frozen=True)
+class BilevelProblem:
+    """A leader over a follower.
+
+    Attributes:
+        follower: a QP whose parameters the leader sets. With a payment they may enter right-hand sides only.
+        leader: a QP without parameters. Its variables include by name every follower parameter; it may also name
+            follower variables, in its cost or in rows that couple it to the follower's answer.
+        payment: whether the leader pays price'th.
+    """
+
+    follower: ParametricQP
+    leader: ParametricQP
+    payment: bool = True
+
+    def __post_init__(self) -> None:
+        check_names(self.follower, self.leader)
+        if self.payment:
+            require_right_hand_sides(self.follower)
+
+
+@dataclass(frozen=True)
+class BilevelSolution:
+    """The best point found, what it costs, and how good it can be at most.
+
+    Attributes:
+        leader_x: the leader's variables, in their order.
+        theta: the follower's parameters, in their order.
+        x, nu, sigma: the follower's answer and duals.
+        price: constant_theta - B'nu - W'sigma, per parameter.
+        leader_cost: the leader's own cost plus the payment.
+        payment: price'th; 0 if the leader pays nothing.
+        bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1, |leader_cost|).
+        nodes: nodes of the tree (0 where the solver does not say).
+        time_s: wall time, presolve and certificate included.
+        solver: which one was used, 'branch', 'highs', 'scip' or 'gurobi'.
+        status: 'optimal' (the gap was reached) or 'time limit'.
+        certificate: the follower cleared again.
+    """
+
+    leader_x: Vector
+    theta: Vector
+    x: Vector
+    nu: Vector
+    sigma: Vector
+    price: Vector
+    leader_cost: float
+    payment: float
+    bound: float
+    gap: float
+    nodes: int
+    time_s: float
+    solver: str
+    status: str
+    certificate: Certificate
+
+
+def solve(
+    problem: BilevelProblem,
+    formulation: str = "strong-duality",
+    solver: str = "branch",
+    *,
+    complementarity: str = "big-m",
+    bits: int = 6,
+    gap: float = 1e-4,
+    time_limit_s: float = 300.0,
+    start: Theta | None = None,
+    dual_bounds: Mapping[str, float] | None = None,
+) -> BilevelSolution:
+    """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
+
+    Args:
+        problem: leader and follower.
+        formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP solver).
+        solver: 'branch' (tree over complementarities), or a MIP by 'highs', 'scip', 'gurobi' or 'auto'.
+        complementarity: 'big-m' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP solvers.
+        bits: binaries per parameter in 'kkt-mccormick'.
+        gap: relative gap, absolute below one unit of money.
+        time_limit_s: wall time; then the best point so far is returned with its gap.
+        start: parameter values of a good point, for a first incumbent ('branch').
+        dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+
+    Raises:
+        InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
+        RunFailure: if there is no feasible point, the problem is unbounded, no point was found in time, or the
+            certificate fails.
+    """
+    began = time.perf_counter()
+    for key, value, allowed in (
+        ("formulation", formulation, FORMULATIONS), ("solver", solver, SOLVERS),
+        ("complementarity", complementarity, COMPLEMENTARITIES),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise InputError("unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed))
+    if solver == "branch" and formulation != "strong-duality":
+        raise InputError(
+            "the branch solver works on strong duality", key="formulation", value=formulation, allowed="strong-duality"
+        )
+    screened = screen(_boxed(problem))
+    if solver == "branch":
+        return _by_branch(problem, screened, gap, time_limit_s, start, began)
+    return _by_mip(
+        problem, screened, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
+    )
+
+
+def _boxed(problem: BilevelProblem) -> ParametricQP:
+    """The follower with the leader's own bounds of each parameter in its box."""
+    from cosim.optimization.screening import variable_bounds
+
+    lower, upper = variable_bounds(problem.leader)
+    at = {name: i for i, name in enumerate(problem.leader.variables)}
+    where = [at[name] for name in problem.follower.parameters]
+    follower = problem.follower
+    return follower.with_theta_box(
+        np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+    )
+
+
+def _by_branch(
+    problem: BilevelProblem, screened: Screening, gap: float, time_limit_s: float, start: Theta | None, began: float
+) -> BilevelSolution:
+    level = single_level(screened.qp, problem.leader, payment=problem.payment)
+    relaxation = Relaxation(level)
+    first = None if start is None else problem.follower.theta_vector(start)
+    left = time_limit_s - (time.perf_counter() - began)
+    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first).run()
+    if result.z is None or result.decisions is None or result.status == "unbounded":
+        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
+    sharp = relaxation.sharpen(result.decisions)
+    z = result.z if sharp is None else sharp
+    return _finish(
+        problem, screened, z[level.leader_at], z[level.x_at], z[level.nu_at], np.maximum(z[level.sigma_at], 0.0),
+        result.bound, result.nodes, "branch", result.status, began,
+    )  # fmt: skip
+
+
+def _by_mip(
+    problem: BilevelProblem,
+    screened: Screening,
+    formulation: str,
+    solver: str,
+    complementarity: str,
+    bits: int,
+    gap: float,
+    time_limit_s: float,
+    dual_bounds: Mapping[str, float] | None,
+    began: float,
+) -> BilevelSolution:
+    kept = set(screened.qp.ineq_rows)
+    answer = solve_mip(
+        screened.qp,
+        problem.leader,
+        payment=problem.payment,
+        formulation=formulation,
+        complementarity=complementarity,
+        solver=solver,
+        bits=bits,
+        gap=gap,
+        time_limit_s=time_limit_s - (time.perf_counter() - began),
+        dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+    )
+    big = np.full(screened.row_count, np.inf)
+    big[screened.kept] = answer.conditions.dual_bounds
+    return _finish(
+        problem, screened, answer.leader_x, answer.x, answer.nu, answer.sigma, answer.run.bound, 0, answer.run.solver,
+        answer.run.status, began, dual_bounds=big, discretisation=answer.discretisation, sos1=answer.conditions.sos1,
+        counted=answer.run.objective if formulation == "kkt-mccormick" else None,
+    )  # fmt: skip
+
+
+def _finish(
+    problem: BilevelProblem,
+    screened: Screening,
+    leader_x: Vector,
+    x: Vector,
+    nu: Vector,
+    kept_sigma: Vector,
+    bound: float,
+    nodes: int,
+    solver: str,
+    status: str,
+    began: float,
+    *,
+    dual_bounds: Vector | None = None,
+    discretisation: float = 0.0,
+    sos1: tuple[str, ...] = (),
+    counted: float | None = None,
+) -> BilevelSolution:
+    """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
+    follower, leader = problem.follower, problem.leader
+    sigma = np.zeros(screened.row_count)
+    sigma[screened.kept] = kept_sigma
+    at = {name: i for i, name in enumerate(leader.variables)}
+    theta = leader_x[[at[name] for name in follower.parameters]]
+    price = follower.price(nu, sigma)
+    own = leader.objective(leader_x)
+    payment = float(price @ theta) if problem.payment else 0.0
+    in_terms = None
+    if problem.payment:
+        in_terms = payment_by_strong_duality(follower_without_open_rows(follower), theta, x, nu, sigma)
+        in_terms = in_terms if counted is None else counted - own
+    certificate = certify(
+        follower, theta, x, nu, sigma,
+        payment=in_terms, dual_bounds=dual_bounds, discretisation=discretisation, sos1=sos1,
+    ).require()  # fmt: skip
+    cost = own + payment
+    return BilevelSolution(
+        leader_x, theta, x, nu, sigma, price, cost, payment, min(bound, cost), relative_gap(cost, min(bound, cost)),
+        nodes, time.perf_counter() - began, solver, status, certificate,
+    )  # fmt: skip
+
+
+def follower_without_open_rows(follower: ParametricQP) -> ParametricQP:
+    """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay finite."""
+    from dataclasses import replace
+
+    return replace(follower, ineq_rhs=np.where(np.isfinite(follower.ineq_rhs), follower.ineq_rhs, 0.0))

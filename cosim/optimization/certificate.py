@@ -1,0 +1,99 @@
+"""The certificate of a bilevel solution: the follower cleared again, and what its prices could have been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.errors import RunFailure
+from cosim.optimization.arrays import Vector
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.polish import residual
+from cosim.optimization.qp_solvers import QPSolution
+
+_ACCEPT = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How a bilevel solution stands up to the follower cleared again at its parameters.
+
+    Attributes:
+        follower_error: relative difference between the follower's cost in the solution and its optimum.
+        optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma.
+        payment_error: relative difference between the payment in the solver's terms and price'th.
+        payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these parameters
+            (infinite where prices have no end); the solution is the optimistic one up to the gap. Not numbers
+            without a payment.
+        dual_margin: the smallest (M - sigma) / M over the pairs with a big-M; 1 if there is none.
+        discretisation: how far binary expansion may underestimate the payment; 0 for strong duality.
+        sos1: rows without a proven bound, handled by SOS1.
+        passed: whether errors are within 1e-5 (plus the discretisation) and every dual is strictly below its M.
+    """
+
+    follower_error: float
+    optimality_error: float
+    payment_error: float
+    payment_optimistic: float
+    payment_pessimistic: float
+    dual_margin: float
+    discretisation: float
+    sos1: tuple[str, ...]
+    passed: bool
+
+    def require(self) -> Certificate:
+        """This certificate if it passed; else RunFailure."""
+        if not self.passed:
+            raise RunFailure(
+                "a bilevel solution failed its certificate: "
+                f"follower error {self.follower_error:.1e}, optimality error {self.optimality_error:.1e}, "
+                f"payment error {self.payment_error:.1e}, dual margin {self.dual_margin:.1e}"
+            )
+        return self
+
+
+def certify(
+    follower: ParametricQP,
+    theta: Vector,
+    x: Vector,
+    nu: Vector,
+    sigma: Vector,
+    *,
+    payment: float | None,
+    dual_bounds: Vector | None = None,
+    discretisation: float = 0.0,
+    sos1: tuple[str, ...] = (),
+) -> Certificate:
+    """Clear the follower again at theta and compare.
+
+    Args:
+        follower: the follower, unscreened.
+        theta, x, nu, sigma: the solution.
+        payment: the payment the solver counted with; None if the leader pays nothing.
+        dual_bounds: M per row, infinite where none was used.
+        discretisation: the proven error of a discretised payment.
+        sos1: rows without a proven bound.
+    """
+    again = follower.solve(theta).require()
+    here = follower.objective(x, theta)
+    follower_error = abs(here - again.objective) / max(1.0, abs(again.objective))
+    cost = follower.cost + follower.cost_theta @ theta
+    sides = (follower.eq_rhs + follower.eq_theta @ theta, follower.ineq_rhs + follower.ineq_theta @ theta)
+    optimality = residual(follower, cost, None, *sides, (x, nu, sigma))
+    payment_error, low, high = 0.0, np.nan, np.nan
+    if payment is not None:
+        paid = float(follower.price(nu, sigma) @ theta)
+        excess = max(0.0, abs(paid - payment) - discretisation)
+        payment_error = excess / max(1.0, abs(paid))
+        solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
+        face = follower.dual_face(solution, theta, tolerance=1e-6)
+        low, high = -face.extreme(-theta).value, face.extreme(theta).value
+    margin = 1.0
+    if dual_bounds is not None and np.any(np.isfinite(dual_bounds)):
+        used = np.isfinite(dual_bounds)
+        margin = float(np.min((dual_bounds[used] - sigma[used]) / dual_bounds[used]))
+    passed = max(follower_error, optimality, payment_error) <= _ACCEPT and margin > 0
+    return Certificate(
+        follower_error, optimality, payment_error, low, high, margin, discretisation, sos1, bool(passed)
+    )

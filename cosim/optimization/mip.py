@@ -1,0 +1,147 @@
+"""A bilevel problem as one mixed-integer program for HiGHS, SCIP or Gurobi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+
+from cosim.optimization.arrays import Matrix, Vector, columns, rows
+from cosim.optimization.bounds import FollowerBounds
+from cosim.optimization.kkt import Conditions, add_kkt, dot
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.payments import add_mccormick, discretisation_bound, payment_terms
+from cosim.optimization.screening import variable_bounds
+from cosim.optimization.solvers import SolverRun, solve_model
+
+
+@dataclass(frozen=True)
+class MipAnswer:
+    """What the mixed-integer program found, in the vectors of leader and follower.
+
+    Attributes:
+        leader_x, x, nu, sigma: the point.
+        run: solver, objective and bound; the bound is one of the bilevel problem in both formulations.
+        conditions: big-M values and SOS1 pairs.
+        discretisation: how far the objective may lie below the leader's cost (McCormick), else 0.
+    """
+
+    leader_x: Vector
+    x: Vector
+    nu: Vector
+    sigma: Vector
+    run: SolverRun
+    conditions: Conditions
+    discretisation: float
+
+
+def solve_mip(
+    follower: ParametricQP,
+    leader: ParametricQP,
+    *,
+    payment: bool,
+    formulation: str,
+    complementarity: str,
+    solver: str,
+    bits: int,
+    gap: float,
+    time_limit_s: float,
+    dual_bounds: Mapping[str, float] | None,
+) -> MipAnswer:
+    """Build the mixed-integer program and solve it; arguments as in `bilevel.solve`."""
+    model = pyo.ConcreteModel()
+    model.leader = pyo.Var(range(len(leader.variables)))
+    at = {name: model.leader[i] for i, name in enumerate(leader.variables)}
+    lower, upper = variable_bounds(leader)
+    for i in range(len(leader.variables)):
+        model.leader[i].setlb(_finite(lower[i]))
+        model.leader[i].setub(_finite(upper[i]))
+    theta = [at[name] for name in follower.parameters]
+    for v, low, high in zip(theta, follower.theta_lower, follower.theta_upper, strict=True):
+        v.setlb(_finite(max(low, -np.inf if v.lb is None else v.lb)))
+        v.setub(_finite(min(high, np.inf if v.ub is None else v.ub)))
+    model.rows = pyo.ConstraintList()
+    everyone = list(model.leader.values())
+    for i in range(len(leader.eq_rows)):
+        model.rows.add(dot(leader.eq_matrix, i, everyone) == leader.eq_rhs[i])
+    for i in np.flatnonzero(np.isfinite(leader.ineq_rhs) & (np.diff(leader.ineq_matrix.indptr) > 0)):
+        model.rows.add(dot(leader.ineq_matrix, i, everyone) <= leader.ineq_rhs[i])
+    model.follower = pyo.Block()
+    bounds = FollowerBounds(follower)
+    conditions = add_kkt(
+        model.follower, follower, theta, complementarity=complementarity, bounds=bounds, dual_bounds=dual_bounds
+    )
+    for name, v in zip(follower.variables, conditions.x, strict=True):
+        if name in at:
+            model.rows.add(at[name] == v)
+    cost: Any = leader.constant + pyo.quicksum(
+        float(c) * v for c, v in zip(leader.cost, everyone, strict=True) if c != 0.0
+    )
+    squares = _Squares(model)
+    cost += squares.add(leader.hessian, everyone)
+    discretisation = 0.0
+    if payment and formulation == "strong-duality":
+        terms = payment_terms(follower)
+        parts = (
+            (terms.cost_x, conditions.x), (terms.cost_nu, conditions.nu),
+            (terms.cost_sigma, conditions.sigma), (terms.cost_theta, theta),
+        )  # fmt: skip
+        for coefficients, variables in parts:
+            cost += pyo.quicksum(float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0)
+        cost += squares.add(terms.hessian, conditions.x)
+    elif payment:
+        model.products = pyo.Block()
+        ranges = [bounds.price(i) for i in range(len(theta))]
+        cost += add_mccormick(model.products, conditions.prices, theta, ranges, bits)
+        discretisation = discretisation_bound(
+            np.array([high - low for low, high in ranges]), np.array([v.ub - v.lb for v in theta]), bits
+        )
+    model.cost = pyo.Objective(expr=cost)
+    run = solve_model(model, solver, squares=squares.pairs, gap=gap, time_limit_s=time_limit_s)
+    return MipAnswer(
+        _values(everyone), _values(conditions.x), _values(conditions.nu), np.maximum(_values(conditions.sigma), 0.0),
+        run, conditions, discretisation,
+    )  # fmt: skip
+
+
+class _Squares:
+    """A convex quadratic as a sum of new variables t with t >= y^2, y linear: one per eigenvalue of each block."""
+
+    def __init__(self, model: Any) -> None:
+        self.pairs: list[tuple[Any, Any]] = []
+        model.square_t = pyo.VarList(domain=pyo.NonNegativeReals)
+        model.square_y = pyo.VarList()
+        model.square_rows = pyo.ConstraintList()
+        self._model = model
+
+    def add(self, hessian: Matrix, variables: list[Any]) -> Any:
+        """The expression that stands for 1/2 v'Hv in an objective."""
+        if not hessian.nnz:
+            return 0.0
+        model, total = self._model, []
+        _, label = scipy.sparse.csgraph.connected_components(hessian, directed=False)
+        for block in np.unique(label[np.flatnonzero(abs(hessian).sum(axis=1))]):
+            at = np.flatnonzero(label == block)
+            values, vectors = np.linalg.eigh(columns(rows(hessian, at), at).toarray())
+            for value, vector in zip(values, vectors.T, strict=True):
+                if value <= 1e-12 * values[-1]:
+                    continue
+                t, y = model.square_t.add(), model.square_y.add()
+                weights = sp.csr_array(np.where(abs(vector) > 1e-14, vector, 0.0)[None, :])
+                model.square_rows.add(y == dot(weights, 0, [variables[i] for i in at]))
+                self.pairs.append((t, y))
+                total.append(0.5 * float(value) * t)
+        return pyo.quicksum(total)
+
+
+def _values(variables: list[Any]) -> Vector:
+    return np.array([0.0 if v.value is None else float(v.value) for v in variables])
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,202 @@
+"""The solvers of mixed-integer programs behind one small registry: HiGHS, SCIP and Gurobi through Pyomo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.contrib.solver.common.factory import SolverFactory
+from pyomo.contrib.solver.common.results import TerminationCondition
+
+from cosim.errors import InputError, RunFailure
+
+NAMES = ("auto", "highs", "scip", "gurobi")
+_PYOMO = {"highs": "highs", "scip": "scip_direct", "gurobi": "gurobi_persistent"}
+_MODULE = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
+_MAX_ROUNDS = 60
+# What Gurobi solves without a licence file.
+GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class SolverRun:
+    """What a solver did: its name, the best objective and the proven bound (minimisation), and how it ended."""
+
+    solver: str
+    objective: float
+    bound: float
+    status: str
+    time_s: float
+    rounds: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Size of a Pyomo model as a solver sees it."""
+
+    variables: int
+    rows: int
+    quadratic: bool
+    sos: bool
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the solvers that can be imported."""
+    return tuple(name for name, module in _MODULE.items() if find_spec(module) is not None)
+
+
+def measure(model: Any, squares: Sequence[tuple[Any, Any]] = ()) -> Size:
+    """Count variables and rows of a model; `squares` as in `solve_model`."""
+    variables = sum(not v.fixed for v in model.component_data_objects(pyo.Var, descend_into=True))
+    rows = sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True, descend_into=True))
+    sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
+    return Size(variables, rows + len(squares), bool(squares), sos)
+
+
+def fits_free_gurobi(size: Size) -> bool:
+    """Whether Gurobi solves a model of this size without a licence file."""
+    limit = GUROBI_FREE_QUADRATIC if size.quadratic else GUROBI_FREE_SIZE
+    return size.variables <= limit and size.rows <= GUROBI_FREE_SIZE
+
+
+def choose(name: str, size: Size) -> str:
+    """The solver for a model: 'auto' takes HiGHS where there is neither SOS nor a quadratic term, else SCIP, else Gurobi.
+
+    Raises:
+        InputError: for an unknown or missing solver, or one that cannot take the model.
+    """
+    have = installed()
+    if name not in NAMES:
+        raise InputError("unknown solver", key="solver", value=name, allowed=", ".join(NAMES))
+    if name == "auto":
+        order = ["scip", "gurobi", "highs"] if size.quadratic or size.sos else ["highs", "scip", "gurobi"]
+        name = next((one for one in order if one in have and not (one == "highs" and size.sos)), "")
+        if not name:
+            raise InputError("no solver for this model is installed", key="solver", allowed="highs, scip, gurobi")
+    if name not in have:
+        raise InputError("solver is not installed", key="solver", value=name, allowed=", ".join(have))
+    if name == "highs" and size.sos:
+        raise InputError(
+            "HiGHS has no SOS1, and for some pairs no bound could be proven", key="solver", value=name, allowed="scip, gurobi"
+        )
+    return name
+
+
+def solve_model(
+    model: Any,
+    solver: str = "auto",
+    *,
+    squares: Sequence[tuple[Any, Any]] = (),
+    gap: float = 1e-6,
+    time_limit_s: float = 300.0,
+) -> SolverRun:
+    """Solve a Pyomo model and load the best point into it.
+
+    Args:
+        model: linear constraints, SOS1 and a linear objective to be minimised.
+        solver: one of `NAMES`.
+        squares: pairs (t, y) of variables that mean t >= y^2, with t in the objective. SCIP and Gurobi get them as
+            quadratic rows; for HiGHS tangents are added until the gap is closed.
+        gap: relative gap at which to stop.
+        time_limit_s: wall time; the best point so far is loaded.
+
+    Raises:
+        InputError: see `choose`; also if a model is too large for Gurobi without a licence.
+        RunFailure: if no point was found.
+    """
+    name = choose(solver, measure(model, squares))
+    if name == "highs" and squares:
+        return _tangents(model, squares, gap, time_limit_s)
+    if squares:
+        model.squares = pyo.ConstraintList()
+        for t, y in squares:
+            model.squares.add(t >= y * y)
+    try:
+        return _once(model, name, gap, time_limit_s)
+    finally:
+        if squares:
+            model.del_component("squares")
+
+
+def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
+    began = time.perf_counter()
+    options: dict[str, Any] = {"scip": {"numerics/feastol": 1e-8}, "highs": {"mip_feasibility_tolerance": 1e-8}}.get(
+        name, {}
+    )
+    try:
+        found = SolverFactory(_PYOMO[name]).solve(
+            model,
+            time_limit=max(time_limit_s, 0.1),
+            rel_gap=gap,
+            threads=None if name == "scip" else 1,
+            solver_options=options,
+            load_solutions=False,
+            raise_exception_on_nonoptimal_result=False,
+        )
+    except Exception as error:
+        if "too large" in str(error) or "size-limited" in str(error):
+            raise InputError("the model is too large for Gurobi without a licence", key="solver", value=name) from error
+        raise
+    ended = {
+        TerminationCondition.convergenceCriteriaSatisfied: "optimal",
+        TerminationCondition.maxTimeLimit: "time limit",
+    }.get(found.termination_condition, str(found.termination_condition))
+    if found.incumbent_objective is None:
+        raise RunFailure(f"solver {name} found no point: {ended}")
+    found.solution_loader.load_vars()
+    bound = found.objective_bound
+    return SolverRun(
+        name,
+        float(found.incumbent_objective),
+        -np.inf if bound is None else float(bound),
+        ended,
+        time.perf_counter() - began,
+    )
+
+
+def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float) -> SolverRun:
+    """Outer approximation: each MILP is a lower bound, its point with t = y^2 an upper one, and gives new tangents."""
+    began = time.perf_counter()
+    objective = next(model.component_data_objects(pyo.Objective, active=True))
+    model.tangents = pyo.ConstraintList()
+
+    def tangent(t: Any, y: Any, at: float) -> None:
+        model.tangents.add(t >= 2.0 * at * y - at * at)
+
+    for t, y in squares:
+        low, high = (pyo.value(end) for end in (y.lower, y.upper))
+        ends = (low, high) if low is not None and high is not None else (-1.0, 1.0)
+        for at in np.linspace(ends[0], ends[1], 5):
+            tangent(t, y, float(at))
+    best, bound, kept, status = np.inf, -np.inf, [], "time limit"
+    everyone = list(model.component_data_objects(pyo.Var, descend_into=True))
+    rounds = 0
+    while rounds < _MAX_ROUNDS:
+        left = time_limit_s - (time.perf_counter() - began)
+        if left <= 0:
+            break
+        run = _once(model, "highs", gap / 4, left)
+        rounds += 1
+        bound = max(bound, run.bound)
+        for t, y in squares:
+            at = float(pyo.value(y))
+            if t.value < at * at - 1e-12:
+                tangent(t, y, at)
+            t.set_value(at * at, skip_validation=True)
+        value = float(pyo.value(objective))
+        if value < best:
+            best, kept = value, [v.value for v in everyone]
+        if best - bound <= gap * max(1.0, abs(best)):
+            status = "optimal"
+            break
+    if not np.isfinite(best):
+        raise RunFailure("solver highs found no point within the time limit")
+    for v, value in zip(everyone, kept, strict=True):
+        v.set_value(value, skip_validation=True)
+    model.del_component("tangents")
+    return SolverRun("highs", best, bound, status, time.perf_counter() - began, rounds)
