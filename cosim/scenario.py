@@ -258,9 +258,9 @@ class CentralizedSpec(Section):
 
     formulation: Literal["strong-duality", "kkt-mccormick"] = "strong-duality"
     solver: Literal["auto", "branch", "scip", "highs", "gurobi"] = "auto"
-    complementarity: Literal["big-m", "sos1", "indicator"] = "big-m"
+    complementarity: Literal["big-m", "sos1"] = "big-m"
     bits: Annotated[int, Field(ge=1, le=16)] = 6
-    gap: Positive = 1e-4
+    gap: Positive = 1e-3
     time_limit_s: Positive = 300.0
 
 

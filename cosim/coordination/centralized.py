@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import numpy as np
 
@@ -23,36 +24,35 @@ class Centralized:
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         started = time.perf_counter()
         names = market.operator.parameter_names()
-        solution = stackelberg(market)
+        problem = stackelberg_problem(market)
+        solution = stackelberg(market, problem)
         elapsed = time.perf_counter() - started
-        where = {name: i for i, name in enumerate(solution.leader_variables)}
+        where = {name: i for i, name in enumerate(problem.leader.variables)}
         p_mw = np.array([[solution.leader_x[where[n]] for n in row] for row in names])
         own = 0.0
         for a in market.aggregators:
             variables = a.problem([row[a.columns] for row in names]).variables
             own += a.adopt(p_mw[:, a.columns], solution.leader_x[[where[v] for v in variables]])
-        position = {name: i for i, name in enumerate(market.operator.follower().parameters)}
+        position = {name: i for i, name in enumerate(problem.follower.parameters)}
         price = np.array([[solution.price[position[n]] for n in row] for row in names]) / market.hours
         clearing = market.operator.settle(p_mw, price)
         market.award(window, 0, clearing)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
-            certificate=solution.certificate.as_dict(),
+            certificate=asdict(solution.certificate),
             gap=solution.gap,
             solver=solution.solver,
             solver_s=elapsed,
         )
 
 
-def stackelberg(market: Market) -> BilevelSolution:
-    """The leader's optimum over the open window.
+def stackelberg_problem(market: Market) -> BilevelProblem:
+    """The open window as a bilevel problem: all aggregators together lead, the operator follows.
 
     Raises:
-        InputError: settlement on active power with a formulation that cannot price it.
-        RunFailure: the certificate does not hold, or the solver found nothing.
+        InputError: settlement on active power alone.
     """
-    spec = market.scenario.centralized
     if market.scenario.market.settlement == "active":
         raise InputError(
             "the centralized mode prices active and reactive power together",
@@ -62,11 +62,22 @@ def stackelberg(market: Market) -> BilevelSolution:
         )
     names = market.operator.parameter_names()
     leader = join([a.problem([row[a.columns] for row in names]) for a in market.aggregators])
+    return BilevelProblem(follower=market.operator.follower(), leader=leader)
+
+
+def stackelberg(market: Market, problem: BilevelProblem) -> BilevelSolution:
+    """The leader's optimum, started from the welfare optimum.
+
+    Raises:
+        RunFailure: the certificate does not hold, or the solver found nothing.
+    """
+    spec = market.scenario.centralized
     start = optimum(market).p_mw.ravel()
+    by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
     return solve(
-        BilevelProblem(follower=market.operator.follower(), leader=leader),
+        problem,
         formulation=spec.formulation,
-        solver=spec.solver,
+        solver="branch" if by_tree else spec.solver,
         complementarity=spec.complementarity,
         bits=spec.bits,
         gap=spec.gap,

@@ -157,7 +157,7 @@ def _by_branch(
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
-    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first).run()
+    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
     sharp = relaxation.sharpen(result.decisions)

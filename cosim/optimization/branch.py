@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.optimization.arrays import Vector
-from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.decomposition import decompose
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 
 _ZERO = 1e-7
@@ -70,13 +70,21 @@ class BranchAndBound:
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
         start: parameters th from which a first incumbent is sought.
+        payment: whether the objective contains the payment; then blocks, if there are any, are used for the bound.
     """
 
     def __init__(
-        self, relaxation: Relaxation, *, gap: float, time_limit_s: float, start: Vector | None = None
+        self,
+        relaxation: Relaxation,
+        *,
+        gap: float,
+        time_limit_s: float,
+        start: Vector | None = None,
+        payment: bool = False,
     ) -> None:
         self._relaxation, self._gap, self._limit, self._start = relaxation, gap, time_limit_s, start
-        self._follower = QPSolver(relaxation.level.follower)
+        self._payment = payment
+        self._follower = relaxation.follower_solver
         self._seen: dict[bytes, float] = {}
         self._best: tuple[float, Vector | None, Decisions | None] = (np.inf, None, None)
         self._began = time.perf_counter()
@@ -89,8 +97,9 @@ class BranchAndBound:
         heap: list[_Node] = []
         closed, nodes, status = np.inf, 0, ""
         closed = min(closed, self._open(root, -np.inf, 0, 0, heap))
+        floor = self._by_blocks() if heap else -np.inf
         while heap:
-            lower = min(heap[0].bound, closed)
+            lower = max(floor, min(heap[0].bound, closed))
             if relative_gap(self._best[0], lower) <= self._gap:
                 break
             if time.perf_counter() - self._began > self._limit:
@@ -111,13 +120,40 @@ class BranchAndBound:
                 child[pair] = side
                 closed = min(closed, self._open(child, node.bound, node.depth - 1, 2 * nodes + side, heap))
         objective, z, decisions = self._best
-        lower = min([closed, objective, *(heap[:1] and [heap[0].bound])])
+        lower = min(objective, max(floor, min([closed, *(heap[:1] and [heap[0].bound])])))
         if not status:
             status = "optimal" if z is not None else "infeasible"
         return BranchResult(
             z, decisions, objective, lower, relative_gap(objective, lower), nodes + 1, self._relaxation.solves,
             time.perf_counter() - self._began, status,
         )  # fmt: skip
+
+    def _by_blocks(self) -> float:
+        """The bound of the decomposition into blocks, if there is one; finds incumbents on the way."""
+        parts = decompose(self._relaxation.level, payment=self._payment, minimise=self._minimise_block)
+        if parts is None:
+            return -np.inf
+        return parts.run(
+            lambda bound: relative_gap(self._best[0], bound) <= self._gap,
+            self._propose,
+            self._gap,
+            self._began + self._limit,
+        )
+
+    def _minimise_block(
+        self, relaxation: Relaxation, gap: float
+    ) -> tuple[float, float, Vector, Decisions] | None:
+        left = self._limit - (time.perf_counter() - self._began)
+        found = BranchAndBound(relaxation, gap=gap, time_limit_s=left).run()
+        if found.z is None or found.decisions is None or not np.isfinite(found.bound):
+            return None
+        return found.bound, found.objective, found.z, found.decisions
+
+    def _propose(self, theta: Vector, pattern: Decisions | None) -> None:
+        """Try a whole pattern's cell, then the follower's answer at these parameters."""
+        if pattern is not None:
+            self._walk(self._cell(pattern), pattern)
+        self._improve(theta)
 
     def _open(self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node]) -> float:
         """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed at once."""
@@ -165,7 +201,10 @@ class BranchAndBound:
         slack = follower.ineq_rhs + follower.ineq_theta @ theta - follower.ineq_matrix @ answer.x
         decisions = np.where(answer.sigma > slack, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
         decisions[(slack <= _ZERO) & (answer.sigma <= _ZERO)] = SLACK_ZERO
-        found = self._cell(decisions)
+        self._walk(self._cell(decisions), decisions)
+
+    def _walk(self, found: Point | None, decisions: Decisions) -> None:
+        """Offer a cell's point, and go on to neighbouring cells as long as they are better than all before."""
         for _ in range(_WALK):
             if found is None or not found.objective < self._best[0] + 1e-9 * max(1.0, abs(self._best[0])):
                 return

@@ -139,7 +139,15 @@ class Point:
 
 
 class Relaxation:
-    """The single-level form made ready for many solves that differ in which pairs are decided."""
+    """The single-level form made ready for many solves that differ in which pairs are decided.
+
+    Attributes:
+        level: the form.
+        pairs: how many complementarities it has.
+        cost: linear cost of its variables; may be changed between solves.
+        follower_solver: the follower alone, to be cleared at given parameters.
+        solves: QPs solved so far.
+    """
 
     def __init__(self, level: SingleLevel) -> None:
         self.level = level
@@ -150,6 +158,8 @@ class Relaxation:
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._put.first_rows))
         self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
         self._piqp: Backend = Piqp(self._form, _TOLERANCE)
+        self.cost = qp.cost.copy()
+        self.follower_solver = QPSolver(level.follower)
         self.solves = 0
 
     def solve(self, decisions: Decisions) -> Point:
@@ -158,7 +168,7 @@ class Relaxation:
         limits = self.limits(decisions)
         if not self._possible or np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
             return self._nothing("infeasible")
-        cost = self.level.qp.cost
+        cost = self.cost
         raw = self._piqp.solve(cost, None, limits)
         if raw.status != "optimal":
             verdict = prove(self._form, cost, None, limits)
@@ -206,7 +216,7 @@ class Relaxation:
         stay = np.setdiff1d(np.arange(len(qp.ineq_rows)), zero)
         decided = ParametricQP.build(
             hessian=qp.hessian,
-            cost=qp.cost,
+            cost=self.cost,
             constant=qp.constant,
             eq_matrix=sp.vstack([qp.eq_matrix, rows(qp.ineq_matrix, zero)]),
             eq_rhs=np.concatenate([qp.eq_rhs, qp.ineq_rhs[zero]]),

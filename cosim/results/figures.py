@@ -1,0 +1,318 @@
+"""Figures of one run; each function takes frames (or layout) and returns a Figure, and changes nothing global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cosim.results.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
+from cosim.results.record import VoltageLimits
+from cosim.results.style import (
+    COLOURS,
+    GREY,
+    LIMIT_COLOUR,
+    PART_COLOURS,
+    colours,
+    hold,
+    most,
+    new_figure,
+    style,
+    time_axis,
+)
+from cosim.results.tables import PARTS, PHASES, Layout, Tables
+
+_MAX_PANELS = 6
+
+
+def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[str, Figure]:
+    """All figures of a run by file name; those without data are left out."""
+    sites = datacenter_buses(layout)
+    wanted: dict[str, tuple[bool, Callable[[], Figure]]] = {
+        "map_price": (not tables.prices.empty, lambda: price_map(layout, tables.prices)),
+        "map_voltage": (not tables.voltages.empty, lambda: voltage_map(layout, tables.voltages)),
+        "price_heatmap": (
+            not tables.prices.empty,
+            lambda: price_heatmap(tables.prices, tables.steps, layout),
+        ),
+        "price_heatmap_phase": (
+            not tables.prices.empty,
+            lambda: price_heatmap_by_phase(tables.prices, tables.steps, layout),
+        ),
+        "price_parts": (
+            not tables.prices.empty and not sites.empty,
+            lambda: price_parts(tables.prices, tables.steps, layout),
+        ),
+        "power_and_price": (
+            not (tables.demand.empty or tables.prices.empty),
+            lambda: power_and_price(tables.demand, tables.prices, tables.steps, layout),
+        ),
+        "work": (not tables.work.empty, lambda: work_over_time(tables.work, tables.steps)),
+        "voltages": (
+            not tables.voltages.empty,
+            lambda: voltage_profile(tables.voltages, tables.steps, limits),
+        ),
+        "unbalance": (
+            not tables.unbalance.empty,
+            lambda: unbalance_over_time(tables.unbalance, tables.steps, list(dict.fromkeys(sites["bus"]))),
+        ),
+        "dispatch": (not tables.dispatch.empty, lambda: dispatch_over_time(tables.dispatch, tables.steps)),
+        "convergence": (not tables.rounds.empty, lambda: convergence(tables.rounds)),
+    }
+    return {name: draw() for name, (has_data, draw) in wanted.items() if has_data}
+
+
+def datacenter_buses(layout: Layout) -> pd.DataFrame:
+    """Data centers with their bus and phases: columns unit, bus, phase."""
+    found = layout.units[layout.units["kind"] == "datacenter"]
+    return found[["unit", "bus", "phase"]].reset_index(drop=True)
+
+
+def site_prices(prices: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Price and its parts at each data center by step, mean over the phases that it is connected to."""
+    sites = datacenter_buses(layout)
+    spread = sites.assign(phase=[list(PHASES) if p == "abc" else [p] for p in sites["phase"]]).explode("phase")
+    joined = spread.merge(prices, on=["bus", "phase"])
+    columns = ["dlmp_p", *PARTS]
+    return joined.groupby(["unit", "step"], sort=True)[columns].mean().reset_index()
+
+
+def price_map(layout: Layout, prices: pd.DataFrame) -> Figure:
+    """Mean active price over all steps and phases, by bus."""
+    mean = bus_prices(prices).mean(axis="columns")
+    return feeder_map(layout, mean, "mean price (USD/MWh)", "Mean locational price by bus")
+
+
+def voltage_map(layout: Layout, voltages: pd.DataFrame) -> Figure:
+    """Lowest voltage over all steps and phases, by bus: AC where there is one, else linear."""
+    column = "v_ac_pu" if voltages["v_ac_pu"].notna().any() else "v_pu"
+    kind = "AC" if column == "v_ac_pu" else "linear"
+    lowest = voltages.groupby("bus")[column].min()
+    return feeder_map(layout, lowest, f"lowest voltage, {kind} (pu)", "Lowest voltage by bus", cmap="cividis")
+
+
+def _panels(figure: Figure, count: int, columns: int = 3, sharey: bool = True) -> list[Axes]:
+    rows = -(-count // columns)
+    grid = np.atleast_1d(figure.subplots(rows, min(count, columns), sharex=True, sharey=sharey)).ravel()
+    for ax in grid[count:]:
+        ax.set_visible(False)
+    return list(grid[:count])
+
+
+def _times(steps: pd.DataFrame, index: pd.Index) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(steps.set_index("step")["time"].reindex(index))
+
+
+def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
+    """Parts of the price at each data center over time, stacked: above zero what raises it, below what lowers it."""
+    with style():
+        at_sites = site_prices(prices, layout)
+        names = list(dict.fromkeys(at_sites["unit"]))[:_MAX_PANELS]
+        parts = [p for p in PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
+        figure = new_figure(
+            1.4 + 2.2 * -(-len(names) // 3) * 2, "Price at the data centers and its parts (USD/MWh)"
+        )
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
+        for ax, name in zip(_panels(top, len(names)), names, strict=True):
+            data = at_sites[at_sites["unit"] == name].set_index("step")
+            _stack(ax, data, ["energy", *parts], _times(steps, data.index))
+            ax.set_title(name)
+        for ax, name in zip(_panels(bottom, len(names)), names, strict=True):
+            data = at_sites[at_sites["unit"] == name].set_index("step")
+            times = _times(steps, data.index)
+            _stack(ax, data, parts, times)
+            ax.set_title(f"{name}, without energy")
+            time_axis(ax, times)
+        top.axes[0].set_ylabel("USD/MWh")
+        bottom.axes[0].set_ylabel("USD/MWh")
+        handles, labels = top.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(parts) + 2)
+        return figure
+
+
+def _stack(ax: Axes, data: pd.DataFrame, parts: Sequence[str], times: pd.DatetimeIndex) -> None:
+    """Stacked steps, positive and negative parts apart, with their sum as a line."""
+    up, down = np.zeros(len(data) + 1), np.zeros(len(data) + 1)
+    for part in parts:
+        x, values = hold(times, data[part])
+        high, low = np.maximum(values, 0.0), np.minimum(values, 0.0)
+        ax.fill_between(x, up, up + high, step="post", color=PART_COLOURS[part], label=part, linewidth=0)
+        ax.fill_between(x, down, down + low, step="post", color=PART_COLOURS[part], linewidth=0)
+        up, down = up + high, down + low
+    x, total = hold(times, data[list(parts)].sum(axis="columns"))
+    ax.step(x, total, where="post", color="black", linewidth=1.2, label="total")
+    ax.axhline(0.0, color="black", linewidth=0.6)
+
+
+def power_and_price(
+    demand: pd.DataFrame, prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout
+) -> Figure:
+    """Power of each data center, the price it sees, and one against the other."""
+    with style():
+        power = demand.groupby(["datacenter", "step"])["p_kw"].sum()
+        energy = power.groupby(level="datacenter").sum()
+        names = most(sorted(energy.index), energy)
+        price = site_prices(prices, layout).set_index(["unit", "step"])["dlmp_p"]
+        figure = new_figure(4.9, "Data centers: power drawn and price paid")
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
+        over_price = figure.add_subplot(grid[0, 0])
+        over_power = figure.add_subplot(grid[1, 0], sharex=over_price)
+        against = figure.add_subplot(grid[:, 1])
+        for (name, colour), marker in zip(colours(names).items(), "osD^vP", strict=False):
+            p, c = power.loc[name], price.loc[name]
+            times = _times(steps, p.index)
+            over_price.step(*hold(times, c.reindex(p.index)), where="post", color=colour, label=name)
+            over_power.step(*hold(times, p), where="post", color=colour)
+            against.scatter(c.reindex(p.index), p, color=colour, marker=marker, s=26, alpha=0.8, linewidths=0)
+        over_price.set_ylabel("price (USD/MWh)")
+        over_price.tick_params(labelbottom=False)
+        over_power.set_ylabel("power (kW)")
+        over_power.set_ylim(bottom=0)
+        time_axis(over_power, _times(steps, power.index.get_level_values("step").unique()))
+        against.set(xlabel="price (USD/MWh)", ylabel="power (kW)", title="power against price, per step")
+        against.set_ylim(bottom=0)
+        figure.legend(*over_price.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
+        return figure
+
+
+def work_over_time(work: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+    """Computing work at each data center: arrived, served and waiting (MWh per step, MWh)."""
+    with style():
+        columns = ["arrived_mwh", "served_mwh", "deferred_mwh"]
+        sums = work.groupby(["datacenter", "step"])[columns].sum()
+        totals = sums["served_mwh"].groupby(level="datacenter").sum()
+        names = most(sorted(totals.index), totals)
+        figure = new_figure(1.5 + 2.2 * -(-len(names) // 3), "Computing work: arrived, served, waiting (MWh)")
+        axes = _panels(figure, len(names))
+        looks = {"arrived_mwh": ("arrived", GREY, "--"), "served_mwh": ("served", COLOURS[0], "-"),
+                 "deferred_mwh": ("waiting at the end of the step", COLOURS[1], "-")}  # fmt: skip
+        for ax, name in zip(axes, names, strict=True):
+            data = sums.loc[name]
+            times = _times(steps, data.index)
+            for column, (label, colour, dash) in looks.items():
+                ax.step(*hold(times, data[column]), where="post", color=colour, linestyle=dash, label=label)
+            ax.set_title(name)
+            time_axis(ax, times)
+        axes[0].set_ylabel("MWh")
+        axes[0].set_ylim(bottom=0)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
+
+
+def voltage_profile(voltages: pd.DataFrame, steps: pd.DataFrame, limits: VoltageLimits) -> Figure:
+    """Lowest and highest voltage over all buses and phases per step, linear and AC, with the limits."""
+    with style():
+        figure = new_figure(3.9, "Voltages over all buses: lowest to highest (pu)")
+        ax = figure.add_subplot()
+        for column, label, colour, dash in (
+            ("v_pu", "linear", COLOURS[0], "-"), ("v_ac_pu", "AC power flow", COLOURS[1], "--"),
+        ):  # fmt: skip
+            known = voltages.dropna(subset=[column])
+            if known.empty:
+                continue
+            band = known.groupby("step")[column].agg(["min", "max"])
+            times = _times(steps, band.index)
+            x, low = hold(times, band["min"])
+            _, high = hold(times, band["max"])
+            if column == "v_pu":
+                ax.fill_between(x, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+            ax.step(x, low, where="post", color=colour, linestyle=dash, label=label)
+            ax.step(x, high, where="post", color=colour, linestyle=dash)
+        _limit_lines(ax, limits)
+        ax.set_ylabel("voltage (pu)")
+        time_axis(ax, _times(steps, pd.Index(voltages["step"].unique())))
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
+
+
+def _limit_lines(ax: Axes, limits: VoltageLimits) -> None:
+    for value, label in ((limits.v_min_pu, "limits"), (limits.v_max_pu, None)):
+        ax.axhline(value, color=LIMIT_COLOUR, linewidth=1.3, linestyle=":", label=label)
+
+
+def unbalance_over_time(unbalance: pd.DataFrame, steps: pd.DataFrame, buses: Sequence[str] = ()) -> Figure:
+    """VUF, LVUR and PVUR over time at chosen buses, and the largest over all buses.
+
+    Args:
+        buses: which buses; by default, and where there are more than six, those with the largest VUF.
+    """
+    with style():
+        worst = unbalance.groupby("bus")["vuf_pct"].max()
+        chosen = most([b for b in buses if b in worst.index] or sorted(worst.index), worst)
+        figure = new_figure(3.6, "Voltage unbalance at the data centers' buses and at the worst bus (%)")
+        axes = figure.subplots(1, 3, sharex=True, sharey=True)
+        tint = colours(chosen)
+        for ax, column, title in zip(
+            axes, ("vuf_pct", "lvur_pct", "pvur_pct"),
+            ("VUF (IEC): |V2|/|V1|", "LVUR (NEMA): line-line", "PVUR (IEEE): phase"), strict=True,
+        ):  # fmt: skip
+            table = unbalance.pivot(index="step", columns="bus", values=column)
+            times = _times(steps, table.index)
+            ax.step(*hold(times, table.max(axis="columns")), where="post", color=GREY, linestyle="--",
+                    label="largest of all buses")  # fmt: skip
+            for bus in chosen:
+                ax.step(*hold(times, table[bus]), where="post", color=tint[bus], label=f"bus {bus}")
+            ax.set_title(title, fontsize=10)
+            ax.set_ylim(bottom=0)
+            time_axis(ax, times)
+        axes[0].set_ylabel("%")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return figure
+
+
+def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+    """Output of generators (kW, stacked over the import) and reactive power of the units that give it (kvar)."""
+    with style():
+        active = dispatch.pivot_table(index="step", columns="unit", values="p_kw", aggfunc="sum")
+        reactive = dispatch.pivot_table(index="step", columns="unit", values="q_kvar", aggfunc="sum")
+        imports = set(dispatch.loc[dispatch["kind"] == "import", "unit"])
+        figure = new_figure(4.0, "Where power comes from: import and generators")
+        left, right = figure.subplots(1, 2)
+        tint = colours(list(active.columns), {u: "#c4c9d1" for u in imports})
+        for ax, table, label in ((left, active, "active power (kW)"), (right, reactive, "reactive power (kvar)")):
+            times = _times(steps, table.index)
+            ordered = sorted(table.columns, key=lambda u: (u not in imports, u))
+            shown = [u for u in ordered if table[u].abs().max() > 1e-6]
+            shown = most(shown, table.abs().sum(), count=7)
+            base = np.zeros(len(table) + 1)
+            for unit in shown:
+                x, values = hold(times, table[unit])
+                if ax is left:
+                    ax.fill_between(x, base, base + values, step="post", color=tint[unit], linewidth=0)
+                    base = base + values
+                else:
+                    ax.step(x, values, where="post", color=tint[unit])
+            ax.set_title(label)
+            time_axis(ax, times)
+        units = most(list(active.columns), active.abs().sum() + reactive.abs().sum(), count=7)
+        handles = [left.fill_between([], [], color=tint[u], label=u) for u in units]
+        figure.legend(handles, units, loc="outside lower center", ncols=min(6, len(units)))
+        return figure
+
+
+def convergence(rounds: pd.DataFrame) -> Figure:
+    """Price and power residuals by round, one line per window; log scale."""
+    with style():
+        figure = new_figure(3.6, "Convergence of the negotiation")
+        axes = figure.subplots(1, 2)
+        windows = list(dict.fromkeys(rounds["step"]))
+        for ax, column, title, label in zip(
+            axes, ("price_residual", "power_residual_kw"),
+            ("price: largest change between rounds", "power: largest disagreement"),
+            ("USD/MWh", "kW"), strict=True,
+        ):  # fmt: skip
+            for first in windows:
+                data = rounds[(rounds["step"] == first) & (rounds[column] > 0)]
+                ax.plot(data["round"], data[column], color=COLOURS[0], marker="o", markersize=3,
+                        alpha=max(0.25, 1.0 / len(windows) ** 0.5))  # fmt: skip
+            if (rounds[column] > 0).any():
+                ax.set_yscale("log")
+            ax.set(title=title, xlabel="round", ylabel=label)
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        if len(windows) > 1:
+            axes[0].annotate(f"{len(windows)} windows, one line each", (0.98, 0.96), xycoords="axes fraction",
+                             ha="right", va="top", fontsize=9, color=GREY)  # fmt: skip
+        return figure

@@ -1,0 +1,193 @@
+"""Key figures of a run, each with its unit, from the tables and from what the tables cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cosim.results.record import Kpi, VoltageLimits
+from cosim.results.tables import Tables
+
+VIOLATION_TOLERANCE_PU = 1e-4
+"""A voltage counts as a violation when it is beyond its limit by more than this; solvers stop short of exact."""
+
+KILO = 1000.0
+Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a key figure is: unit, a plain description, how many decimals to show, and what it belongs to."""
+
+    unit: str
+    label: str
+    decimals: int
+    group: Group
+
+
+MEASURES: dict[str, Measure] = {
+    "dca_payment_usd": Measure("USD", "Payment of the data centers to the operator", 2, "cost"),
+    "dca_cost_usd": Measure("USD", "Cost of the data centers: payment, delay, migration, battery wear", 2, "cost"),
+    "dso_cost_usd": Measure("USD", "Cost of the operator: energy, generation, penalties", 2, "cost"),
+    "social_cost_usd": Measure("USD", "Social cost: operator's cost and data centers' own cost", 2, "cost"),
+    "welfare_gap": Measure("1", "Social cost above the welfare optimum, relative", 8, "cost"),
+    "dca_regret_usd": Measure("USD", "What the data centers could still gain at the final price", 6, "cost"),
+    "dso_regret_usd": Measure("USD", "What the operator could still gain at the final price", 6, "cost"),
+    "energy_mwh": Measure("MWh", "Energy drawn by the data centers", 3, "energy"),
+    "unserved_mwh": Measure("MWh", "Computing work not done at the end", 4, "energy"),
+    "slack_mwh": Measure("MWh", "Broken limits, as energy at the price cap", 4, "energy"),
+    "v_min_pu": Measure("pu", "Lowest voltage, linear model", 4, "voltage"),
+    "v_max_pu": Measure("pu", "Highest voltage, linear model", 4, "voltage"),
+    "ac_v_min_pu": Measure("pu", "Lowest voltage, AC power flow", 4, "voltage"),
+    "ac_v_max_pu": Measure("pu", "Highest voltage, AC power flow", 4, "voltage"),
+    "ac_error_max_pu": Measure("pu", "Largest difference between linear and AC voltage", 5, "voltage"),
+    "violations_linear": Measure("count", "Voltage limits broken, linear model", 0, "voltage"),
+    "violations_ac": Measure("count", "Voltage limits broken, AC power flow", 0, "voltage"),
+    "vuf_max_pct": Measure("%", "Largest voltage unbalance factor (VUF, IEC)", 3, "voltage"),
+    "lvur_max_pct": Measure("%", "Largest line voltage unbalance rate (LVUR, NEMA)", 3, "voltage"),
+    "pvur_max_pct": Measure("%", "Largest phase voltage unbalance rate (PVUR, IEEE)", 3, "voltage"),
+    "dlmp_min_usd_per_mwh": Measure("USD/MWh", "Lowest locational price", 2, "price"),
+    "dlmp_max_usd_per_mwh": Measure("USD/MWh", "Highest locational price", 2, "price"),
+    "rounds_median": Measure("count", "Rounds of negotiation, median over the steps", 0, "negotiation"),
+    "converged_share": Measure("1", "Share of steps that ended in agreement", 3, "negotiation"),
+    "messages_sent": Measure("count", "Messages sent", 0, "negotiation"),
+    "messages_lost": Measure("count", "Messages that never arrived", 0, "negotiation"),
+    "mip_gap": Measure("1", "Gap between the solution and its proven bound, relative", 8, "solution"),
+    "wall_s": Measure("s", "Wall time of the run", 2, "solution"),
+    "solver_s": Measure("s", "Wall time in solvers", 2, "solution"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the tables cannot say.
+
+    Attributes:
+        step_hours: length of a market step in hours.
+        welfare_usd: least social cost over the same steps; None where no such optimum was found.
+        mip_gap: largest relative gap between a solution and its proven bound; None without a bound.
+        dca_regret_usd: what the data centers could still gain at the final price; None without a negotiation.
+        dso_regret_usd: the same for the operator.
+        wall_s: wall time of the run; solver_s: of it in solvers.
+    """
+
+    step_hours: float
+    welfare_usd: float | None = None
+    mip_gap: float | None = None
+    dca_regret_usd: float | None = None
+    dso_regret_usd: float | None = None
+    wall_s: float | None = None
+    solver_s: float | None = None
+
+
+def compute_kpis(
+    tables: Tables, facts: RunFacts, limits: VoltageLimits, tolerance_pu: float = VIOLATION_TOLERANCE_PU
+) -> dict[str, Kpi]:
+    """All key figures, in the order of ``MEASURES``; None where one does not apply.
+
+    Args:
+        tolerance_pu: how far beyond a limit a voltage may be without being counted as a violation.
+    """
+    values = {
+        **_costs(tables, facts),
+        **_energy(tables, facts),
+        **_voltages(tables, limits, tolerance_pu),
+        "dlmp_min_usd_per_mwh": _extreme(tables.prices["dlmp_p"], "min"),
+        "dlmp_max_usd_per_mwh": _extreme(tables.prices["dlmp_p"], "max"),
+        **_negotiation(tables),
+        "mip_gap": facts.mip_gap,
+        "wall_s": facts.wall_s,
+        "solver_s": facts.solver_s,
+    }
+    return {name: Kpi(values[name], measure.unit) for name, measure in MEASURES.items()}
+
+
+def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:
+    steps = tables.steps
+    payment, social = float(steps["dca_payment_usd"].sum()), float(steps["social_cost_usd"].sum())
+    gap = None
+    if facts.welfare_usd is not None and facts.welfare_usd != 0:
+        gap = (social - facts.welfare_usd) / abs(facts.welfare_usd)
+    return {
+        "dca_payment_usd": payment,
+        "dca_cost_usd": payment + float(steps["dca_own_cost_usd"].sum()),
+        "dso_cost_usd": float(steps["dso_cost_usd"].sum()),
+        "social_cost_usd": social,
+        "welfare_gap": gap,
+        "dca_regret_usd": facts.dca_regret_usd,
+        "dso_regret_usd": facts.dso_regret_usd,
+    }
+
+
+def _energy(tables: Tables, facts: RunFacts) -> dict[str, float | None]:
+    work = tables.work
+    return {
+        "energy_mwh": float(tables.demand["p_kw"].sum()) * facts.step_hours / KILO,
+        "unserved_mwh": max(0.0, float(work["arrived_mwh"].sum() - work["served_mwh"].sum())),
+        "slack_mwh": float(tables.steps["slack_kwh"].sum()) / KILO,
+    }
+
+
+def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dict[str, float | int | None]:
+    linear, ac = tables.voltages["v_pu"], tables.voltages["v_ac_pu"]
+    return {
+        "v_min_pu": _extreme(linear, "min"),
+        "v_max_pu": _extreme(linear, "max"),
+        "ac_v_min_pu": _extreme(ac, "min"),
+        "ac_v_max_pu": _extreme(ac, "max"),
+        "ac_error_max_pu": _extreme((linear - ac).abs(), "max"),
+        "violations_linear": _violations(linear, limits, tolerance_pu),
+        "violations_ac": _violations(ac, limits, tolerance_pu),
+        "vuf_max_pct": _extreme(tables.unbalance["vuf_pct"], "max"),
+        "lvur_max_pct": _extreme(tables.unbalance["lvur_pct"], "max"),
+        "pvur_max_pct": _extreme(tables.unbalance["pvur_pct"], "max"),
+    }
+
+
+def _negotiation(tables: Tables) -> dict[str, float | int | None]:
+    steps, messages = tables.steps, tables.messages
+    return {
+        "rounds_median": None if steps.empty else float(steps["rounds"].median()),
+        "converged_share": None if steps.empty else float(steps["converged"].mean()),
+        "messages_sent": len(messages),
+        "messages_lost": int(messages["received"].isna().sum()),
+    }
+
+
+def _extreme(values: pd.Series, which: Literal["min", "max"]) -> float | None:
+    """Least or greatest value; None if there is none."""
+    found = values.to_numpy(dtype=float)
+    found = found[~np.isnan(found)]
+    if not found.size:
+        return None
+    return float(found.min() if which == "min" else found.max())
+
+
+def _violations(values: pd.Series, limits: VoltageLimits, tolerance_pu: float) -> int | None:
+    """How many voltages (bus, phase, step) are beyond a limit; None if there are no voltages."""
+    if values.notna().sum() == 0:
+        return None
+    low, high = limits.v_min_pu - tolerance_pu, limits.v_max_pu + tolerance_pu
+    return int(((values < low) | (values > high)).sum())
+
+
+def shown(name: str, value: float | int | None) -> str:
+    """A key figure's value as text, with the decimals that mean something; a dash where it does not apply."""
+    if value is None:
+        return "–"
+    decimals = MEASURES[name].decimals if name in MEASURES else 4
+    if value != 0 and abs(value) < 10.0**-decimals * 5:
+        return f"{value:.1e}"
+    text = f"{value:,.{decimals}f}"
+    if decimals > 4:
+        text = text.rstrip("0").rstrip(".") if value == 0 else f"{value:.3g}" if abs(value) < 0.01 else text
+    return text
+
+
+def values_of(kpis: Mapping[str, Kpi]) -> dict[str, float | int | None]:
+    """Key figures as plain values."""
+    return {name: kpi.value for name, kpi in kpis.items()}

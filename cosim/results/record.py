@@ -1,0 +1,171 @@
+"""The record of a run: what was run, with what, how it ended, and its key figures. Wall times stand only here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from cosim.errors import InputError
+
+FORMAT = "cosim-run"
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+_PACKAGES = (
+    "cosim-grid", "numpy", "pandas", "pyarrow", "mesa", "simpy", "pyomo", "OpenDSSDirect.py",
+    "piqp", "daqp", "highspy", "pyscipopt", "gurobipy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """A key figure: value (None where it does not apply) and unit."""
+
+    value: float | int | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoltageLimits:
+    """Voltage limits of a run in per unit."""
+
+    v_min_pu: float
+    v_max_pu: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorNote:
+    """Why a run failed: kind of error and its message."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The content of ``record.json``.
+
+    Attributes:
+        run_id: the same for the same scenario, mode, seed and version of cosim; see :func:`run_id`.
+        solver: the solvers that did the work, in words.
+        step_s: length of a market step in seconds.
+        limits: voltage limits that violations were counted against.
+        wall_times_s: seconds by stage.
+        started: UTC time at which the run began, ISO 8601.
+        notes: plain sentences on what a reader should know: slack used, limits violated, fall-backs.
+        certificate: proof of a centralized solution, as the solver layer states it.
+    """
+
+    run_id: str
+    scenario: str
+    mode: str
+    market: str
+    seed: int
+    status: Literal["ok", "failed"] = "ok"
+    step_s: int = 3600
+    limits: VoltageLimits | None = None
+    solver: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+    wall_times_s: dict[str, float] = field(default_factory=dict)
+    kpis: dict[str, Kpi] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    certificate: dict[str, Any] | None = None
+    error: ErrorNote | None = None
+
+    def to_json(self) -> str:
+        """JSON text; numbers that are not finite become null."""
+        data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, file: Path | None = None) -> Record:
+        """Record from JSON text.
+
+        Raises:
+            InputError: not a record, or one of another schema version.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"not readable as JSON ({error})", file=file) from None
+        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
+            raise InputError("not the record of a run", file=file, key="format", allowed=FORMAT)
+        version = data.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise InputError("a record of another schema version", file=file, key="schema_version",
+                             value=version, allowed=str(SCHEMA_VERSION))  # fmt: skip
+        try:
+            return cls._from_data(data)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"the record is incomplete ({error})", file=file,
+                             allowed=", ".join(f.name for f in fields(cls)))  # fmt: skip
+
+    @classmethod
+    def _from_data(cls, data: dict[str, Any]) -> Record:
+        data["kpis"] = {name: Kpi(k["value"], k["unit"]) for name, k in data["kpis"].items()}
+        data["notes"] = tuple(data["notes"])
+        data["limits"] = None if data["limits"] is None else VoltageLimits(**data["limits"])
+        data["error"] = None if data["error"] is None else ErrorNote(**data["error"])
+        return cls(**data)
+
+    def write(self, folder: Path) -> None:
+        """Write ``record.json`` into a folder."""
+        (folder / RECORD_FILE).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Record of a run folder; see :meth:`from_json` for errors, and a missing file is one too."""
+        path = folder / RECORD_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError("no run in this folder: it has no record", file=path) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the record cannot be read ({error})", file=path) from None
+        return cls.from_json(text, path)
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON knows it: numpy scalars and arrays become Python's, NaN and infinities None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def run_id(scenario_text: str, mode: str, seed: int) -> str:
+    """``MODE-SEED-HASH``: the hash is of the scenario's text, mode, seed and cosim's version, so it repeats."""
+    parts = "\0".join((scenario_text, mode, str(seed), versions()["cosim-grid"]))
+    return f"{mode}-{seed}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, cosim and what its results rest on; packages that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    found.setdefault("cosim-grid", "unknown")
+    return found
+
+
+def utc_now() -> str:
+    """Present time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

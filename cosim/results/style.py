@@ -1,0 +1,117 @@
+"""How figures look: one style, colours that colour-blind readers can tell apart, and PNG files that repeat.
+
+Figures are made without pyplot and inside a style context, so nothing global changes.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import matplotlib.dates as mdates
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+DPI = 150
+WIDTH_IN = 8.0
+SEQUENTIAL = "viridis"
+LIMIT_COLOUR = "#b00020"
+GREY = "#6b7280"
+
+# Okabe and Ito's colours (yellow left out: too pale on white).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DASHES = ("-", "--", "-.", ":")
+PART_COLOURS = {
+    "energy": "#56B4E9", "loss": "#E69F00", "voltage": "#D55E00", "congestion": "#CC79A7", "unbalance": "#009E73",
+}  # fmt: skip
+MODE_COLOURS = {
+    "uncoordinated": "#8a8f98", "decentralized": "#0072B2", "welfare": "#009E73", "centralized": "#D55E00",
+}  # fmt: skip
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9ca3af",
+    "grid.color": "#e5e7eb",
+    "lines.linewidth": 1.7,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "cosim",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures, for the length of a block."""
+    with mpl.rc_context({**sns.axes_style("whitegrid"), **_RC}):
+        yield
+
+
+def new_figure(height_in: float, title: str, width_in: float = WIDTH_IN) -> Figure:
+    """An empty figure with a title; its size is in inches."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def colours(names: Sequence[str], known: dict[str, str] | None = None) -> dict[str, str]:
+    """A colour for each name: the known one, else one that no other name has (as long as there are enough)."""
+    fixed = {n: known[n] for n in names if known and n in known}
+    free = itertools.cycle([c for c in COLOURS if c not in fixed.values()] or COLOURS)
+    return {n: fixed[n] if n in fixed else next(free) for n in names}
+
+
+def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex) -> None:
+    """Short, upright labels on an axis of times: hours within a day, else dates."""
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=9)
+    ax.xaxis.set_major_locator(locator)
+    formatter = mdates.ConciseDateFormatter(locator, show_offset=False)
+    span = times.max() - times.min()
+    formatter.zero_formats[3] = "%H:%M" if span <= pd.Timedelta(days=1.5) else "%d %b"
+    ax.xaxis.set_major_formatter(formatter)
+    ax.set_xlabel("local time" if span <= pd.Timedelta(days=1.5) else "date")
+
+
+def hold(times: pd.Series | pd.DatetimeIndex, values: pd.Series) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
+    """Times and values with the last step drawn to its end, for lines that hold a value over a step."""
+    index = pd.DatetimeIndex(times)
+    width = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
+    array = values.to_numpy(dtype=float)
+    return index.append(pd.DatetimeIndex([index[-1] + width])), np.append(array, array[-1])
+
+
+def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
+    """At most ``count`` names, those with the greatest weight, in their own order: a legend stays readable."""
+    if len(names) <= count:
+        return list(names)
+    chosen = set(weights.reindex(names).fillna(0.0).sort_values(ascending=False, kind="stable").index[:count])
+    return [n for n in names if n in chosen]
