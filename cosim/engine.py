@@ -107,6 +107,15 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self.step()
         self._progress(calendar.steps, calendar.steps, "done")
 
+    def check_work(self) -> None:
+        """Refuse work that does not fit, before anything runs."""
+        self.market.declared(next(iter(self.prepared.calendar.windows())))
+        self._check_capacity()
+
+    def base_case(self, load_scale: float) -> AcSolution:
+        """AC solution of the feeder alone."""
+        return self._circuit.solve(load_scale, [])
+
     def _check_capacity(self) -> None:
         for a in self.market.aggregators:
             check = getattr(a, "check_capacity", None)

@@ -58,10 +58,11 @@ class StepData:
 
 
 def voltage_penalty(network: LinearNetwork, price_cap_usd_per_mwh: float) -> float:
-    """Penalty (USD/h per pu^2) at which a broken voltage limit adds at most the price cap to any node's price.
+    """Penalty (USD/h per pu^2) at which a broken voltage limit adds the price cap to the price of the worst node.
 
     The worst violation of a step is penalised once, so the duals of all voltage limits of one kind add up to at
-    most this penalty, and the voltage part of a price is at most ``penalty * max |d v^2 / d p|``.
+    most this penalty, and the voltage part of a price is at most ``penalty * max |d v^2 / d p|``. The response is
+    taken from the unloaded feeder; under load it is a few percent stronger, and the part can pass the cap by that.
     """
     identity = np.eye(len(network.nodes))
     response = network.response(network.voltages, identity, np.zeros_like(identity))

@@ -55,7 +55,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
         self.limits = _limits(scenario, feeder)
         market = scenario.market
-        self._clearing_model = ClearingModel(
+        self.clearing_model = ClearingModel(
             lindist3flow.build(feeder, losses=scenario.network.losses),
             self.terminals,
             self.resources,
@@ -80,7 +80,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """
         self._first = window.first
         steps = range(window.first, window.last_exclusive)
-        data = [self._data(t) for t in steps]
+        data = [self.step_data(t) for t in steps]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
         count = len(self.resources.generators) + sum(len(s.terminals) for s in self.resources.svgs)
         dispatch = np.zeros((len(data), count, 2))
@@ -108,10 +108,10 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             if unit.ramp_mw_per_step is not None
         ]
         return WindowClearing(
-            self._clearing_model, networks, data, self.reactive_ratio, self.p_max_mw, names, ramps
+            self.clearing_model, networks, data, self.reactive_ratio, self.p_max_mw, names, ramps
         )
 
-    def _data(self, t: int) -> StepData:
+    def step_data(self, t: int) -> StepData:
         available = [
             u.p_max_mw * self._profiles[u.name.split(".")[0]][t] if u.kind == "pv" else u.p_max_mw
             for u in self.resources.generators
@@ -122,7 +122,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         scale = float(self.load_scale[t])
         if not self.scenario.network.losses:
             return lindist3flow.build(self.feeder, scale, losses=False)
-        nodes = self._clearing_model.nodes
+        nodes = self.clearing_model.nodes
         p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
         for terminal, p_t, q_t in self._injections(p_mw, dispatch):
             m = terminal_map(terminal, nodes)
@@ -146,7 +146,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return [(t, float(p), float(q)) for t, p, q in (*demand, *generation)]
 
     @property
-    def _open(self) -> WindowClearing:
+    def clearing(self) -> WindowClearing:
+        """The open window's clearing problem."""
         if self._window is None:
             raise RuntimeError("the operator was asked before a window was opened")
         return self._window
@@ -155,7 +156,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
-        solution = self._open.solve(p_mw)
+        solution = self.clearing.solve(p_mw)
         return Clearing(p_mw, solution.objective, self._prices(solution))
 
     def opening_price(self, steps: int) -> Array:
@@ -166,7 +167,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
         """min cost - price'p + penalty/2 |p - p_mw|^2 over the demand the feeder may be asked to serve."""
         h = self.hours
-        chosen, cost, solution = self._open.choose(-h * price, p_mw, h * penalty)
+        chosen, cost, solution = self.clearing.choose(-h * price, p_mw, h * penalty)
         # What the operator would be paid at the margin of what it chose; its duals price reactive power apart.
         effective = price + penalty * (p_mw - chosen)
         reactive = self._prices(solution).q_usd_per_mvarh
@@ -175,21 +176,21 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def regret_usd(self, p_mw: Array, price: Array) -> float:
         """cost(p) - price'p - min over p of the same, in USD; never negative."""
         h = self.hours
-        chosen, cost, _ = self._open.choose(-h * price)
-        here = self._open.solve(p_mw).objective - float((h * price * p_mw).sum())
+        chosen, cost, _ = self.clearing.choose(-h * price)
+        here = self.clearing.solve(p_mw).objective - float((h * price * p_mw).sum())
         return max(0.0, here - (cost - float((h * price * chosen).sum())))
 
     def follower(self) -> ParametricQP:
         """The open window's clearing, demand as parameters."""
-        return self._open.follower
+        return self.clearing.follower
 
     def parameter_names(self) -> list[list[str]]:
         """Names of the parameters, (steps, terminals)."""
-        return [list(row) for row in self._open.labels]
+        return [list(row) for row in self.clearing.labels]
 
     def settle(self, p_mw: Array, support: Array | None) -> Clearing:
         """Clear at the final demand; among the optimal duals take those nearest to the supporting price."""
-        window = self._open
+        window = self.clearing
         solution = window.solve(p_mw)
         if support is not None:
             solution = window.nearest_dual(solution, p_mw, self.hours * support)
@@ -201,7 +202,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if self._settled is None:
             raise RuntimeError("the operator was asked for a result before a window was settled")
         p_mw, solution = self._settled
-        return self._open.step(t - self._first, p_mw, solution, self.hours)
+        return self.clearing.step(t - self._first, p_mw, solution, self.hours)
 
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the settled window as delivered."""
@@ -229,7 +230,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     # -- prices -----------------------------------------------------------------------------------------------
 
     def _prices(self, solution: QPSolution) -> Prices:
-        p, q = self._open.terminal_prices(solution)
+        p, q = self.clearing.terminal_prices(solution)
         return Prices(p / self.hours, q / self.hours)
 
 

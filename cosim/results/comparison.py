@@ -1,0 +1,97 @@
+"""Runs of different modes side by side: one table, and what can only be said across modes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from cosim.errors import InputError
+from cosim.results.folders import COMPARISON_FILE
+from cosim.results.kpis import MEASURES
+from cosim.results.record import Kpi, Record
+
+
+def comparison_table(records: Mapping[str, Record]) -> pd.DataFrame:
+    """Key figures of runs: one row per mode (the index, in the order given), ``status`` and one column per figure.
+
+    A failed run has a row without figures. Units are part of the columns' names.
+    """
+    known = [k for k in MEASURES if any(k in r.kpis for r in records.values())]
+    further = sorted({k for r in records.values() for k in r.kpis} - set(known))
+    missing = Kpi(None, "")
+    rows = {
+        mode: {"status": r.status, **{k: r.kpis.get(k, missing).value for k in known + further}}
+        for mode, r in records.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["status", *known, *further])
+    for column in known + further:
+        table[column] = table[column].astype("float64")
+    return table.rename_axis("mode")
+
+
+def write_comparison(records: Mapping[str, Record], folder: Path) -> pd.DataFrame:
+    """Write ``comparison.csv`` and return the table."""
+    table = comparison_table(records)
+    table.to_csv(folder / COMPARISON_FILE, lineterminator="\n")
+    return table
+
+
+def read_comparison(folder: Path) -> dict[str, Record]:
+    """Records of the runs of a comparison, in the order of its table.
+
+    Raises:
+        InputError: no comparison in this folder, or one of its runs is missing.
+    """
+    path = folder / COMPARISON_FILE
+    try:
+        modes = pd.read_csv(path, usecols=["mode"], dtype=str)["mode"]
+    except FileNotFoundError:
+        raise InputError("no comparison in this folder", file=path) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"not the table of a comparison ({error})", file=path) from None
+    return {mode: Record.read(folder / mode) for mode in modes}
+
+
+def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
+    """What only a comparison can say: (name, sentence), left out where a mode it needs is missing.
+
+    Efficiency is lost between the welfare optimum and another mode; market power shows as the strategic gain.
+    """
+    value = {m: {k: v.value for k, v in r.kpis.items()} for m, r in records.items() if r.status == "ok"}
+    found: list[tuple[str, str]] = []
+    best = _number(value, "welfare", "social_cost_usd")
+    for mode, name in (("uncoordinated", "Lost without coordination"), ("decentralized", "Welfare gap of the "
+                       "negotiation"), ("centralized", "Price of anarchy (leader and follower)")):  # fmt: skip
+        cost = _number(value, mode, "social_cost_usd")
+        if best and cost is not None:
+            more, share = cost - best, (cost - best) / abs(best)
+            said = f"{more:,.4g} USD ({_share(share)})"
+            text = f"social cost is {said} above the welfare optimum"
+            found.append((name, f"{text}; ratio {cost / best:.6f}" if mode == "centralized" else text))
+    negotiated, led = (_number(value, m, "dca_cost_usd") for m in ("decentralized", "centralized"))
+    if negotiated is not None and led is not None:
+        gain = negotiated - led
+        share = f" ({_share(gain / abs(negotiated))})" if negotiated else ""
+        found.append((
+            "Strategic gain of the data centers",
+            f"{gain:,.4g} USD{share}: their cost in the negotiation less their cost as the leader",
+        ))  # fmt: skip
+    regrets = [_number(value, "decentralized", k) for k in ("dca_regret_usd", "dso_regret_usd")]
+    if regrets[0] is not None and regrets[1] is not None:
+        found.append((
+            "Equilibrium gap of the negotiation",
+            f"{sum(r for r in regrets if r):.3g} USD: regret of the data centers {regrets[0]:.3g}, of the operator "
+            f"{regrets[1]:.3g}",
+        ))  # fmt: skip
+    return found
+
+
+def _number(value: Mapping[str, Mapping[str, float | int | None]], mode: str, kpi: str) -> float | None:
+    return value.get(mode, {}).get(kpi)
+
+
+def _share(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.3f} %" if abs(percent) >= 5e-4 or percent == 0 else f"{percent:.1e} %"

@@ -1,0 +1,269 @@
+"""Reports: one self-contained HTML file per run and per comparison, made from a results folder alone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from cosim.errors import InputError
+from cosim.results.comparison import comparison_table, findings, read_comparison
+from cosim.results.figures import run_figures
+from cosim.results.figures_modes import comparison_figures
+from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
+from cosim.results.kpis import MEASURES, shown
+from cosim.results.record import RECORD_FILE, Kpi, Record, VoltageLimits
+from cosim.results.style import png
+from cosim.results.tables import SCHEMAS, Layout, Tables
+
+CAPTIONS: dict[str, tuple[str, str]] = {
+    # figure: (section, caption)
+    "cost_by_mode": ("Cost", "Costs over the whole horizon, and how far each is from the welfare optimum."),
+    "power_by_mode": ("Power", "When the data centers draw power in each mode."),
+    "voltage_by_mode": ("Voltage", "Extremes over all buses and phases in each step."),
+    "unbalance_by_mode": ("Voltage", "Largest voltage unbalance factor over all buses in each step."),
+    "map_price": ("Feeder", "Mean of the active price over steps and phases. Marks show what is connected."),
+    "map_voltage": ("Feeder", "Lowest voltage over steps and phases at each bus."),
+    "price_heatmap": ("Prices", "Active price at each bus in each step, mean over phases."),
+    "price_heatmap_phase": ("Prices", "The same for each phase or delta leg, on one colour scale."),
+    "price_parts": ("Prices", "What the price at the data centers is made of: above with, below without the "
+                    "energy at the substation."),  # fmt: skip
+    "power_and_price": ("Data centers", "Power drawn and the price per MWh at the same bus and phases."),
+    "work": ("Data centers", "Computing work by site. Arrived and waiting: where it arrived; served: where it ran."),
+    "dispatch": ("Supply", "Import at the substation and output of generators; reactive power beside it."),
+    "voltages": ("Voltage", "Lowest and highest voltage over all buses and phases: linear network and AC."),
+    "unbalance": ("Voltage", "Three measures of voltage unbalance from AC power flow."),
+    "convergence": ("Negotiation", "Residuals by round. Zeros cannot be shown on a log scale and are left out."),
+}
+_PAIRED = "Feeder"
+_GROUPS = {
+    "cost": "Cost", "energy": "Energy and work", "voltage": "Voltage", "price": "Prices",
+    "negotiation": "Negotiation", "solution": "Solution",
+}  # fmt: skip
+_HEADLINE = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "dlmp_max_usd_per_mwh")
+_SHORT = {
+    "social_cost_usd": "social cost", "dca_cost_usd": "data centers' cost", "welfare_gap": "above welfare optimum",
+    "ac_v_min_pu": "lowest voltage (AC)", "violations_ac": "limits broken (AC)",
+    "dlmp_max_usd_per_mwh": "highest price",
+}  # fmt: skip
+_DEFAULT_LIMITS = VoltageLimits(0.95, 1.05)
+
+
+@dataclass(slots=True)
+class _Page:
+    """What the template shows."""
+
+    title: str
+    lead: str
+    provenance: list[tuple[str, str]]
+    error: object = None
+    headline: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    sections: list[dict[str, Any]] = field(default_factory=list)
+    kpi_columns: list[str] = field(default_factory=list)
+    kpi_groups: list[dict[str, Any]] = field(default_factory=list)
+    certificates: list[dict[str, Any]] = field(default_factory=list)
+    tables: list[dict[str, str]] = field(default_factory=list)
+    scenario_text: str = ""
+
+
+def write_report(folder: str | Path) -> Path:
+    """Redo the figures and the report of a results folder, of a run or a comparison (then of its runs too).
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        InputError: the folder holds neither, or its files cannot be read.
+    """
+    folder = Path(folder)
+    if (folder / COMPARISON_FILE).is_file():
+        for mode in read_comparison(folder):
+            write_run_report(folder / mode)
+        return write_comparison_report(folder)
+    if not (folder / RECORD_FILE).is_file():
+        raise InputError("no results in this folder", key="OUT", value=str(folder),
+                         allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}")  # fmt: skip
+    return write_run_report(folder)
+
+
+def write_run_report(folder: str | Path) -> Path:
+    """Write ``report.html`` and ``figures/`` of one run from what is in its folder.
+
+    A failed run gets a report without figures. For errors see :func:`write_report`.
+    """
+    folder = Path(folder)
+    record = Record.read(folder)
+    page = _Page(
+        title=f"{record.scenario}: {record.mode}",
+        lead=f"{record.market.replace('_', ' ')} market, seed {record.seed}, run {record.run_id}",
+        provenance=_provenance(record),
+        error=record.error,
+        headline=_headline(record.kpis),
+        notes=list(record.notes),
+        kpi_columns=["value"],
+        kpi_groups=_kpi_groups({"value": record}),
+        scenario_text=_scenario_text(folder),
+    )
+    figures: dict[str, Figure] = {}
+    if record.status == "ok":
+        tables, layout = Tables.read(folder), Layout.read(folder)
+        figures = run_figures(tables, layout, record.limits or _DEFAULT_LIMITS)
+        page.tables = [_table_row(name, len(frame)) for name, frame in (*tables.items(), *layout.items())]
+    page.sections = _sections(_save(figures, folder))
+    if record.certificate:
+        page.certificates = [{"title": "Certificate", "rows": _flat(record.certificate)}]
+    return _write(page, folder)
+
+
+def write_comparison_report(folder: str | Path) -> Path:
+    """Write ``report.html`` and ``figures/`` of a comparison from the run folders in it."""
+    folder = Path(folder)
+    records = read_comparison(folder)
+    finished = {mode: Tables.read(folder / mode) for mode, r in records.items() if r.status == "ok"}
+    first = next(iter(records.values()))
+    limits = next((r.limits for r in records.values() if r.limits), _DEFAULT_LIMITS)
+    notes = [f"{mode}: {note}" for mode, r in records.items() for note in r.notes]
+    notes += [f"{mode}: failed. {r.error.message}" for mode, r in records.items() if r.error is not None]
+    page = _Page(
+        title=f"{first.scenario}: {len(records)} modes compared",
+        lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}; each mode has a folder and a report of "
+        "its own beside this file",
+        provenance=_provenance(first, compared=True)
+        + [(f"solver, {mode}", r.solver) for mode, r in records.items() if r.solver],
+        notes=notes,
+        findings=findings(records),
+        kpi_columns=list(records),
+        kpi_groups=_kpi_groups(records),
+        certificates=[
+            {"title": f"Certificate, {mode}", "rows": _flat(r.certificate)}
+            for mode, r in records.items()
+            if r.certificate
+        ],
+        scenario_text=_scenario_text(folder / next(iter(records))),
+    )
+    figures = comparison_figures(comparison_table(records), finished, limits) if finished else {}
+    page.sections = _sections(_save(figures, folder))
+    return _write(page, folder)
+
+
+def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
+    """Write figures as PNG; those of an earlier report that are no longer made are removed."""
+    place = folder / FIGURES_FOLDER
+    place.mkdir(exist_ok=True)
+    images = {name: png(figure) for name, figure in figures.items()}
+    for old in place.glob("*.png"):
+        if old.stem in CAPTIONS and old.stem not in images:
+            old.unlink()
+    for name, data in images.items():
+        (place / f"{name}.png").write_bytes(data)
+    return images
+
+
+def _sections(images: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    sections: dict[str, list[dict[str, str]]] = {}
+    for name, (section, caption) in CAPTIONS.items():
+        if name in images:
+            data = base64.b64encode(images[name]).decode("ascii")
+            sections.setdefault(section, []).append({"name": name, "caption": caption, "data": data})
+    return [{"title": t, "figures": f, "pair": t == _PAIRED} for t, f in sections.items()]
+
+
+def _headline(kpis: Mapping[str, Kpi]) -> list[dict[str, str]]:
+    found = []
+    for name in _HEADLINE:
+        value = kpis[name].value if name in kpis else None
+        if value is None:
+            continue
+        unit = kpis[name].unit
+        text = f"{100 * value:.3g} %" if name == "welfare_gap" else shown(name, value)
+        found.append({"label": _SHORT[name], "value": text if unit in ("1", "count") else f"{text} {unit}"})
+    return found
+
+
+def _kpi_groups(records: Mapping[str, Record]) -> list[dict[str, Any]]:
+    present = [k for k in MEASURES if any(k in r.kpis for r in records.values())]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name in present:
+        measure = MEASURES[name]
+        values = [shown(name, r.kpis[name].value if name in r.kpis else None) for r in records.values()]
+        groups.setdefault(measure.group, []).append(
+            {"name": name, "label": measure.label, "unit": _unit(measure.unit), "values": values}
+        )
+    return [{"title": _GROUPS[g], "rows": rows} for g, rows in groups.items()]
+
+
+def _unit(unit: str) -> str:
+    return "" if unit in ("1", "count") else unit
+
+
+def _provenance(record: Record, compared: bool = False) -> list[tuple[str, str]]:
+    rows = [
+        ("scenario", record.scenario),
+        ("mode", record.mode),
+        ("seed", str(record.seed)),
+        ("solver", record.solver or "–"),
+        ("started (UTC)", record.started or "–"),
+        ("wall times", ", ".join(f"{k} {v:.2f} s" for k, v in record.wall_times_s.items()) or "–"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()) or "–"),
+    ]
+    left_out = ("mode", "solver", "wall times") if compared else ()
+    return [row for row in rows if row[0] not in left_out]
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A certificate as rows of name and text; inner mappings get dotted names, long lists are counted."""
+    rows: list[tuple[str, str]] = []
+    for key, value in data.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8:
+            rows.append((name, f"{len(value)} values"))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            rows.append((name, ", ".join(_text(v) for v in value) or "none"))
+        else:
+            rows.append((name, _text(value)))
+    return rows
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "–" if value is None else str(value)
+
+
+def _table_row(name: str, rows: int) -> dict[str, str]:
+    schema = SCHEMAS[name]
+    columns = ", ".join(f"{c.name} ({c.unit})" if c.unit else c.name for c in schema.columns)
+    return {"file": f"{name}.parquet", "rows": str(rows), "title": schema.title, "columns": columns}
+
+
+def _scenario_text(folder: Path) -> str:
+    path = folder / SCENARIO_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+@cache
+def _template() -> jinja2.Template:
+    text = (resources.files("cosim.results") / "report.html.j2").read_text(encoding="utf-8")
+    return jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    ).from_string(text)
+
+
+def _write(page: _Page, folder: Path) -> Path:
+    content = {name: getattr(page, name) for name in page.__slots__}
+    path = folder / REPORT_FILE
+    path.write_text(_template().render(content), encoding="utf-8")
+    return path

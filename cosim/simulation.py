@@ -1,0 +1,314 @@
+"""One run from scenario to results, and several modes side by side: what the command line and users call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+import yaml
+
+from cosim.engine import Books, Simulation
+from cosim.errors import InputError, RunFailure
+from cosim.grid.connections import terminals_of
+from cosim.loading import load_scenario
+from cosim.preparation import Prepared, prepare
+from cosim.results.comparison import comparison_table, write_comparison
+from cosim.results.folders import RunFolder, refuse_existing
+from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
+from cosim.results.record import Record, VoltageLimits, run_id, utc_now, versions
+from cosim.results.report import write_comparison_report, write_run_report
+from cosim.results.tables import Layout, Tables
+from cosim.scenario import MODES, Mode, Scenario
+
+Progress = Callable[[int, int, str], None]
+SLACK_TOLERANCE_KWH = 1e-3
+LATE_TOLERANCE_MWH = 1e-6
+_LISTED_VIOLATIONS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run leaves, in memory; the tables are attributes (``steps``, ``prices``, ...), all pandas frames.
+
+    Attributes:
+        record: everything that is not a table, as in ``record.json``.
+        tables: the result tables.
+        layout: buses, branches and units, for maps.
+        folder: where it was written, or None.
+    """
+
+    record: Record
+    tables: Tables
+    layout: Layout
+    folder: Path | None
+
+    @property
+    def kpis(self) -> dict[str, float | None]:
+        """Key figures by name, without their units (those are in ``record.kpis``)."""
+        return {name: kpi.value for name, kpi in self.record.kpis.items()}
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or name not in Tables.names():
+            raise AttributeError(name)
+        frame: pd.DataFrame = getattr(self.tables, name)
+        return frame
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several modes on the same scenario and seed.
+
+    Attributes:
+        table: one row per mode, key figures as columns.
+        runs: result of each mode that ended well.
+        failures: message of each mode that did not.
+        folder: where it was written, or None.
+    """
+
+    table: pd.DataFrame
+    runs: dict[str, RunResult]
+    failures: dict[str, str]
+    folder: Path | None
+
+
+def run(
+    scenario: str | Path,
+    mode: str | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Simulate a scenario.
+
+    Args:
+        scenario: name of a shipped scenario, or path of a scenario file.
+        mode, seed: instead of the scenario's.
+        overrides: other keys, dotted, as ``{"network.v_min_pu": 0.94}``.
+        out: folder to leave the results in (record, scenario, tables, figures, report); None keeps them in memory.
+        force: replace a folder of earlier results.
+        progress: called with (steps done, steps in all, what is being done).
+
+    Raises:
+        InputError: something in the input cannot be used; nothing is written.
+        RunFailure: the run could not be finished; the folder then holds a record that says why.
+    """
+    prepared = prepare(*load_scenario(scenario, _with_choice(overrides, mode, seed)))
+    return _run_prepared(prepared, out, force, progress)
+
+
+def compare(
+    scenario: str | Path,
+    modes: Sequence[str] = MODES,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Simulate a scenario in several modes on the same hours; arguments and errors as :func:`run`.
+
+    A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept.
+    """
+    unknown = [m for m in modes if m not in get_args(Mode)]
+    if unknown or not modes:
+        raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
+    prepared = {m: prepare(*load_scenario(scenario, _with_choice(overrides, m, seed))) for m in dict.fromkeys(modes)}
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        refuse_existing(folder, force=force)
+    results, failures = {}, {}
+    for i, (mode, ready) in enumerate(prepared.items()):
+        place = None if folder is None else folder / mode
+        try:
+            results[mode] = _run_prepared(ready, place, force, _part(progress, i, len(prepared), mode))
+        except RunFailure as error:
+            failures[mode] = str(error)
+    table = comparison_table({m: r.record for m, r in results.items()})
+    if folder is not None:
+        write_comparison(folder, table)
+        write_comparison_report(folder)
+    return Comparison(table, results, failures, folder)
+
+
+def _with_choice(overrides: Mapping[str, Any] | None, mode: str | None, seed: int | None) -> dict[str, Any]:
+    chosen = {"mode": mode, "seed": seed}
+    return {**(overrides or {}), **{k: v for k, v in chosen.items() if v is not None}}
+
+
+def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """Progress of one run among several."""
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(index * total + done, count * total, f"{name}: {text}")
+
+
+def _run_prepared(prepared: Prepared, out: str | Path | None, force: bool, progress: Progress | None) -> RunResult:
+    text = scenario_text(prepared.scenario)
+    draft = _draft(prepared, text)
+    if out is None:
+        record, tables, layout = _simulate(prepared, draft, progress)
+        return RunResult(record, tables, layout, None)
+    with RunFolder(out, draft, text, force=force) as folder:
+        record, tables, layout = _simulate(prepared, draft, progress)
+        folder.save(record, tables, layout)
+        write_run_report(folder.path)
+    if record.status == "failed":
+        raise RunFailure(record.error.message if record.error else "the run failed")
+    return RunResult(record, tables, layout, Path(out))
+
+
+def scenario_text(scenario: Scenario) -> str:
+    """The effective scenario as YAML, its base merged and all defaults written out."""
+    return yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _draft(prepared: Prepared, text: str) -> Record:
+    """What is known of a run before it starts."""
+    scenario = prepared.scenario
+    return Record(
+        run_id=run_id(text, scenario.mode, scenario.seed),
+        scenario=scenario.name,
+        mode=scenario.mode,
+        market=scenario.clock.market,
+        seed=scenario.seed,
+        step_s=scenario.clock.step_s,
+        limits=VoltageLimits(scenario.network.v_min_pu, scenario.network.v_max_pu),
+        versions=versions(),
+        started=utc_now(),
+    )
+
+
+def _simulate(prepared: Prepared, draft: Record, progress: Progress | None) -> tuple[Record, Tables, Layout]:
+    started = time.perf_counter()
+    books = Simulation(prepared, progress).run()
+    wall_s = time.perf_counter() - started
+    tables = Tables.from_rows(books.rows)
+    limits = draft.limits or VoltageLimits(0.0, 2.0)
+    facts = _facts(prepared, books, wall_s)
+    figures = compute_kpis(tables, facts, limits)
+    record = replace(
+        draft,
+        solver=", ".join(sorted({o.solver for o in books.outcomes})),
+        wall_times_s={"simulation": wall_s, "solver": facts.solver_s or 0.0},
+        kpis=figures,
+        notes=tuple(_notes(prepared, books, tables, limits)),
+        certificate=_certificate(books),
+    )
+    return record, tables, layout_of(prepared)
+
+
+def _facts(prepared: Prepared, books: Books, wall_s: float) -> RunFacts:
+    """What the tables cannot say, over all windows."""
+    gaps = [o.gap for o in books.outcomes if o.gap is not None]
+    regrets = [o.regrets_usd for o in books.outcomes if o.regrets_usd is not None]
+    return RunFacts(
+        step_hours=prepared.calendar.step_hours,
+        welfare_usd=books.welfare_usd,
+        mip_gap=max(gaps) if gaps else None,
+        dca_regret_usd=sum(r[0] for r in regrets) if regrets else None,
+        dso_regret_usd=sum(r[1] for r in regrets) if regrets else None,
+        wall_s=wall_s,
+        solver_s=sum(o.solver_s for o in books.outcomes),
+    )
+
+
+def _certificate(books: Books) -> dict[str, Any] | None:
+    """The certificate of the run, window by window if there are several."""
+    found = [o.certificate for o in books.outcomes if o.certificate is not None]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else {f"window {i}": c for i, c in enumerate(found)}
+
+
+def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimits) -> list[str]:
+    """What a reader should know: fall-backs, slack used, AC violations one by one."""
+    notes = list(books.notes)
+    slack = tables.steps.loc[tables.steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
+    if len(slack):
+        steps = ", ".join(map(str, slack["step"]))
+        notes.append(f"limits were broken at the price cap in steps {steps} ({slack['slack_kwh'].sum():.1f} kWh)")
+    v = tables.voltages
+    low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
+    broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
+    worst = broken.assign(by=(broken["v_ac_pu"] - v["v_ac_pu"].clip(low, high)).abs()).sort_values(
+        ["by", "step", "bus", "phase"], ascending=[False, True, True, True]
+    )
+    for row in worst.head(_LISTED_VIOLATIONS).itertuples():
+        notes.append(f"step {row.step}: AC voltage {row.v_ac_pu:.4f} pu at bus {row.bus}, {row.phase}")
+    if len(worst) > _LISTED_VIOLATIONS:
+        notes.append(f"and {len(worst) - _LISTED_VIOLATIONS} further AC voltages beyond their limits")
+    late = tables.work["late_mwh"].max() if len(tables.work) else 0.0
+    if late > LATE_TOLERANCE_MWH:
+        notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")
+    return notes
+
+
+def layout_of(prepared: Prepared) -> Layout:
+    """Where things are, for maps."""
+    feeder, scenario = prepared.feeder, prepared.scenario
+    units: list[dict[str, object]] = []
+    for d in scenario.datacenters:
+        units += _placed(prepared, d.name, "datacenter", d.bus, d.connection)
+    for g in scenario.generators:
+        units += _placed(prepared, g.name, g.kind, g.bus, g.connection)
+    for s in scenario.svgs:
+        if s.mode != "none":
+            units += _placed(prepared, s.name, "svg", s.bus, "three_phase")
+    return Layout.from_rows(
+        {
+            "buses": [
+                {"bus": b.name, "x": b.x, "y": b.y, "kv": b.kv_base,
+                 "role": "source" if b.name == feeder.source_bus else "bus"}
+                for b in feeder.buses
+            ],
+            "branches": [{"name": b.name, "from_bus": b.from_bus, "to_bus": b.to_bus} for b in feeder.branches],
+            "units": units,
+        }
+    )  # fmt: skip
+
+
+def _placed(prepared: Prepared, name: str, kind: str, bus: str, connection: str) -> list[dict[str, object]]:
+    terminals = terminals_of(prepared.feeder, bus, connection, name)
+    phases = [t.phases[0] if len(t.phases) == 1 else "abc" for t in terminals]
+    return [{"unit": name, "kind": kind, "bus": bus, "phase": phase} for phase in phases]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Findings of :func:`validate`: (check, outcome) lines, and whether all is well."""
+
+    lines: tuple[tuple[str, str], ...]
+    ok: bool
+
+
+def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None) -> Validation:
+    """Check a scenario without running it: schema, feeder, series, work that fits, base case in AC.
+
+    Raises:
+        InputError: whatever cannot be used.
+    """
+    loaded, path = load_scenario(scenario, overrides)
+    prepared = prepare(loaded, path)
+    feeder, scale = prepared.feeder, prepared.load_scale
+    lines = [
+        ("scenario", f"{loaded.name}, mode {loaded.mode}, {loaded.clock.steps} steps of {loaded.clock.step_s} s"),
+        ("feeder", f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, {len(feeder.loads)} loads"),
+        ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
+                   f"load {scale.min():g} to {scale.max():g} of base"),
+    ]  # fmt: skip
+    simulation = Simulation(prepared)
+    simulation.check_work()
+    lines.append(("work", "fits the capacity of the data centers within its deadlines"))
+    lines.append(("placement", f"{len(layout_of(prepared).units)} units on the feeder"))
+    ac = simulation.base_case(float(scale.max()))
+    low, high = min(ac.voltages.values()), max(ac.voltages.values())
+    inside = loaded.network.v_min_pu <= low and high <= loaded.network.v_max_pu
+    words = "within limits" if inside else "outside the limits"
+    lines.append(("base case, AC", f"{low:.4f} to {high:.4f} pu at peak load without data centers: {words}"))
+    return Validation(tuple(lines), ac.converged)
