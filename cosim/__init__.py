@@ -1,1 +1,30 @@
-"""Agent-based co-simulation of data centers and the distribution grid."""
+"""Agent-based co-simulation of data centers and the distribution grid.
+
+    result = cosim.run("ieee37", mode="decentralized", seed=1)
+    result.prices          # a pandas frame; so are steps, demand, dispatch, voltages, work, rounds, messages
+    result.kpis            # key figures by name
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cosim.errors import InputError, RunFailure
+    from cosim.simulation import Comparison, RunResult, Validation, compare, run, validate
+
+__all__ = ["Comparison", "InputError", "RunFailure", "RunResult", "Validation", "compare", "run", "validate"]
+
+_HOMES = {"InputError": "cosim.errors", "RunFailure": "cosim.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for only when it is asked for, so that importing cosim is quick."""
+    if name not in __all__:
+        raise AttributeError(f"module 'cosim' has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "cosim.simulation")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -105,6 +105,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             outcome = yield from mode.run(self.market, window, declared)
             self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
             self.step()
+        yield self.env.timeout(max(0, calendar.end_s - self.env.now))
         self._progress(calendar.steps, calendar.steps, "done")
 
     def check_work(self) -> None:

@@ -17,9 +17,9 @@ from cosim.grid.connections import terminals_of
 from cosim.loading import load_scenario
 from cosim.preparation import Prepared, prepare
 from cosim.results.comparison import comparison_table, write_comparison
-from cosim.results.folders import RunFolder, refuse_existing
+from cosim.results.folders import RunFolder, make_room
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
-from cosim.results.record import Record, VoltageLimits, run_id, utc_now, versions
+from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.report import write_comparison_report, write_run_report
 from cosim.results.tables import Layout, Tables
 from cosim.scenario import MODES, Mode, Scenario
@@ -121,18 +121,20 @@ def compare(
     prepared = {m: prepare(*load_scenario(scenario, _with_choice(overrides, m, seed))) for m in dict.fromkeys(modes)}
     folder = None if out is None else Path(out)
     if folder is not None:
-        refuse_existing(folder, force=force)
-    results, failures = {}, {}
+        make_room(folder, force=force)
+    results, failures, records = {}, {}, {}
     for i, (mode, ready) in enumerate(prepared.items()):
         place = None if folder is None else folder / mode
         try:
-            results[mode] = _run_prepared(ready, place, force, _part(progress, i, len(prepared), mode))
+            results[mode] = _run_prepared(ready, place, False, _part(progress, i, len(prepared), mode))
+            records[mode] = results[mode].record
         except RunFailure as error:
             failures[mode] = str(error)
-    table = comparison_table({m: r.record for m, r in results.items()})
-    if folder is not None:
-        write_comparison(folder, table)
-        write_comparison_report(folder)
+            records[mode] = replace(_draft(ready, ""), status="failed", error=ErrorNote("RunFailure", str(error)))
+    if folder is None:
+        return Comparison(comparison_table(records), results, failures, None)
+    table = write_comparison(records, folder)
+    write_comparison_report(folder)
     return Comparison(table, results, failures, folder)
 
 
@@ -158,8 +160,6 @@ def _run_prepared(prepared: Prepared, out: str | Path | None, force: bool, progr
         record, tables, layout = _simulate(prepared, draft, progress)
         folder.save(record, tables, layout)
         write_run_report(folder.path)
-    if record.status == "failed":
-        raise RunFailure(record.error.message if record.error else "the run failed")
     return RunResult(record, tables, layout, Path(out))
 
 
@@ -186,7 +186,12 @@ def _draft(prepared: Prepared, text: str) -> Record:
 
 def _simulate(prepared: Prepared, draft: Record, progress: Progress | None) -> tuple[Record, Tables, Layout]:
     started = time.perf_counter()
-    books = Simulation(prepared, progress).run()
+    try:
+        books = Simulation(prepared, progress).run()
+    except (InputError, RunFailure):
+        raise
+    except Exception as error:
+        raise RunFailure(f"the simulation stopped: {type(error).__name__}: {error}") from error
     wall_s = time.perf_counter() - started
     tables = Tables.from_rows(books.rows)
     limits = draft.limits or VoltageLimits(0.0, 2.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyomo.environ as pyo
@@ -119,7 +120,7 @@ class ClearingModel:
         """Bounds that rows of more than one variable imply: reactive power within the inverter's rating."""
         return {f"gen_q[{g}]": (-u.s_mva, u.s_mva) for g, u in enumerate(self.resources.generators)}
 
-    @property
+    @cached_property
     def kept(self) -> frozenset[str]:
         """Variables that must stay explicit because their cost is quadratic or their price hourly."""
         m = self.block

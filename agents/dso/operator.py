@@ -91,7 +91,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             if not self.scenario.network.losses or k == LINEARISATION_ROUNDS:
                 return
             solution = self._window.solve(declared_p_mw)
-            results = [self._window.step(i, declared_p_mw, solution, self.hours) for i in range(len(data))]
+            results = [self._window.values(i, declared_p_mw, solution) for i in range(len(data))]
             points = [OperatingPoint(r.states) for r in results]
             move = (np.array([self._dispatch(r.values) for r in results]) - dispatch) / k
             dispatch = dispatch + move

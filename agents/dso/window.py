@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +20,15 @@ from cosim.optimization.reduction import Reduction
 from cosim.optimization.transform import map_parameters, rename, with_rows
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepValues:
+    """Variables of a cleared step by name, the states of its network, and its cost."""
+
+    values: dict[str, float]
+    states: Array
+    cost_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,22 @@ class WindowClearing:
         self._full = _with_ramps(stack(steps), ramps, len(steps))
         self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
         self._solver = QPSolver(self.follower)
-        free = self.follower.free(self.follower.parameters)
-        self._free = free
-        self._free_solver = QPSolver(free)
-        where = {name: i for i, name in enumerate(free.variables)}
-        self._free_columns = np.array([[where[name] for name in row] for row in labels], dtype=np.intp)
+        self._variable_start = np.cumsum([0, *(len(r.qp.variables) for r in self._reductions)])
         self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
+
+    @cached_property
+    def _free(self) -> ParametricQP:
+        """The follower with its parameters as variables: demand that the operator may choose."""
+        return self.follower.free(self.follower.parameters)
+
+    @cached_property
+    def _free_solver(self) -> QPSolver:
+        return QPSolver(self._free)
+
+    @cached_property
+    def _free_columns(self) -> NDArray[np.intp]:
+        where = {name: i for i, name in enumerate(self._free.variables)}
+        return np.array([[where[name] for name in row] for row in self.labels], dtype=np.intp)
 
     def theta(self, p_mw: Array) -> Array:
         """Parameter vector of a demand (steps, terminals)."""
@@ -128,26 +148,26 @@ class WindowClearing:
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows
 
-    def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
-        """Everything about one step of a solved window."""
-        suffix = f"@{t}"
-        values = _of_step(dict(zip(self.follower.variables, solution.x, strict=True)), suffix)
-        duals = _of_step(dict(zip(self.follower.eq_rows, solution.nu, strict=True)), suffix)
-        duals |= _of_step(dict(zip(self.follower.ineq_rows, solution.sigma, strict=True)), suffix)
-        reduction = self._reductions[t]
-        x = np.array([values[name] for name in reduction.qp.variables])
+    def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
+        """Every variable of one step of a solved window, its network's states and its cost."""
+        start = self._variable_start[t]
+        reduction, explicit = self._reductions[t], self._explicit[t]
         theta = np.concatenate([p_mw[t], p_mw[t] * self._ratio])
-        network = self.networks[t]
-        explicit = self._explicit[t]
-        x = reduction.recover_x(x, theta)
-        full = dict(zip(explicit.variables, map(float, x), strict=True))
-        states = np.array([full[f"state[{i}]"] for i in range(len(network.states))])
-        prices = node_prices(network, duals, hours)
-        return StepResult(full, explicit.objective(x, theta), prices, states, network)
+        reduced = solution.x[start : start + len(reduction.qp.variables)]
+        x = reduction.recover_x(reduced, theta)
+        named = dict(zip(explicit.variables, x.tolist(), strict=True))
+        states = np.array([named[f"state[{i}]"] for i in range(len(self.networks[t].states))])
+        return StepValues(named, states, explicit.objective(x, theta))
 
-
-def _of_step(values: dict[str, float], suffix: str) -> dict[str, float]:
-    return {k.removesuffix(suffix): float(v) for k, v in values.items() if k.endswith(suffix)}
+    def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
+        """Everything about one step of a solved window, prices at all nodes included."""
+        suffix = f"@{t}"
+        duals = {}
+        for names, dual in ((self.follower.eq_rows, solution.nu), (self.follower.ineq_rows, solution.sigma)):
+            of_step = ((n, v) for n, v in zip(names, dual.tolist(), strict=True) if n.endswith(suffix))
+            duals |= {n.removesuffix(suffix): v for n, v in of_step}
+        found, network = self.values(t, p_mw, solution), self.networks[t]
+        return StepResult(found.values, found.cost_usd, node_prices(network, duals, hours), found.states, network)
 
 
 def _within_ratings(qp: ParametricQP, ratio: Array, p_max_mw: Array) -> ParametricQP:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Decentralized:
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Negotiate one window."""
+        began = time.perf_counter()
         env, spec = market.env, market.scenario.decentralized
         round_s = market.scenario.clock.round_s
         rule = rule_of(market)
@@ -75,7 +77,8 @@ class Decentralized:
                 break
             posted = rule.next(table.p_mw)
             number += 1
-        return self._finish(market, window, table, rule.agreed(table.p_mw), posted, rounds, converged, notes)
+        outcome = self._finish(market, window, table, rule.agreed(table.p_mw), posted, rounds, converged, notes)
+        return replace(outcome, solver_s=time.perf_counter() - began)
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted) -> None:
         for a in market.aggregators:

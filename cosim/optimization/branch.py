@@ -134,7 +134,7 @@ class BranchAndBound:
         if parts is None:
             return -np.inf
         return parts.run(
-            lambda bound: relative_gap(self._best[0], bound) <= self._gap,
+            lambda bound: self._best[0] - self._gap * max(1.0, abs(self._best[0])) - bound,
             self._propose,
             self._gap,
             self._began + self._limit,

@@ -27,8 +27,8 @@ from cosim.optimization.relaxation import Decisions, Relaxation, SingleLevel, si
 
 Minimise = Callable[[Relaxation, float], tuple[float, float, Vector, Decisions] | None]
 _ROUNDS = 40
-_STALLED = 6
-_WORTH = 0.01
+_LOOK_BACK = 3
+_WORTH = 0.15
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Decomposition:
 
     def run(
         self,
-        done: Callable[[float], bool],
+        missing: Callable[[float], float],
         propose: Callable[[Vector, Decisions | None], None],
         gap: float,
         deadline: float,
@@ -91,7 +91,7 @@ class Decomposition:
         """The best bound found.
 
         Args:
-            done: whether a bound is good enough.
+            missing: how far a bound still is from being good enough; not positive when it is.
             propose: is offered parameters, and a pattern of the whole follower, as a possible incumbent.
             gap: gap to which the blocks are solved.
             deadline: `time.perf_counter()` at which to stop.
@@ -99,25 +99,27 @@ class Decomposition:
         mu = self._first_multipliers()
         if mu is None:
             return -np.inf
-        best, center, stalled = -np.inf, mu, 0
+        best, center = -np.inf, mu
+        history: list[float] = []
         width = float(np.mean(self._level.follower.theta_upper - self._level.follower.theta_lower))
         step = 0.15 * max(float(np.mean(np.abs(mu[self._theta_at_leader]))), 1e-6) / max(width, 1e-9)
         for _ in range(_ROUNDS):
             value = self._evaluate(mu, gap)
             if value is None:
                 break
-            gained = value - best
-            if gained > 0:
-                stalled = stalled + 1 if np.isfinite(best) and gained < _WORTH * gap * abs(value) else 0
-                best, center = value, mu
+            if value > best:
+                best, center, step = value, mu, 1.5 * step
             else:
-                stalled, step = stalled + 1, 0.5 * step
+                step *= 0.4
+            history.append(best)
             found = self._master(center, step)
             if found is None:
                 break
             mu, theta, pattern = found
             propose(theta, pattern)
-            if done(best) or stalled >= _STALLED or time.perf_counter() > deadline:
+            if missing(best) <= 0 or time.perf_counter() > deadline:
+                break
+            if len(history) > _LOOK_BACK and best - history[-1 - _LOOK_BACK] < _WORTH * missing(best):
                 break
         return best
 
@@ -183,7 +185,7 @@ class Decomposition:
             ineq_matrix=sp.block_diag([leader.ineq_matrix, -sp.eye_array(first[-1])]),
             ineq_rhs=np.concatenate([leader.ineq_rhs, np.zeros(first[-1])]),
         )
-        found = QPSolver(master, "piqp", tolerance=1e-8, polish=False).solve()
+        found = QPSolver(master, "piqp", tolerance=1e-8, polish=False, accept=1e-2).solve()
         if not found.optimal:
             return None
         pattern = np.zeros(len(self._level.follower.ineq_rows), dtype=np.int8)

@@ -177,7 +177,7 @@ class Daqp:
 class Highs:
     """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
 
-    def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 60.0) -> None:
+    def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form
         self._rows = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
         self._solver = highspy.Highs()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
 NOTHING, BOUND, ROW = 0, 1, 2
-_GOOD = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +74,22 @@ class QPSolver:
         solver: one of `SOLVERS`; 'auto' picks by size and curvature (see `choose`).
         tolerance: accuracy asked of the solver.
         polish: sharpen the answer by solving the optimality conditions on its active set; kept when better and near.
+        accept: residual above which an answer is not trusted and the next solver is asked.
     """
 
     def __init__(
-        self, qp: ParametricQP, solver: str = "auto", *, tolerance: float = 1e-10, polish: bool = True
+        self,
+        qp: ParametricQP,
+        solver: str = "auto",
+        *,
+        tolerance: float = 1e-10,
+        polish: bool = True,
+        accept: float = 1e-7,
     ) -> None:
         if solver not in SOLVERS:
             raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
         self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
-        self._tolerance, self._polish = tolerance, polish
+        self._tolerance, self._polish, self._accept = tolerance, polish, accept
         self._placement = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
         self._matrices = Matrices.of(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
@@ -139,9 +145,9 @@ class QPSolver:
             )
             if best is None or found.residual < best.residual:
                 best = found
-            if best.residual <= _GOOD:
+            if best.residual <= self._accept:
                 return best
-        if best is not None and best.residual <= 100 * _GOOD:
+        if best is not None and best.residual <= 100 * self._accept:
             return best
         return self._nothing("failed", " > ".join(tried))
 

@@ -74,10 +74,11 @@ def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
     if negotiated is not None and led is not None:
         gain = negotiated - led
         share = f" ({_share(gain / abs(negotiated))})" if negotiated else ""
-        found.append((
-            "Strategic gain of the data centers",
-            f"{gain:,.4g} USD{share}: their cost in the negotiation less their cost as the leader",
-        ))  # fmt: skip
+        text = f"{gain:,.4g} USD{share}: their cost in the negotiation less their cost as the leader"
+        open_usd = abs(led) * (_number(value, "centralized", "mip_gap") or 0.0)
+        if gain < open_usd:
+            text += f"; the leader's optimum is only known to within {open_usd:,.3g} USD"
+        found.append(("Strategic gain of the data centers", text))
     regrets = [_number(value, "decentralized", k) for k in ("dca_regret_usd", "dso_regret_usd")]
     if regrets[0] is not None and regrets[1] is not None:
         found.append((

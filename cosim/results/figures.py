@@ -18,6 +18,7 @@ from cosim.results.style import (
     PART_COLOURS,
     colours,
     hold,
+    log_axis,
     most,
     new_figure,
     style,
@@ -91,7 +92,7 @@ def voltage_map(layout: Layout, voltages: pd.DataFrame) -> Figure:
     column = "v_ac_pu" if voltages["v_ac_pu"].notna().any() else "v_pu"
     kind = "AC" if column == "v_ac_pu" else "linear"
     lowest = voltages.groupby("bus")[column].min()
-    return feeder_map(layout, lowest, f"lowest voltage, {kind} (pu)", "Lowest voltage by bus", cmap="cividis")
+    return feeder_map(layout, lowest, f"lowest voltage, {kind} (pu)", "Lowest voltage by bus", cmap="plasma")
 
 
 def _panels(figure: Figure, count: int, columns: int = 3, sharey: bool = True) -> list[Axes]:
@@ -107,28 +108,26 @@ def _times(steps: pd.DataFrame, index: pd.Index) -> pd.DatetimeIndex:
 
 
 def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
-    """Parts of the price at each data center over time, stacked: above zero what raises it, below what lowers it."""
+    """Parts of the price at data centers over time, stacked: all of them above, without energy below.
+
+    Of many data centers the four with the highest mean price are shown.
+    """
     with style():
         at_sites = site_prices(prices, layout)
-        names = list(dict.fromkeys(at_sites["unit"]))[:_MAX_PANELS]
+        names = most(sorted(set(at_sites["unit"])), at_sites.groupby("unit")["dlmp_p"].mean(), count=4)
         parts = [p for p in PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
-        figure = new_figure(
-            1.4 + 2.2 * -(-len(names) // 3) * 2, "Price at the data centers and its parts (USD/MWh)"
-        )
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
-        for ax, name in zip(_panels(top, len(names)), names, strict=True):
-            data = at_sites[at_sites["unit"] == name].set_index("step")
-            _stack(ax, data, ["energy", *parts], _times(steps, data.index))
-            ax.set_title(name)
-        for ax, name in zip(_panels(bottom, len(names)), names, strict=True):
+        figure = new_figure(5.4, "Price at the data centers and its parts (USD/MWh)")
+        axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
+        for (above, below), name in zip(axes.T, names, strict=True):
             data = at_sites[at_sites["unit"] == name].set_index("step")
             times = _times(steps, data.index)
-            _stack(ax, data, parts, times)
-            ax.set_title(f"{name}, without energy")
-            time_axis(ax, times)
-        top.axes[0].set_ylabel("USD/MWh")
-        bottom.axes[0].set_ylabel("USD/MWh")
-        handles, labels = top.axes[0].get_legend_handles_labels()
+            _stack(above, data, ["energy", *parts], times)
+            _stack(below, data, parts, times)
+            above.set_title(name)
+            time_axis(below, times, ticks=5)
+        axes[0, 0].set_ylabel("USD/MWh")
+        axes[1, 0].set_ylabel("without energy, USD/MWh")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(parts) + 2)
         return figure
 
@@ -172,7 +171,7 @@ def power_and_price(
         over_power.set_ylabel("power (kW)")
         over_power.set_ylim(bottom=0)
         time_axis(over_power, _times(steps, power.index.get_level_values("step").unique()))
-        against.set(xlabel="price (USD/MWh)", ylabel="power (kW)", title="power against price, per step")
+        against.set(xlabel="price (USD/MWh)", ylabel="power (kW)", title="by step")
         against.set_ylim(bottom=0)
         figure.legend(*over_price.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
         return figure
@@ -195,7 +194,7 @@ def work_over_time(work: pd.DataFrame, steps: pd.DataFrame) -> Figure:
             for column, (label, colour, dash) in looks.items():
                 ax.step(*hold(times, data[column]), where="post", color=colour, linestyle=dash, label=label)
             ax.set_title(name)
-            time_axis(ax, times)
+            time_axis(ax, times, ticks=5)
         axes[0].set_ylabel("MWh")
         axes[0].set_ylim(bottom=0)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -257,39 +256,40 @@ def unbalance_over_time(unbalance: pd.DataFrame, steps: pd.DataFrame, buses: Seq
                 ax.step(*hold(times, table[bus]), where="post", color=tint[bus], label=f"bus {bus}")
             ax.set_title(title, fontsize=10)
             ax.set_ylim(bottom=0)
-            time_axis(ax, times)
+            time_axis(ax, times, ticks=5)
         axes[0].set_ylabel("%")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return figure
 
 
 def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    """Output of generators (kW, stacked over the import) and reactive power of the units that give it (kvar)."""
+    """Active power of import and generators, stacked (of many the six largest, others together); reactive by kind."""
     with style():
-        active = dispatch.pivot_table(index="step", columns="unit", values="p_kw", aggfunc="sum")
-        reactive = dispatch.pivot_table(index="step", columns="unit", values="q_kvar", aggfunc="sum")
         imports = set(dispatch.loc[dispatch["kind"] == "import", "unit"])
-        figure = new_figure(4.0, "Where power comes from: import and generators")
+        active = dispatch.pivot_table(index="step", columns="unit", values="p_kw", aggfunc="sum")
+        energy = active.abs().sum()
+        units = [u for u in energy.index if energy[u] > 1e-6 and u not in imports]
+        shown = most(units, energy)
+        active["others"] = active[[u for u in units if u not in shown]].sum(axis="columns")
+        stacked = [*sorted(imports), *shown, *(["others"] if len(shown) < len(units) else [])]
+        figure = new_figure(4.3, "Where power comes from")
         left, right = figure.subplots(1, 2)
-        tint = colours(list(active.columns), {u: "#c4c9d1" for u in imports})
-        for ax, table, label in ((left, active, "active power (kW)"), (right, reactive, "reactive power (kvar)")):
-            times = _times(steps, table.index)
-            ordered = sorted(table.columns, key=lambda u: (u not in imports, u))
-            shown = [u for u in ordered if table[u].abs().max() > 1e-6]
-            shown = most(shown, table.abs().sum(), count=7)
-            base = np.zeros(len(table) + 1)
-            for unit in shown:
-                x, values = hold(times, table[unit])
-                if ax is left:
-                    ax.fill_between(x, base, base + values, step="post", color=tint[unit], linewidth=0)
-                    base = base + values
-                else:
-                    ax.step(x, values, where="post", color=tint[unit])
-            ax.set_title(label)
-            time_axis(ax, times)
-        units = most(list(active.columns), active.abs().sum() + reactive.abs().sum(), count=7)
-        handles = [left.fill_between([], [], color=tint[u], label=u) for u in units]
-        figure.legend(handles, units, loc="outside lower center", ncols=min(6, len(units)))
+        times = _times(steps, active.index)
+        tint = colours(stacked, {**dict.fromkeys(imports, "#c4c9d1"), "others": "#4b5563"})
+        base = np.zeros(len(active) + 1)
+        for unit in stacked:
+            x, values = hold(times, active[unit])
+            left.fill_between(x, base, base + values, step="post", color=tint[unit], linewidth=0, label=unit)
+            base = base + values
+        reactive = dispatch.pivot_table(index="step", columns="kind", values="q_kvar", aggfunc="sum")
+        kinds = colours(list(reactive.columns), {"import": GREY})
+        for kind in reactive.columns:
+            right.step(*hold(times, reactive[kind]), where="post", color=kinds[kind], label=kind)
+        left.set_title("active power by unit (kW)")
+        right.set_title("reactive power by kind (kvar)")
+        for ax in (left, right):
+            time_axis(ax, times, ticks=7)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
         return figure
 
 
@@ -309,7 +309,7 @@ def convergence(rounds: pd.DataFrame) -> Figure:
                 ax.plot(data["round"], data[column], color=COLOURS[0], marker="o", markersize=3,
                         alpha=max(0.25, 1.0 / len(windows) ** 0.5))  # fmt: skip
             if (rounds[column] > 0).any():
-                ax.set_yscale("log")
+                log_axis(ax)
             ax.set(title=title, xlabel="round", ylabel=label)
             ax.xaxis.get_major_locator().set_params(integer=True)
         if len(windows) > 1:

@@ -42,16 +42,16 @@ def cost_by_mode(table: pd.DataFrame, reference: str = "welfare") -> Figure:
     with style():
         names = [str(n) for n in table.index]
         reference = reference if reference in names else names[0]
-        figure = new_figure(4.1, "Cost by mode (USD)")
-        left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.15))
+        figure = new_figure(5.6, "Cost by mode, whole horizon (USD)")
+        above, below = figure.subplots(2, 1, sharex=True)
         costs = table[list(_COSTS)].astype(float)
-        _bars(left, costs, names, "USD, whole horizon")
-        _bars(right, costs - costs.loc[reference], names, f"USD above {reference}")
-        right.axhline(0.0, color="black", linewidth=0.8)
-        for bars in right.containers:
-            right.bar_label(bars, fmt=_short, fontsize=7, padding=2)  # type: ignore[arg-type]
-        right.margins(y=0.15)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
+        _bars(above, costs, names, "USD")
+        _bars(below, costs - costs.loc[reference], names, f"USD above {reference}")
+        below.axhline(0.0, color="black", linewidth=0.8)
+        for bars in below.containers:
+            below.bar_label(bars, fmt=_short, fontsize=8, padding=2)  # type: ignore[arg-type]
+        below.margins(y=0.15)
+        figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
         return figure
 
 
@@ -67,7 +67,7 @@ def _bars(ax: Axes, costs: pd.DataFrame, names: Sequence[str], label: str) -> No
     for i, name in enumerate(names):
         at = np.arange(len(_COSTS)) + (i - (len(names) - 1) / 2) * width
         ax.bar(at, costs.loc[name], width=width * 0.92, color=tint[name], label=name)
-    ax.set_xticks(np.arange(len(_COSTS)), [t.replace(" ", "\n", 1) for t in _COSTS.values()])
+    ax.set_xticks(np.arange(len(_COSTS)), list(_COSTS.values()))
     ax.grid(visible=False, axis="x")
     ax.set_ylabel(label)
 
@@ -85,7 +85,7 @@ def voltage_by_mode(runs: Mapping[str, Tables], limits: VoltageLimits) -> Figure
     """Lowest and highest voltage over all buses per step, one line per case: AC where known, else linear."""
     with style():
         figure = new_figure(5.2, "Lowest and highest voltage by mode (pu)")
-        axes = figure.subplots(2, 1, sharex=True)
+        axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
         known = all(t.voltages["v_ac_pu"].notna().any() for t in runs.values())
         column = "v_ac_pu" if known else "v_pu"
         kind = "AC power flow" if known else "linear"

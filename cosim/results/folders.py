@@ -148,3 +148,19 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
     if not ours:
         raise InputError("the folder to replace holds no results of cosim, so it is left alone", key="--out",
                          value=str(out), allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}")  # fmt: skip
+
+
+def make_room(out: Path, *, force: bool = False) -> None:
+    """Create an empty folder that will be filled run by run; earlier results go if ``force`` says so.
+
+    Raises:
+        InputError: see :func:`refuse_existing`, or the folder cannot be created.
+    """
+    refuse_existing(out, force=force)
+    try:
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"the output folder cannot be created ({error.strerror})", key="--out",
+                         value=str(out)) from None  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,44 +22,44 @@ Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a key figure is: unit, a plain description, how many decimals to show, and what it belongs to."""
+    """What a key figure is: unit, a plain description, how it is written, and what it belongs to."""
 
     unit: str
     label: str
-    decimals: int
+    form: str
     group: Group
 
 
 MEASURES: dict[str, Measure] = {
-    "dca_payment_usd": Measure("USD", "Payment of the data centers to the operator", 2, "cost"),
-    "dca_cost_usd": Measure("USD", "Cost of the data centers: payment, delay, migration, battery wear", 2, "cost"),
-    "dso_cost_usd": Measure("USD", "Cost of the operator: energy, generation, penalties", 2, "cost"),
-    "social_cost_usd": Measure("USD", "Social cost: operator's cost and data centers' own cost", 2, "cost"),
-    "welfare_gap": Measure("1", "Social cost above the welfare optimum, relative", 8, "cost"),
-    "dca_regret_usd": Measure("USD", "What the data centers could still gain at the final price", 6, "cost"),
-    "dso_regret_usd": Measure("USD", "What the operator could still gain at the final price", 6, "cost"),
-    "energy_mwh": Measure("MWh", "Energy drawn by the data centers", 3, "energy"),
-    "unserved_mwh": Measure("MWh", "Computing work not done at the end", 4, "energy"),
-    "slack_mwh": Measure("MWh", "Broken limits, as energy at the price cap", 4, "energy"),
-    "v_min_pu": Measure("pu", "Lowest voltage, linear model", 4, "voltage"),
-    "v_max_pu": Measure("pu", "Highest voltage, linear model", 4, "voltage"),
-    "ac_v_min_pu": Measure("pu", "Lowest voltage, AC power flow", 4, "voltage"),
-    "ac_v_max_pu": Measure("pu", "Highest voltage, AC power flow", 4, "voltage"),
-    "ac_error_max_pu": Measure("pu", "Largest difference between linear and AC voltage", 5, "voltage"),
-    "violations_linear": Measure("count", "Voltage limits broken, linear model", 0, "voltage"),
-    "violations_ac": Measure("count", "Voltage limits broken, AC power flow", 0, "voltage"),
-    "vuf_max_pct": Measure("%", "Largest voltage unbalance factor (VUF, IEC)", 3, "voltage"),
-    "lvur_max_pct": Measure("%", "Largest line voltage unbalance rate (LVUR, NEMA)", 3, "voltage"),
-    "pvur_max_pct": Measure("%", "Largest phase voltage unbalance rate (PVUR, IEEE)", 3, "voltage"),
-    "dlmp_min_usd_per_mwh": Measure("USD/MWh", "Lowest locational price", 2, "price"),
-    "dlmp_max_usd_per_mwh": Measure("USD/MWh", "Highest locational price", 2, "price"),
-    "rounds_median": Measure("count", "Rounds of negotiation, median over the steps", 0, "negotiation"),
-    "converged_share": Measure("1", "Share of steps that ended in agreement", 3, "negotiation"),
-    "messages_sent": Measure("count", "Messages sent", 0, "negotiation"),
-    "messages_lost": Measure("count", "Messages that never arrived", 0, "negotiation"),
-    "mip_gap": Measure("1", "Gap between the solution and its proven bound, relative", 8, "solution"),
-    "wall_s": Measure("s", "Wall time of the run", 2, "solution"),
-    "solver_s": Measure("s", "Wall time in solvers", 2, "solution"),
+    "dca_payment_usd": Measure("USD", "Payment of the data centers to the operator", ",.2f", "cost"),
+    "dca_cost_usd": Measure("USD", "Cost of the data centers: payment, delay, migration, battery wear", ",.2f", "cost"),
+    "dso_cost_usd": Measure("USD", "Cost of the operator: energy, generation, penalties", ",.2f", "cost"),
+    "social_cost_usd": Measure("USD", "Social cost: operator's cost and data centers' own cost", ",.2f", "cost"),
+    "welfare_gap": Measure("1", "Social cost above the welfare optimum, relative", ".3g", "cost"),
+    "dca_regret_usd": Measure("USD", "What the data centers could still gain at the final price", ".3g", "cost"),
+    "dso_regret_usd": Measure("USD", "What the operator could still gain at the final price", ".3g", "cost"),
+    "energy_mwh": Measure("MWh", "Energy drawn by the data centers", ",.3f", "energy"),
+    "unserved_mwh": Measure("MWh", "Computing work not done at the end", ",.4f", "energy"),
+    "slack_mwh": Measure("MWh", "Broken limits, as energy at the price cap", ",.4f", "energy"),
+    "v_min_pu": Measure("pu", "Lowest voltage, linear model", ",.4f", "voltage"),
+    "v_max_pu": Measure("pu", "Highest voltage, linear model", ",.4f", "voltage"),
+    "ac_v_min_pu": Measure("pu", "Lowest voltage, AC power flow", ",.4f", "voltage"),
+    "ac_v_max_pu": Measure("pu", "Highest voltage, AC power flow", ",.4f", "voltage"),
+    "ac_error_max_pu": Measure("pu", "Largest difference between linear and AC voltage", ".3g", "voltage"),
+    "violations_linear": Measure("count", "Voltage limits broken, linear model", ",.0f", "voltage"),
+    "violations_ac": Measure("count", "Voltage limits broken, AC power flow", ",.0f", "voltage"),
+    "vuf_max_pct": Measure("%", "Largest voltage unbalance factor (VUF, IEC)", ",.3f", "voltage"),
+    "lvur_max_pct": Measure("%", "Largest line voltage unbalance rate (LVUR, NEMA)", ",.3f", "voltage"),
+    "pvur_max_pct": Measure("%", "Largest phase voltage unbalance rate (PVUR, IEEE)", ",.3f", "voltage"),
+    "dlmp_min_usd_per_mwh": Measure("USD/MWh", "Lowest locational price", ",.2f", "price"),
+    "dlmp_max_usd_per_mwh": Measure("USD/MWh", "Highest locational price", ",.2f", "price"),
+    "rounds_median": Measure("count", "Rounds of negotiation, median over the steps", ",.0f", "negotiation"),
+    "converged_share": Measure("1", "Share of steps that ended in agreement", ",.3f", "negotiation"),
+    "messages_sent": Measure("count", "Messages sent", ",.0f", "negotiation"),
+    "messages_lost": Measure("count", "Messages that never arrived", ",.0f", "negotiation"),
+    "mip_gap": Measure("1", "Gap between the solution and its proven bound, relative", ".3g", "solution"),
+    "wall_s": Measure("s", "Wall time of the run", ",.2f", "solution"),
+    "solver_s": Measure("s", "Wall time in solvers", ",.2f", "solution"),
 }
 
 
@@ -176,16 +177,14 @@ def _violations(values: pd.Series, limits: VoltageLimits, tolerance_pu: float) -
 
 
 def shown(name: str, value: float | int | None) -> str:
-    """A key figure's value as text, with the decimals that mean something; a dash where it does not apply."""
-    if value is None:
+    """A key figure's value as text; a dash where it does not apply, and never zero for what is not zero."""
+    if value is None or math.isnan(value):
         return "–"
-    decimals = MEASURES[name].decimals if name in MEASURES else 4
-    if value != 0 and abs(value) < 10.0**-decimals * 5:
+    form = MEASURES[name].form if name in MEASURES else ".4g"
+    text = format(value, form)
+    if abs(value) >= 1e-9 and not any(digit in text for digit in "123456789"):
         return f"{value:.1e}"
-    text = f"{value:,.{decimals}f}"
-    if decimals > 4:
-        text = text.rstrip("0").rstrip(".") if value == 0 else f"{value:.3g}" if abs(value) < 0.01 else text
-    return text
+    return text.removeprefix("-") if not any(digit in text for digit in "123456789") else text
 
 
 def values_of(kpis: Mapping[str, Kpi]) -> dict[str, float | int | None]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from cosim.results.style import GREY, SEQUENTIAL, new_figure, style
 from cosim.results.tables import LEGS, PHASES, Layout
@@ -22,6 +23,9 @@ _MARKS: dict[str, tuple[str, str, float]] = {
     "svg": ("static var generator", "D", 20.0),
     "source": ("substation", "*", 17.0),
 }
+
+_FROM_SOURCE = "bus, from the substation outwards"
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 def bus_prices(prices: pd.DataFrame) -> pd.DataFrame:
@@ -120,43 +124,64 @@ def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
                 "markeredgewidth": 1.3, "linestyle": "none"}  # fmt: skip
         ax.plot(at["x"], at["y"], zorder=5, **look)  # type: ignore[arg-type]
         handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))  # type: ignore[arg-type]
-    for bus in sorted({b for group in buses.values() for b in group}):
-        ax.annotate(bus, tuple(place.loc[bus]), xytext=(10, 7), textcoords="offset points", fontsize=9, zorder=6)
+    _name(ax, place, sorted({b for group in buses.values() for b in group}))
     return handles
 
 
+def _name(ax: Axes, place: pd.DataFrame, buses: Sequence[str]) -> None:
+    """Names beside buses, each on the side that is farthest from other buses and names."""
+    span = float(np.ptp(place.to_numpy(), axis=0).max()) or 1.0
+    taken = place.to_numpy(dtype=float)
+    for bus in buses:
+        here = place.loc[bus].to_numpy(dtype=float)
+        others = taken[np.hypot(*(taken - here).T) > 1e-9 * span]
+        rooms = [float(np.hypot(*(others - here - 0.06 * span * np.array(d)).T).min(initial=span)) for d in _SIDES]
+        dx, dy = _SIDES[int(np.argmax(np.round(rooms, 9)))]
+        text = ax.annotate(bus, tuple(here), xytext=(dx * (13 if dy else 16), dy * (12 if dx else 19)), textcoords="offset points", fontsize=9,
+                           ha="left" if dx > 0 else "right" if dx < 0 else "center", va="center", zorder=7)  # fmt: skip
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        taken = np.vstack([taken, here + 0.06 * span * np.array([dx, dy])])
+
+
 def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
-    """Active price by bus and step, mean over phases; buses from the source outwards."""
+    """Active price by bus and step, mean over phases, and beside it what location adds to the energy price."""
     with style():
         table = bus_prices(prices)
-        figure = new_figure(_height(len(table)), "Locational price by bus and time, mean over phases (USD/MWh)")
-        ax = figure.add_subplot()
-        _heatmap(ax, table, steps, feeder_order(layout), colorbar=True)
-        ax.set_ylabel("bus, from the substation outwards")
+        figure = new_figure(_height(len(table)), "Locational price by bus and time, mean over phases (USD/MWh)",
+                            width_in=9.5)  # fmt: skip
+        left, right = figure.subplots(1, 2, sharey=True)
+        order = feeder_order(layout)
+        _heatmap(left, table, steps, order)
+        _heatmap(right, bus_prices(_by_location(prices)), steps, order)
+        left.set(title="price", ylabel=_FROM_SOURCE)
+        right.set(title="price less energy at the substation", ylabel="")
         return figure
 
 
 def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
-    """Active price by bus and step, one panel per delta leg where the feeder has them, else per phase."""
+    """What location adds to the energy price, one panel per delta leg where the feeder has them, else per phase."""
     with style():
         legs = prices["phase"].isin(LEGS)
         names = LEGS if set(prices.loc[legs, "bus"]) == set(prices["bus"]) else PHASES
-        chosen = prices[prices["phase"].isin(names)]
-        table = chosen.pivot_table(index=["phase", "bus"], columns="step", values="dlmp_p")
-        count = chosen["bus"].nunique()
+        chosen = _by_location(prices[prices["phase"].isin(names)])
         what = "delta leg" if names == LEGS else "phase"
-        figure = new_figure(_height(count), f"Locational price by bus, time and {what} (USD/MWh)", width_in=9.5)
+        title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
+        figure = new_figure(_height(chosen["bus"].nunique()), title, width_in=9.5)
         axes = figure.subplots(1, 3, sharey=True)
         limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
         order = [b for b in feeder_order(layout) if b in set(chosen["bus"])]
+        columns = sorted(set(chosen["step"]))
         for ax, name in zip(axes, names, strict=True):
-            part = table.loc[name] if name in table.index.get_level_values(0) else table.iloc[:0].droplevel(0)
-            _heatmap(ax, part.reindex(order), steps, order, limits=limits)
-            ax.set_title(f"{what} {name}")
-            ax.set_ylabel("")
+            table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
+            _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits)
+            ax.set(title=f"{what} {name}", ylabel="")
         figure.colorbar(axes[0].collections[0], ax=list(axes), shrink=0.6, aspect=30, pad=0.01)
-        axes[0].set_ylabel("bus, from the substation outwards")
+        axes[0].set_ylabel(_FROM_SOURCE)
         return figure
+
+
+def _by_location(prices: pd.DataFrame) -> pd.DataFrame:
+    return prices.assign(dlmp_p=prices["dlmp_p"] - prices["energy"])
 
 
 def _height(rows: int) -> float:
@@ -168,17 +193,16 @@ def _heatmap(
     table: pd.DataFrame,
     steps: pd.DataFrame,
     order: Sequence[str],
-    *,
     limits: tuple[float, float] | None = None,
-    colorbar: bool = False,
 ) -> None:
+    """One heat map with upright times below; a colour bar of its own unless its limits are shared."""
     present = [b for b in order if b in table.index]
     data = table.loc[present + [b for b in table.index if b not in present]]
     low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
-    sns.heatmap(data, ax=ax, cmap=SEQUENTIAL, vmin=low, vmax=high, cbar=colorbar, rasterized=True,
-                xticklabels=False, yticklabels=False)  # fmt: skip
+    sns.heatmap(data, ax=ax, cmap=SEQUENTIAL, vmin=low, vmax=high, cbar=limits is None, rasterized=True,
+                xticklabels=False, yticklabels=False, cbar_kws={"shrink": 0.6, "aspect": 30, "pad": 0.02})  # fmt: skip
     times = steps.set_index("step")["time"].reindex(data.columns)
-    every = max(1, len(times) // (8 if colorbar else 4))
+    every = max(1, len(times) // 4)
     one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)
     labels = [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in times.iloc[::every]]
     ax.set_xticks(np.arange(len(times))[::every] + 0.5, labels, rotation=0)

@@ -184,7 +184,9 @@ def _headline(kpis: Mapping[str, Kpi]) -> list[dict[str, str]]:
         if value is None:
             continue
         unit = kpis[name].unit
-        text = f"{100 * value:.3g} %" if name == "welfare_gap" else shown(name, value)
+        text = shown(name, value)
+        if name == "welfare_gap":
+            text = f"{100 * value:.3g} %" if abs(value) > 1e-8 else "0 %"
         found.append({"label": _SHORT[name], "value": text if unit in ("1", "count") else f"{text} {unit}"})
     return found
 

@@ -18,6 +18,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 DPI = 150
@@ -90,9 +91,9 @@ def colours(names: Sequence[str], known: dict[str, str] | None = None) -> dict[s
     return {n: fixed[n] if n in fixed else next(free) for n in names}
 
 
-def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex) -> None:
-    """Short, upright labels on an axis of times: hours within a day, else dates."""
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=9)
+def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex, ticks: int = 9) -> None:
+    """Short, upright labels on an axis of times, at most so many: hours within a day, else dates."""
+    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)
     ax.xaxis.set_major_locator(locator)
     formatter = mdates.ConciseDateFormatter(locator, show_offset=False)
     span = times.max() - times.min()
@@ -115,3 +116,13 @@ def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
         return list(names)
     chosen = set(weights.reindex(names).fillna(0.0).sort_values(ascending=False, kind="stable").index[:count])
     return [n for n in names if n in chosen]
+
+
+def log_axis(ax: Axes) -> None:
+    """A logarithmic y axis with plain numbers, also where it spans less than a decade."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
