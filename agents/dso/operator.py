@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import mesa
 import numpy as np
@@ -27,8 +28,22 @@ from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
 LINEARISATION_TOLERANCE = 1e-8
-SETTLED_MW = 1e-4
+SETTLED_MW = 5e-4
 KILO = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Where a step is linearised: dispatch (units and SVG legs, 2) in MW and Mvar, states, and how often it was met."""
+
+    dispatch: Array
+    states: OperatingPoint | None
+    visits: int
+
+    def moved_to(self, dispatch: Array, states: Array) -> _Point:
+        """The point after another clearing: dispatch averaged over all visits."""
+        visits = self.visits + 1
+        return _Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
 
 
 class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
@@ -66,6 +81,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         )
         self._window: WindowClearing | None = None
         self._first = 0
+        self._points: dict[int, _Point] = {}
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
 
@@ -76,27 +92,28 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
         Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
         dispatch jump, averages settle), until it moves by less than ``SETTLED_MW`` or the rounds are used up. Then the
-        linearisation stays, so that all modes of a window share one statement of the physics.
+        linearisation stays, so that all modes of a window share one statement of the physics. Steps that an earlier
+        window has looked at start from where that one ended.
         """
         self._first = window.first
         steps = range(window.first, window.last_exclusive)
         data = [self.step_data(t) for t in steps]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
-        count = len(self.resources.generators) + sum(len(s.terminals) for s in self.resources.svgs)
-        dispatch = np.zeros((len(data), count, 2))
-        points: list[OperatingPoint | None] = [None] * len(data)
+        count = len(self.resources.generators) + sum(len(svg.terminals) for svg in self.resources.svgs)
+        points = [self._points.get(t, _Point(np.zeros((count, 2)), None, 0)) for t in steps]
         for k in range(1, LINEARISATION_ROUNDS + 1):
-            networks = [self._linearise(t, declared_p_mw[i], dispatch[i], points[i]) for i, t in enumerate(steps)]
+            networks = [self._linearise(t, declared_p_mw[i], points[i]) for i, t in enumerate(steps)]
             self._window = self._clearing(networks, data, names)
             if not self.scenario.network.losses or k == LINEARISATION_ROUNDS:
-                return
+                break
             solution = self._window.solve(declared_p_mw)
             results = [self._window.values(i, declared_p_mw, solution) for i in range(len(data))]
-            points = [OperatingPoint(r.states) for r in results]
-            move = (np.array([self._dispatch(r.values) for r in results]) - dispatch) / k
-            dispatch = dispatch + move
-            if np.abs(move).max(initial=0.0) < SETTLED_MW:
-                return
+            moved = [p.moved_to(self._dispatch(r.values), r.states) for p, r in zip(points, results, strict=True)]
+            move = max(float(np.abs(a.dispatch - b.dispatch).max(initial=0.0)) for a, b in zip(moved, points, strict=True))
+            points = moved
+            if move < SETTLED_MW:
+                break
+        self._points = dict(zip(steps, points, strict=True))
 
     def _clearing(
         self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
@@ -118,17 +135,17 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         ]
         return StepData(float(self.price[t]), np.array(available))
 
-    def _linearise(self, t: int, p_mw: Array, dispatch: Array, start: OperatingPoint | None) -> LinearNetwork:
+    def _linearise(self, t: int, p_mw: Array, point: _Point) -> LinearNetwork:
         scale = float(self.load_scale[t])
         if not self.scenario.network.losses:
             return lindist3flow.build(self.feeder, scale, losses=False)
         nodes = self.clearing_model.nodes
         p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
-        for terminal, p_t, q_t in self._injections(p_mw, dispatch):
+        for terminal, p_t, q_t in self._injections(p_mw, point.dispatch):
             m = terminal_map(terminal, nodes)
             p += m.pp * p_t + m.pq * q_t
             q += m.qp * p_t + m.qq * q_t
-        return lindist3flow.fixed_point(self.feeder, scale, p, q, LINEARISATION_TOLERANCE, start)
+        return lindist3flow.fixed_point(self.feeder, scale, p, q, LINEARISATION_TOLERANCE, point.states)
 
     def _dispatch(self, values: Mapping[str, float]) -> Array:
         """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""

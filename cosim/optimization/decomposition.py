@@ -28,7 +28,7 @@ from cosim.optimization.relaxation import Decisions, Relaxation, SingleLevel, si
 Minimise = Callable[[Relaxation, float], tuple[float, float, Vector, Decisions] | None]
 _ROUNDS = 40
 _LOOK_BACK = 3
-_WORTH = 0.15
+_WORTH = 0.3
 
 
 @dataclass
