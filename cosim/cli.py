@@ -1,7 +1,7 @@
 """The command line: ``cosim run | compare | validate | report``.
 
-Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, progress and errors to stderr;
-progress only to a terminal. Everything heavy is imported when a command runs.
+Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
+stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from cosim.errors import InputError, RunFailure
 
+Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
 EXIT_FAILED, EXIT_INPUT = 1, 2
 ALL_MODES = "uncoordinated,decentralized,welfare,centralized"
@@ -31,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ScenarioArgument = Annotated[str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")]
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as network.v_min_pu=0.96; repeatable."),
@@ -78,11 +81,20 @@ def run(
         overrides = _overrides(changes, steps)
         folder = out or _free_folder(scenario, mode or "")
         with _progress_bar(f"{Path(scenario).stem}") as progress:
-            result = cosim.run(
-                scenario, mode=mode, seed=seed, overrides=overrides, out=folder, force=force, progress=progress
+            result = _or_say_where(
+                folder,
+                lambda: cosim.run(
+                    scenario,
+                    mode=mode,
+                    seed=seed,
+                    overrides=overrides,
+                    out=folder,
+                    force=force,
+                    progress=progress,
+                ),
             )
         _print_kpis({"value": result.kpis})
-        _print_notes(result.notes)
+        _print_notes(result.record.notes)
         _say_where(folder)
 
 
@@ -105,7 +117,13 @@ def compare(
         folder = out or _free_folder(scenario, "compare")
         with _progress_bar(f"{Path(scenario).stem}") as progress:
             result = cosim.compare(
-                scenario, modes=chosen, seed=seed, overrides=overrides, out=folder, force=force, progress=progress
+                scenario,
+                modes=chosen,
+                seed=seed,
+                overrides=overrides,
+                out=folder,
+                force=force,
+                progress=progress,
             )
         table = result.table
         _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
@@ -125,7 +143,7 @@ def validate(scenario: ScenarioArgument, changes: SetOption = None, steps: Steps
         table = Table(box=None, show_header=False, pad_edge=False)
         for check, outcome in result.lines:
             table.add_row(str(check), str(outcome))
-        Console(markup=False, highlight=False).print(table)
+        _stdout().print(table)
         if not result.ok:
             raise InputError("the scenario cannot be used as it is", value=scenario)
 
@@ -139,6 +157,15 @@ def report(
         from cosim.results.report import write_report
 
         typer.echo(f"Report: {write_report(out)}")
+
+
+def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:
+    """Do the work; a failure says where the record of it is."""
+    try:
+        return work()
+    except RunFailure as error:
+        record = folder / "record.json"
+        raise RunFailure(f"{error}\n  record:  {record}" if record.is_file() else str(error)) from error
 
 
 @contextmanager
@@ -161,7 +188,7 @@ def _leave(code: int, message: str, details: Mapping[str, object]) -> NoReturn:
 
 
 def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, Any]:
-    """``KEY=VALUE`` texts as a dictionary; values are read as YAML, so 0.96, true and [a, b] mean what they say.
+    """``KEY=VALUE`` texts as a dictionary; values are YAML, so 0.96, true and [a, b] mean what they say.
 
     Raises:
         InputError: no ``=``, no key, or a value that is not YAML.
@@ -192,7 +219,9 @@ def _modes(text: str) -> list[str]:
     known = ALL_MODES.split(",")
     wrong = [m for m in modes if m not in known] or [m for m in modes if modes.count(m) > 1]
     if wrong or not modes:
-        problem = "no mode" if not modes else "unknown mode" if wrong[0] not in known else "a mode named twice"
+        problem = (
+            "no mode" if not modes else "unknown mode" if wrong[0] not in known else "a mode named twice"
+        )
         raise InputError(problem, key="--modes", value=wrong[0] if wrong else text, allowed=", ".join(known))
     return modes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import types
+import inspect
 import typing
 from collections.abc import Mapping
 from importlib import resources
@@ -221,11 +221,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if (
-        isinstance(annotation, type)
-        and not isinstance(annotation, types.GenericAlias)
-        and issubclass(annotation, BaseModel)
-    ):
+    if typing.get_origin(annotation) is None and inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return annotation
     for argument in typing.get_args(annotation):
         found = _section_in(argument)

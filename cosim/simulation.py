@@ -51,6 +51,11 @@ class RunResult:
         """Key figures by name, without their units (those are in ``record.kpis``)."""
         return {name: kpi.value for name, kpi in self.record.kpis.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know: limits broken, fall-backs, AC violations."""
+        return self.record.notes
+
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name not in Tables.names():
             raise AttributeError(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -165,16 +166,16 @@ def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hou
         bounds=lambda _, n, t: (0.0, sites[terminals[n][0]].terminal_max_mw),
     )
     m.site_step = pyo.Set(initialize=[(i, t) for i in range(len(sites)) for t in range(steps)], dimen=2)
-    inward: dict[tuple[int, int], list[object]] = {}
+    inward: dict[tuple[int, int], list[Any]] = {}
     for k, j, i, t in m.route:
         inward.setdefault((i, t), []).append(m.served[k, j, i, t])
 
     def capacity(m: pyo.ConcreteModel, i: int, t: int) -> object:
-        return sum(inward[i, t]) <= sites[i].work_capacity_mw * hours  # type: ignore[call-overload, no-any-return]
+        return sum(inward[i, t]) <= sites[i].work_capacity_mw * hours
 
     def power(m: pyo.ConcreteModel, i: int, t: int) -> object:
         battery = m.battery_in[i, t] - m.battery_out[i, t] if i in m.owner else 0.0
-        drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery  # type: ignore[call-overload]
+        drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery
         return sum(m.p[n, t] for n in of_site[i]) == drawn
 
     m.capacity = pyo.Constraint(m.site_step, rule=capacity)

@@ -26,7 +26,8 @@ def arrivals_mwh(
     """
     shares = np.array([c.share for c in spec.classes])
     capacity = np.array([s.dynamic_mw * spec.site_weight.get(s.name, 1.0) for s in sites])
-    return shares[:, None, None] * capacity[None, :, None] * utilisation[None, None, :] * hours
+    arrived: Matrix = shares[:, None, None] * capacity[None, :, None] * utilisation[None, None, :] * hours
+    return arrived
 
 
 class Ledger:
@@ -55,18 +56,20 @@ class Ledger:
         """Work (classes, sites) MWh that arrived before ``step`` and is not yet done."""
         if step == 0:
             return np.zeros(self.arrivals.shape[:2])
-        return np.maximum(self._arrived[:, :, step - 1] - self.served[:, :, :step].sum(axis=2), 0.0)
+        waiting: Matrix = np.maximum(self._arrived[:, :, step - 1] - self.served[:, :, :step].sum(axis=2), 0.0)
+        return waiting
 
     def may_wait(self, first: int, last: int) -> Matrix:
         """Most work (classes, sites, last - first) MWh that may still wait at the end of each step of a window."""
-        wait = self._arrived[:, :, first:last] - self._due[:, :, first:last]
+        wait: Matrix = self._arrived[:, :, first:last] - self._due[:, :, first:last]
         if self._close_windows:
             wait[:, :, -1] = 0.0
-        return np.maximum(wait, 0.0)
+        return np.asarray(np.maximum(wait, 0.0))
 
     def overdue(self, step: int) -> Matrix:
         """Work (classes, sites) MWh past its deadline at the end of ``step``."""
-        return np.maximum(self._due[:, :, step] - self.served[:, :, : step + 1].sum(axis=2), 0.0)
+        overdue: Matrix = np.maximum(self._due[:, :, step] - self.served[:, :, : step + 1].sum(axis=2), 0.0)
+        return overdue
 
     def commit(self, step: int, served: Matrix) -> None:
         """Book the work (classes, origin sites) MWh that was done in a step."""

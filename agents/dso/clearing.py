@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -180,14 +181,14 @@ def add_network(
         initial = dict(enumerate(map(float, values)))
         setattr(m, name, pyo.Param(range(len(values)), mutable=True, initialize=initial))
     m.state = pyo.Var(range(len(network.states)))
-    node_p: list[list[object]] = [[] for _ in network.nodes]
-    node_q: list[list[object]] = [[] for _ in network.nodes]
+    node_p: list[list[Any]] = [[] for _ in network.nodes]
+    node_q: list[list[Any]] = [[] for _ in network.nodes]
 
-    def draw(terminal: Terminal, p: object, q: object, sign: float) -> None:
+    def draw(terminal: Terminal, p: Any, q: Any, sign: float) -> None:
         t = terminal_map(terminal, network.nodes)
         for to, by_p, by_q in ((node_p, t.pp, t.pq), (node_q, t.qp, t.qq)):
             for n in np.flatnonzero((by_p != 0) | (by_q != 0)):
-                to[n].append(sign * (float(by_p[n]) * p + float(by_q[n]) * q))  # type: ignore[operator]
+                to[n].append(sign * (float(by_p[n]) * p + float(by_q[n]) * q))
 
     for k, terminal in enumerate(terminals):
         draw(terminal, m.p[k], m.q[k], 1.0)
@@ -220,14 +221,14 @@ def add_network(
     m.import_q_equation = pyo.Constraint(expr=m.q_sub == _affine(m, "import_q", network.import_q, 0))
 
 
-def _affine(m: pyo.ConcreteModel, name: str, output: Affine, row: int) -> object:
+def _affine(m: pyo.ConcreteModel, name: str, output: Affine, row: int) -> Any:
     """One row of a network output as an expression of the states, with mutable coefficients."""
     coefficients, constants = getattr(m, f"{name}_rows"), getattr(m, f"{name}_constant")
     span = range(output.rows.indptr[row], output.rows.indptr[row + 1])
     return sum(coefficients[k] * m.state[int(output.rows.indices[k])] for k in span) + constants[row]
 
 
-def _fixed_row(m: pyo.ConcreteModel, output: Affine, row: int) -> object:
+def _fixed_row(m: pyo.ConcreteModel, output: Affine, row: int) -> Any:
     span = range(output.rows.indptr[row], output.rows.indptr[row + 1])
     terms = (float(output.rows.data[k]) * m.state[int(output.rows.indices[k])] for k in span)
     return sum(terms) + float(output.constant[row])
@@ -259,7 +260,7 @@ def add_branch_limits(m: pyo.ConcreteModel, network: LinearNetwork, limits: Limi
         angle = math.pi * (2 * k + 1) / sides
         radius = limits.branch_rating_mva[network.flows_p.labels[i][0]] / 3 * math.cos(math.pi / sides)
         p, q = _fixed_row(m, network.flows_p, i), _fixed_row(m, network.flows_q, i)
-        return math.cos(angle) * p + math.sin(angle) * q - m.flow_slack <= radius  # type: ignore[operator]
+        return math.cos(angle) * p + math.sin(angle) * q - m.flow_slack <= radius
 
     m.branch_side = pyo.Set(initialize=[(i, k) for i, _ in labels for k in range(sides)], dimen=2)
     m.branch_limit = pyo.Constraint(m.branch_side, rule=rating)

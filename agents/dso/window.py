@@ -162,7 +162,7 @@ class WindowClearing:
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""
         suffix = f"@{t}"
-        duals = {}
+        duals: dict[str, float] = {}
         for names, dual in ((self.follower.eq_rows, solution.nu), (self.follower.ineq_rows, solution.sigma)):
             of_step = ((n, v) for n, v in zip(names, dual.tolist(), strict=True) if n.endswith(suffix))
             duals |= {n.removesuffix(suffix): v for n, v in of_step}

@@ -1,11 +1,11 @@
 """Bilevel problems: a leader sets the parameters of a follower's QP and pays the follower's price for them.
 
-    minimise over leader variables (among them th)   leader's own cost + price'th
-    subject to                                       the leader's rows, and (x, nu, sigma) optimal for the follower
-    with                                             price = constant_theta - B'nu - W'sigma
+    minimise    own cost + price'th        over the leader's variables, among them th
+    subject to  the leader's rows, and (x, nu, sigma) optimal for the follower
+    with        price = constant_theta - B'nu - W'sigma
 
-optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the certificate
-reports.
+optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the
+certificate reports.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class BilevelProblem:
 
     Attributes:
         follower: a QP whose parameters the leader sets. With a payment they may enter right-hand sides only.
-        leader: a QP without parameters. Its variables include by name every follower parameter; it may also name
-            follower variables, in its cost or in rows that couple it to the follower's answer.
+        leader: a QP without parameters. Its variables include by name every follower parameter; it may also
+            name follower variables, in its cost or in rows that couple it to the follower's answer.
         payment: whether the leader pays price'th.
     """
 
@@ -63,7 +63,8 @@ class BilevelSolution:
         price: constant_theta - B'nu - W'sigma, per parameter.
         leader_cost: the leader's own cost plus the payment.
         payment: price'th; 0 if the leader pays nothing.
-        bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1, |leader_cost|).
+        bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1,
+            |leader_cost|).
         nodes: nodes of the tree (0 where the solver does not say).
         time_s: wall time, presolve and certificate included.
         solver: which one was used, 'branch', 'highs', 'scip' or 'gurobi'.
@@ -104,7 +105,8 @@ def solve(
 
     Args:
         problem: leader and follower.
-        formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP solver).
+        formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP
+            solver).
         solver: 'branch' (tree over complementarities), or a MIP by 'highs', 'scip', 'gurobi' or 'auto'.
         complementarity: 'big-m' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP solvers.
         bits: binaries per parameter in 'kkt-mccormick'.
@@ -115,19 +117,25 @@ def solve(
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
-        RunFailure: if there is no feasible point, the problem is unbounded, no point was found in time, or the
-            certificate fails.
+        RunFailure: if there is no feasible point, the problem is unbounded, no point was found in time, or
+            the certificate fails.
     """
     began = time.perf_counter()
     for key, value, allowed in (
-        ("formulation", formulation, FORMULATIONS), ("solver", solver, SOLVERS),
+        ("formulation", formulation, FORMULATIONS),
+        ("solver", solver, SOLVERS),
         ("complementarity", complementarity, COMPLEMENTARITIES),
-    ):  # fmt: skip
+    ):
         if value not in allowed:
-            raise InputError("unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed))
+            raise InputError(
+                "unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed)
+            )
     if solver == "branch" and formulation != "strong-duality":
         raise InputError(
-            "the branch solver works on strong duality", key="formulation", value=formulation, allowed="strong-duality"
+            "the branch solver works on strong duality",
+            key="formulation",
+            value=formulation,
+            allowed="strong-duality",
         )
     screened = screen(_boxed(problem))
     if solver == "branch":
@@ -151,21 +159,37 @@ def _boxed(problem: BilevelProblem) -> ParametricQP:
 
 
 def _by_branch(
-    problem: BilevelProblem, screened: Screening, gap: float, time_limit_s: float, start: Theta | None, began: float
+    problem: BilevelProblem,
+    screened: Screening,
+    gap: float,
+    time_limit_s: float,
+    start: Theta | None,
+    began: float,
 ) -> BilevelSolution:
     level = single_level(screened.qp, problem.leader, payment=problem.payment)
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
-    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
+    result = BranchAndBound(
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment
+    ).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
     sharp = relaxation.sharpen(result.decisions)
     z = result.z if sharp is None else sharp
     return _finish(
-        problem, screened, z[level.leader_at], z[level.x_at], z[level.nu_at], np.maximum(z[level.sigma_at], 0.0),
-        result.bound, result.nodes, "branch", result.status, began,
-    )  # fmt: skip
+        problem,
+        screened,
+        z[level.leader_at],
+        z[level.x_at],
+        z[level.nu_at],
+        np.maximum(z[level.sigma_at], 0.0),
+        result.bound,
+        result.nodes,
+        "branch",
+        result.status,
+        began,
+    )
 
 
 def _by_mip(
@@ -196,10 +220,22 @@ def _by_mip(
     big = np.full(screened.row_count, np.inf)
     big[screened.kept] = answer.conditions.dual_bounds
     return _finish(
-        problem, screened, answer.leader_x, answer.x, answer.nu, answer.sigma, answer.run.bound, 0, answer.run.solver,
-        answer.run.status, began, dual_bounds=big, discretisation=answer.discretisation, sos1=answer.conditions.sos1,
+        problem,
+        screened,
+        answer.leader_x,
+        answer.x,
+        answer.nu,
+        answer.sigma,
+        answer.run.bound,
+        0,
+        answer.run.solver,
+        answer.run.status,
+        began,
+        dual_bounds=big,
+        discretisation=answer.discretisation,
+        sos1=answer.conditions.sos1,
         counted=answer.run.objective if formulation == "kkt-mccormick" else None,
-    )  # fmt: skip
+    )
 
 
 def _finish(
@@ -234,18 +270,40 @@ def _finish(
         in_terms = payment_by_strong_duality(follower_without_open_rows(follower), theta, x, nu, sigma)
         in_terms = in_terms if counted is None else counted - own
     certificate = certify(
-        follower, theta, x, nu, sigma,
-        payment=in_terms, dual_bounds=dual_bounds, discretisation=discretisation, sos1=sos1,
-    ).require()  # fmt: skip
+        follower,
+        theta,
+        x,
+        nu,
+        sigma,
+        payment=in_terms,
+        dual_bounds=dual_bounds,
+        discretisation=discretisation,
+        sos1=sos1,
+    ).require()
     cost = own + payment
     return BilevelSolution(
-        leader_x, theta, x, nu, sigma, price, cost, payment, min(bound, cost), relative_gap(cost, min(bound, cost)),
-        nodes, time.perf_counter() - began, solver, status, certificate,
-    )  # fmt: skip
+        leader_x,
+        theta,
+        x,
+        nu,
+        sigma,
+        price,
+        cost,
+        payment,
+        min(bound, cost),
+        relative_gap(cost, min(bound, cost)),
+        nodes,
+        time.perf_counter() - began,
+        solver,
+        status,
+        certificate,
+    )
 
 
 def follower_without_open_rows(follower: ParametricQP) -> ParametricQP:
-    """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay finite."""
+    """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay
+    finite.
+    """
     from dataclasses import replace
 
     return replace(follower, ineq_rhs=np.where(np.isfinite(follower.ineq_rhs), follower.ineq_rhs, 0.0))

@@ -1,9 +1,9 @@
 """Proven bounds of a follower's duals, slacks and prices, block by block.
 
-A follower often falls apart into blocks that share no variable (the hours of a day). Each bound is one linear program
-over a block: its constraints, its stationarity, the parameters' box, and what complementarity says about the pair in
-question. Other complementarities are left out, so every bound is valid; where none exists it is infinite. Nothing is
-guessed.
+A follower often falls apart into blocks that share no variable (the hours of a day). Each bound is one linear
+program over a block: its constraints, its stationarity, the parameters' box, and what complementarity says
+about the pair in question. Other complementarities are left out, so every bound is valid; where none exists
+it is infinite. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def split(qp: ParametricQP) -> list[Block]:
     eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
     out = []
     for block in range(count):
-        at, eq, ineq = (np.flatnonzero(which == block).astype(np.int64) for which in (label, eq_label, ineq_label))
+        at, eq, ineq = (
+            np.flatnonzero(which == block).astype(np.int64) for which in (label, eq_label, ineq_label)
+        )
         parts = (rows(qp.cost_theta, at), rows(qp.eq_theta, eq), rows(qp.ineq_theta, ineq))
         theta = np.flatnonzero(sum(abs(part).sum(axis=0) for part in parts)).astype(np.int64)
         sub = ParametricQP(
@@ -75,7 +77,9 @@ def split(qp: ParametricQP) -> list[Block]:
 
 
 class FollowerBounds:
-    """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then kept."""
+    """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then
+    kept.
+    """
 
     def __init__(self, follower: ParametricQP) -> None:
         self._follower = follower
@@ -157,7 +161,9 @@ class _Program:
         objective = np.zeros(self._size)
         objective[level.x_at] = -follower.ineq_matrix[[row]].toarray().ravel()
         objective[level.theta_at] += follower.ineq_theta[[row]].toarray().ravel()
-        largest = self._largest(objective, zero=[int(level.sigma_at[row])], offset=float(follower.ineq_rhs[row]))
+        largest = self._largest(
+            objective, zero=[int(level.sigma_at[row])], offset=float(follower.ineq_rhs[row])
+        )
         return max(largest, 0.0)
 
     def price(self, parameter: int) -> tuple[float, float]:
@@ -168,13 +174,17 @@ class _Program:
         return -self._largest(-objective), self._largest(objective)
 
     def _largest(
-        self, objective: Vector, binding: int | None = None, zero: list[int] | None = None, offset: float = 0.0
+        self,
+        objective: Vector,
+        binding: int | None = None,
+        zero: list[int] | None = None,
+        offset: float = 0.0,
     ) -> float:
         """The largest objective with a row binding and variables at zero, widened by the solver's tolerance.
 
-        Where the linear program has no end, the pair that runs away along its ray is decided both ways, and so on:
-        complementarity ends what the program alone would not. Infinite if a wholly complementary ray remains, or
-        after `_MOST_PROGRAMS` of them.
+        Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
+        so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
+        remains, or after `_MOST_PROGRAMS` of them.
         """
         solver = self._solver
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
@@ -199,7 +209,9 @@ class _Program:
         return float(largest + _MARGIN * (1.0 + abs(largest)))
 
     def _node(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[str, float, int | None]:
-        """Solve with these rows binding and these duals at zero; where it has no end, the pair to decide next."""
+        """Solve with these rows binding and these duals at zero; where it has no end, the pair to decide
+        next.
+        """
         solver, level = self._solver, self._level
         limits = level.qp.ineq_rhs
         for row in held:
@@ -248,10 +260,9 @@ def _opposites(follower: ParametricQP) -> dict[int, list[int]]:
             continue
         one, two = pair
         width = follower.ineq_rhs[one] / abs(put.scale[one]) + follower.ineq_rhs[two] / abs(put.scale[two])
-        move = (
-            follower.ineq_theta[[one]].toarray().ravel() / abs(put.scale[one])
-            + follower.ineq_theta[[two]].toarray().ravel() / abs(put.scale[two])
-        )
+        move = follower.ineq_theta[[one]].toarray().ravel() / abs(put.scale[one]) + follower.ineq_theta[
+            [two]
+        ].toarray().ravel() / abs(put.scale[two])
         ends = np.minimum(_product(move, follower.theta_lower), _product(move, follower.theta_upper))
         if width + ends.sum() > 1e-9:
             out[one], out[two] = [two], [one]

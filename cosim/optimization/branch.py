@@ -1,9 +1,10 @@
 """Branch and bound on the complementarities of a bilevel problem, with no big-M anywhere.
 
-A node decides for some pairs (dual, slack) which of the two is zero and leaves the others out; its QP is a lower bound.
-Branching takes the pair with the largest dual * slack, whose sum is exactly what the payment is underestimated by.
-Incumbents: clear the follower at a node's parameters, decide every pair as that answer does, and solve that cell: a
-feasible point of the bilevel problem, the best with this pattern. A local search then walks to neighbouring cells.
+A node decides for some pairs (dual, slack) which of the two is zero and leaves the others out; its QP is a
+lower bound. Branching takes the pair with the largest dual * slack, whose sum is exactly what the payment is
+underestimated by. Incumbents: clear the follower at a node's parameters, decide every pair as that answer
+does, and solve that cell: a feasible point of the bilevel problem, the best with this pattern. A local search
+then walks to neighbouring cells.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class BranchAndBound:
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
         start: parameters th from which a first incumbent is sought.
-        payment: whether the objective contains the payment; then blocks, if there are any, are used for the bound.
+        payment: whether the objective contains the payment; then blocks, if there are any, are used for the
+            bound.
     """
 
     def __init__(
@@ -124,9 +126,16 @@ class BranchAndBound:
         if not status:
             status = "optimal" if z is not None else "infeasible"
         return BranchResult(
-            z, decisions, objective, lower, relative_gap(objective, lower), nodes + 1, self._relaxation.solves,
-            time.perf_counter() - self._began, status,
-        )  # fmt: skip
+            z,
+            decisions,
+            objective,
+            lower,
+            relative_gap(objective, lower),
+            nodes + 1,
+            self._relaxation.solves,
+            time.perf_counter() - self._began,
+            status,
+        )
 
     def _by_blocks(self) -> float:
         """The bound of the decomposition into blocks, if there is one; finds incumbents on the way."""
@@ -156,7 +165,9 @@ class BranchAndBound:
         self._improve(theta)
 
     def _open(self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node]) -> float:
-        """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed at once."""
+        """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
+        at once.
+        """
         found = self._relaxation.solve(decisions)
         if found.status == "infeasible":
             return np.inf
@@ -167,7 +178,8 @@ class BranchAndBound:
             else:
                 self._offer(found, decisions)
         else:
-            # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any point.
+            # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any
+            # point.
             bound, anywhere = floor, self._relaxation.any_point(decisions)
             point = anywhere
             if anywhere is not None:
@@ -193,7 +205,9 @@ class BranchAndBound:
         return int(undecided[np.argmin(np.abs(dual - slack)[undecided])])
 
     def _improve(self, theta: Vector) -> None:
-        """Clear the follower at theta, take the best point of its cell, and walk on while neighbours are better."""
+        """Clear the follower at theta, take the best point of its cell, and walk on while neighbours are
+        better.
+        """
         answer = self._follower.solve(theta)
         if not answer.optimal:
             return

@@ -23,13 +23,14 @@ class Certificate:
         follower_error: relative difference between the follower's cost in the solution and its optimum.
         optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma.
         payment_error: relative difference between the payment in the solver's terms and price'th.
-        payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these parameters
-            (infinite where prices have no end); the solution is the optimistic one up to the gap. Not numbers
-            without a payment.
+        payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these
+            parameters (infinite where prices have no end); the solution is the optimistic one up to the gap.
+            Not numbers without a payment.
         dual_margin: the smallest (M - sigma) / M over the pairs with a big-M; 1 if there is none.
         discretisation: how far binary expansion may underestimate the payment; 0 for strong duality.
         sos1: rows without a proven bound, handled by SOS1.
-        passed: whether errors are within 1e-5 (plus the discretisation) and every dual is strictly below its M.
+        passed: whether errors are within 1e-5 (plus the discretisation) and every dual is strictly below its
+            M.
     """
 
     follower_error: float

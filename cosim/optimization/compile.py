@@ -1,7 +1,8 @@
 """A Pyomo block, once, into arrays: afterwards only the values of its mutable parameters are read again.
 
-The block may hold linear constraints and one convex quadratic objective to be minimised. Coefficients may be mutable
-Pyomo Params or expressions of them; variables named as parameters (`theta`) stay symbolic in the result.
+The block may hold linear constraints and one convex quadratic objective to be minimised. Coefficients may be
+mutable Pyomo Params or expressions of them; variables named as parameters (`theta`) stay symbolic in the
+result.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class _Entries:
             self.value.append(sign * float(pyo.value(coefficient)))
         else:
             self.value.append(0.0)
-            (self.plain if isinstance(coefficient, ParamData) else self.symbolic).append((at, coefficient, sign))
+            (self.plain if isinstance(coefficient, ParamData) else self.symbolic).append(
+                (at, coefficient, sign)
+            )
 
     def finish(self, shape: tuple[int, ...]) -> _Layout:
         return _Layout(
@@ -149,12 +152,13 @@ def compile_block(
         block: the block; its objective (at most one) must be minimised, its constraints linear.
         variables: columns to begin with, in this order (VarData); others follow in order of appearance. Fixed
             variables are coefficients, read again by every `instance()`.
-        parameters: VarData that become the parameters th, whether fixed or not; they may appear linearly in constraints, times a constant
-            or one variable in the objective, and their bounds are the box of th.
+        parameters: VarData that become the parameters th, whether fixed or not; they may appear linearly in
+            constraints, times a constant or one variable in the objective, and their bounds are the box of
+            th.
 
     Raises:
-        InputError: for a nonlinear constraint, a maximised or nonconvex-looking objective (th times th), or more than
-            one objective.
+        InputError: for a nonlinear constraint, a maximised or nonconvex-looking objective (th times th), or
+            more than one objective.
     """
     fixed = [v for v in parameters if v.fixed]
     try:
@@ -177,7 +181,8 @@ class _Compiler:
         self.entries = {
             name: _Entries()
             for name in (
-                "hessian", "cost", "cost_theta", "constant", "constant_theta", "eq_matrix", "eq_rhs", "eq_theta",
+                "hessian", "cost", "cost_theta", "constant", "constant_theta", "eq_matrix", "eq_rhs",
+                "eq_theta",
                 "ineq_matrix", "ineq_rhs", "ineq_theta", "theta_lower", "theta_upper",
             )
         }  # fmt: skip
@@ -208,7 +213,8 @@ class _Compiler:
         shapes: dict[str, tuple[int, ...]] = {
             "hessian": (n, n), "cost": (n,), "cost_theta": (n, k), "constant": (1,), "constant_theta": (k,),
             "eq_matrix": (p, n), "eq_rhs": (p,), "eq_theta": (p, k),
-            "ineq_matrix": (m, n), "ineq_rhs": (m,), "ineq_theta": (m, k), "theta_lower": (k,), "theta_upper": (k,),
+            "ineq_matrix": (m, n), "ineq_rhs": (m,), "ineq_theta": (m, k),
+            "theta_lower": (k,), "theta_upper": (k,),
         }  # fmt: skip
         return CompiledBlock(
             variables=tuple(self.variables),
@@ -275,7 +281,9 @@ class _Compiler:
         for coefficient, (v, w) in zip(repn.quadratic_coefs, repn.quadratic_vars, strict=True):
             first, second = self.theta.get(id(v)), self.theta.get(id(w))
             if first is not None and second is not None:
-                raise InputError("a product of two parameters in an objective", key=objective.name, value=v.name)
+                raise InputError(
+                    "a product of two parameters in an objective", key=objective.name, value=v.name
+                )
             if first is not None:
                 self.entries["cost_theta"].add(self.place(w), first, coefficient)
             elif second is not None:

@@ -5,9 +5,10 @@ Give leader and follower a copy each of the parameters th and price their differ
     L(mu) = min over the leader's rows of  own cost + mu'th   +   sum over blocks b of  c_b(mu_b),
     c_b(mu_b) = min over the exact optimality conditions of block b of  payment_b - mu_b'th_b
 
-For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks, where the
-relaxation of `relaxation` only has each block's convex relaxation. c_b is a small bilevel problem of its own, solved by
-the same tree. mu moves by a proximal bundle method; the blocks' patterns, put together, make good incumbents.
+For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks,
+where the relaxation of `relaxation` only has each block's convex relaxation. c_b is a small bilevel problem
+of its own, solved by the same tree. mu moves by a proximal bundle method; the blocks' patterns, put together,
+make good incumbents.
 """
 
 from __future__ import annotations
@@ -198,8 +199,8 @@ class Decomposition:
 def decompose(level: SingleLevel, *, payment: bool, minimise: Minimise) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
-    It needs a payment, at least two blocks, a bounded box, each parameter in exactly one block, and a leader that does
-    not name follower variables.
+    It needs a payment, at least two blocks, a bounded box, each parameter in exactly one block, and a leader
+    that does not name follower variables.
     """
     follower, leader = level.follower, level.leader
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
@@ -208,6 +209,10 @@ def decompose(level: SingleLevel, *, payment: bool, minimise: Minimise) -> Decom
     blocks = split(follower)
     used = np.concatenate([block.parameters for block in blocks]) if blocks else np.zeros(0)
     rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
-    if len(blocks) < 2 or not rows_known or not np.array_equal(np.sort(used), np.arange(len(follower.parameters))):
+    if (
+        len(blocks) < 2
+        or not rows_known
+        or not np.array_equal(np.sort(used), np.arange(len(follower.parameters)))
+    ):
         return None
     return Decomposition(level, blocks, minimise)

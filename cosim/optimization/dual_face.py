@@ -23,8 +23,8 @@ class DualPoint:
     Attributes:
         nu, sigma: the duals, (p,) and (m,).
         price: the gradient of the optimal value that they make, (k,).
-        value: what was asked for: the distance to the target, or direction'price (infinite if the face is unbounded
-            in that direction; then the duals are not numbers).
+        value: what was asked for: the distance to the target, or direction'price (infinite if the face is
+            unbounded in that direction; then the duals are not numbers).
     """
 
     nu: Vector
@@ -36,8 +36,8 @@ class DualPoint:
 class DualFace:
     """The set of (nu, sigma >= 0) that prove a solution optimal, sigma being zero on rows with slack.
 
-    For a convex program the optimal value is convex in right-hand-side parameters, and its derivative in the direction
-    d is the largest d'price over this face.
+    For a convex program the optimal value is convex in right-hand-side parameters, and its derivative in the
+    direction d is the largest d'price over this face.
 
     Args:
         qp: the problem.
@@ -46,7 +46,9 @@ class DualFace:
         tolerance: slack below which a row counts as binding, relative to the size of its limit.
     """
 
-    def __init__(self, qp: ParametricQP, solution: QPSolution, theta: Vector, *, tolerance: float = 1e-6) -> None:
+    def __init__(
+        self, qp: ParametricQP, solution: QPSolution, theta: Vector, *, tolerance: float = 1e-6
+    ) -> None:
         solution.require()
         self._qp, self._solution = qp, solution
         rhs = qp.ineq_rhs + qp.ineq_theta @ theta

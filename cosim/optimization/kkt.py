@@ -5,8 +5,8 @@ For each row i of G with dual sigma_i and slack s_i:
     big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `bounds`)
     SOS1    at most one of sigma_i and s_i is not zero
 
-A row that provably never binds gets sigma_i = 0, one that always binds s_i = 0. There is no other source of an M: where a
-bound cannot be proven the pair becomes an SOS1, whatever was asked for.
+A row that provably never binds gets sigma_i = 0, one that always binds s_i = 0. There is no other source of
+an M: where a bound cannot be proven the pair becomes an SOS1, whatever was asked for.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def add_kkt(
     """
     if complementarity not in COMPLEMENTARITIES:
         raise InputError(
-            "unknown complementarity", key="complementarity", value=complementarity, allowed=", ".join(COMPLEMENTARITIES)
+            "unknown complementarity",
+            key="complementarity",
+            value=complementarity,
+            allowed=", ".join(COMPLEMENTARITIES),
         )
     given = dict(dual_bounds or {})
     unknown = set(given) - set(qp.ineq_rows)
@@ -127,7 +130,8 @@ def add_kkt(
     block.pairs = pyo.SOSConstraint(sos, rule=lambda _, i: ([sigma[i], slack[i]], [1, 2]), sos=1)
     by_eq, by_ineq = qp.eq_theta.T.tocsr(), qp.ineq_theta.T.tocsr()
     prices = [
-        float(qp.constant_theta[k]) - dot(by_eq, k, nu) - dot(by_ineq, k, sigma) for k in range(len(qp.parameters))
+        float(qp.constant_theta[k]) - dot(by_eq, k, nu) - dot(by_ineq, k, sigma)
+        for k in range(len(qp.parameters))
     ]
     names = tuple(qp.ineq_rows[i] for i in sos)
     return Conditions(x, nu, sigma, slack, prices, big, names, binaries)

@@ -74,7 +74,12 @@ def solve_mip(
     model.follower = pyo.Block()
     bounds = FollowerBounds(follower)
     conditions = add_kkt(
-        model.follower, follower, theta, complementarity=complementarity, bounds=bounds, dual_bounds=dual_bounds
+        model.follower,
+        follower,
+        theta,
+        complementarity=complementarity,
+        bounds=bounds,
+        dual_bounds=dual_bounds,
     )
     for name, v in zip(follower.variables, conditions.x, strict=True):
         if name in at:
@@ -88,11 +93,15 @@ def solve_mip(
     if payment and formulation == "strong-duality":
         terms = payment_terms(follower)
         parts = (
-            (terms.cost_x, conditions.x), (terms.cost_nu, conditions.nu),
-            (terms.cost_sigma, conditions.sigma), (terms.cost_theta, theta),
-        )  # fmt: skip
+            (terms.cost_x, conditions.x),
+            (terms.cost_nu, conditions.nu),
+            (terms.cost_sigma, conditions.sigma),
+            (terms.cost_theta, theta),
+        )
         for coefficients, variables in parts:
-            cost += pyo.quicksum(float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0)
+            cost += pyo.quicksum(
+                float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0
+            )
         cost += squares.add(terms.hessian, conditions.x)
     elif payment:
         model.products = pyo.Block()
@@ -104,13 +113,20 @@ def solve_mip(
     model.cost = pyo.Objective(expr=cost)
     run = solve_model(model, solver, squares=squares.pairs, gap=gap, time_limit_s=time_limit_s)
     return MipAnswer(
-        _values(everyone), _values(conditions.x), _values(conditions.nu), np.maximum(_values(conditions.sigma), 0.0),
-        run, conditions, discretisation,
-    )  # fmt: skip
+        _values(everyone),
+        _values(conditions.x),
+        _values(conditions.nu),
+        np.maximum(_values(conditions.sigma), 0.0),
+        run,
+        conditions,
+        discretisation,
+    )
 
 
 class _Squares:
-    """A convex quadratic as a sum of new variables t with t >= y^2, y linear: one per eigenvalue of each block."""
+    """A convex quadratic as a sum of new variables t with t >= y^2, y linear: one per eigenvalue of each
+    block.
+    """
 
     def __init__(self, model: Any) -> None:
         self.pairs: list[tuple[Any, Any]] = []

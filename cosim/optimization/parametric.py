@@ -42,7 +42,8 @@ class ParametricQP:
         cost: c, (n,).
         cost_theta: C, (n, k).
         eq_matrix, eq_rhs, eq_theta: A (p, n), b (p,), B (p, k).
-        ineq_matrix, ineq_rhs, ineq_theta: G (m, n), h (m,), W (m, k); an infinite h is a row that never binds.
+        ineq_matrix, ineq_rhs, ineq_theta: G (m, n), h (m,), W (m, k); an infinite h is a row that never
+            binds.
         constant: a number added to the objective.
         constant_theta: (k,), the part of the objective that is linear in the parameters alone.
         variables, parameters, eq_rows, ineq_rows: unique names of the columns and rows.
@@ -80,7 +81,9 @@ class ParametricQP:
                 object.__setattr__(self, name, sp.csr_array(getattr(self, name), dtype=float))
             found = getattr(self, name).shape
             if found != shape:
-                raise InputError("array of wrong shape in a ParametricQP", key=name, value=found, allowed=str(shape))
+                raise InputError(
+                    "array of wrong shape in a ParametricQP", key=name, value=found, allowed=str(shape)
+                )
         for name in ("variables", "parameters", "eq_rows", "ineq_rows"):
             names = getattr(self, name)
             if len(set(names)) != len(names):
@@ -112,8 +115,8 @@ class ParametricQP:
     ) -> ParametricQP:
         """Build from dense or sparse pieces; what is left out is zero, unnamed pieces are numbered.
 
-        The number of variables is that of `cost`, the number of rows that of the right-hand sides, and the number of
-        parameters that of `parameters` or of `theta_lower`.
+        The number of variables is that of `cost`, the number of rows that of the right-hand sides, and the
+        number of parameters that of `parameters` or of `theta_lower`.
         """
         c, b, h = _vector(cost), _vector(eq_rhs), _vector(ineq_rhs)
         lower = None if theta_lower is None else _vector(theta_lower)
@@ -140,7 +143,9 @@ class ParametricQP:
         )
 
     def theta_vector(self, theta: Theta | None) -> Vector:
-        """The parameter values as a vector in the order of `parameters`; a mapping must name each exactly once."""
+        """The parameter values as a vector in the order of `parameters`; a mapping must name each exactly
+        once.
+        """
         if theta is None:
             theta = {}
         if isinstance(theta, Mapping):
@@ -181,23 +186,28 @@ class ParametricQP:
             theta_upper=self.theta_upper[stay],
         )
 
-    def with_theta_box(self, lower: Mapping[str, float] | Vector, upper: Mapping[str, float] | Vector) -> ParametricQP:
+    def with_theta_box(
+        self, lower: Mapping[str, float] | Vector, upper: Mapping[str, float] | Vector
+    ) -> ParametricQP:
         """The same problem with another box for its parameters; a mapping changes only those it names."""
         box = []
         for side, old in ((lower, self.theta_lower), (upper, self.theta_upper)):
             if isinstance(side, Mapping):
-                side = np.array([side.get(name, old[i]) for i, name in enumerate(self.parameters)], dtype=float)
+                side = np.array(
+                    [side.get(name, old[i]) for i, name in enumerate(self.parameters)], dtype=float
+                )
             box.append(np.asarray(side, dtype=float))
         if np.any(box[0] > box[1]):
             raise InputError("empty parameter box", key=self.parameters[int(np.argmax(box[0] > box[1]))])
         return replace(self, theta_lower=box[0], theta_upper=box[1])
 
     def free(self, names: Collection[str]) -> ParametricQP:
-        """The same problem in which these parameters are variables, their box becoming rows NAME:lo and NAME:up.
+        """The same problem in which these parameters are variables, their box becoming rows NAME:lo and
+        NAME:up.
 
         Raises:
-            InputError: for an unknown name, or a parameter that multiplies variables in the objective (the freed
-                problem would not be convex).
+            InputError: for an unknown name, or a parameter that multiplies variables in the objective (the
+                freed problem would not be convex).
         """
         unknown = set(names) - set(self.parameters)
         if unknown:
@@ -205,7 +215,9 @@ class ParametricQP:
         gone = [i for i, name in enumerate(self.parameters) if name in names]
         stay = [i for i, name in enumerate(self.parameters) if name not in names]
         if columns(self.cost_theta, gone).count_nonzero():
-            raise InputError("a parameter that multiplies variables in the objective cannot be freed", key="free")
+            raise InputError(
+                "a parameter that multiplies variables in the objective cannot be freed", key="free"
+            )
         n, f = len(self.variables), len(gone)
         freed = tuple(self.parameters[i] for i in gone)
         lower, upper = self.theta_lower[gone], self.theta_upper[gone]
@@ -215,15 +227,21 @@ class ParametricQP:
         return ParametricQP(
             hessian=csr(sp.block_diag([self.hessian, sp.csr_array((f, f))]), (n + f, n + f)),
             cost=np.concatenate([self.cost, self.constant_theta[gone]]),
-            cost_theta=csr(sp.vstack([columns(self.cost_theta, stay), sp.csr_array((f, len(stay)))]), (n + f, len(stay))),
-            eq_matrix=csr(sp.hstack([self.eq_matrix, -columns(self.eq_theta, gone)]), (len(self.eq_rows), n + f)),
+            cost_theta=csr(
+                sp.vstack([columns(self.cost_theta, stay), sp.csr_array((f, len(stay)))]), (n + f, len(stay))
+            ),
+            eq_matrix=csr(
+                sp.hstack([self.eq_matrix, -columns(self.eq_theta, gone)]), (len(self.eq_rows), n + f)
+            ),
             eq_rhs=self.eq_rhs,
             eq_theta=columns(self.eq_theta, stay),
             ineq_matrix=csr(
-                sp.vstack([
-                    sp.hstack([self.ineq_matrix, -columns(self.ineq_theta, gone)]),
-                    sp.hstack([sp.csr_array((box.shape[0], n)), box]),
-                ]),
+                sp.vstack(
+                    [
+                        sp.hstack([self.ineq_matrix, -columns(self.ineq_theta, gone)]),
+                        sp.hstack([sp.csr_array((box.shape[0], n)), box]),
+                    ]
+                ),
                 (len(self.ineq_rows) + box.shape[0], n + f),
             ),
             ineq_rhs=np.concatenate([self.ineq_rhs, -lower[has_lo], upper[has_up]]),
@@ -237,11 +255,13 @@ class ParametricQP:
             parameters=tuple(self.parameters[i] for i in stay),
             eq_rows=self.eq_rows,
             ineq_rows=(
-                self.ineq_rows + tuple(f"{freed[i]}:lo" for i in has_lo) + tuple(f"{freed[i]}:up" for i in has_up)
+                self.ineq_rows
+                + tuple(f"{freed[i]}:lo" for i in has_lo)
+                + tuple(f"{freed[i]}:up" for i in has_up)
             ),
             theta_lower=self.theta_lower[stay],
             theta_upper=self.theta_upper[stay],
-        )  # fmt: skip
+        )
 
     def reduce(self, keep: Collection[str] = ()) -> Reduction:
         """Eliminate the variables that equalities define and that are not in `keep`; see `reduction.reduce`."""
@@ -255,7 +275,9 @@ class ParametricQP:
 
         return screen(self, linear_programs=linear_programs)
 
-    def solve(self, theta: Theta | None = None, *, solver: str = "auto", warm: QPSolution | None = None) -> QPSolution:
+    def solve(
+        self, theta: Theta | None = None, *, solver: str = "auto", warm: QPSolution | None = None
+    ) -> QPSolution:
         """Solve once at `theta`; in a loop keep a `QPSolver` instead.
 
         Args:
@@ -282,7 +304,9 @@ class ParametricQP:
         value = 0.5 * x @ (self.hessian @ x) + (self.cost + self.cost_theta @ at) @ x
         return float(value + self.constant + self.constant_theta @ at)
 
-    def dual_face(self, solution: QPSolution, theta: Theta | None = None, *, tolerance: float = 1e-6) -> DualFace:
+    def dual_face(
+        self, solution: QPSolution, theta: Theta | None = None, *, tolerance: float = 1e-6
+    ) -> DualFace:
         """All optimal duals that belong to a solution: more than one where the prices jump; see `DualFace`."""
         from cosim.optimization.dual_face import DualFace
 
@@ -310,7 +334,9 @@ def join(problems: Sequence[ParametricQP]) -> ParametricQP:
     return ParametricQP(
         hessian=csr(sum((x.T @ qp.hessian @ x for qp, x, _ in maps), start=sp.csr_array((n, n))), (n, n)),
         cost=sum((x.T @ qp.cost for qp, x, _ in maps), start=np.zeros(n)),
-        cost_theta=csr(sum((x.T @ qp.cost_theta @ t for qp, x, t in maps), start=sp.csr_array((n, k))), (n, k)),
+        cost_theta=csr(
+            sum((x.T @ qp.cost_theta @ t for qp, x, t in maps), start=sp.csr_array((n, k))), (n, k)
+        ),
         eq_matrix=csr(sp.vstack([qp.eq_matrix @ x for qp, x, _ in maps]), (p, n)),
         eq_rhs=np.concatenate([qp.eq_rhs for qp in problems]),
         eq_theta=csr(sp.vstack([qp.eq_theta @ t for qp, _, t in maps]), (p, k)),

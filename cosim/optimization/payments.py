@@ -2,17 +2,17 @@
 
 Two ways around the product.
 
-Strong duality (exact). Multiply stationarity, H x + c + C th + A'nu + G'sigma = 0, by x' with C = 0 and put in
-A x = b + B th and sigma'(G x) = sigma'(h + W th) - sigma's:
+Strong duality (exact). Multiply stationarity, H x + c + C th + A'nu + G'sigma = 0, by x' with C = 0 and put
+in A x = b + B th and sigma'(G x) = sigma'(h + W th) - sigma's:
 
     x'Hx + c'x + b'nu + B th .nu + h'sigma + W th .sigma - sigma's = 0
     price'th = constant_theta'th + x'Hx + c'x + b'nu + h'sigma - sigma's
 
 and complementarity removes sigma's, leaving a convex quadratic of the follower's variables.
 
-McCormick with binary expansion (a lower bound). th_i = lower + range * sum_k 2^-k bit_k + rest, with the products
-bit * price exact and rest * price within its McCormick envelope: the error is at most
-range(price) * (range(th) / 2^K) / 4 = range(price) * range(th) / 2^(K+2).
+McCormick with binary expansion (a lower bound). th_i = lower + range * sum_k 2^-k bit_k + rest, with the
+products bit * price exact and rest * price within its McCormick envelope: the error is at most range(price) *
+(range(th) / 2^K) / 4 = range(price) * range(th) / 2^(K+2).
 """
 
 from __future__ import annotations
@@ -65,19 +65,25 @@ def require_right_hand_sides(follower: ParametricQP) -> None:
     """Refuse a follower whose objective multiplies parameters with variables."""
     if follower.cost_theta.count_nonzero():
         raise InputError(
-            "a payment needs parameters in right-hand sides only, but the follower's objective multiplies some with "
-            "variables",
+            "a payment needs parameters in right-hand sides only, but the follower's objective multiplies "
+            "some with variables",
             key="follower.cost_theta",
         )
 
 
 def discretisation_bound(price_range: Vector, theta_range: Vector, bits: int) -> float:
-    """How far the binary expansion can stay below the payment: sum of range(price) * range(th) / 2^(bits + 2)."""
+    """How far the binary expansion can stay below the payment: sum of range(price) * range(th) / 2^(bits +
+    2).
+    """
     return float(price_range @ theta_range) / 2 ** (bits + 2)
 
 
 def add_mccormick(
-    block: Any, prices: Sequence[Any], thetas: Sequence[Any], price_bounds: Sequence[tuple[float, float]], bits: int
+    block: Any,
+    prices: Sequence[Any],
+    thetas: Sequence[Any],
+    price_bounds: Sequence[tuple[float, float]],
+    bits: int,
 ) -> Any:
     """Add variables and rows for each product price * theta to a Pyomo block.
 
@@ -107,7 +113,9 @@ def add_mccormick(
         low, high = price_bounds[i]
         if lower is None or upper is None or not all(abs(v) < float("inf") for v in (low, high)):
             raise InputError(
-                "McCormick needs a bounded parameter and a bounded price", key=theta.name, value=(lower, upper, low, high)
+                "McCormick needs a bounded parameter and a bounded price",
+                key=theta.name,
+                value=(lower, upper, low, high),
             )
         price, width = block.price[i], upper - lower
         price.setlb(low)
@@ -115,7 +123,8 @@ def add_mccormick(
         block.rows.add(price == prices[i])
         block.rest[i].setub(width / 2**bits)
         block.rows.add(
-            theta == lower + width * sum(2.0**-k * block.bit[i, k] for k in range(1, bits + 1)) + block.rest[i]
+            theta
+            == lower + width * sum(2.0**-k * block.bit[i, k] for k in range(1, bits + 1)) + block.rest[i]
         )
         total += lower * price + block.rest_price[i]
         for k in range(1, bits + 1):

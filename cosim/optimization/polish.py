@@ -1,4 +1,6 @@
-"""How well a point meets the optimality conditions of a QP, and one Newton-like step that makes it meet them better."""
+"""How well a point meets the optimality conditions of a QP, and one Newton-like step that makes it meet them
+better.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Matrices:
 def residual(
     qp: Matrices, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, point: Point
 ) -> float:
-    """The largest of: stationarity, primal violation, negative dual, and dual times slack; each over its own scale."""
+    """The largest of: stationarity, primal violation, negative dual, and dual times slack; each over its own
+    scale.
+    """
     x, nu, sigma = point
     curved = qp.hessian @ x + (0.0 if diagonal is None else diagonal * x)
     from_rows = qp.ineq_matrix.T @ sigma
@@ -63,10 +67,12 @@ def residual(
 def polish(
     qp: Matrices, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, point: Point
 ) -> Point:
-    """Solve the optimality conditions with the active rows as equations; the result is kept if better and near.
+    """Solve the optimality conditions with the active rows as equations; the result is kept if better and
+    near.
 
-    A small proximal term, refined away, keeps the system regular where active rows are dependent or a direction is
-    flat: then the nearest solution is found, so prices that are not unique stay where the solver had put them.
+    A small proximal term, refined away, keeps the system regular where active rows are dependent or a
+    direction is flat: then the nearest solution is found, so prices that are not unique stay where the solver
+    had put them.
     """
     best, least = point, residual(qp, cost, diagonal, eq_rhs, rhs, point)
     x, _, sigma = point
@@ -90,7 +96,13 @@ def polish(
 
 
 def _newton(
-    qp: Matrices, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, point: Point, active: Indices
+    qp: Matrices,
+    cost: Vector,
+    diagonal: Vector | None,
+    eq_rhs: Vector,
+    rhs: Vector,
+    point: Point,
+    active: Indices,
 ) -> tuple[Point | None, Vector]:
     """The point that solves the conditions with these rows as equations, and its duals of either sign."""
     x, nu, sigma = point

@@ -1,6 +1,6 @@
 """The QP solvers themselves, each behind the same two-sided form; `qp_solvers.QPSolver` is the face to use.
 
-    minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
+minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _COARSER = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The matrices of the two-sided form, fixed for the life of a solver; csc, the Hessian with its full diagonal."""
+    """The matrices of the two-sided form, fixed for the life of a solver; csc, the Hessian with its full
+    diagonal.
+    """
 
     hessian: Matrix
     eq_matrix: Matrix
@@ -56,8 +58,12 @@ class Raw:
 class Backend(Protocol):
     """A solver of the two-sided form that keeps its matrices between solves."""
 
-    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
-        """Solve; `diagonal` is added to the diagonal of the Hessian, `start` is a point nearby (may be ignored)."""
+    def solve(
+        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
+    ) -> Raw:
+        """Solve; `diagonal` is added to the diagonal of the Hessian, `start` is a point nearby (may be
+        ignored).
+        """
         ...
 
 
@@ -94,7 +100,9 @@ def unsolved(form: Form, status: str) -> Raw:
 class Piqp:
     """PIQP, a proximal interior-point method, sparse or dense. Duals at a kink are near the face's centre."""
 
-    def __init__(self, form: Form, tolerance: float, *, dense: bool = False, max_iterations: int = 100) -> None:
+    def __init__(
+        self, form: Form, tolerance: float, *, dense: bool = False, max_iterations: int = 100
+    ) -> None:
         self._form, self._dense = form, dense
         self._solver = piqp.DenseSolver() if dense else piqp.SparseSolver()
         self._tolerance = tolerance
@@ -107,7 +115,9 @@ class Piqp:
         settings.eps_abs = settings.eps_rel = tolerance
         settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
 
-    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+    def solve(
+        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
+    ) -> Raw:
         del start
         form, solver = self._form, self._solver
         if np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
@@ -118,7 +128,9 @@ class Piqp:
         }  # fmt: skip
         if not self._ready:
             hessian = with_diagonal(form.hessian, diagonal)
-            solver.setup(P=self._give(hessian), A=self._give(form.eq_matrix), G=self._give(form.row_matrix), **vectors)
+            solver.setup(
+                P=self._give(hessian), A=self._give(form.eq_matrix), G=self._give(form.row_matrix), **vectors
+            )
         elif diagonal is not None or self._shifted:
             solver.update(P=self._give(with_diagonal(form.hessian, diagonal)), **vectors)
         else:
@@ -126,7 +138,8 @@ class Piqp:
         self._ready, self._shifted = True, diagonal is not None
         status = solver.solve()
         if status == piqp.PIQP_MAX_ITER_REACHED:
-            # At degenerate points the last digit may be out of reach; polishing takes over from ten times coarser.
+            # At degenerate points the last digit may be out of reach; polishing takes over from ten times
+            # coarser.
             self._set_tolerance(_COARSER * self._tolerance)
             status = solver.solve()
             self._set_tolerance(self._tolerance)
@@ -142,7 +155,9 @@ class Piqp:
 
 
 class Daqp:
-    """DAQP, a dual active-set method for small problems with a positive definite Hessian: exact duals, warm starts."""
+    """DAQP, a dual active-set method for small problems with a positive definite Hessian: exact duals, warm
+    starts.
+    """
 
     def __init__(self, form: Form, tolerance: float) -> None:
         self._hessian = form.hessian.toarray()
@@ -153,7 +168,9 @@ class Daqp:
         self._tolerance = tolerance
         self._n, self._p = n, p
 
-    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+    def solve(
+        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
+    ) -> Raw:
         hessian = self._hessian if diagonal is None else self._hessian + np.diag(diagonal)
         upper = np.concatenate([limits.x_upper, limits.eq_rhs, limits.upper])
         lower = np.concatenate([limits.x_lower, limits.eq_rhs, limits.lower])
@@ -191,7 +208,9 @@ class Highs:
         }.items():
             self._solver.setOptionValue(option, value)
 
-    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None) -> Raw:
+    def solve(
+        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
+    ) -> Raw:
         del start
         solver, form = self._solver, self._form
         n, p = form.hessian.shape[0], form.eq_matrix.shape[0]
@@ -235,9 +254,11 @@ def make_backend(name: str, form: Form, tolerance: float) -> Backend:
 
 
 def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> str:
-    """'infeasible', 'unbounded' or 'bounded', decided by two linear programs instead of an interior-point heuristic.
+    """'infeasible', 'unbounded' or 'bounded', decided by two linear programs instead of an interior-point
+    heuristic.
 
-    A feasible convex QP is unbounded exactly when some direction d has Pd = 0, keeps every constraint and lowers c'd.
+    A feasible convex QP is unbounded exactly when some direction d has Pd = 0, keeps every constraint and
+    lowers c'd.
     """
     hessian = with_diagonal(form.hessian, diagonal)
     n = hessian.shape[0]

@@ -66,14 +66,15 @@ class Placement:
 class QPSolver:
     """A ParametricQP made ready for many solves.
 
-    Rows of G with one variable become bounds, and rows with proportional coefficients become the two sides of one
-    range, so that a solver sees the smallest form; the duals come back row by row.
+    Rows of G with one variable become bounds, and rows with proportional coefficients become the two sides of
+    one range, so that a solver sees the smallest form; the duals come back row by row.
 
     Args:
         qp: the problem.
         solver: one of `SOLVERS`; 'auto' picks by size and curvature (see `choose`).
         tolerance: accuracy asked of the solver.
-        polish: sharpen the answer by solving the optimality conditions on its active set; kept when better and near.
+        polish: sharpen the answer by solving the optimality conditions on its active set; kept when better
+            and near.
         accept: residual above which an answer is not trusted and the next solver is asked.
     """
 
@@ -111,8 +112,8 @@ class QPSolver:
             warm: a solution nearby, used by active-set solvers.
 
         Returns:
-            The solution, whatever its status; call `require()` on it where only an optimum will do. Its objective
-            includes the extra terms.
+            The solution, whatever its status; call `require()` on it where only an optimum will do. Its
+            objective includes the extra terms.
         """
         qp = self.qp
         at = qp.theta_vector(theta)
@@ -141,7 +142,13 @@ class QPSolver:
             found = self._finish(raw, cost, extra_diagonal, eq_rhs, rhs, " > ".join(tried))
             constant = qp.constant + float(qp.constant_theta @ at)
             found = QPSolution(
-                found.x, found.nu, found.sigma, found.objective + constant, "optimal", found.solver, found.residual
+                found.x,
+                found.nu,
+                found.sigma,
+                found.objective + constant,
+                "optimal",
+                found.solver,
+                found.residual,
             )
             if best is None or found.residual < best.residual:
                 best = found
@@ -157,7 +164,9 @@ class QPSolver:
         return self._backends[name]
 
     def limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
-        """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
+        """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow
+        any x.
+        """
         put = self._placement
         n, m = len(self.qp.variables), len(put.first_rows)
         sides: dict[int, tuple[Vector, Vector]] = {}
@@ -173,7 +182,9 @@ class QPSolver:
             crossed = lower > upper
             if np.any(crossed):
                 # A gap of rounding size is closed; a wider one leaves no feasible point.
-                possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
+                possible &= bool(
+                    np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed])))
+                )
                 lower[crossed] = upper[crossed]
         return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
 
@@ -207,7 +218,8 @@ class QPSolver:
 
 
 def choose(qp: ParametricQP) -> str:
-    """The solver for a problem of this size: DAQP for small strictly convex ones, PIQP dense or sparse, HiGHS for LPs.
+    """The solver for a problem of this size: DAQP for small strictly convex ones, PIQP dense or sparse, HiGHS
+    for LPs.
     """
     n, m = len(qp.variables), len(qp.eq_rows) + len(qp.ineq_rows)
     if n <= 40 and m <= 200 and n > 0:

@@ -27,7 +27,8 @@ class Reduction:
     """A smaller problem with the same optima, prices and value, and how to recover what left it.
 
     Attributes:
-        qp: the reduced problem; its inequalities are those of `full`, in the same order and under the same names.
+        qp: the reduced problem; its inequalities are those of `full`, in the same order and under the same
+            names.
         full: the problem before.
         eliminated, defining: the variables that left and the equalities that defined them.
         offset, by_theta, by_x: the eliminated variables are offset + by_theta th + by_x x.
@@ -60,7 +61,9 @@ class Reduction:
         eq = columns(full.eq_matrix, self.eliminated)
         right = full.cost[self.eliminated] + rows(eq, stay).T @ nu
         right = right + columns(full.ineq_matrix, self.eliminated).T @ sigma
-        out[self.defining] = scipy.sparse.linalg.splu(sp.csc_array(rows(eq, self.defining))).solve(-right, trans="T")
+        out[self.defining] = scipy.sparse.linalg.splu(sp.csc_array(rows(eq, self.defining))).solve(
+            -right, trans="T"
+        )
         return out
 
     def recover(self, solution: QPSolution, theta: Theta | None = None) -> QPSolution:
@@ -75,7 +78,8 @@ class Reduction:
 def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
     """Eliminate as many variables outside `keep` as equalities define.
 
-    Variables that carry a quadratic cost, or whose cost a parameter moves, always stay: eliminating them would put
+    Variables that carry a quadratic cost, or whose cost a parameter moves, always stay: eliminating them
+        would put
     parameters into quadratic terms. The bounds of an eliminated variable remain as rows.
 
     Args:
@@ -88,7 +92,9 @@ def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
     unknown = set(keep) - set(qp.variables)
     if unknown:
         raise InputError("unknown variable to keep in a reduction", key="keep", value=min(unknown))
-    curved = np.asarray(abs(qp.hessian).sum(axis=0)).ravel() + np.asarray(abs(qp.cost_theta).sum(axis=1)).ravel()
+    curved = (
+        np.asarray(abs(qp.hessian).sum(axis=0)).ravel() + np.asarray(abs(qp.cost_theta).sum(axis=1)).ravel()
+    )
     candidates = np.array(
         [i for i, name in enumerate(qp.variables) if name not in keep and curved[i] == 0.0], dtype=np.int64
     )
@@ -101,8 +107,12 @@ def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
         block = rows(qp.eq_matrix, eq_rows)
         factor = scipy.sparse.linalg.splu(sp.csc_array(columns(block, gone)))
         offset = factor.solve(qp.eq_rhs[eq_rows])
-        by_theta = _clean(factor.solve(rows(qp.eq_theta, eq_rows).toarray())) if k else np.zeros((len(gone), 0))
-        by_x = _clean(-factor.solve(columns(block, stay).toarray())) if len(stay) else np.zeros((len(gone), 0))
+        by_theta = (
+            _clean(factor.solve(rows(qp.eq_theta, eq_rows).toarray())) if k else np.zeros((len(gone), 0))
+        )
+        by_x = (
+            _clean(-factor.solve(columns(block, stay).toarray())) if len(stay) else np.zeros((len(gone), 0))
+        )
     else:
         offset, by_theta, by_x = np.zeros(0), np.zeros((0, k)), np.zeros((0, len(stay)))
     eq, ineq = rows(qp.eq_matrix, left), qp.ineq_matrix
@@ -130,8 +140,8 @@ def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
 def _square_part(matrix: Matrix) -> tuple[Indices, Indices]:
     """Rows and columns of a largest nonsingular square part of a matrix.
 
-    A matching in the sparsity pattern finds it where numbers do not conspire, which an LU factorisation confirms;
-    otherwise QR with pivoting decides.
+    A matching in the sparsity pattern finds it where numbers do not conspire, which an LU factorisation
+    confirms; otherwise QR with pivoting decides.
     """
     matrix = csr(matrix, matrix.shape)
     matrix.eliminate_zeros()

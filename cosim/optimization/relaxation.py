@@ -1,9 +1,10 @@
 """The single-level form of a bilevel problem without its complementarities, and with some of them decided.
 
-Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and sigma.
-Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma = 0.
-Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is convex.
-Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x; deciding a pair fixes one of the two to zero.
+Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and
+sigma. Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma =
+0. Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is
+convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x; deciding a pair fixes one of
+the two to zero.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class SingleLevel:
     """A bilevel problem's single-level form as one QP without parameters.
 
     Attributes:
-        qp: the relaxation; its first inequalities are the follower's, in the follower's order, then -sigma <= 0.
+        qp: the relaxation; its first inequalities are the follower's, in the follower's order, then -sigma <=
+            0.
         follower, leader: what it was made from.
         leader_at, theta_at, x_at, nu_at, sigma_at: where each lies among the variables.
     """
@@ -58,8 +60,8 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
 
     Args:
         follower: with the parameters th.
-        leader: without parameters; its variables include, by name, every th, and may include follower variables (in
-            its cost, or in rows that couple it to the follower's answer).
+        leader: without parameters; its variables include, by name, every th, and may include follower
+            variables (in its cost, or in rows that couple it to the follower's answer).
         payment: whether the leader also pays price'th.
     """
     check_names(follower, leader)
@@ -119,7 +121,9 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
     """Refuse a leader with parameters of its own or without the follower's parameters among its variables."""
     if leader.parameters:
-        raise InputError("the leader of a bilevel problem has parameters", key="leader", value=leader.parameters[0])
+        raise InputError(
+            "the leader of a bilevel problem has parameters", key="leader", value=leader.parameters[0]
+        )
     missing = [name for name in follower.parameters if name not in set(leader.variables)]
     if missing:
         raise InputError("a follower parameter is no variable of the leader", key="leader", value=missing[0])
@@ -127,7 +131,8 @@ def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its fixing.
+    """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its
+    fixing.
 
     `wish` is positive where a fixed slack or dual would lower the objective by becoming positive.
     """
@@ -159,14 +164,19 @@ class Relaxation:
         self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
         self._piqp: Backend = Piqp(self._form, _TOLERANCE)
         self.cost = qp.cost.copy()
-        self.follower_solver = QPSolver(level.follower)
+        # Only the pattern of its answers is used, which needs no sharpening.
+        self.follower_solver = QPSolver(level.follower, tolerance=_TOLERANCE, polish=False, accept=1e-3)
         self.solves = 0
 
     def solve(self, decisions: Decisions) -> Point:
         """The optimum with these pairs decided; a status that is not 'optimal' is proved by linear programs."""
         self.solves += 1
         limits = self.limits(decisions)
-        if not self._possible or np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
+        if (
+            not self._possible
+            or np.any(limits.lower > limits.upper)
+            or np.any(limits.x_lower > limits.x_upper)
+        ):
             return self._nothing("infeasible")
         cost = self.cost
         raw = self._piqp.solve(cost, None, limits)
@@ -181,7 +191,9 @@ class Relaxation:
         value = float(cost @ z + 0.5 * z @ (self.level.qp.hessian @ z)) + self.level.qp.constant
         put, m = self._put, self.pairs
         is_row = put.kind[:m] == ROW
-        net = np.where(is_row, _take(raw.rows, put.place[:m], is_row), _take(raw.bounds, put.place[:m], ~is_row))
+        net = np.where(
+            is_row, _take(raw.rows, put.place[:m], is_row), _take(raw.bounds, put.place[:m], ~is_row)
+        )
         wish = np.zeros(m)
         wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]

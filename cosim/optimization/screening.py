@@ -21,7 +21,9 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that left, why ('no limit', 'dominated', 'interval', 'linear program'), and the slack it always keeps."""
+    """A row that left, why ('no limit', 'dominated', 'interval', 'linear program'), and the slack it always
+    keeps.
+    """
 
     row: str
     reason: str
@@ -54,16 +56,18 @@ class Screening:
 def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
     """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
 
-    A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set stays as it is
-    and the multiplier of the dropped row was always zero.
+    A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set
+    stays as it is and the multiplier of the dropped row was always zero.
 
     Args:
         qp: the problem; open parameter boxes are allowed but drop little.
-        linear_programs: after interval arithmetic, maximise each remaining row over all the others by one linear
-            program each (dearer, stronger).
+        linear_programs: after interval arithmetic, maximise each remaining row over all the others by one
+            linear program each (dearer, stronger).
     """
     lower, upper = variable_bounds(qp)
-    activity = _largest(qp.ineq_matrix, lower, upper) - _smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    activity = _largest(qp.ineq_matrix, lower, upper) - _smallest(
+        qp.ineq_theta, qp.theta_lower, qp.theta_upper
+    )
     slack = qp.ineq_rhs - activity
     single = np.diff(_nonzero(qp.ineq_matrix).indptr) == 1
     reasons: dict[int, Dropped] = {}
@@ -87,9 +91,11 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
 
 
 def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
-    """Bounds that every feasible x keeps for some parameter in the box: from rows with one variable and equalities.
+    """Bounds that every feasible x keeps for some parameter in the box: from rows with one variable and
+    equalities.
 
-    Rows with one variable give a bound directly; equalities then bound their variables by those of the others.
+    Rows with one variable give a bound directly; equalities then bound their variables by those of the
+    others.
     """
     n = len(qp.variables)
     lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
@@ -146,7 +152,9 @@ def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
 
 
 def _by_linear_programs(qp: ParametricQP, gone: dict[int, Dropped]) -> dict[int, Dropped]:
-    """Rows whose largest activity over all other remaining rows, the equalities and the box stays below the limit."""
+    """Rows whose largest activity over all other remaining rows, the equalities and the box stays below the
+    limit.
+    """
     n, k, p, m = len(qp.variables), len(qp.parameters), len(qp.eq_rows), len(qp.ineq_rows)
     matrix = sp.csr_array(
         sp.vstack([sp.hstack([qp.eq_matrix, -qp.eq_theta]), sp.hstack([qp.ineq_matrix, -qp.ineq_theta])])
@@ -196,7 +204,9 @@ def _largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
     out = np.zeros(matrix.shape[0])
     entries = sp.coo_array(_nonzero(matrix))
     row, column = entries.coords
-    np.add.at(out, row, np.where(entries.data > 0, entries.data * upper[column], entries.data * lower[column]))
+    np.add.at(
+        out, row, np.where(entries.data > 0, entries.data * upper[column], entries.data * lower[column])
+    )
     return out
 
 

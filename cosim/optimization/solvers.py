@@ -65,7 +65,8 @@ def fits_free_gurobi(size: Size) -> bool:
 
 
 def choose(name: str, size: Size) -> str:
-    """The solver for a model: 'auto' takes HiGHS where there is neither SOS nor a quadratic term, else SCIP, else Gurobi.
+    """The solver for a model: 'auto' takes HiGHS where there is neither SOS nor a quadratic term, else SCIP,
+    else Gurobi.
 
     Raises:
         InputError: for an unknown or missing solver, or one that cannot take the model.
@@ -77,12 +78,17 @@ def choose(name: str, size: Size) -> str:
         order = ["scip", "gurobi", "highs"] if size.quadratic or size.sos else ["highs", "scip", "gurobi"]
         name = next((one for one in order if one in have and not (one == "highs" and size.sos)), "")
         if not name:
-            raise InputError("no solver for this model is installed", key="solver", allowed="highs, scip, gurobi")
+            raise InputError(
+                "no solver for this model is installed", key="solver", allowed="highs, scip, gurobi"
+            )
     if name not in have:
         raise InputError("solver is not installed", key="solver", value=name, allowed=", ".join(have))
     if name == "highs" and size.sos:
         raise InputError(
-            "HiGHS has no SOS1, and for some pairs no bound could be proven", key="solver", value=name, allowed="scip, gurobi"
+            "HiGHS has no SOS1, and for some pairs no bound could be proven",
+            key="solver",
+            value=name,
+            allowed="scip, gurobi",
         )
     return name
 
@@ -100,8 +106,8 @@ def solve_model(
     Args:
         model: linear constraints, SOS1 and a linear objective to be minimised.
         solver: one of `NAMES`.
-        squares: pairs (t, y) of variables that mean t >= y^2, with t in the objective. SCIP and Gurobi get them as
-            quadratic rows; for HiGHS tangents are added until the gap is closed.
+        squares: pairs (t, y) of variables that mean t >= y^2, with t in the objective. SCIP and Gurobi get
+            them as quadratic rows; for HiGHS tangents are added until the gap is closed.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point so far is loaded.
 
@@ -125,9 +131,10 @@ def solve_model(
 
 def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
     began = time.perf_counter()
-    options: dict[str, Any] = {"scip": {"numerics/feastol": 1e-8}, "highs": {"mip_feasibility_tolerance": 1e-8}}.get(
-        name, {}
-    )
+    options: dict[str, Any] = {
+        "scip": {"numerics/feastol": 1e-8},
+        "highs": {"mip_feasibility_tolerance": 1e-8},
+    }.get(name, {})
     try:
         found = SolverFactory(_PYOMO[name]).solve(
             model,
@@ -140,7 +147,9 @@ def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
         )
     except Exception as error:
         if "too large" in str(error) or "size-limited" in str(error):
-            raise InputError("the model is too large for Gurobi without a licence", key="solver", value=name) from error
+            raise InputError(
+                "the model is too large for Gurobi without a licence", key="solver", value=name
+            ) from error
         raise
     ended = {
         TerminationCondition.convergenceCriteriaSatisfied: "optimal",
@@ -160,7 +169,9 @@ def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
 
 
 def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float) -> SolverRun:
-    """Outer approximation: each MILP is a lower bound, its point with t = y^2 an upper one, and gives new tangents."""
+    """Outer approximation: each MILP is a lower bound, its point with t = y^2 an upper one, and gives new
+    tangents.
+    """
     began = time.perf_counter()
     objective = next(model.component_data_objects(pyo.Objective, active=True))
     model.tangents = pyo.ConstraintList()

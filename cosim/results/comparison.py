@@ -12,9 +12,17 @@ from cosim.results.folders import COMPARISON_FILE
 from cosim.results.kpis import MEASURES
 from cosim.results.record import Kpi, Record
 
+_AGAINST_WELFARE = {
+    "uncoordinated": "Lost without coordination",
+    "decentralized": "Welfare gap of the negotiation",
+    "centralized": "Price of anarchy (leader and follower)",
+}
+_SAME = 1e-9
+_CENT = 0.005
+
 
 def comparison_table(records: Mapping[str, Record]) -> pd.DataFrame:
-    """Key figures of runs: one row per mode (the index, in the order given), ``status`` and one column per figure.
+    """Key figures of runs: one row per mode (the index, in the order given), status, one column per figure.
 
     A failed run has a row without figures. Units are part of the columns' names.
     """
@@ -62,31 +70,35 @@ def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
     value = {m: {k: v.value for k, v in r.kpis.items()} for m, r in records.items() if r.status == "ok"}
     found: list[tuple[str, str]] = []
     best = _number(value, "welfare", "social_cost_usd")
-    for mode, name in (("uncoordinated", "Lost without coordination"), ("decentralized", "Welfare gap of the "
-                       "negotiation"), ("centralized", "Price of anarchy (leader and follower)")):  # fmt: skip
+    for mode, name in _AGAINST_WELFARE.items():
         cost = _number(value, mode, "social_cost_usd")
         if best and cost is not None:
-            more, share = cost - best, (cost - best) / abs(best)
-            said = f"{more:,.4g} USD ({_share(share)})"
-            text = f"social cost is {said} above the welfare optimum"
-            found.append((name, f"{text}; ratio {cost / best:.6f}" if mode == "centralized" else text))
+            found.append((name, _against(best, cost) + f"; ratio {cost / best:.6f}"))
     negotiated, led = (_number(value, m, "dca_cost_usd") for m in ("decentralized", "centralized"))
     if negotiated is not None and led is not None:
         gain = negotiated - led
-        share = f" ({_share(gain / abs(negotiated))})" if negotiated else ""
-        text = f"{gain:,.4g} USD{share}: their cost in the negotiation less their cost as the leader"
+        relative = f" ({_share(gain / abs(negotiated))})" if negotiated else ""
+        text = f"{gain:,.4g} USD{relative}: their cost in the negotiation less their cost as the leader"
         open_usd = abs(led) * (_number(value, "centralized", "mip_gap") or 0.0)
-        if gain < open_usd:
+        if open_usd > max(gain, _CENT):
             text += f"; the leader's optimum is only known to within {open_usd:,.3g} USD"
         found.append(("Strategic gain of the data centers", text))
     regrets = [_number(value, "decentralized", k) for k in ("dca_regret_usd", "dso_regret_usd")]
     if regrets[0] is not None and regrets[1] is not None:
         found.append((
             "Equilibrium gap of the negotiation",
-            f"{sum(r for r in regrets if r):.3g} USD: regret of the data centers {regrets[0]:.3g}, of the operator "
-            f"{regrets[1]:.3g}",
+            f"{regrets[0] + regrets[1]:.3g} USD: regret of the data centers {regrets[0]:.3g}, "
+            f"of the operator {regrets[1]:.3g}",
         ))  # fmt: skip
     return found
+
+
+def _against(best: float, cost: float) -> str:
+    """A social cost against the least one, in words."""
+    share = (cost - best) / abs(best)
+    if abs(share) < _SAME:
+        return f"social cost equals the welfare optimum to {_SAME:g}"
+    return f"social cost is {cost - best:,.4g} USD ({_share(share)}) above the welfare optimum"
 
 
 def _number(value: Mapping[str, Mapping[str, float | int | None]], mode: str, kpi: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Figures of one run; each function takes frames (or layout) and returns a Figure, and changes nothing global."""
+"""Figures of one run: each function takes frames, returns a Figure and changes nothing global."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def datacenter_buses(layout: Layout) -> pd.DataFrame:
 def site_prices(prices: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Price and its parts at each data center by step, mean over the phases that it is connected to."""
     sites = datacenter_buses(layout)
-    spread = sites.assign(phase=[list(PHASES) if p == "abc" else [p] for p in sites["phase"]]).explode("phase")
+    parts = [sites[sites["phase"] != "abc"]]
+    parts += [sites[sites["phase"] == "abc"].assign(phase=phase) for phase in PHASES]
+    spread = pd.concat(parts)
     joined = spread.merge(prices, on=["bus", "phase"])
     columns = ["dlmp_p", *PARTS]
     return joined.groupby(["unit", "step"], sort=True)[columns].mean().reset_index()
@@ -263,7 +265,7 @@ def unbalance_over_time(unbalance: pd.DataFrame, steps: pd.DataFrame, buses: Seq
 
 
 def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
-    """Active power of import and generators, stacked (of many the six largest, others together); reactive by kind."""
+    """Active power of import and generators, stacked (beyond six together), and reactive power by kind."""
     with style():
         imports = set(dispatch.loc[dispatch["kind"] == "import", "unit"])
         active = dispatch.pivot_table(index="step", columns="unit", values="p_kw", aggfunc="sum")

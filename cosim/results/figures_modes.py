@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosim.results.record import VoltageLimits
-from cosim.results.style import DASHES, LIMIT_COLOUR, MODE_COLOURS, colours, hold, new_figure, style, time_axis
+from cosim.results.style import (
+    DASHES,
+    LIMIT_COLOUR,
+    MODE_COLOURS,
+    colours,
+    hold,
+    new_figure,
+    style,
+    time_axis,
+)
 from cosim.results.tables import Tables
 
 _COSTS = {
@@ -49,7 +58,7 @@ def cost_by_mode(table: pd.DataFrame, reference: str = "welfare") -> Figure:
         _bars(below, costs - costs.loc[reference], names, f"USD above {reference}")
         below.axhline(0.0, color="black", linewidth=0.8)
         for bars in below.containers:
-            below.bar_label(bars, fmt=_short, fontsize=8, padding=2)  # type: ignore[arg-type]
+            below.bar_label(bars, fmt=_short, fontsize=8, padding=2)
         below.margins(y=0.15)
         figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
         return figure
@@ -77,7 +86,13 @@ def _lines(ax: Axes, series: Mapping[str, pd.Series], runs: Mapping[str, Tables]
     tint = colours(list(series), MODE_COLOURS)
     for i, (name, values) in enumerate(series.items()):
         times = pd.DatetimeIndex(runs[name].steps.set_index("step")["time"].reindex(values.index))
-        ax.step(*hold(times, values), where="post", color=tint[name], linestyle=DASHES[i % len(DASHES)], label=name)
+        ax.step(
+            *hold(times, values),
+            where="post",
+            color=tint[name],
+            linestyle=DASHES[i % len(DASHES)],
+            label=name,
+        )
         time_axis(ax, times)
 
 

@@ -1,4 +1,4 @@
-"""Folders of results: written under a temporary name beside the wanted one, then renamed; never half-written."""
+"""Folders of results: written under a temporary name beside the wanted one, then renamed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FIGURES_FOLDER = "figures"
 class ResultFolder:
     """A folder that appears only when its content is complete.
 
-    Used as a context manager: files go into :attr:`path`; leaving the block without an error renames that to the
-    wanted place, leaving it with one removes it (what was there before stays).
+    Used as a context manager: files go into :attr:`path`; leaving the block without an error renames that
+    to the wanted place, leaving it with one removes it (what was there before stays).
 
     Args:
         out: the wanted folder; its parents are created.
         force: replace a folder of earlier results.
 
     Raises:
-        InputError: the folder exists (and ``force`` is not given, or it holds something else than results), or it
-            cannot be created.
+        InputError: the folder exists (and ``force`` is not given, or it holds something else than results),
+            or it cannot be created.
     """
 
     def __init__(self, out: str | Path, *, force: bool = False) -> None:
@@ -82,7 +82,7 @@ class ResultFolder:
 class RunFolder(ResultFolder):
     """The folder of one run: scenario, record, tables, figures and report.
 
-    If the block ends with an error, the folder holds the scenario and a record with status ``failed``, and no table.
+    If the block ends with an error, the folder holds the scenario and a record with status ``failed``.
     Wrong input (InputError) and an interrupt leave nothing.
 
     Args:
@@ -146,8 +146,12 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
         raise InputError("the output folder exists", key="--out", value=str(out),
                          allowed="a new folder, or --force to replace earlier results")  # fmt: skip
     if not ours:
-        raise InputError("the folder to replace holds no results of cosim, so it is left alone", key="--out",
-                         value=str(out), allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}")  # fmt: skip
+        raise InputError(
+            "the folder to replace holds no results of cosim, so it is left alone",
+            key="--out",
+            value=str(out),
+            allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}",
+        )
 
 
 def make_room(out: Path, *, force: bool = False) -> None:

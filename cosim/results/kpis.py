@@ -14,7 +14,7 @@ from cosim.results.record import Kpi, VoltageLimits
 from cosim.results.tables import Tables
 
 VIOLATION_TOLERANCE_PU = 1e-4
-"""A voltage counts as a violation when it is beyond its limit by more than this; solvers stop short of exact."""
+"""A voltage counts as a violation when beyond its limit by more than this: solvers stop short of exact."""
 
 KILO = 1000.0
 Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
@@ -32,11 +32,17 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "dca_payment_usd": Measure("USD", "Payment of the data centers to the operator", ",.2f", "cost"),
-    "dca_cost_usd": Measure("USD", "Cost of the data centers: payment, delay, migration, battery wear", ",.2f", "cost"),
+    "dca_cost_usd": Measure(
+        "USD", "Cost of the data centers: payment, delay, migration, battery wear", ",.2f", "cost"
+    ),
     "dso_cost_usd": Measure("USD", "Cost of the operator: energy, generation, penalties", ",.2f", "cost"),
-    "social_cost_usd": Measure("USD", "Social cost: operator's cost and data centers' own cost", ",.2f", "cost"),
+    "social_cost_usd": Measure(
+        "USD", "Social cost: operator's cost and data centers' own cost", ",.2f", "cost"
+    ),
     "welfare_gap": Measure("1", "Social cost above the welfare optimum, relative", ".3g", "cost"),
-    "dca_regret_usd": Measure("USD", "What the data centers could still gain at the final price", ".3g", "cost"),
+    "dca_regret_usd": Measure(
+        "USD", "What the data centers could still gain at the final price", ".3g", "cost"
+    ),
     "dso_regret_usd": Measure("USD", "What the operator could still gain at the final price", ".3g", "cost"),
     "energy_mwh": Measure("MWh", "Energy drawn by the data centers", ",.3f", "energy"),
     "unserved_mwh": Measure("MWh", "Computing work not done at the end", ",.4f", "energy"),

@@ -95,12 +95,14 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
         handles = _draw_marks(ax, layout, place)
         bar = figure.colorbar(points, ax=ax, shrink=0.75, pad=0.02, aspect=28)
         bar.set_label(label)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.ticklabel_format(useOffset=False)
         ax.set_aspect("equal", adjustable="datalim")
         ax.margins(0.12)
         ax.axis("off")
-        figure.legend(handles=handles, loc="outside lower left", ncols=2, handletextpad=0.4, columnspacing=1.2)
+        figure.legend(
+            handles=handles, loc="outside lower left", ncols=2, handletextpad=0.4, columnspacing=1.2
+        )
         return figure
 
 
@@ -135,20 +137,30 @@ def _name(ax: Axes, place: pd.DataFrame, buses: Sequence[str]) -> None:
     for bus in buses:
         here = place.loc[bus].to_numpy(dtype=float)
         others = taken[np.hypot(*(taken - here).T) > 1e-9 * span]
-        rooms = [float(np.hypot(*(others - here - 0.06 * span * np.array(d)).T).min(initial=span)) for d in _SIDES]
+        rooms = [
+            float(np.hypot(*(others - here - 0.06 * span * np.array(d)).T).min(initial=span)) for d in _SIDES
+        ]
         dx, dy = _SIDES[int(np.argmax(np.round(rooms, 9)))]
-        text = ax.annotate(bus, tuple(here), xytext=(dx * (13 if dy else 16), dy * (12 if dx else 19)), textcoords="offset points", fontsize=9,
-                           ha="left" if dx > 0 else "right" if dx < 0 else "center", va="center", zorder=7)  # fmt: skip
+        text = ax.annotate(
+            bus,
+            tuple(here),
+            xytext=(dx * (13 if dy else 16), dy * (12 if dx else 19)),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+            va="center",
+            fontsize=9,
+            zorder=7,
+        )
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         taken = np.vstack([taken, here + 0.06 * span * np.array([dx, dy])])
 
 
 def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
-    """Active price by bus and step, mean over phases, and beside it what location adds to the energy price."""
+    """Active price by bus and step, mean over phases; beside it what location adds to the energy price."""
     with style():
         table = bus_prices(prices)
-        figure = new_figure(_height(len(table)), "Locational price by bus and time, mean over phases (USD/MWh)",
-                            width_in=9.5)  # fmt: skip
+        title = "Locational price by bus and time, mean over phases (USD/MWh)"
+        figure = new_figure(_height(len(table)), title, width_in=9.5)
         left, right = figure.subplots(1, 2, sharey=True)
         order = feeder_order(layout)
         _heatmap(left, table, steps, order)
@@ -159,7 +171,7 @@ def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> 
 
 
 def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
-    """What location adds to the energy price, one panel per delta leg where the feeder has them, else per phase."""
+    """What location adds to the energy price, by delta leg where the feeder has them, else by phase."""
     with style():
         legs = prices["phase"].isin(LEGS)
         names = LEGS if set(prices.loc[legs, "bus"]) == set(prices["bus"]) else PHASES

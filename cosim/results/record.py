@@ -1,4 +1,4 @@
-"""The record of a run: what was run, with what, how it ended, and its key figures. Wall times stand only here."""
+"""The record of a run: what was run, with what, how it ended. Wall times stand here and in no table."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Record:
             return cls._from_data(data)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"the record is incomplete ({error})", file=file,
-                             allowed=", ".join(f.name for f in fields(cls)))  # fmt: skip
+                             allowed=", ".join(f.name for f in fields(cls))) from None  # fmt: skip
 
     @classmethod
     def _from_data(cls, data: dict[str, Any]) -> Record:
@@ -149,13 +149,13 @@ def _plain(value: Any) -> Any:
 
 
 def run_id(scenario_text: str, mode: str, seed: int) -> str:
-    """``MODE-SEED-HASH``: the hash is of the scenario's text, mode, seed and cosim's version, so it repeats."""
+    """``MODE-SEED-HASH``: a hash of the scenario's text, mode, seed and cosim's version, so it repeats."""
     parts = "\0".join((scenario_text, mode, str(seed), versions()["cosim-grid"]))
     return f"{mode}-{seed}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, cosim and what its results rest on; packages that are not installed are left out."""
+    """Versions of Python, cosim and what results rest on; what is not installed is left out."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -33,23 +33,40 @@ CAPTIONS: dict[str, tuple[str, str]] = {
     "map_voltage": ("Feeder", "Lowest voltage over steps and phases at each bus."),
     "price_heatmap": ("Prices", "Active price at each bus in each step, mean over phases."),
     "price_heatmap_phase": ("Prices", "The same for each phase or delta leg, on one colour scale."),
-    "price_parts": ("Prices", "What the price at the data centers is made of: above with, below without the "
-                    "energy at the substation."),  # fmt: skip
+    "price_parts": (
+        "Prices",
+        "What the price at the data centers is made of: above with, below without the "
+        "energy at the substation.",
+    ),  # fmt: skip
     "power_and_price": ("Data centers", "Power drawn and the price per MWh at the same bus and phases."),
-    "work": ("Data centers", "Computing work by site. Arrived and waiting: where it arrived; served: where it ran."),
+    "work": (
+        "Data centers",
+        "Computing work by site. Arrived and waiting: where it arrived; served: where it ran.",
+    ),
     "dispatch": ("Supply", "Import at the substation and output of generators; reactive power beside it."),
     "voltages": ("Voltage", "Lowest and highest voltage over all buses and phases: linear network and AC."),
     "unbalance": ("Voltage", "Three measures of voltage unbalance from AC power flow."),
-    "convergence": ("Negotiation", "Residuals by round. Zeros cannot be shown on a log scale and are left out."),
+    "convergence": (
+        "Negotiation",
+        "Residuals by round. Zeros cannot be shown on a log scale and are left out.",
+    ),
 }
 _PAIRED = "Feeder"
 _GROUPS = {
     "cost": "Cost", "energy": "Energy and work", "voltage": "Voltage", "price": "Prices",
     "negotiation": "Negotiation", "solution": "Solution",
 }  # fmt: skip
-_HEADLINE = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "dlmp_max_usd_per_mwh")
+_HEADLINE = (
+    "social_cost_usd",
+    "dca_cost_usd",
+    "welfare_gap",
+    "ac_v_min_pu",
+    "violations_ac",
+    "dlmp_max_usd_per_mwh",
+)
 _SHORT = {
-    "social_cost_usd": "social cost", "dca_cost_usd": "data centers' cost", "welfare_gap": "above welfare optimum",
+    "social_cost_usd": "social cost", "dca_cost_usd": "data centers' cost",
+    "welfare_gap": "above welfare optimum",
     "ac_v_min_pu": "lowest voltage (AC)", "violations_ac": "limits broken (AC)",
     "dlmp_max_usd_per_mwh": "highest price",
 }  # fmt: skip
@@ -135,8 +152,8 @@ def write_comparison_report(folder: str | Path) -> Path:
     notes += [f"{mode}: failed. {r.error.message}" for mode, r in records.items() if r.error is not None]
     page = _Page(
         title=f"{first.scenario}: {len(records)} modes compared",
-        lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}; each mode has a folder and a report of "
-        "its own beside this file",
+        lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}; each mode has a folder "
+        "and a report of its own beside this file",
         provenance=_provenance(first, compared=True)
         + [(f"solver, {mode}", r.solver) for mode, r in records.items() if r.solver],
         notes=notes,

@@ -9,6 +9,7 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.dates as mdates
@@ -20,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
+from PIL import Image
 
 DPI = 150
 WIDTH_IN = 8.0
@@ -31,13 +33,14 @@ GREY = "#6b7280"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", "-.", ":")
 PART_COLOURS = {
-    "energy": "#56B4E9", "loss": "#E69F00", "voltage": "#D55E00", "congestion": "#CC79A7", "unbalance": "#009E73",
+    "energy": "#56B4E9", "loss": "#E69F00", "voltage": "#D55E00", "congestion": "#CC79A7",
+    "unbalance": "#009E73",
 }  # fmt: skip
 MODE_COLOURS = {
     "uncoordinated": "#8a8f98", "decentralized": "#0072B2", "welfare": "#009E73", "centralized": "#D55E00",
 }  # fmt: skip
 
-_RC = {
+_RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.0,
@@ -64,7 +67,8 @@ _RC = {
 @contextmanager
 def style() -> Iterator[None]:
     """The style of all figures, for the length of a block."""
-    with mpl.rc_context({**sns.axes_style("whitegrid"), **_RC}):
+    look: Any = {**sns.axes_style("whitegrid"), **_RC}
+    with mpl.rc_context(look):
         yield
 
 
@@ -78,14 +82,18 @@ def new_figure(height_in: float, title: str, width_in: float = WIDTH_IN) -> Figu
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg), "figures come from new_figure()"
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        canvas.draw()  # type: ignore[no-untyped-call]  # once: savefig() would draw twice, and drawing is what takes time
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        Image.fromarray(pixels).convert("RGB").save(buffer, format="png", dpi=(DPI, DPI))
     return buffer.getvalue()
 
 
 def colours(names: Sequence[str], known: dict[str, str] | None = None) -> dict[str, str]:
-    """A colour for each name: the known one, else one that no other name has (as long as there are enough)."""
+    """A colour for each name: the known one, else one that no other name has, as long as there are enough."""
     fixed = {n: known[n] for n in names if known and n in known}
     free = itertools.cycle([c for c in COLOURS if c not in fixed.values()] or COLOURS)
     return {n: fixed[n] if n in fixed else next(free) for n in names}
@@ -93,28 +101,32 @@ def colours(names: Sequence[str], known: dict[str, str] | None = None) -> dict[s
 
 def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex, ticks: int = 9) -> None:
     """Short, upright labels on an axis of times, at most so many: hours within a day, else dates."""
-    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=ticks)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
-    formatter = mdates.ConciseDateFormatter(locator, show_offset=False)
+    formatter: Any = mdates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     span = times.max() - times.min()
     formatter.zero_formats[3] = "%H:%M" if span <= pd.Timedelta(days=1.5) else "%d %b"
     ax.xaxis.set_major_formatter(formatter)
     ax.set_xlabel("local time" if span <= pd.Timedelta(days=1.5) else "date")
 
 
-def hold(times: pd.Series | pd.DatetimeIndex, values: pd.Series) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
+def hold(
+    times: pd.Series | pd.DatetimeIndex, values: pd.Series
+) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
     """Times and values with the last step drawn to its end, for lines that hold a value over a step."""
     index = pd.DatetimeIndex(times)
     width = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
     array = values.to_numpy(dtype=float)
-    return index.append(pd.DatetimeIndex([index[-1] + width])), np.append(array, array[-1])
+    return pd.DatetimeIndex([*index, index[-1] + width]), np.append(array, array[-1])
 
 
 def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
-    """At most ``count`` names, those with the greatest weight, in their own order: a legend stays readable."""
+    """At most ``count`` names, those with the greatest weight, in their own order, so that legends stay short."""
     if len(names) <= count:
         return list(names)
-    chosen = set(weights.reindex(names).fillna(0.0).sort_values(ascending=False, kind="stable").index[:count])
+    chosen = set(
+        weights.reindex(list(names)).fillna(0.0).sort_values(ascending=False, kind="stable").index[:count]
+    )
     return [n for n in names if n in chosen]
 
 

@@ -1,9 +1,9 @@
-"""Result tables: their columns as data, the check against them, and Parquet files with the same bytes for one seed.
+"""Result tables: their columns as data, the check against them, and Parquet files that repeat byte by byte.
 
-A table is long form: one row per key, sorted by key. Powers are in kW and kvar, money in USD, prices in USD/MWh and
-USD/Mvarh, voltages per unit, unbalance in percent. Demand and generation are both positive, each in its own table.
-A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a delta leg, or a line-to-line
-voltage) or ``abc`` (shared equally by three phases).
+A table is long form: one row per key, sorted by key. Powers are in kW and kvar, money in USD, prices in
+USD/MWh and USD/Mvarh, voltages per unit, unbalance in percent. Demand and generation are both positive, each
+in its own table. A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a delta leg, or a
+line-to-line voltage) or ``abc`` (shared equally by three phases).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _DTYPES: dict[Kind, str] = {
     "int": "int64", "float": "float64", "text": "str", "bool": "bool", "time": "datetime64[us]",
 }  # fmt: skip
 _ARROW: dict[Kind, pa.DataType] = {
-    "int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_(), "time": pa.timestamp("us"),
+    "int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_(),
+    "time": pa.timestamp("us"),
 }  # fmt: skip
 
 
@@ -198,7 +199,9 @@ SCHEMAS: dict[str, Schema] = {
             ),
             ("bus",),
         ),
-        Schema("branches", "Lines, transformers and regulators", _key("name", "from_bus", "to_bus"), ("name",)),
+        Schema(
+            "branches", "Lines, transformers and regulators", _key("name", "from_bus", "to_bus"), ("name",)
+        ),
         Schema(
             "units",
             "Where data centers, generators and static var generators are connected",
@@ -218,8 +221,8 @@ def check(name: str, frame: pd.DataFrame, file: str | Path | None = None) -> pd.
         file: where the frame came from, for the message.
 
     Raises:
-        InputError: a column is missing or unknown, a value is missing, infinite or of the wrong kind, or two rows
-            have the same key.
+        InputError: a column is missing or unknown, a value is missing, infinite or of the wrong kind, or two
+            rows have the same key.
     """
     schema = SCHEMAS[name]
     known = [c.name for c in schema.columns]
@@ -359,7 +362,7 @@ def empty(name: str) -> pd.DataFrame:
 
 
 def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
-    """Write one table as Parquet: same rows, same bytes (with one version of pyarrow). Units go with the fields."""
+    """Write one table as Parquet: same rows, same bytes with one version of pyarrow. Fields bear units."""
     checked = check(name, frame)
     schema = SCHEMAS[name]
     arrow = pa.schema(
@@ -372,7 +375,8 @@ def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
     arrays = [pa.array(checked[c.name], type=_ARROW[c.kind], from_pandas=True) for c in schema.columns]
     pq.write_table(
         pa.Table.from_arrays(arrays, schema=arrow), path, compression="zstd", compression_level=3,
-        version="2.6", data_page_version="1.0", row_group_size=1 << 20, use_dictionary=True, write_statistics=True,
+        version="2.6", data_page_version="1.0", row_group_size=1 << 20, use_dictionary=True,
+        write_statistics=True,
     )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""A made-up day: 24 small followers that do not see each other, and one leader that couples them over the hours."""
+"""A made-up day: 24 small followers that do not see each other, and one leader that couples them over the
+hours.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from cosim.optimization.parametric import ParametricQP, stack
 
 
 def hour(rng: np.random.Generator, tag: str, price: float, load: float, slope: float = 0.0) -> ParametricQP:
-    """12 variables (purchase, 3 + 3 outputs, 5 soft-limit slacks), about 60 rows, 3 parameters in right-hand sides."""
+    """12 variables (purchase, 3 + 3 outputs, 5 soft-limit slacks), about 60 rows, 3 parameters in right-hand
+    sides.
+    """
     n, k = 12, 3
     p, q, slack = slice(1, 4), slice(4, 7), slice(7, 12)
     hessian, cost = np.zeros((n, n)), np.zeros(n)
@@ -61,12 +65,17 @@ def hour(rng: np.random.Generator, tag: str, price: float, load: float, slope: f
 
 
 def day(seed: int, hours: int = 24, slope: float = 0.0) -> tuple[ParametricQP, ParametricQP]:
-    """Follower and leader of a day; the leader needs a given total of each th and may shift it at a small cost."""
+    """Follower and leader of a day; the leader needs a given total of each th and may shift it at a small
+    cost.
+    """
     rng = np.random.default_rng(seed)
     shape = 0.6 + 0.4 * np.sin(np.arange(hours) / hours * 2 * np.pi - 1.5)
-    follower = stack([
-        hour(rng, f"h{t} ", 25 + 30 * shape[t] + 5 * rng.random(), 0.5 + 0.9 * shape[t], slope) for t in range(hours)
-    ])  # fmt: skip
+    follower = stack(
+        [
+            hour(rng, f"h{t} ", 25 + 30 * shape[t] + 5 * rng.random(), 0.5 + 0.9 * shape[t], slope)
+            for t in range(hours)
+        ]
+    )
     names = [f"h{t} th{i}" for t in range(hours) for i in range(3)]
     cost = np.array([0.2 * t * (i + 1) for t in range(hours) for i in range(3)])
     total = np.zeros((3, len(names)))

@@ -44,7 +44,9 @@ def _terms(node: ast.AST) -> type_of_terms:
     raise ValueError(f"not a polynomial: {ast.dump(node)}")
 
 
-def quadratic(terms: type_of_terms, names: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float]:
+def quadratic(
+    terms: type_of_terms, names: Sequence[str]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float]:
     """Hessian, gradient and constant of a polynomial over these names."""
     at = {name: i for i, name in enumerate(names)}
     hessian, gradient, constant = np.zeros((len(names), len(names))), np.zeros(len(names)), 0.0
@@ -103,7 +105,8 @@ def express(problem: Mapping[str, Any]) -> tuple[ParametricQP, ParametricQP, boo
     names = upper + lower
     payment = "lam" in problem["F"]
     if payment:
-        # Revenue of a seller whose capacity q1 is the parameter: -lam * g1 is minus the dual of g1 <= q1 times q1,
+        # Revenue of a seller whose capacity q1 is the parameter: -lam * g1 is minus the dual of g1 <= q1
+        # times q1,
         # for g1 < q1 makes that dual zero and the remaining price is the same.
         assert problem["F"] == "-lam0*g1" and problem["g"] == ["g1-q1"]
         hessian, gradient, constant = np.zeros((len(names), len(names))), np.zeros(len(names)), 0.0
@@ -112,22 +115,35 @@ def express(problem: Mapping[str, Any]) -> tuple[ParametricQP, ParametricQP, boo
     _require_convex(hessian, "leader")
     matrix, right = _with_bounds(problem["G"], names, problem["x"])
     leader = ParametricQP.build(
-        hessian=hessian, cost=gradient, constant=constant, ineq_matrix=matrix, ineq_rhs=right, variables=names,
+        hessian=hessian,
+        cost=gradient,
+        constant=constant,
+        ineq_matrix=matrix,
+        ineq_rhs=right,
+        variables=names,
         ineq_rows=[f"leader {i}" for i in range(len(right))],
-    )  # fmt: skip
+    )
     k = len(upper)
     hessian, gradient, constant = quadratic(polynomial(problem["f"]), names)
     _require_convex(hessian[k:, k:], "follower")
     matrix, right = _with_bounds(problem["g"], names, problem["y"])
     equal, value = _with_bounds([_equation(text) for text in problem["h"]], names, {})
     follower = ParametricQP.build(
-        hessian=hessian[k:, k:], cost=gradient[k:], cost_theta=hessian[k:, :k], constant=constant,
-        eq_matrix=equal[:, k:], eq_rhs=value, eq_theta=-equal[:, :k],
-        ineq_matrix=matrix[:, k:], ineq_rhs=right, ineq_theta=-matrix[:, :k],
-        variables=lower, parameters=upper,
+        hessian=hessian[k:, k:],
+        cost=gradient[k:],
+        cost_theta=hessian[k:, :k],
+        constant=constant,
+        eq_matrix=equal[:, k:],
+        eq_rhs=value,
+        eq_theta=-equal[:, :k],
+        ineq_matrix=matrix[:, k:],
+        ineq_rhs=right,
+        ineq_theta=-matrix[:, :k],
+        variables=lower,
+        parameters=upper,
         theta_lower=[-np.inf if box[0] is None else box[0] for box in problem["x"].values()],
         theta_upper=[np.inf if box[1] is None else box[1] for box in problem["x"].values()],
-    )  # fmt: skip
+    )
     return follower, leader, payment
 
 

@@ -69,7 +69,9 @@ def with_states(seed: int, *, states: int = 15, **size: int) -> ParametricQP:
         eq_rhs=np.concatenate([base.eq_rhs, shift]),
         eq_theta=sp.vstack([base.eq_theta, response]),
         ineq_matrix=sp.vstack([sp.hstack([base.ineq_matrix, sp.csr_array((m, states))]), lower, upper]),
-        ineq_rhs=np.concatenate([base.ineq_rhs, 0.3 + rng.random(states) - middle, 0.3 + rng.random(states) + middle]),
+        ineq_rhs=np.concatenate(
+            [base.ineq_rhs, 0.3 + rng.random(states) - middle, 0.3 + rng.random(states) + middle]
+        ),
         ineq_theta=sp.vstack([base.ineq_theta, sp.csr_array((2 * states, k))]),
         constant=base.constant,
         constant_theta=base.constant_theta,

@@ -99,10 +99,21 @@ def test_each_bit_halves_the_discretisation_bound() -> None:
 def test_follower_variables_may_enter_the_leader() -> None:
     """min (x - 3)^2 with x = argmin x^2/2 - th x = th, but the leader's row x <= 2 binds."""
     follower = ParametricQP.build(
-        hessian=[[1.0]], cost=[0.0], cost_theta=[[-1.0]], variables=["x"], parameters=["th"], theta_lower=[0], theta_upper=[9]
+        hessian=[[1.0]],
+        cost=[0.0],
+        cost_theta=[[-1.0]],
+        variables=["x"],
+        parameters=["th"],
+        theta_lower=[0],
+        theta_upper=[9],
     )
     leader = ParametricQP.build(
-        hessian=[[0, 0], [0, 2.0]], cost=[0, -6.0], constant=9.0, ineq_matrix=[[0, 1.0]], ineq_rhs=[2.0], variables=["th", "x"]
+        hessian=[[0, 0], [0, 2.0]],
+        cost=[0, -6.0],
+        constant=9.0,
+        ineq_matrix=[[0, 1.0]],
+        ineq_rhs=[2.0],
+        variables=["th", "x"],
     )
     found = solve(BilevelProblem(follower, leader, payment=False), gap=1e-8)
     assert found.leader_cost == pytest.approx(1.0, abs=1e-7)
@@ -122,7 +133,13 @@ def test_a_leader_without_the_parameters_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"formulation": "magic"}, {"solver": "abacus"}, {"complementarity": "hope"}, {"formulation": "kkt-mccormick"}]
+    "wrong",
+    [
+        {"formulation": "magic"},
+        {"solver": "abacus"},
+        {"complementarity": "hope"},
+        {"formulation": "kkt-mccormick"},
+    ],
 )
 def test_wrong_options_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(InputError, match="unknown option|works on strong duality"):
@@ -139,15 +156,25 @@ def test_an_impossible_leader_is_reported() -> None:
 def test_a_wrong_answer_fails_its_certificate() -> None:
     problem = small(1)
     found = solve(problem, gap=1e-6)
-    worse = certify(problem.follower, found.theta, found.x + 0.1, found.nu, found.sigma, payment=found.payment)
+    worse = certify(
+        problem.follower, found.theta, found.x + 0.1, found.nu, found.sigma, payment=found.payment
+    )
     with pytest.raises(RunFailure, match="certificate"):
         worse.require()
-    cheaper = certify(problem.follower, found.theta, found.x, found.nu, found.sigma, payment=found.payment - 1.0)
+    cheaper = certify(
+        problem.follower, found.theta, found.x, found.nu, found.sigma, payment=found.payment - 1.0
+    )
     assert not cheaper.passed
     tight = np.full(len(found.sigma), np.inf)
     tight[np.argmax(found.sigma)] = found.sigma.max()
     capped = certify(
-        problem.follower, found.theta, found.x, found.nu, found.sigma, payment=found.payment, dual_bounds=tight
+        problem.follower,
+        found.theta,
+        found.x,
+        found.nu,
+        found.sigma,
+        payment=found.payment,
+        dual_bounds=tight,
     )
     assert not capped.passed
 

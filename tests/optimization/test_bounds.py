@@ -43,7 +43,12 @@ def test_the_price_of_a_soft_limit_bounds_its_dual() -> None:
 def test_a_dual_that_can_run_away_has_no_bound() -> None:
     """Two rows that pin one variable: at th = 1 both bind and their duals may grow together."""
     qp = ParametricQP.build(
-        cost=[1.0], ineq_matrix=[[-1.0], [1]], ineq_rhs=[0.0, 1], ineq_theta=[[-1.0], [0]], theta_lower=[0], theta_upper=[1]
+        cost=[1.0],
+        ineq_matrix=[[-1.0], [1]],
+        ineq_rhs=[0.0, 1],
+        ineq_theta=[[-1.0], [0]],
+        theta_lower=[0],
+        theta_upper=[1],
     )
     assert FollowerBounds(qp).dual(0) == np.inf
 

@@ -10,7 +10,9 @@ from cosim.optimization.parametric import ParametricQP
 
 
 def merit_order() -> ParametricQP:
-    """Demand theta served by three plants of 1, 2 and 5 per unit and capacity 10 each: a kink at 10 and at 20."""
+    """Demand theta served by three plants of 1, 2 and 5 per unit and capacity 10 each: a kink at 10 and at
+    20.
+    """
     return ParametricQP.build(
         cost=[1.0, 2.0, 5.0],
         eq_matrix=[[1.0, 1, 1]],

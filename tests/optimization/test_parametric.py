@@ -127,7 +127,9 @@ def test_joined_problems_share_variables_of_one_name() -> None:
 
 
 def test_infeasible_and_unbounded_are_told_apart() -> None:
-    infeasible = ParametricQP.build(hessian=np.eye(2), cost=[0, 0], ineq_matrix=[[1, 1], [-1, -1]], ineq_rhs=[0, -1])
+    infeasible = ParametricQP.build(
+        hessian=np.eye(2), cost=[0, 0], ineq_matrix=[[1, 1], [-1, -1]], ineq_rhs=[0, -1]
+    )
     unbounded = ParametricQP.build(hessian=np.diag([1.0, 0]), cost=[0, 1], ineq_matrix=[[1, 1]], ineq_rhs=[3])
     for solver in ("auto", "piqp", "highs"):
         assert infeasible.solve(solver=solver).status == "infeasible"
@@ -138,9 +140,14 @@ def test_infeasible_and_unbounded_are_told_apart() -> None:
 
 def test_a_free_direction_without_cost_does_not_spoil_the_prices() -> None:
     qp = ParametricQP.build(
-        hessian=np.diag([2.0, 0.0]), cost=[0.0, 0.0], ineq_matrix=[[-1.0, 0], [0, 1], [0, -1]], ineq_rhs=[0, 5, 5],
-        ineq_theta=[[-1.0], [0], [0]], theta_lower=[0], theta_upper=[2],
-    )  # fmt: skip
+        hessian=np.diag([2.0, 0.0]),
+        cost=[0.0, 0.0],
+        ineq_matrix=[[-1.0, 0], [0, 1], [0, -1]],
+        ineq_rhs=[0, 5, 5],
+        ineq_theta=[[-1.0], [0], [0]],
+        theta_lower=[0],
+        theta_upper=[2],
+    )
     assert qp.sensitivity(qp.solve([1.5]).require()) == pytest.approx([3.0], rel=1e-9)
 
 

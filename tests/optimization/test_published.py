@@ -13,11 +13,29 @@ from cosim.errors import InputError
 from cosim.optimization.bilevel import BilevelProblem, solve
 
 NAMES = (
-    "pineda_morales_2019", "dtu_tutorial_-8", "dempe_fobp_ex2", "bf_1982_01", "yalmip_t2", "audet_yalmip_t5",
-    "mersha_dempe_ex1", "anandalingam_white_1990", "b_1991_01v", "cw_1988_01", "lh_1994_01", "bard_1983_effpoint",
-    "conejo_dtmp", "besancon27", "jointc2", "b_1991_02_bilin", "b_1998_02_qp", "d_1978_01_qp", "sa_1981_01_qp",
-    "tmh_2007_01", "as_1981_01_qp", "fanzeres2017_dual",
-)  # fmt: skip
+    "pineda_morales_2019",
+    "dtu_tutorial_-8",
+    "dempe_fobp_ex2",
+    "bf_1982_01",
+    "yalmip_t2",
+    "audet_yalmip_t5",
+    "mersha_dempe_ex1",
+    "anandalingam_white_1990",
+    "b_1991_01v",
+    "cw_1988_01",
+    "lh_1994_01",
+    "bard_1983_effpoint",
+    "conejo_dtmp",
+    "besancon27",
+    "jointc2",
+    "b_1991_02_bilin",
+    "b_1998_02_qp",
+    "d_1978_01_qp",
+    "sa_1981_01_qp",
+    "tmh_2007_01",
+    "as_1981_01_qp",
+    "fanzeres2017_dual",
+)
 NOT_CONVEX = {"siddiqui_gabriel_qp": "the leader's objective is not convex"}
 BOUNDED = ("pineda_morales_2019", "besancon27", "jointc2", "b_1998_02_qp", "d_1978_01_qp", "sa_1981_01_qp")
 
@@ -52,12 +70,16 @@ def test_branching_finds_the_published_optimum(problems: dict[str, Any], name: s
 @pytest.mark.parametrize("name", NAMES)
 def test_scip_finds_the_published_optimum(problems: dict[str, Any], name: str, complementarity: str) -> None:
     pytest.importorskip("pyscipopt")
-    found = solve(stated(problems[name]), solver="scip", complementarity=complementarity, gap=1e-8, time_limit_s=30)
+    found = solve(
+        stated(problems[name]), solver="scip", complementarity=complementarity, gap=1e-8, time_limit_s=30
+    )
     assert found.leader_cost == pytest.approx(problems[name]["opt"], rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_highs_finds_the_published_optimum_where_all_bounds_are_proven(problems: dict[str, Any], name: str) -> None:
+def test_highs_finds_the_published_optimum_where_all_bounds_are_proven(
+    problems: dict[str, Any], name: str
+) -> None:
     found = solve(stated(problems[name]), solver="highs", gap=1e-8, time_limit_s=30)
     assert found.leader_cost == pytest.approx(problems[name]["opt"], rel=1e-6, abs=1e-6)
     assert found.certificate.dual_margin > 0

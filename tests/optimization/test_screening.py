@@ -11,7 +11,11 @@ from random_programs import random_qp, with_states
 from cosim.optimization.parametric import ParametricQP
 
 
-@given(seed=st.integers(0, 40), linear=st.booleans(), where=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3))
+@given(
+    seed=st.integers(0, 40),
+    linear=st.booleans(),
+    where=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
+)
 @settings(max_examples=60, deadline=None)
 def test_screening_never_changes_the_optimum(seed: int, linear: bool, where: list[float]) -> None:
     qp = random_qp(seed) if seed % 2 else with_states(seed, states=6)
@@ -51,6 +55,10 @@ def test_a_row_that_can_just_bind_is_kept() -> None:
 
 def test_an_open_parameter_box_keeps_what_it_could_move() -> None:
     qp = ParametricQP.build(
-        cost=[1.0], ineq_matrix=[[1], [-1], [2.0]], ineq_rhs=[1, 0, 9], ineq_theta=[[0], [0], [1]], theta_lower=[-np.inf]
+        cost=[1.0],
+        ineq_matrix=[[1], [-1], [2.0]],
+        ineq_rhs=[1, 0, 9],
+        ineq_theta=[[0], [0], [1]],
+        theta_lower=[-np.inf],
     )
     assert not qp.screen(linear_programs=True).dropped

@@ -33,7 +33,11 @@ def test_squares_are_taken_by_every_solver(name: str) -> None:
     if name not in installed():
         pytest.skip(f"{name} is not installed")
     m = pyo.ConcreteModel()
-    m.y, m.t, m.k = pyo.Var(bounds=(0, 10)), pyo.Var(bounds=(0, None)), pyo.Var(domain=pyo.Integers, bounds=(0, 10))
+    m.y, m.t, m.k = (
+        pyo.Var(bounds=(0, 10)),
+        pyo.Var(bounds=(0, None)),
+        pyo.Var(domain=pyo.Integers, bounds=(0, 10)),
+    )
     m.same = pyo.Constraint(expr=m.y == m.k)
     m.cost = pyo.Objective(expr=m.t - 4.9 * m.y)
     run = solve_model(m, name, squares=[(m.t, m.y)], gap=1e-6)
