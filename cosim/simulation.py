@@ -27,7 +27,7 @@ from cosim.scenario import MODES, Mode, Scenario
 Progress = Callable[[int, int, str], None]
 SLACK_TOLERANCE_KWH = 1e-3
 LATE_TOLERANCE_MWH = 1e-6
-_LISTED_VIOLATIONS = 12
+_LISTED_VIOLATIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,13 +246,14 @@ def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimi
     v = tables.voltages
     low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
     broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
-    worst = broken.assign(by=(broken["v_ac_pu"] - v["v_ac_pu"].clip(low, high)).abs()).sort_values(
-        ["by", "step", "bus", "phase"], ascending=[False, True, True, True]
-    )
-    for row in worst.head(_LISTED_VIOLATIONS).itertuples():
-        notes.append(f"step {row.step}: AC voltage {row.v_ac_pu:.4f} pu at bus {row.bus}, {row.phase}")
-    if len(worst) > _LISTED_VIOLATIONS:
-        notes.append(f"and {len(worst) - _LISTED_VIOLATIONS} further AC voltages beyond their limits")
+    if len(broken):
+        beyond = (broken["v_ac_pu"] - broken["v_ac_pu"].clip(low, high)).abs()
+        worst = broken.assign(by=beyond).sort_values("by", ascending=False, kind="stable").head(_LISTED_VIOLATIONS)
+        listed = "; ".join(
+            f"step {row.step} bus {row.bus} {row.phase} {row.v_ac_pu:.4f} pu" for row in worst.itertuples()
+        )
+        rest = f"; and {len(broken) - len(worst)} more" if len(broken) > len(worst) else ""
+        notes.append(f"{len(broken)} AC voltages beyond their limits: {listed}{rest}")
     late = tables.work["late_mwh"].max() if len(tables.work) else 0.0
     if late > LATE_TOLERANCE_MWH:
         notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")

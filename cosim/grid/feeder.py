@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 PHASES = ("a", "b", "c")
 LEGS = ("ab", "bc", "ca")
@@ -200,17 +199,3 @@ class Feeder:
     def load_kvar(self) -> float:
         """Total reactive demand at nominal voltage, kvar."""
         return sum(load.q_kvar for load in self.loads)
-
-    def check(self, folder: Path | None = None) -> None:
-        """Check that the feeder can be computed with.
-
-        Args:
-            folder: folder of the tables the feeder was read from, named in messages.
-
-        Raises:
-            InputError: unknown bus, missing or unknown phase, islanded bus, loop, negative rating or length,
-                a number that is not finite, a duplicate, an unknown line code, an unsupported connection.
-        """
-        from cosim.grid.feeder_check import check_feeder
-
-        check_feeder(self, folder)

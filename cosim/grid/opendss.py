@@ -30,6 +30,7 @@ from cosim.grid.feeder import (
     Regulator,
     Transformer,
 )
+from cosim.grid.feeder_check import check_feeder
 from cosim.grid.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
 
 Complex = NDArray[np.complex128]
@@ -87,7 +88,7 @@ class AcCircuit:
         Raises:
             InputError: the feeder does not pass its check.
         """
-        feeder.check()
+        check_feeder(feeder)
         self.feeder = feeder
         self._dss: Any = opendssdirect.dss.NewContext()
         self._compile()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.grid.feeder import FEET_PER_MILE, LEGS, PHASES, Branch, Bus, Feeder, Line, Regulator, Transformer
+from cosim.grid.feeder_check import check_feeder
 from cosim.grid.phases import CENTERING, CENTROID_TO_LINE, GROUNDED_TO_LINE
 
 Real = NDArray[np.float64]
@@ -93,7 +94,7 @@ def structure_of(feeder: Feeder) -> Structure:
     Raises:
         InputError: the feeder does not pass its check.
     """
-    feeder.check()
+    check_feeder(feeder)
     buses, branches, parent = _ordered(feeder)
     n = len(buses)
     grounded = np.array([b.grounded for b in buses])

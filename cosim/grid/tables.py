@@ -26,6 +26,7 @@ from cosim.grid.feeder import (
     Regulator,
     Transformer,
 )
+from cosim.grid.feeder_check import check_feeder
 
 TRIANGLE = ("aa", "ab", "ac", "bb", "bc", "cc")
 FEEDER_KEYS = ("name", "source_bus", "source_kv", "source_pu")
@@ -81,7 +82,7 @@ def read_feeder(path_or_name: str | Path) -> Feeder:
             )  # fmt: skip
         folder = Path(str(importlib.resources.files("cosim.data"))) / "feeders" / str(path_or_name)
     feeder = _feeder_of(folder)
-    feeder.check(folder)
+    check_feeder(feeder, folder)
     return feeder
 
 

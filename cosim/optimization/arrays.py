@@ -14,7 +14,7 @@ Matrix: TypeAlias = Any  # scipy.sparse.csr_array of floats; its stubs differ be
 
 
 def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
-    """A matrix, dense or sparse, as csr of floats without duplicates; None is the zero matrix of that shape."""
+    """A matrix, dense or sparse, as csr of floats without duplicates; None stands for zeros."""
     if matrix is None:
         return sp.csr_array(shape, dtype=float)
     if not sp.issparse(matrix):

@@ -68,7 +68,7 @@ class BilevelSolution:
         nodes: nodes of the tree (0 where the solver does not say).
         time_s: wall time, presolve and certificate included.
         solver: which one was used, 'branch', 'highs', 'scip' or 'gurobi'.
-        status: 'optimal' (the gap was reached) or 'time limit'.
+        status: 'optimal' (the gap was reached), 'time limit', or what else kept the gap open.
         certificate: the follower cleared again.
     """
 

@@ -17,6 +17,7 @@ import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_backends import quiet_highs
 from cosim.optimization.qp_solvers import NOTHING, place_rows
 from cosim.optimization.relaxation import SingleLevel, single_level
 
@@ -44,7 +45,11 @@ def split(qp: ParametricQP) -> list[Block]:
     """The blocks of a problem. Rows without any variable belong to the first block."""
     n = len(qp.variables)
     links = abs(qp.hessian) + _neighbours(qp.eq_matrix) + _neighbours(qp.ineq_matrix)
-    count, label = scipy.sparse.csgraph.connected_components(links, directed=False) if n else (0, np.zeros(0))
+    count, label = (
+        scipy.sparse.csgraph.connected_components(links, directed=False)
+        if n
+        else (0, np.zeros(0, dtype=np.int64))
+    )
     eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
     out = []
     for block in range(count):
@@ -144,9 +149,8 @@ class _Program:
         lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
         lp.a_matrix_.value_ = self._rows.data
         lp.sense_ = highspy.ObjSense.kMaximize
-        self._solver = highspy.Highs()
-        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
-            self._solver.setOptionValue(option, value)
+        self._solver = quiet_highs()
+        self._solver.setOptionValue("presolve", "off")
         self._solver.passModel(lp)
 
     def dual(self, row: int) -> float:

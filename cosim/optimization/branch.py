@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from cosim.optimization.arrays import Vector
 from cosim.optimization.decomposition import decompose
@@ -33,7 +34,8 @@ class BranchResult:
         objective, bound: the leader's cost at z, and a proven lower bound of it.
         gap: (objective - bound) / max(1, |objective|).
         nodes, solves: nodes of the tree, and QPs solved in all.
-        status: 'optimal' (gap reached), 'time limit', 'infeasible' or 'unbounded'.
+        status: 'optimal' (gap reached), 'time limit', 'gap open' (the tree is exhausted, but a solver gave up on
+            some node), 'infeasible' or 'unbounded'.
     """
 
     z: Vector | None
@@ -57,7 +59,7 @@ class _Node:
 
 
 def relative_gap(objective: float, bound: float) -> float:
-    """(objective - bound) over the size of the objective, absolute below one unit of money; never negative."""
+    """(objective - bound) over the size of the objective, absolute below one unit of money."""
     if not np.isfinite(objective) or not np.isfinite(bound):
         return np.inf
     return max(0.0, (objective - bound) / max(1.0, abs(objective)))
@@ -122,9 +124,10 @@ class BranchAndBound:
                 child[pair] = side
                 closed = min(closed, self._open(child, node.bound, node.depth - 1, 2 * nodes + side, heap))
         objective, z, decisions = self._best
-        lower = min(objective, max(floor, min([closed, *(heap[:1] and [heap[0].bound])])))
+        lower = min(objective, max(floor, min(closed, heap[0].bound if heap else np.inf)))
         if not status:
-            status = "optimal" if z is not None else "infeasible"
+            reached = relative_gap(objective, lower) <= self._gap
+            status = "infeasible" if z is None else "optimal" if reached else "gap open"
         return BranchResult(
             z,
             decisions,
@@ -169,21 +172,21 @@ class BranchAndBound:
         at once.
         """
         found = self._relaxation.solve(decisions)
+        point: Vector | None
         if found.status == "infeasible":
             return np.inf
         if found.status == "optimal":
             bound, point = max(floor, found.objective), found.z
             if np.any(decisions == OPEN):
-                self._improve(point[self._relaxation.level.theta_at])
+                self._improve(found.z[self._relaxation.level.theta_at])
             else:
                 self._offer(found, decisions)
         else:
             # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any
             # point.
-            bound, anywhere = floor, self._relaxation.any_point(decisions)
-            point = anywhere
-            if anywhere is not None:
-                self._improve(anywhere[self._relaxation.level.theta_at])
+            bound, point = floor, self._relaxation.any_point(decisions)
+            if point is not None:
+                self._improve(point[self._relaxation.level.theta_at])
         if relative_gap(self._best[0], bound) <= self._gap:
             return bound
         heapq.heappush(heap, _Node(bound, depth, order, decisions, point))
@@ -218,7 +221,7 @@ class BranchAndBound:
         self._walk(self._cell(decisions), decisions)
 
     def _walk(self, found: Point | None, decisions: Decisions) -> None:
-        """Offer a cell's point, and go on to neighbouring cells as long as they are better than all before."""
+        """Offer a cell's point, and go on to neighbouring cells as long as they are better."""
         for _ in range(_WALK):
             if found is None or not found.objective < self._best[0] + 1e-9 * max(1.0, abs(self._best[0])):
                 return
@@ -241,10 +244,12 @@ class BranchAndBound:
                 return found, pattern
         return None, patterns[0]
 
-    def _at_zero(self, z: Vector) -> Vector:
-        """Pairs whose dual and slack are both zero: their decision can be turned without leaving the point."""
+    def _at_zero(self, z: Vector) -> npt.NDArray[np.bool_]:
+        """Pairs whose dual and slack are both zero, so that turning them does not leave the point."""
         level = self._relaxation.level
-        at_zero: Vector = (np.abs(z[level.sigma_at]) <= 1e-5) & (np.abs(level.slack(z)) <= 1e-5)
+        at_zero: npt.NDArray[np.bool_] = (np.abs(z[level.sigma_at]) <= 1e-5) & (
+            np.abs(level.slack(z)) <= 1e-5
+        )
         return at_zero
 
     def _cell(self, decisions: Decisions) -> Point | None:

@@ -9,7 +9,7 @@ import numpy as np
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Vector
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.polish import residual
+from cosim.optimization.polish import Matrices, residual
 from cosim.optimization.qp_solvers import QPSolution
 
 _ACCEPT = 1e-5
@@ -81,7 +81,8 @@ def certify(
     follower_error = abs(here - again.objective) / max(1.0, abs(again.objective))
     cost = follower.cost + follower.cost_theta @ theta
     sides = (follower.eq_rhs + follower.eq_theta @ theta, follower.ineq_rhs + follower.ineq_theta @ theta)
-    optimality = residual(follower, cost, None, *sides, (x, nu, sigma))
+    matrices = Matrices(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
+    optimality = residual(matrices, cost, None, *sides, (x, nu, sigma))
     payment_error, low, high = 0.0, np.nan, np.nan
     if payment is not None:
         paid = float(follower.price(nu, sigma) @ theta)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo  # type: ignore[import-untyped]
+import pyomo.environ as pyo
 import scipy.sparse as sp
-from pyomo.core.base.param import ParamData  # type: ignore[import-untyped]
-from pyomo.repn import generate_standard_repn  # type: ignore[import-untyped]
+from pyomo.core.base.param import ParamData
+from pyomo.repn import generate_standard_repn
 
 from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Matrix, Vector

@@ -1,4 +1,4 @@
-"""All optimal duals of a QP at one of its solutions: a single point, or a face where prices are not unique."""
+"""All optimal duals of a QP at one of its solutions: one point, or a face where prices are not unique."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.errors import RunFailure
-from cosim.optimization.arrays import Vector, rows
+from cosim.optimization.arrays import Matrix, Vector, rows
 
 if TYPE_CHECKING:
     from cosim.optimization.parametric import ParametricQP
@@ -73,7 +73,8 @@ class DualFace:
                 [self._to_price, -sp.eye_array(k)],
             ]),
             eq_rhs=np.zeros(self._conditions.shape[0] + k),
-            **self._signs(size + k),
+            ineq_matrix=self._signs(size + k),
+            ineq_rhs=self._duals[len(self._solution.nu) :],
         )  # fmt: skip
         found = self._at(problem.solve().require().x[:size])
         return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
@@ -88,23 +89,23 @@ class DualFace:
             cost=-(self._to_price.T @ direction),
             eq_matrix=self._conditions,
             eq_rhs=np.zeros(self._conditions.shape[0]),
-            **self._signs(size),
+            ineq_matrix=self._signs(size),
+            ineq_rhs=self._duals[len(self._solution.nu) :],
         )
         step = problem.solve(solver="highs")
         if step.status == "unbounded":
             qp = self._qp
-            nan = (np.full(len(names), np.nan) for names in (qp.eq_rows, qp.ineq_rows, qp.parameters))
-            return DualPoint(*nan, np.inf)
+            nu, sigma, price = (np.full(len(of), np.nan) for of in (qp.eq_rows, qp.ineq_rows, qp.parameters))
+            return DualPoint(nu, sigma, price, np.inf)
         if not step.optimal:
             raise RunFailure(f"the extreme of a dual face could not be found: {step.status}")
         found = self._at(step.x)
         return DualPoint(found.nu, found.sigma, found.price, float(direction @ found.price))
 
-    def _signs(self, size: int) -> dict[str, Vector]:
+    def _signs(self, size: int) -> Matrix:
         """The rows that keep sigma from falling below zero, in terms of the change from the known duals."""
         p, b = len(self._solution.nu), len(self._binding)
-        matrix = sp.csr_array((-np.ones(b), (np.arange(b), p + np.arange(b))), shape=(b, size))
-        return {"ineq_matrix": matrix, "ineq_rhs": self._duals[p:]}
+        return sp.csr_array((-np.ones(b), (np.arange(b), p + np.arange(b))), shape=(b, size))
 
     def _at(self, change: Vector) -> DualPoint:
         p = len(self._solution.nu)

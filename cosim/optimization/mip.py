@@ -69,7 +69,8 @@ def solve_mip(
     everyone = list(model.leader.values())
     for i in range(len(leader.eq_rows)):
         model.rows.add(dot(leader.eq_matrix, i, everyone) == leader.eq_rhs[i])
-    for i in np.flatnonzero(np.isfinite(leader.ineq_rhs) & (np.diff(leader.ineq_matrix.indptr) > 0)):
+    limited = np.isfinite(leader.ineq_rhs) & (np.diff(leader.ineq_matrix.indptr) > 0)
+    for i in np.flatnonzero(limited).tolist():
         model.rows.add(dot(leader.ineq_matrix, i, everyone) <= leader.ineq_rhs[i])
     model.follower = pyo.Block()
     bounds = FollowerBounds(follower)

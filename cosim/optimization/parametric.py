@@ -264,7 +264,7 @@ class ParametricQP:
         )
 
     def reduce(self, keep: Collection[str] = ()) -> Reduction:
-        """Eliminate the variables that equalities define and that are not in `keep`; see `reduction.reduce`."""
+        """Eliminate variables that equalities define and that are not in `keep`; see `reduction.reduce`."""
         from cosim.optimization.reduction import reduce
 
         return reduce(self, keep)
@@ -290,8 +290,9 @@ class ParametricQP:
         return QPSolver(self, solver).solve(theta, warm=warm)
 
     def sensitivity(self, solution: QPSolution) -> Vector:
-        """The gradient of the optimal value with respect to the parameters, (k,): a price per unit of each."""
-        return self.price(solution.nu, solution.sigma) + self.cost_theta.T @ solution.x
+        """The gradient of the optimal value with respect to the parameters, (k,): prices."""
+        gradient: Vector = self.price(solution.nu, solution.sigma) + self.cost_theta.T @ solution.x
+        return gradient
 
     def price(self, nu: Vector, sigma: Vector) -> Vector:
         """The part of the gradient that duals make: constant_theta - B'nu - W'sigma, (k,)."""
@@ -307,7 +308,7 @@ class ParametricQP:
     def dual_face(
         self, solution: QPSolution, theta: Theta | None = None, *, tolerance: float = 1e-6
     ) -> DualFace:
-        """All optimal duals that belong to a solution: more than one where the prices jump; see `DualFace`."""
+        """All optimal duals of a solution: more than one where the prices jump; see `DualFace`."""
         from cosim.optimization.dual_face import DualFace
 
         return DualFace(self, solution, self.theta_vector(theta), tolerance=tolerance)

@@ -30,7 +30,7 @@ from cosim.optimization.parametric import ParametricQP
 
 @dataclass(frozen=True, slots=True)
 class PaymentTerms:
-    """The payment as 1/2 x'(hessian)x + cost_x'x + cost_nu'nu + cost_sigma'sigma + cost_theta'th - sigma's."""
+    """Payment: 1/2 x'(hessian)x + cost_x'x + cost_nu'nu + cost_sigma'sigma + cost_theta'th - sigma's."""
 
     hessian: Matrix
     cost_x: Vector
@@ -75,7 +75,7 @@ def discretisation_bound(price_range: Vector, theta_range: Vector, bits: int) ->
     """How far the binary expansion can stay below the payment: sum of range(price) * range(th) / 2^(bits +
     2).
     """
-    return float(price_range @ theta_range) / 2 ** (bits + 2)
+    return float(price_range @ theta_range) * float(2.0 ** -(bits + 2))
 
 
 def add_mccormick(

@@ -25,7 +25,7 @@ _NEAR = 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """H, A and G of a ParametricQP, dense where the problem is so small that sparse products would cost more."""
+    """H, A and G of a ParametricQP, dense where the problem is so small that this is faster."""
 
     hessian: Matrix
     eq_matrix: Matrix

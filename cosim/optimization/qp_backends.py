@@ -6,9 +6,9 @@ minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import daqp  # type: ignore[import-untyped]
+import daqp
 import highspy
 import numpy as np
 import piqp
@@ -68,7 +68,7 @@ class Backend(Protocol):
 
 
 def full_form(hessian: Matrix, eq_matrix: Matrix, row_matrix: Matrix) -> Form:
-    """A Form whose Hessian stores its whole diagonal, so that the diagonal may change without a new pattern."""
+    """A Form whose Hessian stores its whole diagonal, so that the diagonal may change in place."""
     n = hessian.shape[0]
     pattern = sp.coo_array(hessian)
     every = np.arange(n)
@@ -191,16 +191,22 @@ class Daqp:
         return Raw("optimal", x, lam[self._n : self._n + self._p], lam[self._n + self._p :], lam[: self._n])
 
 
+def quiet_highs() -> Any:
+    """A HiGHS instance on one thread that prints nothing."""
+    solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.setOptionValue("output_flag", False)
+    solver.setOptionValue("threads", 1)
+    return solver
+
+
 class Highs:
     """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
 
     def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form
         self._rows = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
-        self._solver = highspy.Highs()
+        self._solver = quiet_highs()
         for option, value in {
-            "output_flag": False,
-            "threads": 1,
             "time_limit": time_limit_s,
             "primal_feasibility_tolerance": max(tolerance, 1e-10),
             "dual_feasibility_tolerance": max(tolerance, 1e-10),

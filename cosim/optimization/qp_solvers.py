@@ -55,7 +55,7 @@ class QPSolution:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where each row of G went in the two-sided form: nowhere, a bound of a variable, or one side of a row."""
+    """Where each row of G went in the two-sided form: nowhere, a variable's bound, or one side of a row."""
 
     kind: Indices
     place: Indices
@@ -213,8 +213,8 @@ class QPSolver:
     def _nothing(self, status: str, solver: str) -> QPSolution:
         qp = self.qp
         value = {"infeasible": np.inf, "unbounded": -np.inf}.get(status, np.nan)
-        nan = (np.full(len(names), np.nan) for names in (qp.variables, qp.eq_rows, qp.ineq_rows))
-        return QPSolution(*nan, value, status, solver)
+        x, nu, sigma = (np.full(len(names), np.nan) for names in (qp.variables, qp.eq_rows, qp.ineq_rows))
+        return QPSolution(x, nu, sigma, value, status, solver)
 
 
 def choose(qp: ParametricQP) -> str:

@@ -21,7 +21,7 @@ from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import payment_terms
 from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form, prove
-from cosim.optimization.qp_solvers import ROW, QPSolver, place_rows
+from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
@@ -169,7 +169,7 @@ class Relaxation:
         self.solves = 0
 
     def solve(self, decisions: Decisions) -> Point:
-        """The optimum with these pairs decided; a status that is not 'optimal' is proved by linear programs."""
+        """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs."""
         self.solves += 1
         limits = self.limits(decisions)
         if (
@@ -212,7 +212,7 @@ class Relaxation:
         lower, upper = base.lower.copy(), base.upper.copy()
         x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
         x_upper[self.level.sigma_at[decisions == DUAL_ZERO]] = 0.0
-        for i in np.flatnonzero(decisions == SLACK_ZERO):
+        for i in np.flatnonzero((decisions == SLACK_ZERO) & (put.kind[: self.pairs] != NOTHING)):
             low, high = (lower, upper) if put.kind[i] == ROW else (x_lower, x_upper)
             at, side = put.place[i], self.level.follower.ineq_rhs[i] / put.scale[i]
             if put.scale[i] > 0:

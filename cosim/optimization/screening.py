@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.qp_backends import quiet_highs
 
 if TYPE_CHECKING:
     from cosim.optimization.parametric import ParametricQP
@@ -101,7 +102,7 @@ def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
     lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
     loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
     matrix = _nonzero(qp.ineq_matrix)
-    for i in np.flatnonzero(np.diff(matrix.indptr) == 1):
+    for i in np.flatnonzero(np.diff(matrix.indptr) == 1).tolist():
         j, g = matrix.indices[matrix.indptr[i]], matrix.data[matrix.indptr[i]]
         if g > 0:
             upper[j] = min(upper[j], loosest[i] / g)
@@ -137,9 +138,9 @@ def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
     loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
     tightest = qp.ineq_rhs + _smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
     groups: dict[tuple[int, bool], list[int]] = {}
-    for i in np.flatnonzero(single):
+    for i in np.flatnonzero(single).tolist():
         at = matrix.indptr[i]
-        groups.setdefault((int(matrix.indices[at]), bool(matrix.data[at] > 0)), []).append(int(i))
+        groups.setdefault((int(matrix.indices[at]), bool(matrix.data[at] > 0)), []).append(i)
     out: dict[int, Dropped] = {}
     for group in groups.values():
         size = {i: abs(float(matrix.data[matrix.indptr[i]])) for i in group}
@@ -159,9 +160,8 @@ def _by_linear_programs(qp: ParametricQP, gone: dict[int, Dropped]) -> dict[int,
     matrix = sp.csr_array(
         sp.vstack([sp.hstack([qp.eq_matrix, -qp.eq_theta]), sp.hstack([qp.ineq_matrix, -qp.ineq_theta])])
     )
-    solver = highspy.Highs()
-    for option, value in {"output_flag": False, "threads": 1, "presolve": "off"}.items():
-        solver.setOptionValue(option, value)
+    solver = quiet_highs()
+    solver.setOptionValue("presolve", "off")
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = n + k, p + m
     lp.col_cost_ = np.zeros(n + k)

@@ -25,7 +25,7 @@ GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
 
 @dataclass(frozen=True, slots=True)
 class SolverRun:
-    """What a solver did: its name, the best objective and the proven bound (minimisation), and how it ended."""
+    """What a solver did: its name, the best objective and proven bound (minimisation), and how it ended."""
 
     solver: str
     objective: float

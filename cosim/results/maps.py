@@ -211,8 +211,18 @@ def _heatmap(
     present = [b for b in order if b in table.index]
     data = table.loc[present + [b for b in table.index if b not in present]]
     low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
-    sns.heatmap(data, ax=ax, cmap=SEQUENTIAL, vmin=low, vmax=high, cbar=limits is None, rasterized=True,
-                xticklabels=False, yticklabels=False, cbar_kws={"shrink": 0.6, "aspect": 30, "pad": 0.02})  # fmt: skip
+    sns.heatmap(
+        data,
+        ax=ax,
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high,
+        cbar=limits is None,
+        cbar_kws={"shrink": 0.6, "aspect": 30, "pad": 0.02},
+        xticklabels=False,
+        yticklabels=False,
+        rasterized=True,
+    )
     times = steps.set_index("step")["time"].reindex(data.columns)
     every = max(1, len(times) // 4)
     one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)

@@ -121,7 +121,7 @@ def hold(
 
 
 def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
-    """At most ``count`` names, those with the greatest weight, in their own order, so that legends stay short."""
+    """At most ``count`` names, those of the greatest weight, in their own order: legends stay short."""
     if len(names) <= count:
         return list(names)
     chosen = set(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cosim.errors import InputError
 from cosim.grid.feeder import Bus, Capacitor, Feeder, Line, LineCode, Load, Regulator, Transformer
+from cosim.grid.feeder_check import check_feeder
 from cosim.grid.tables import read_feeder, shipped_feeders, write_feeder
 
 Change = Callable[[Feeder], Feeder]
@@ -223,7 +224,7 @@ WRONG: dict[str, tuple[Change, str, str]] = {
 def test_a_wrong_feeder_is_refused(ieee37: Feeder, what: str, tmp_path: Path) -> None:
     change, message, key = WRONG[what]
     with pytest.raises(InputError, match=message) as caught:
-        change(ieee37).check(tmp_path)
+        check_feeder(change(ieee37), tmp_path)
     assert key in str(caught.value.key)
     assert caught.value.allowed
     assert Path(str(caught.value.file)).stem == str(caught.value.key).split(".")[0]
@@ -232,13 +233,13 @@ def test_a_wrong_feeder_is_refused(ieee37: Feeder, what: str, tmp_path: Path) ->
 def test_a_line_needs_a_code_with_its_phases(four_wire: Feeder) -> None:
     wrong = row_changed("lines", 2, code="a")(four_wire)
     with pytest.raises(InputError, match="has no phase b"):
-        wrong.check()
+        check_feeder(wrong)
 
 
 def test_every_phase_of_a_bus_is_fed(four_wire: Feeder) -> None:
     wrong = row_changed("buses", -1, phases="ab")(four_wire)
     with pytest.raises(InputError, match="nothing feeds"):
-        wrong.check()
+        check_feeder(wrong)
 
 
 @pytest.fixture

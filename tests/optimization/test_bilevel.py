@@ -1,4 +1,4 @@
-"""Leader and follower: identities of the payment, agreement of independent solvers, bounds and certificates."""
+"""Leader and follower: the payment's identities, independent solvers that agree, and certificates."""
 
 from __future__ import annotations
 

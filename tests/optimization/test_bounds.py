@@ -29,7 +29,7 @@ def test_duals_slacks_and_prices_stay_within_their_bounds(seed: int) -> None:
 
 
 def test_the_price_of_a_soft_limit_bounds_its_dual() -> None:
-    """min x + 50 s with x >= th - s: the dual of that row is at most 50, and a limit out of reach has none."""
+    """min x + 50 s with x >= th - s: that dual is at most 50, and a limit out of reach has none."""
     qp = ParametricQP.build(
         cost=[1.0, 50.0], ineq_matrix=[[-1.0, -1], [1, 0], [0, -1], [0, 1], [1, 1]],
         ineq_rhs=[0.0, 2, 0, 9, 99],

@@ -99,7 +99,7 @@ def test_pineda_and_morales_needs_no_big_m_from_the_user(problems: dict[str, Any
 
 
 def test_a_seller_with_a_kinked_price_takes_the_high_end(problems: dict[str, Any]) -> None:
-    """At 20 offered the price is anything between 100 and 1000; revenue is 2,000 at worst and 20,000 at best."""
+    """At 20 offered the price is anything from 100 to 1000: revenue is 2,000 to 20,000."""
     found = solve(stated(problems["fanzeres2017_dual"]), gap=1e-8)
     assert found.certificate.payment_optimistic == pytest.approx(-20000, rel=1e-6)
     assert found.certificate.payment_pessimistic == pytest.approx(-2000, rel=1e-6)

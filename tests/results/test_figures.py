@@ -1,0 +1,118 @@
+"""Figures: drawn from the right numbers, the same bytes each time, and nothing global changed."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from cosim.results.comparison import comparison_table
+from cosim.results.figures import run_figures, site_prices
+from cosim.results.figures_modes import comparison_figures, cost_by_mode
+from cosim.results.maps import bus_prices, coordinates, feeder_order
+from cosim.results.style import COLOURS, colours, most, png
+from cosim.results.tables import Layout, Tables
+
+from .conftest import LIMITS, make_record
+
+ALL_FIGURES = {
+    "map_price", "map_voltage", "price_heatmap", "price_heatmap_phase", "price_parts", "power_and_price",
+    "work", "voltages", "unbalance", "dispatch", "convergence",
+}  # fmt: skip
+
+
+def test_a_run_has_every_figure(tables: Tables, layout: Layout) -> None:
+    assert set(run_figures(tables, layout, LIMITS)) == ALL_FIGURES
+
+
+def test_figures_without_data_are_left_out(tables: Tables, layout: Layout) -> None:
+    bare = Tables.from_rows({"steps": tables.steps.to_dict("records")})
+    assert run_figures(bare, layout, LIMITS) == {}
+
+
+@pytest.mark.parametrize("name", sorted(ALL_FIGURES))
+def test_a_figure_drawn_twice_has_the_same_bytes(tables: Tables, layout: Layout, name: str) -> None:
+    one, other = (png(run_figures(tables, layout, LIMITS)[name]) for _ in range(2))
+    assert one == other and one.startswith(b"\x89PNG")
+
+
+def test_drawing_changes_no_global_setting_and_opens_no_window(tables: Tables, layout: Layout) -> None:
+    import matplotlib.pyplot as plt
+
+    before = dict(mpl.rcParams)
+    for figure in run_figures(tables, layout, LIMITS).values():
+        png(figure)
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_one_step_and_one_bus_are_enough(tables: Tables, layout: Layout) -> None:
+    short = Tables(
+        **{
+            name: frame[frame["step"] == 0] if "step" in frame.columns else frame
+            for name, frame in tables.items()
+        }
+    )
+    for figure in run_figures(short, layout, LIMITS).values():
+        png(figure)
+
+
+def test_the_price_of_a_bus_is_the_mean_over_its_phases(tables: Tables) -> None:
+    changed = tables.prices.copy()
+    changed.loc[(changed["bus"] == "3") & (changed["phase"] == "a") & (changed["step"] == 0), "dlmp_p"] = 34.5
+    assert bus_prices(changed).loc["3", 0] == pytest.approx((34.5 + 31.5 + 31.5) / 3)
+
+
+def test_a_site_on_one_leg_sees_the_price_of_that_leg(tables: Tables, layout: Layout) -> None:
+    changed = tables.prices.copy()
+    changed.loc[(changed["bus"] == "1") & (changed["phase"] == "ab"), "dlmp_p"] = 99.0
+    seen = site_prices(changed, layout).set_index(["unit", "step"])["dlmp_p"]
+    assert (seen["dc2"] == 99.0).all()
+    assert seen["dc1", 0] == pytest.approx(31.5)
+
+
+def test_buses_are_ordered_from_the_source_along_each_branch() -> None:
+    edges = [("s", "1"), ("1", "3"), ("1", "2"), ("3", "4")]
+    layout = Layout.from_rows(
+        {
+            "buses": [
+                {"bus": b, "x": None, "y": None, "kv": 4.8, "role": "source" if b == "s" else "bus"}
+                for b in "4321s"
+            ],
+            "branches": [{"name": f"{a}{b}", "from_bus": a, "to_bus": b} for a, b in edges],
+        }
+    )
+    assert feeder_order(layout) == ["s", "1", "2", "3", "4"]
+    place = coordinates(layout)
+    assert place["x"].to_dict() == {"s": 0.0, "1": 1.0, "2": 2.0, "3": 2.0, "4": 3.0}
+    assert not place.duplicated().any()
+
+
+def test_every_name_has_a_colour_of_its_own_while_there_are_enough() -> None:
+    names = ["a", "b", "c", "known"]
+    tint = colours(names, {"known": COLOURS[0]})
+    assert tint["known"] == COLOURS[0] and len(set(tint.values())) == 4
+
+
+def test_a_legend_keeps_the_heaviest_names_in_their_order() -> None:
+    assert most(["a", "b", "c"], pd.Series({"a": 1.0, "b": 3.0, "c": 2.0}), count=2) == ["b", "c"]
+
+
+def test_a_comparison_has_its_figures_also_without_the_welfare_mode(tables: Tables) -> None:
+    runs = {"uncoordinated": tables, "case x": tables}
+    table = comparison_table({name: make_record(t, name) for name, t in runs.items()})
+    figures = comparison_figures(table, runs, LIMITS)
+    assert set(figures) == {"cost_by_mode", "voltage_by_mode", "power_by_mode", "unbalance_by_mode"}
+    for figure in figures.values():
+        assert png(figure) == png(figure)
+
+
+def test_cost_bars_are_as_high_as_the_costs(tables: Tables) -> None:
+    records = {m: make_record(tables, m) for m in ("welfare", "decentralized")}
+    table = comparison_table(records)
+    table.loc["decentralized", "social_cost_usd"] = 100.0
+    above, below = cost_by_mode(table).axes
+    heights = [[bar.get_height() for bar in group] for group in above.containers]  # type: ignore[attr-defined]
+    assert heights == [[93.0, 90.0, 63.0, 60.0], [100.0, 90.0, 63.0, 60.0]]
+    extra = [bar.get_height() for bar in below.containers[1]]  # type: ignore[attr-defined]
+    assert extra == [7.0, 0.0, 0.0, 0.0]

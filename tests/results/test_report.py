@@ -1,0 +1,122 @@
+"""Reports: one file, everything in it, made from the folder alone."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cosim.errors import InputError, RunFailure
+from cosim.results.comparison import write_comparison
+from cosim.results.folders import RunFolder
+from cosim.results.record import ErrorNote, Record
+from cosim.results.report import CAPTIONS, write_report, write_run_report
+from cosim.results.tables import Layout, Tables
+
+from .conftest import SCENARIO_TEXT, make_record, save_run
+from .test_figures import ALL_FIGURES
+
+
+class Page(HTMLParser):
+    """What a page holds: addresses that it refers to, images, headings, and tags that were opened and not closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = path.read_text(encoding="utf-8")
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "data")]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(run_folder: Path) -> Page:
+    return Page(write_report(run_folder))
+
+
+def test_a_report_shows_every_figure_of_the_run(page: Page, run_folder: Path) -> None:
+    for name in ALL_FIGURES:
+        image = (run_folder / "figures" / f"{name}.png").read_bytes()
+        assert base64.b64encode(image).decode() in page.text, name
+
+
+def test_a_report_needs_nothing_but_itself(page: Page) -> None:
+    assert page.addresses and all(a.startswith("data:image/png;base64,") for a in page.addresses)
+    assert not re.search(r"https?://|@import|url\(", page.text)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_a_report_is_well_formed_and_fits_a_phone(page: Page) -> None:
+    assert page.open == []
+    assert 'name="viewport"' in page.text
+
+
+def test_key_figures_notes_certificate_and_provenance_are_there(page: Page) -> None:
+    for text in ("social_cost_usd", "93.00", "USD/MWh", "price cap in step 2", "Certificate", "errors.cost", "piqp",
+                 "20 values", "prices.parquet", "decentralized-1-0"):  # fmt: skip
+        assert text in page.text, text
+
+
+def test_what_a_user_wrote_is_shown_as_text(page: Page) -> None:
+    assert "&lt;b&gt;bold &amp; plain&lt;/b&gt;" in page.text
+
+
+def test_a_report_made_again_is_the_same(page: Page, run_folder: Path) -> None:
+    assert write_report(run_folder).read_text(encoding="utf-8") == page.text
+
+
+def test_figures_that_are_no_longer_made_do_not_stay(run_folder: Path) -> None:
+    (run_folder / "figures").mkdir()
+    (run_folder / "figures" / "cost_by_mode.png").write_bytes(b"old")
+    (run_folder / "figures" / "mine.png").write_bytes(b"a user's own")
+    write_report(run_folder)
+    left = {p.name for p in (run_folder / "figures").iterdir()}
+    assert "cost_by_mode.png" not in left and "mine.png" in left
+
+
+def test_every_figure_has_a_caption(tables: Tables, layout: Layout) -> None:
+    assert set(CAPTIONS) >= ALL_FIGURES
+
+
+def test_a_failed_run_has_a_report_that_says_why(tmp_path: Path, record: Record) -> None:
+    with pytest.raises(RunFailure), RunFolder(tmp_path / "out", replace(record, kpis={}), SCENARIO_TEXT):
+        raise RunFailure("no solution was found")
+    page = Page(write_run_report(tmp_path / "out"))
+    assert "no solution was found" in page.text and "img" not in page.tags
+
+
+def test_a_comparison_report_shows_the_modes_side_by_side(
+    tmp_path: Path, tables: Tables, layout: Layout
+) -> None:
+    records = {m: make_record(tables, m) for m in ("uncoordinated", "welfare")}
+    for mode in records:
+        save_run(tmp_path / mode, tables, layout, mode)
+    failed = replace(make_record(tables, "centralized"), status="failed", kpis={}, certificate=None,
+                     error=ErrorNote("RunFailure", "time ran out"))  # fmt: skip
+    (tmp_path / "centralized").mkdir()
+    failed.write(tmp_path / "centralized")
+    write_comparison({**records, "centralized": failed}, tmp_path)
+    page = Page(write_report(tmp_path))
+    assert "cost_by_mode" in page.text and "voltage_by_mode" in page.text
+    assert "centralized: failed. time ran out" in page.text
+    assert all(a.startswith("data:image/png;base64,") for a in page.addresses)
+    for mode in ("uncoordinated", "welfare", "centralized"):
+        assert (tmp_path / mode / "report.html").is_file()
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no results"):
+        write_report(tmp_path)
