@@ -36,7 +36,16 @@ class _Report:
 
 
 def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
-    """Raise InputError for the first thing found wrong; see :meth:`Feeder.check`."""
+    """Check that a feeder can be computed with.
+
+    Args:
+        feeder: the feeder.
+        folder: folder of the tables it was read from, named in messages.
+
+    Raises:
+        InputError: unknown bus, missing or unknown phase, islanded bus, loop, negative rating or length, a number
+            that is not finite, a duplicate, an unknown line code, an unsupported connection.
+    """
     report = _Report(folder)
     _check_duplicates(feeder, report)
     _check_numbers(feeder, report)

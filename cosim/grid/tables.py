@@ -68,7 +68,7 @@ def read_feeder(path_or_name: str | Path) -> Feeder:
         path_or_name: a folder of tables, or the name of a shipped feeder.
 
     Raises:
-        InputError: no such feeder, a table that cannot be read, or data that fail :meth:`Feeder.check`.
+        InputError: no such feeder, a table that cannot be read, or data that fail :func:`check_feeder`.
     """
     folder = Path(path_or_name)
     if not folder.is_dir():
