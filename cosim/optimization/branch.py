@@ -34,8 +34,8 @@ class BranchResult:
         objective, bound: the leader's cost at z, and a proven lower bound of it.
         gap: (objective - bound) / max(1, |objective|).
         nodes, solves: nodes of the tree, and QPs solved in all.
-        status: 'optimal' (gap reached), 'time limit', 'gap open' (the tree is exhausted, but a solver gave up on
-            some node), 'infeasible' or 'unbounded'.
+        status: 'optimal' (gap reached), 'time limit', 'gap open' (the tree is exhausted, but a solver gave up
+            on some node), 'infeasible' or 'unbounded'.
     """
 
     z: Vector | None

@@ -164,8 +164,8 @@ class Relaxation:
         self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
         self._piqp: Backend = Piqp(self._form, _TOLERANCE)
         self.cost = qp.cost.copy()
-        # Only the pattern of its answers is used, which needs no sharpening.
-        self.follower_solver = QPSolver(level.follower, tolerance=_TOLERANCE, polish=False, accept=1e-3)
+        # Sharpened answers matter: a pattern read off a blurred one often has an empty cell.
+        self.follower_solver = QPSolver(level.follower)
         self.solves = 0
 
     def solve(self, decisions: Decisions) -> Point:

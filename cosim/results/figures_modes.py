@@ -29,29 +29,30 @@ _COSTS = {
 
 
 def comparison_figures(
-    table: pd.DataFrame, runs: Mapping[str, Tables], limits: VoltageLimits
+    table: pd.DataFrame, runs: Mapping[str, Tables], limits: VoltageLimits, by: str = "mode"
 ) -> dict[str, Figure]:
     """All figures of a comparison by file name.
 
     Args:
         table: key figures, one row per case, its name in the index.
         runs: tables of the cases that finished, by name.
+        by: what tells the cases apart, for the titles.
     """
-    figures = {"cost_by_mode": cost_by_mode(table.loc[[n for n in table.index if n in runs]])}
+    figures = {"cost_by_mode": cost_by_mode(table.loc[[n for n in table.index if n in runs]], by)}
     if any(not t.voltages.empty for t in runs.values()):
-        figures["voltage_by_mode"] = voltage_by_mode(runs, limits)
-    figures["power_by_mode"] = power_by_mode(runs)
+        figures["voltage_by_mode"] = voltage_by_mode(runs, limits, by)
+    figures["power_by_mode"] = power_by_mode(runs, by)
     if any(not t.unbalance.empty for t in runs.values()):
-        figures["unbalance_by_mode"] = unbalance_by_mode(runs)
+        figures["unbalance_by_mode"] = unbalance_by_mode(runs, by)
     return figures
 
 
-def cost_by_mode(table: pd.DataFrame, reference: str = "welfare") -> Figure:
+def cost_by_mode(table: pd.DataFrame, by: str = "mode", reference: str = "welfare") -> Figure:
     """Costs of each case: as they are, and as difference to a reference case (else to the first)."""
     with style():
         names = [str(n) for n in table.index]
         reference = reference if reference in names else names[0]
-        figure = new_figure(5.6, "Cost by mode, whole horizon (USD)")
+        figure = new_figure(5.6, f"Cost by {by}, whole horizon (USD)")
         above, below = figure.subplots(2, 1, sharex=True)
         costs = table[list(_COSTS)].astype(float)
         _bars(above, costs, names, "USD")
@@ -96,10 +97,10 @@ def _lines(ax: Axes, series: Mapping[str, pd.Series], runs: Mapping[str, Tables]
         time_axis(ax, times)
 
 
-def voltage_by_mode(runs: Mapping[str, Tables], limits: VoltageLimits) -> Figure:
+def voltage_by_mode(runs: Mapping[str, Tables], limits: VoltageLimits, by: str = "mode") -> Figure:
     """Lowest and highest voltage over all buses per step, one line per case: AC where known, else linear."""
     with style():
-        figure = new_figure(5.2, "Lowest and highest voltage by mode (pu)")
+        figure = new_figure(5.2, f"Lowest and highest voltage by {by} (pu)")
         axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
         known = all(t.voltages["v_ac_pu"].notna().any() for t in runs.values())
         column = "v_ac_pu" if known else "v_pu"
@@ -115,10 +116,10 @@ def voltage_by_mode(runs: Mapping[str, Tables], limits: VoltageLimits) -> Figure
         return figure
 
 
-def power_by_mode(runs: Mapping[str, Tables]) -> Figure:
+def power_by_mode(runs: Mapping[str, Tables], by: str = "mode") -> Figure:
     """Power of all data centers together by case, under the price at the substation."""
     with style():
-        figure = new_figure(4.8, "Power of all data centers by mode")
+        figure = new_figure(4.8, f"Power of all data centers by {by}")
         above, ax = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
         steps = next(iter(runs.values())).steps
         x, price = hold(steps["time"], steps["price_sub_usd_per_mwh"])
@@ -130,10 +131,10 @@ def power_by_mode(runs: Mapping[str, Tables]) -> Figure:
         return figure
 
 
-def unbalance_by_mode(runs: Mapping[str, Tables]) -> Figure:
+def unbalance_by_mode(runs: Mapping[str, Tables], by: str = "mode") -> Figure:
     """Largest voltage unbalance factor over all buses per step, by case."""
     with style():
-        figure = new_figure(3.5, "Largest voltage unbalance factor over all buses by mode (VUF, %)")
+        figure = new_figure(3.5, f"Largest voltage unbalance factor over all buses by {by} (VUF, %)")
         ax = figure.add_subplot()
         known = {n: t.unbalance for n, t in runs.items() if not t.unbalance.empty}
         _lines(ax, {n: u.groupby("step")["vuf_pct"].max() for n, u in known.items()}, runs)

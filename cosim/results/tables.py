@@ -2,7 +2,7 @@
 
 A table is long form: one row per key, sorted by key. Powers are in kW and kvar, money in USD, prices in
 USD/MWh and USD/Mvarh, voltages per unit, unbalance in percent. Demand and generation are both positive, each
-in its own table. A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a delta leg, or a
+in its own table. A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a leg, or a
 line-to-line voltage) or ``abc`` (shared equally by three phases).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
@@ -268,12 +269,8 @@ def _converted(series: pd.Series, column: Column, key: str, file: str | Path | N
     """Values as the column's type, refused where that would change them."""
     kinds: dict[Kind, tuple[type, ...]] = {
         "int": (int, np.integer), "float": (int, float, np.number), "text": (str,), "bool": (bool, np.bool_),
+        "time": (datetime,),
     }  # fmt: skip
-    if column.kind == "time":
-        try:
-            return pd.to_datetime(series).astype("datetime64[us]")
-        except (ValueError, TypeError):
-            raise InputError("not a time", file=file, key=key, value=series.iloc[0]) from None
     if column.kind == "float" and column.nullable:
         series = series.astype(object).where(series.notna(), np.nan)
     for value in series if series.dtype == object or column.kind == "text" else series.iloc[:1]:
@@ -281,6 +278,8 @@ def _converted(series: pd.Series, column: Column, key: str, file: str | Path | N
         if as_number or not isinstance(value, kinds[column.kind]):
             raise InputError(f"not a value of kind {column.kind}", file=file, key=key, value=value,
                              allowed=column.unit or column.kind)  # fmt: skip
+    if column.kind == "time" and any(value.tzinfo is not None for value in series):
+        raise InputError("not a local time: it has a time zone", file=file, key=key, value=series.iloc[0])
     return series.astype(_DTYPES[column.kind])  # type: ignore[call-overload,no-any-return]
 
 

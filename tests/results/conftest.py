@@ -27,7 +27,8 @@ def make_rows() -> Rows:
     rows: Rows = {
         "steps": [
             {
-                "step": t, "time": start + pd.Timedelta(hours=t), "mode": "decentralized", "market": "day_ahead",
+                "step": t, "time": start + pd.Timedelta(hours=t), "mode": "decentralized",
+                "market": "day_ahead",
                 "price_sub_usd_per_mwh": 30.0 + 10 * t, "p_sub_kw": 1000.0 + t, "q_sub_kvar": 300.0,
                 "dso_cost_usd": 30.0, "dca_payment_usd": 10.0 * (t + 1), "dca_own_cost_usd": 1.0,
                 "social_cost_usd": 31.0, "rounds": (4, 4, 7)[t], "converged": t != 2, "slack_kwh": 2.0 * t,
@@ -36,24 +37,23 @@ def make_rows() -> Rows:
             for t in reversed(STEPS)
         ],
         "demand": [
-            {"step": t, "datacenter": "dc1", "phase": "abc", "p_kw": 100.0 + 50 * t, "q_kvar": 30.0, "utilisation": 0.5}
+            {"step": t, "datacenter": d, "phase": phase, "p_kw": p, "q_kvar": 30.0, "utilisation": 0.5}
             for t in STEPS
-        ]
-        + [
-            {"step": t, "datacenter": "dc2", "phase": "ab", "p_kw": 50.0, "q_kvar": 15.0, "utilisation": 0.4}
-            for t in STEPS
+            for d, phase, p in (("dc1", "abc", 100.0 + 50 * t), ("dc2", "ab", 50.0))
         ],
         "dispatch": [
             {"step": t, "unit": u, "kind": k, "phase": "abc", "p_kw": p, "q_kvar": q}
             for t in STEPS
             for u, k, p, q in (
-                ("substation", "import", 1000.0, 300.0), ("dg", "dispatchable", 80.0, 5.0), ("svg", "svg", 0.0, 60.0),
+                ("substation", "import", 1000.0, 300.0),
+                ("dg", "dispatchable", 80.0, 5.0),
+                ("svg", "svg", 0.0, 60.0),
             )
         ],
         "work": [
             {
-                "step": t, "datacenter": d, "class": c, "arrived_mwh": 0.1, "served_mwh": (0.05, 0.1, 0.14)[t],
-                "deferred_mwh": (0.05, 0.05, 0.01)[t], "late_mwh": 0.0,
+                "step": t, "datacenter": d, "class": c, "arrived_mwh": 0.1,
+                "served_mwh": (0.05, 0.1, 0.14)[t], "deferred_mwh": (0.05, 0.05, 0.01)[t], "late_mwh": 0.0,
             }
             for t in STEPS
             for d in ("dc1", "dc2")
@@ -67,7 +67,10 @@ def make_rows() -> Rows:
             for r in (2, 1, 3)
         ],
         "messages": [
-            {"sent": s, "received": r, "sender": "dso", "receiver": "dca", "kind": "PricePosting", "step": 0, "round": n}
+            {
+                "sent": s, "received": r, "sender": "dso", "receiver": "dca", "kind": "PricePosting",
+                "step": 0, "round": n,
+            }
             for s, r, n in ((5.0, None, 2), (0.0, 0.05, 1), (10.0, 10.05, 2))
         ],
         "prices": [], "voltages": [], "unbalance": [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,9 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_run_hands_on_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
     fake = install(monkeypatch, "run", FakeRun(record))
-    done = invoke("run", "ieee37", "--mode", "welfare", "--seed", "3", "--out", "somewhere", "--force", "--steps", "4",
-                  "--set", "network.v_min_pu=0.96", "--set", "network.losses=false", "--set", "market.x=a=b")  # fmt: skip
+    options = "--mode welfare --seed 3 --out somewhere --force --steps 4"
+    changes = "--set network.v_min_pu=0.96 --set network.losses=false --set market.x=a=b"
+    done = invoke("run", "ieee37", *options.split(), *changes.split())
     assert done.exit_code == 0, done.output
     assert fake.called == [
         {
@@ -118,8 +119,13 @@ def test_results_go_to_a_new_folder_each_time(
 
 
 def test_wrong_input_is_explained_line_by_line_with_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = InputError("unknown key; did you mean 'v_min_pu'?", file="my.yaml", key="network.v_mni", value=0.9,
-                       allowed="v_min_pu, v_max_pu")  # fmt: skip
+    error = InputError(
+        "unknown key; did you mean 'v_min_pu'?",
+        file="my.yaml",
+        key="network.v_mni",
+        value=0.9,
+        allowed="v_min_pu, v_max_pu",
+    )
     install(monkeypatch, "run", error)
     done = invoke("run", "my.yaml")
     assert done.exit_code == 2
@@ -197,19 +203,18 @@ def test_a_comparison_with_a_failed_mode_shows_the_others_and_has_code_1(
 
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 2)])
-def test_validate_prints_each_check_with_its_outcome(
-    monkeypatch: pytest.MonkeyPatch, ok: bool, code: int
-) -> None:
+def test_validate_prints_each_check(monkeypatch: pytest.MonkeyPatch, ok: bool, code: int) -> None:
     install(monkeypatch, "validate", FakeValidation([("schema", "ok"), ("base case", "0.97 to 1.04 pu")], ok))
     done = invoke("validate", "my.yaml", "--set", "clock.steps=3")
     assert done.exit_code == code
     assert [line.split(None, 1)[0] for line in done.stdout.splitlines()] == ["schema", "base"]
 
 
-def test_report_redoes_a_folder(run_folder: Path) -> None:
-    done = invoke("report", str(run_folder))
-    assert done.exit_code == 0 and (run_folder / "report.html").is_file()
-    assert str(run_folder / "report.html") in done.stdout
+def test_report_writes_into_the_folder_it_is_given(tmp_path: Path, record: Record) -> None:
+    replace(record, status="failed").write(tmp_path)
+    done = invoke("report", str(tmp_path))
+    assert done.exit_code == 0 and (tmp_path / "report.html").is_file()
+    assert str(tmp_path / "report.html") in done.stdout
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -22,7 +22,7 @@ from .test_figures import ALL_FIGURES
 
 
 class Page(HTMLParser):
-    """What a page holds: addresses that it refers to, images, headings, and tags that were opened and not closed."""
+    """What a page holds: its tags, addresses that it refers to, and tags that were not closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -42,14 +42,22 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tables: Tables, layout: Layout) -> Path:
+    """A run folder with its report."""
+    place = save_run(tmp_path_factory.mktemp("reports") / "run", tables, layout)
+    write_report(place)
+    return place
+
+
 @pytest.fixture
-def page(run_folder: Path) -> Page:
-    return Page(write_report(run_folder))
+def page(folder: Path) -> Page:
+    return Page(folder / "report.html")
 
 
-def test_a_report_shows_every_figure_of_the_run(page: Page, run_folder: Path) -> None:
+def test_a_report_shows_every_figure_of_the_run(page: Page, folder: Path) -> None:
     for name in ALL_FIGURES:
-        image = (run_folder / "figures" / f"{name}.png").read_bytes()
+        image = (folder / "figures" / f"{name}.png").read_bytes()
         assert base64.b64encode(image).decode() in page.text, name
 
 
@@ -65,8 +73,10 @@ def test_a_report_is_well_formed_and_fits_a_phone(page: Page) -> None:
 
 
 def test_key_figures_notes_certificate_and_provenance_are_there(page: Page) -> None:
-    for text in ("social_cost_usd", "93.00", "USD/MWh", "price cap in step 2", "Certificate", "errors.cost", "piqp",
-                 "20 values", "prices.parquet", "decentralized-1-0"):  # fmt: skip
+    key_figures = ("social_cost_usd", "93.00", "USD/MWh")
+    certificate = ("Certificate", "errors.cost", "20 values")
+    provenance = ("piqp", "prices.parquet", "decentralized-1-0")
+    for text in (*key_figures, "price cap in step 2", *certificate, *provenance):
         assert text in page.text, text
 
 
@@ -74,17 +84,17 @@ def test_what_a_user_wrote_is_shown_as_text(page: Page) -> None:
     assert "&lt;b&gt;bold &amp; plain&lt;/b&gt;" in page.text
 
 
-def test_a_report_made_again_is_the_same(page: Page, run_folder: Path) -> None:
+def test_a_report_made_elsewhere_from_the_same_run_is_the_same(page: Page, run_folder: Path) -> None:
     assert write_report(run_folder).read_text(encoding="utf-8") == page.text
 
 
-def test_figures_that_are_no_longer_made_do_not_stay(run_folder: Path) -> None:
-    (run_folder / "figures").mkdir()
-    (run_folder / "figures" / "cost_by_mode.png").write_bytes(b"old")
-    (run_folder / "figures" / "mine.png").write_bytes(b"a user's own")
-    write_report(run_folder)
-    left = {p.name for p in (run_folder / "figures").iterdir()}
-    assert "cost_by_mode.png" not in left and "mine.png" in left
+def test_figures_that_are_no_longer_made_do_not_stay(tmp_path: Path, record: Record) -> None:
+    replace(record, status="failed").write(tmp_path)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "work.png").write_bytes(b"old")
+    (tmp_path / "figures" / "mine.png").write_bytes(b"a user's own")
+    write_report(tmp_path)
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["mine.png"]
 
 
 def test_every_figure_has_a_caption(tables: Tables, layout: Layout) -> None:

@@ -93,7 +93,8 @@ def test_the_given_frame_is_not_changed(rows: Rows) -> None:
         ("demand", "phase", "ac", "not allowed"),
         ("prices", "phase", "abc", "not allowed"),
         ("steps", "converged", 1, "kind bool"),
-        ("steps", "time", "noon", "not a time"),
+        ("steps", "time", "noon", "kind time"),
+        ("steps", "time", pd.Timestamp("2024-01-01", tz="UTC"), "time zone"),
         ("voltages", "v_ac_pu", -np.inf, "infinite"),
     ],
 )
