@@ -100,14 +100,28 @@ def colours(names: Sequence[str], known: dict[str, str] | None = None) -> dict[s
 
 
 def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex, ticks: int = 9) -> None:
-    """Short, upright labels on an axis of times, at most so many: hours within a day, else dates."""
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=ticks)  # type: ignore[no-untyped-call]
-    ax.xaxis.set_major_locator(locator)
-    formatter: Any = mdates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
-    span = times.max() - times.min()
-    formatter.zero_formats[3] = "%H:%M" if span <= pd.Timedelta(days=1.5) else "%d %b"
-    ax.xaxis.set_major_formatter(formatter)
-    ax.set_xlabel("local time" if span <= pd.Timedelta(days=1.5) else "date")
+    """Upright labels at round times on an axis, at most so many; hours up to two days, else dates."""
+    index = pd.DatetimeIndex(times)
+    first, end = index.min(), index.max() + _width(index)
+    spacing = next((m for m in map(_minutes, _SPACINGS_MIN) if (end - first) / m <= ticks - 1), end - first)
+    places = pd.date_range(first.normalize(), end, freq=spacing)
+    places = places[places >= first]
+    hours = end - first <= pd.Timedelta(days=2) and spacing < pd.Timedelta(days=1)
+    labels = [f"{t:%H:%M}" if hours else f"{t:%d %b}" for t in places]
+    ax.set_xticks(mdates.date2num(places), labels)  # type: ignore[no-untyped-call]
+    ax.set_xlabel("local time" if hours else "date")
+
+
+_SPACINGS_MIN = (1, 5, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880, 10080, 20160, 43200, 129600)
+
+
+def _minutes(count: int) -> pd.Timedelta:
+    return pd.Timedelta(minutes=count)
+
+
+def _width(index: pd.DatetimeIndex) -> pd.Timedelta:
+    """Length of a step; an hour if there is only one."""
+    return index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
 
 
 def hold(
@@ -115,9 +129,8 @@ def hold(
 ) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
     """Times and values with the last step drawn to its end, for lines that hold a value over a step."""
     index = pd.DatetimeIndex(times)
-    width = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
     array = values.to_numpy(dtype=float)
-    return pd.DatetimeIndex([*index, index[-1] + width]), np.append(array, array[-1])
+    return pd.DatetimeIndex([*index, index[-1] + _width(index)]), np.append(array, array[-1])
 
 
 def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:

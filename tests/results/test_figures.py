@@ -5,12 +5,13 @@ from __future__ import annotations
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from cosim.results.comparison import comparison_table
 from cosim.results.figures import run_figures, site_prices
 from cosim.results.figures_modes import comparison_figures, cost_by_mode
 from cosim.results.maps import bus_prices, coordinates, feeder_order
-from cosim.results.style import COLOURS, colours, most, png
+from cosim.results.style import COLOURS, colours, most, png, time_axis
 from cosim.results.tables import Layout, Tables
 
 from .conftest import LIMITS, Rows, make_record
@@ -47,15 +48,30 @@ def test_drawing_changes_no_global_setting_and_opens_no_window(tables: Tables, l
     assert plt.get_fignums() == []
 
 
-def test_one_step_and_one_bus_are_enough(tables: Tables, layout: Layout) -> None:
-    short = Tables(
-        **{
-            name: frame[frame["step"] == 0] if "step" in frame.columns else frame
-            for name, frame in tables.items()
-        }
-    )
-    for figure in run_figures(short, layout, LIMITS).values():
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_steps_are_enough(tables: Tables, layout: Layout, count: int) -> None:
+    frames = {n: f[f["step"] < count] if "step" in f.columns else f for n, f in tables.items()}
+    for figure in run_figures(Tables(**frames), layout, LIMITS).values():
         png(figure)
+
+
+@pytest.mark.parametrize(
+    ("count", "minutes", "ticks", "labels"),
+    [
+        (24, 60, 5, ["00:00", "06:00", "12:00", "18:00", "00:00"]),
+        (2, 60, 5, ["00:00", "00:30", "01:00", "01:30", "02:00"]),
+        (1, 60, 3, ["00:00", "00:30", "01:00"]),
+        (48, 60, 5, ["00:00", "12:00", "00:00", "12:00", "00:00"]),
+        (72, 60, 5, ["15 Jul", "16 Jul", "17 Jul", "18 Jul"]),
+        (365, 1440, 9, ["15 Jul", "13 Oct", "11 Jan", "11 Apr", "10 Jul"]),
+    ],
+)
+def test_times_are_labelled_at_round_hours_or_dates(
+    count: int, minutes: int, ticks: int, labels: list[str]
+) -> None:
+    ax = Figure().add_subplot()
+    time_axis(ax, pd.date_range("2024-07-15", periods=count, freq=f"{minutes}min"), ticks)
+    assert [text.get_text() for text in ax.get_xticklabels()] == labels
 
 
 def test_the_price_of_a_bus_is_the_mean_over_its_phases(tables: Tables) -> None:

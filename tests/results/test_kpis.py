@@ -13,9 +13,9 @@ from cosim.results.tables import Tables
 
 from .conftest import FACTS, LIMITS, Rows
 
-# Steps: payment 10 + 20 + 30, own cost 1 each, operator 30 each. Demand: 100, 150, 200 kW and three times
-# 50 kW, for an hour each. Voltages: 1.00, 0.98, 0.96, 0.94 at the four buses, three legs, three steps; AC lower
-# by 0.001, none in the last step.
+# Steps: payment 10 + 20 + 30, own cost 1 each, operator 30 each. Demand: 100, 150, 200 kW and thrice 50 kW,
+# for an hour each. Voltages: 1.00, 0.98, 0.96, 0.94 at four buses, on three legs, in three steps; AC is lower
+# by 0.001 and unknown in the last step.
 BY_HAND = {
     "dca_payment_usd": 60.0,
     "dca_cost_usd": 63.0,

@@ -1,0 +1,493 @@
+"""Study: what coordination is worth, and to whom. All modes side by side on the same hours.
+
+    python -m cosim.experiments.coordination --out results/coordination          # ieee37_stress
+    python -m cosim.experiments.coordination --all --out results/coordination    # the four shipped scenarios
+
+Leaves the costs of every mode against the welfare optimum, the prices at the data centers, how ADMM converges where
+best response and averaging do not, and what the data centers gain by leading instead of taking prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cosim import RunFailure, compare, run
+from cosim.experiments.common import (
+    Findings,
+    Progress,
+    main,
+    markdown_table,
+    progress_bar,
+    step_overrides,
+    study_parser,
+    write_findings,
+)
+from cosim.loading import load_scenario, shipped_scenarios
+from cosim.results.style import (
+    COLOURS,
+    DASHES,
+    GREY,
+    LIMIT_COLOUR,
+    MODE_COLOURS,
+    hold,
+    log_axis,
+    new_figure,
+    style,
+    time_axis,
+)
+from cosim.scenario import MODES, Scenario
+from cosim.simulation import RunResult
+
+DEFAULT_SCENARIO = "ieee37_stress"
+RULES = ("admm", "averaged", "best_response")
+RULE_COLOURS = {"admm": MODE_COLOURS["decentralized"], "averaged": COLOURS[3], "best_response": COLOURS[5]}
+COSTS = {
+    "social_cost_usd": "social cost",
+    "dso_cost_usd": "operator's cost",
+    "dca_cost_usd": "data centers' cost",
+}
+_KPIS = (
+    *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
+    "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
+)  # fmt: skip
+_LEAST_GAP = 1e-9
+"""Smaller welfare gaps are below what the solvers resolve; figures show them here."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The runs of one scenario: by mode, and by update rule of the negotiation (``admm`` is the default mode's)."""
+
+    scenario: Scenario
+    modes: Mapping[str, RunResult]
+    rules: Mapping[str, RunResult]
+    failures: Mapping[str, str]
+
+    @property
+    def named(self) -> dict[str, RunResult]:
+        """All runs by the name under which tables list them."""
+        extra = {f"decentralized, {rule}": r for rule, r in self.rules.items() if rule != "admm"}
+        return {**self.modes, **extra}
+
+
+def study(
+    scenarios: Sequence[str] = (DEFAULT_SCENARIO,),
+    overrides: Mapping[str, Any] | None = None,
+    rules: Sequence[str] = RULES,
+    progress: Progress | None = None,
+) -> Findings:
+    """Run all modes, and the negotiation with each update rule, on each scenario; see the module for the outcome.
+
+    Args:
+        scenarios: shipped names or paths.
+        overrides: further keys of all scenarios, dotted.
+        rules: update rules to negotiate with; ADMM is always among them, as the default mode's.
+        progress: called with (parts done, parts in all, what is being done).
+
+    Raises:
+        InputError: a scenario or key that cannot be used.
+    """
+    cases: dict[str, Cases] = {}
+    extra = [r for r in rules if r != "admm"]
+    parts = len(scenarios) * (1 + len(extra))
+    for i, name in enumerate(scenarios):
+        tell = _telling(progress, i * (1 + len(extra)), parts, name)
+        cases[name] = _cases(name, dict(overrides or {}), extra, tell)
+    tables = {
+        "comparison": comparison(cases),
+        "strategic_gain": strategic_gain(cases),
+        "prices": site_prices(cases),
+        "convergence": convergence(cases),
+    }
+    with style():
+        figures = {"cost_by_mode": cost_figure(tables["comparison"]), "welfare_gap": gap_figure(tables["comparison"])}
+        if len(tables["strategic_gain"]):
+            figures["strategic_gain"] = gain_figure(tables["strategic_gain"])
+        for name in cases:
+            figures[f"prices_{name}"] = price_figure(tables["prices"], name)
+            figures[f"convergence_{name}"] = convergence_figure(tables["convergence"], name)
+    return Findings(tables, figures, conclusion(tables, cases))
+
+
+def _telling(progress: Progress | None, first: int, parts: int, name: str) -> Progress:
+    """Progress of one scenario's parts among all: called with (part, parts of it, text)."""
+    if progress is None:
+        return lambda done, total, text: None
+    return lambda done, total, text: progress(first + done, parts, f"{name}: {text}")
+
+
+def _cases(name: str, overrides: dict[str, Any], extra_rules: Sequence[str], tell: Progress) -> Cases:
+    scenario, _ = load_scenario(name, overrides)
+    count = 1 + len(extra_rules)
+    tell(0, count, "all modes")
+    compared = compare(name, modes=MODES, overrides=overrides)
+    failures = dict(compared.failures)
+    rules = {"admm": compared.runs["decentralized"]} if "decentralized" in compared.runs else {}
+    for k, rule in enumerate(extra_rules, start=1):
+        tell(k, count, rule)
+        try:
+            rules[rule] = run(name, mode="decentralized", overrides={**overrides, "decentralized.rule": rule})
+        except RunFailure as error:
+            failures[f"decentralized, {rule}"] = str(error)
+    tell(count, count, "done")
+    return Cases(scenario, compared.runs, rules, failures)
+
+
+# -- tables ---------------------------------------------------------------------------------------------------
+
+
+def comparison(cases: Mapping[str, Cases]) -> pd.DataFrame:
+    """One row per scenario and case: costs, their difference to the welfare optimum, and how the run went."""
+    rows: list[dict[str, object]] = []
+    for name, case in cases.items():
+        best = case.modes["welfare"].kpis if "welfare" in case.modes else None
+        for label, result in case.named.items():
+            kpis = result.kpis
+            row: dict[str, object] = {"scenario": name, "case": label, "status": "ok"}
+            row |= {k: kpis[k] for k in _KPIS}
+            row["rounds"] = len(result.rounds)
+            for key in COSTS:
+                row[f"{key}_above_welfare"] = None if best is None else _value(kpis, key) - _value(best, key)
+            rows.append(row)
+        rows += [{"scenario": name, "case": label, "status": "failed"} for label in case.failures]
+    return pd.DataFrame(rows)
+
+
+def _value(kpis: Mapping[str, float | None], name: str) -> float:
+    value = kpis[name]
+    return float("nan") if value is None else float(value)
+
+
+def strategic_gain(cases: Mapping[str, Cases]) -> pd.DataFrame:
+    """What the data centers gain by leading against negotiating at supporting prices, and who pays for it (USD).
+
+    The leader may count on the best (optimistic) or the worst (pessimistic) of the operator's optimal prices; both
+    come from the certificate. ``gain_limit_usd`` is the most that the proven bound leaves possible.
+    """
+    rows = []
+    for name, case in cases.items():
+        if not {"decentralized", "centralized"} <= set(case.modes):
+            continue
+        taken, led = case.modes["decentralized"].kpis, case.modes["centralized"].kpis
+        low, high, passed = certified_payments(case.modes["centralized"].record.certificate or {})
+        own = _value(led, "dca_cost_usd") - _value(led, "dca_payment_usd")
+        cost = _value(taken, "dca_cost_usd")
+        leader = _value(led, "dca_cost_usd")
+        bound = leader - _value(led, "mip_gap") * max(1.0, abs(leader))
+        net = [_value(k, "dso_cost_usd") - _value(k, "dca_payment_usd") for k in (taken, led)]
+        rows.append(
+            {
+                "scenario": name,
+                "negotiated_usd": cost,
+                "leader_optimistic_usd": own + low,
+                "leader_pessimistic_usd": own + high,
+                "leader_bound_usd": bound,
+                "gain_optimistic_usd": cost - own - low,
+                "gain_pessimistic_usd": cost - own - high,
+                "gain_limit_usd": cost - bound,
+                "gain_optimistic_pct": 100 * (cost - own - low) / abs(cost),
+                "gain_pessimistic_pct": 100 * (cost - own - high) / abs(cost),
+                "gain_limit_pct": 100 * (cost - bound) / abs(cost),
+                "operator_loss_usd": net[1] - net[0],
+                "social_loss_usd": _value(led, "social_cost_usd") - _value(taken, "social_cost_usd"),
+                "certificate_passed": passed,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def certified_payments(certificate: Mapping[str, Any]) -> tuple[float, float, bool]:
+    """Optimistic and pessimistic payment (USD) of a run's certificate, all windows together, and whether it passed."""
+    windows = [certificate] if "passed" in certificate else list(certificate.values())
+    low = sum(float(w["payment_optimistic"]) for w in windows)
+    high = sum(float(w["payment_pessimistic"]) for w in windows)
+    return low, high, bool(windows) and all(w["passed"] for w in windows)
+
+
+def site_prices(cases: Mapping[str, Cases]) -> pd.DataFrame:
+    """Prices at each data center's terminal by mode and step: active, reactive, and what a MWh drawn costs."""
+    frames = []
+    for name, case in cases.items():
+        for mode, result in case.modes.items():
+            times = result.steps.set_index("step")["time"]
+            for site in case.scenario.datacenters:
+                phases = list("abc") if site.connection in ("three_phase", "per_phase") else [site.connection]
+                at = result.prices[(result.prices["bus"] == site.bus) & result.prices["phase"].isin(phases)]
+                mean = at.groupby("step")[["dlmp_p", "dlmp_q"]].mean().reset_index()
+                mean.insert(1, "time", mean["step"].map(times))
+                mean["per_mwh_drawn"] = mean["dlmp_p"] + site.reactive_ratio * mean["dlmp_q"]
+                labels = {"scenario": name, "mode": mode, "datacenter": site.name, "bus": site.bus}
+                for k, (column, value) in enumerate(labels.items()):
+                    mean.insert(k, column, value)
+                frames.append(mean)
+    return pd.concat(frames, ignore_index=True)
+
+
+def convergence(cases: Mapping[str, Cases]) -> pd.DataFrame:
+    """Every round of every negotiation; the operator's cost of the bids also against its cost in the welfare optimum."""
+    frames = []
+    for name, case in cases.items():
+        best = case.modes["welfare"].kpis["dso_cost_usd"] if "welfare" in case.modes else None
+        for rule, result in case.rules.items():
+            frame = result.rounds.rename(columns={"step": "window"})
+            frame.insert(0, "rule", rule)
+            frame.insert(0, "scenario", name)
+            frame["dso_cost_above_welfare_usd"] = frame["dso_cost_usd"] - (np.nan if best is None else best)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+# -- figures --------------------------------------------------------------------------------------------------
+
+
+def _tint(case: str) -> str:
+    rule = case.partition(", ")[2]
+    return RULE_COLOURS[rule] if rule in RULE_COLOURS else MODE_COLOURS.get(case, GREY)
+
+
+def _rows(ax: Axes, names: Sequence[str], shown: bool) -> None:
+    """One line per case, the first on top, names only where they are ``shown``."""
+    ax.set_yticks(range(len(names)), [n.replace(", ", ",\n") for n in names] if shown else [""] * len(names))
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+
+
+def _beside(ax: Axes, y: float, text: str) -> None:
+    """A value at the right edge of a line, outside the axes, where it can cross nothing."""
+    ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", ha="left", fontsize=8)
+
+
+def cost_figure(table: pd.DataFrame) -> Figure:
+    """Each case's costs above or below those of the welfare optimum, on a scale that shows both cents and thousands."""
+    good = table[(table["status"] == "ok") & (table["case"] != "welfare")]
+    scenarios = list(dict.fromkeys(good["scenario"]))
+    height = 0.9 + sum(0.42 * (good["scenario"] == s).sum() + 0.75 for s in scenarios)
+    figure = new_figure(height, "Cost against the welfare optimum, whole horizon (USD)", width_in=11.0)
+    axes = figure.subplots(len(scenarios), len(COSTS), squeeze=False)
+    reach = good[[f"{key}_above_welfare" for key in COSTS]].abs().max().max() * 2
+    for line, scenario in zip(axes, scenarios, strict=True):
+        part = good[good["scenario"] == scenario]
+        base = table[(table["scenario"] == scenario) & (table["case"] == "welfare")].iloc[0]
+        for k, (ax, (key, label)) in enumerate(zip(line, COSTS.items(), strict=True)):
+            values = part[f"{key}_above_welfare"].to_numpy(dtype=float)
+            ax.barh(range(len(part)), values, color=[_tint(c) for c in part["case"]], height=0.62)
+            ax.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+            ax.set_xlim(-reach, reach)
+            ax.set_xticks([-1e4, -1e2, 0, 1e2, 1e4], ["−10⁴", "−100", "0", "100", "10⁴"])
+            ax.axvline(0.0, color="black", linewidth=0.8)
+            _rows(ax, list(part["case"]), shown=k == 0)
+            for y, value in enumerate(values):
+                _beside(ax, y, _signed(value, float(base[key])))
+            ax.set_title(f"{label}, optimum {base[key]:,.0f}", fontsize=9.5)
+        line[0].set_ylabel(scenario, fontweight="bold")
+    figure.supxlabel("USD above (+) or below (−) the welfare optimum; linear within 1 USD, logarithmic beyond", fontsize=9)
+    return figure
+
+
+def _signed(value: float, base: float) -> str:
+    if abs(value) < 5e-3:
+        return "±0"
+    money = f"{value:+,.0f}" if abs(value) >= 10 else f"{value:+.2f}"
+    share = 100 * value / base
+    percent = f"{share:+,.0f}" if abs(share) >= 10 else f"{share:+.2f}"
+    return f"{money}\n({percent} %)".replace("-", "−")
+
+
+def gap_figure(table: pd.DataFrame) -> Figure:
+    """Social cost above the welfare optimum, relative, of every case on a logarithmic axis."""
+    good = table[(table["status"] == "ok") & (table["case"] != "welfare")]
+    scenarios = list(dict.fromkeys(good["scenario"]))
+    heights = [(good["scenario"] == s).sum() for s in scenarios]
+    figure = new_figure(1.4 + 0.36 * sum(heights) + 0.35 * len(scenarios), "Welfare gap: social cost lost, relative")
+    axes = figure.subplots(len(scenarios), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for ax, scenario in zip(axes, scenarios, strict=True):
+        part = good[good["scenario"] == scenario]
+        for y, (case, gap) in enumerate(zip(part["case"], part["welfare_gap"], strict=True)):
+            if pd.isna(gap):
+                continue
+            ax.plot([_LEAST_GAP, max(gap, _LEAST_GAP)], [y, y], color=_tint(case), linewidth=2.2, alpha=0.5)
+            ax.plot(max(gap, _LEAST_GAP), y, "o", color=_tint(case), markersize=7, clip_on=False)
+            _beside(ax, y, f"{gap:.2g}" if gap > _LEAST_GAP else f"below {_LEAST_GAP:.0e}")
+        ax.set_xscale("log")
+        ax.set_xlim(_LEAST_GAP, 2.0)
+        _rows(ax, list(part["case"]), shown=True)
+        ax.set_title(scenario)
+    axes[-1].set_xlabel("(social cost − optimum) / optimum")
+    return figure
+
+
+def gain_figure(table: pd.DataFrame) -> Figure:
+    """Strategic gain with its optimistic-pessimistic interval and proven limit; beside it, who pays for it."""
+    figure = new_figure(1.9 + 0.75 * len(table), "Strategic gain: leading instead of taking prices", width_in=9.5)
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    at = np.arange(len(table))
+    left.barh(at, table["gain_optimistic_pct"], height=0.5, color=MODE_COLOURS["centralized"], alpha=0.85)
+    for y, row in zip(at, table.itertuples(), strict=True):
+        span = [row.gain_pessimistic_pct, row.gain_optimistic_pct]
+        left.plot(span, [y, y], "|-", color="black", markersize=11, markeredgewidth=1.6,
+                  label="pessimistic to optimistic price" if y == 0 else None)  # fmt: skip
+        left.plot(row.gain_limit_pct, y, "D", color="white", markeredgecolor=LIMIT_COLOUR, markersize=6,
+                  label="most that the proven bound allows" if y == 0 else None)  # fmt: skip
+    left.set_title("share of the data centers' negotiated cost (%)", fontsize=9.5)
+    left.axvline(0.0, color="black", linewidth=0.8)
+    _rows(left, list(table["scenario"]), shown=True)
+    parts = {"data centers gain": ("gain_optimistic_usd", 1.0, MODE_COLOURS["centralized"]),
+             "the operator (cost less payment) loses": ("operator_loss_usd", -1.0, MODE_COLOURS["decentralized"]),
+             "society loses": ("social_loss_usd", -1.0, GREY)}  # fmt: skip
+    for k, (label, (key, sign, colour)) in enumerate(parts.items()):
+        bars = right.barh(at + (k - 1) * 0.26, sign * table[key], height=0.24, color=colour, label=label)
+        right.bar_label(bars, fmt=lambda v: f"{v:+.1f}".replace("-", "−"), fontsize=8, padding=3)
+    right.axvline(0.0, color="black", linewidth=0.8)
+    right.margins(x=0.2)
+    _rows(right, list(table["scenario"]), shown=False)
+    right.set_title("who gains and who pays (USD)", fontsize=9.5)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def price_figure(prices: pd.DataFrame, scenario: str) -> Figure:
+    """Active DLMP at each data center over the day, one line per mode; what leaves the frame is said in words."""
+    mine = prices[prices["scenario"] == scenario]
+    sites = list(dict.fromkeys(zip(mine["datacenter"], mine["bus"], strict=True)))
+    figure = new_figure(0.9 + 1.9 * len(sites), f"DLMP at the data centers, active power: {scenario}")
+    axes = figure.subplots(len(sites), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    calm = mine.loc[mine["mode"] != "uncoordinated", "dlmp_p"]
+    inside = calm if len(calm) else mine["dlmp_p"]
+    span = max(float(inside.max() - inside.min()), 1.0)
+    low, high = float(inside.min()) - 0.08 * span, float(inside.max()) + 0.12 * span
+    for ax, (site, bus) in zip(axes, sites, strict=True):
+        here = mine[mine["datacenter"] == site]
+        for i, mode in enumerate(m for m in MODES if m in set(here["mode"])):
+            line = here[here["mode"] == mode]
+            times = pd.DatetimeIndex(line["time"])
+            x, y = hold(times, line["dlmp_p"])
+            ax.step(x, y, where="post", color=MODE_COLOURS[mode], linestyle=DASHES[i % len(DASHES)], label=mode)
+            time_axis(ax, times)
+            if line["dlmp_p"].max() > high:
+                ax.text(0.01, 0.94, f"{mode}: up to {line['dlmp_p'].max():,.0f} USD/MWh", transform=ax.transAxes,
+                        va="top", fontsize=8.5, color=MODE_COLOURS[mode])  # fmt: skip
+        ax.set_ylim(low, high)
+        ax.set(title=f"{site} at bus {bus}", ylabel="USD/MWh")
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(MODES))
+    return figure
+
+
+def convergence_figure(rounds: pd.DataFrame, scenario: str) -> Figure:
+    """How far prices still move and what the bids cost the operator, round by round, one line per update rule."""
+    mine = rounds[(rounds["scenario"] == scenario) & (rounds["window"] == 0)]
+    figure = new_figure(5.4, f"Convergence of the negotiation by update rule: {scenario}")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for rule in dict.fromkeys(mine["rule"]):
+        line = mine[mine["rule"] == rule]
+        end = f"{len(line)} rounds"
+        for ax, column in ((above, "price_residual"), (below, "dso_cost_above_welfare_usd")):
+            seen = line[line["round"] > 1] if ax is above else line
+            ax.plot(seen["round"], seen[column].abs().clip(lower=1e-9), color=RULE_COLOURS.get(rule, GREY),
+                    label=f"{rule} ({end})", marker="o", markersize=2.5, linewidth=1.2)  # fmt: skip
+    for ax in (above, below):
+        ax.set_xscale("log")
+        log_axis(ax)
+    above.set(title="largest change of a price since the last round", ylabel="USD/MWh")
+    below.set(title="|operator's cost of the bids − its cost in the welfare optimum|", ylabel="USD", xlabel="round")
+    below.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+# -- conclusion -----------------------------------------------------------------------------------------------
+
+
+def conclusion(tables: Mapping[str, pd.DataFrame], cases: Mapping[str, Cases]) -> str:
+    """What the tables say, in words; every number is taken from them."""
+    table, gains = tables["comparison"], tables["strategic_gain"]
+    text = ["# Modes of coordination side by side\n"]
+    for name, case in cases.items():
+        part = table[table["scenario"] == name]
+        text.append(f"## {name}\n")
+        shown = part[["case", *COSTS, "welfare_gap", "rounds", "slack_mwh", "ac_v_min_pu"]]
+        forms = {**dict.fromkeys(COSTS, ",.2f"), "welfare_gap": ".2g", "rounds": ".0f", "slack_mwh": ".3f",
+                 "ac_v_min_pu": ".4f"}  # fmt: skip
+        text.append(markdown_table(shown, forms))
+        text += [f"- {line}" for line in _sentences(part.set_index("case"))]
+        for row in gains[gains["scenario"] == name].to_dict("records") if len(gains) else []:
+            text.append(_gain_sentence(row))
+        text += [f"- {label} failed: {why}" for label, why in case.failures.items()]
+        text.append("")
+    return "\n".join(text)
+
+
+def _sentences(part: pd.DataFrame) -> list[str]:
+    """Efficiency of the modes, and of the update rules."""
+    lines = []
+    ok = part[part["status"] == "ok"]
+    if "uncoordinated" in ok.index:
+        row = ok.loc["uncoordinated"]
+        lines.append(
+            f"Without coordination social cost is {100 * row['welfare_gap']:.2f} % above the optimum, with "
+            f"{row['slack_mwh']:.3f} MWh of broken limits at the price cap."
+        )
+    if "welfare" in ok.index:
+        least = ok["social_cost_usd"].idxmin()
+        excess = ok.loc["welfare", "social_cost_usd"] - ok.loc[least, "social_cost_usd"]
+        tied = excess <= 1e-6 * abs(ok.loc["welfare", "social_cost_usd"])
+        lines.append(
+            "No case has a lower social cost than the welfare optimum (to 1e-6)."
+            if tied
+            else f"The social cost of {least} is {excess:.4f} USD below that of the welfare mode: that should not be."
+        )
+    for case in ("decentralized", *(c for c in ok.index if c.startswith("decentralized, "))):
+        if case not in ok.index:
+            continue
+        row = ok.loc[case]
+        rule = case.partition(", ")[2] or "admm"
+        agreed = "agreed" if row["converged_share"] == 1 else "did not agree"
+        lines.append(
+            f"{rule}: {agreed} within {row['rounds']:.0f} rounds, welfare gap {row['welfare_gap']:.2g}, regret "
+            f"{row['dca_regret_usd']:.3g} USD of the data centers and {row['dso_regret_usd']:.3g} USD of the operator."
+        )
+    return lines
+
+
+def _gain_sentence(row: Mapping[Any, Any]) -> str:
+    low, high = row["gain_pessimistic_usd"], row["gain_optimistic_usd"]
+    interval = f"{high:.2f} USD whatever the operator's choice of price" if abs(high - low) < 0.005 else (
+        f"{low:.2f} (pessimistic) to {high:.2f} USD (optimistic)"
+    )  # fmt: skip
+    return (
+        f"- Leading instead of taking prices gains the data centers {interval} ({row['gain_optimistic_pct']:.2f} % of "
+        f"their cost; at most {row['gain_limit_usd']:.2f} USD by the proven bound). The operator's cost less what it is "
+        f"paid changes by {row['operator_loss_usd']:+.2f} USD, social cost by {row['social_loss_usd']:+.2f} USD: market "
+        f"power, not efficiency. Certificate {'passed' if row['certificate_passed'] else 'FAILED'}."
+    )
+
+
+def _main() -> int:
+    parser = study_parser("Modes of coordination side by side.", "results/coordination")
+    parser.add_argument("scenarios", nargs="*", default=[DEFAULT_SCENARIO], help="scenarios by name or path")
+    parser.add_argument("--all", action="store_true", help="all scenarios that are shipped")
+    parser.add_argument("--time-limit", type=float, default=None, metavar="S", help="of each bilevel solve")
+    options = parser.parse_args()
+    overrides = step_overrides(options.steps)
+    if options.time_limit is not None:
+        overrides["centralized.time_limit_s"] = options.time_limit
+
+    def work() -> Path:
+        with progress_bar("coordination") as progress:
+            found = study(shipped_scenarios() if options.all else options.scenarios, overrides, progress=progress)
+        return write_findings(found, options.out, force=options.force)
+
+    return main(work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())
