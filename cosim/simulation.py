@@ -309,7 +309,8 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None) -
     feeder, scale = prepared.feeder, prepared.load_scale
     lines = [
         ("scenario", f"{loaded.name}, mode {loaded.mode}, {loaded.clock.steps} steps of {loaded.clock.step_s} s"),
-        ("feeder", f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, {len(feeder.loads)} loads"),
+        ("feeder", f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, "
+                   f"{len(feeder.loads)} loads"),
         ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
                    f"load {scale.min():g} to {scale.max():g} of base"),
     ]  # fmt: skip

@@ -93,9 +93,7 @@ def median_s(work: Callable[[], object], repeats: int) -> float:
 
 def study_parser(description: str, out: str) -> argparse.ArgumentParser:
     """The options that every study takes; ``out`` is the folder if none is named."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(out), help="folder to leave tables and figures in")
     parser.add_argument("--force", action="store_true", help="replace the folder of an earlier study")
     parser.add_argument("--steps", type=int, default=None, help="market steps (clock.steps); default: the scenario's")

@@ -58,6 +58,8 @@ _KPIS = (
     *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
     "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
 )  # fmt: skip
+_REGRETS = ("dca_regret_usd", "dso_regret_usd")
+"""Left out of the table where there was no agreement: without a price that both sides answered they say nothing."""
 _LEAST_GAP = 1e-9
 """Smaller welfare gaps are below what the solvers resolve; figures show them here."""
 
@@ -153,6 +155,8 @@ def comparison(cases: Mapping[str, Cases]) -> pd.DataFrame:
             kpis = result.kpis
             row: dict[str, object] = {"scenario": name, "case": label, "status": "ok"}
             row |= {k: kpis[k] for k in _KPIS}
+            if kpis["converged_share"] != 1.0:
+                row |= dict.fromkeys(_REGRETS)
             row["rounds"] = len(result.rounds)
             for key in COSTS:
                 row[f"{key}_above_welfare"] = None if best is None else _value(kpis, key) - _value(best, key)
@@ -232,7 +236,7 @@ def site_prices(cases: Mapping[str, Cases]) -> pd.DataFrame:
 
 
 def convergence(cases: Mapping[str, Cases]) -> pd.DataFrame:
-    """Every round of every negotiation; the operator's cost of the bids also against its cost in the welfare optimum."""
+    """Every round of every negotiation; the operator's cost of the bids also against that of the welfare optimum."""
     frames = []
     for name, case in cases.items():
         best = case.modes["welfare"].kpis["dso_cost_usd"] if "welfare" in case.modes else None
@@ -288,7 +292,8 @@ def cost_figure(table: pd.DataFrame) -> Figure:
                 _beside(ax, y, _signed(value, float(base[key])))
             ax.set_title(f"{label}, optimum {base[key]:,.0f}", fontsize=9.5)
         line[0].set_ylabel(scenario, fontweight="bold")
-    figure.supxlabel("USD above (+) or below (−) the welfare optimum; linear within 1 USD, logarithmic beyond", fontsize=9)
+    scale = "USD above (+) or below (−) the welfare optimum; linear within 1 USD, logarithmic beyond"
+    figure.supxlabel(scale, fontsize=9)
     return figure
 
 
@@ -437,9 +442,10 @@ def _sentences(part: pd.DataFrame) -> list[str]:
             f"{row['slack_mwh']:.3f} MWh of broken limits at the price cap."
         )
     if "welfare" in ok.index:
-        least = ok["social_cost_usd"].idxmin()
-        excess = ok.loc["welfare", "social_cost_usd"] - ok.loc[least, "social_cost_usd"]
-        tied = excess <= 1e-6 * abs(ok.loc["welfare", "social_cost_usd"])
+        social = ok["social_cost_usd"].astype(float)
+        least, optimum = str(social.idxmin()), float(social["welfare"])
+        excess = optimum - float(social.min())
+        tied = excess <= 1e-6 * abs(optimum)
         lines.append(
             "No case has a lower social cost than the welfare optimum (to 1e-6)."
             if tied
@@ -450,11 +456,13 @@ def _sentences(part: pd.DataFrame) -> list[str]:
             continue
         row = ok.loc[case]
         rule = case.partition(", ")[2] or "admm"
-        agreed = "agreed" if row["converged_share"] == 1 else "did not agree"
-        lines.append(
-            f"{rule}: {agreed} within {row['rounds']:.0f} rounds, welfare gap {row['welfare_gap']:.2g}, regret "
-            f"{row['dca_regret_usd']:.3g} USD of the data centers and {row['dso_regret_usd']:.3g} USD of the operator."
-        )
+        agreed = row["converged_share"] == 1
+        line = f"{rule}: {'agreed' if agreed else 'did not agree'} within {row['rounds']:.0f} rounds"
+        line += f", welfare gap {row['welfare_gap']:.2g}"
+        if agreed:
+            line += f", regret {row['dca_regret_usd']:.3g} USD of the data centers"
+            line += f" and {row['dso_regret_usd']:.3g} USD of the operator"
+        lines.append(line + ".")
     return lines
 
 
@@ -465,9 +473,9 @@ def _gain_sentence(row: Mapping[Any, Any]) -> str:
     )  # fmt: skip
     return (
         f"- Leading instead of taking prices gains the data centers {interval} ({row['gain_optimistic_pct']:.2f} % of "
-        f"their cost; at most {row['gain_limit_usd']:.2f} USD by the proven bound). The operator's cost less what it is "
-        f"paid changes by {row['operator_loss_usd']:+.2f} USD, social cost by {row['social_loss_usd']:+.2f} USD: market "
-        f"power, not efficiency. Certificate {'passed' if row['certificate_passed'] else 'FAILED'}."
+        f"their cost; at most {row['gain_limit_usd']:.2f} USD by the proven bound). The operator's cost less what it "
+        f"is paid changes by {row['operator_loss_usd']:+.2f} USD, social cost by {row['social_loss_usd']:+.2f} USD. "
+        f"Certificate {'passed' if row['certificate_passed'] else 'FAILED'}."
     )
 
 

@@ -146,7 +146,7 @@ def add_units(m: pyo.ConcreteModel, resources: Resources) -> None:
     m.gen_p = pyo.Var(m.unit, bounds=lambda m, g: (generators[g].p_min_mw, m.available[g]))
     m.gen_q = pyo.Var(m.unit)
     planes = {
-        (g, k): plane for g, u in enumerate(generators) for k, plane in enumerate(inverter_polygon(u.s_mva))
+        (g, k): plane for g, u in enumerate(generators) for k, plane in enumerate(inverter_polygon(u.s_mva, u.p_max_mw))
     }
     m.side = pyo.Set(initialize=list(planes), dimen=2)
 

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import heapq
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector
 from cosim.optimization.decomposition import decompose
+from cosim.optimization.dual_face import DualFace
+from cosim.optimization.qp_solvers import QPSolver
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 
 _ZERO = 1e-7
 _WALK = 12
+_EAGER, _EVERY = 20, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,14 @@ class BranchAndBound:
         self._follower = relaxation.follower_solver
         self._seen: dict[bytes, float] = {}
         self._best: tuple[float, Vector | None, Decisions | None] = (np.inf, None, None)
+        self._opened = 0
         self._began = time.perf_counter()
 
     def run(self) -> BranchResult:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
         if self._start is not None:
+            self._take(self._start)
             self._improve(self._start)
         heap: list[_Node] = []
         closed, nodes, status = np.inf, 0, ""
@@ -177,10 +183,12 @@ class BranchAndBound:
             return np.inf
         if found.status == "optimal":
             bound, point = max(floor, found.objective), found.z
-            if np.any(decisions == OPEN):
-                self._improve(found.z[self._relaxation.level.theta_at])
-            else:
+            self._opened += 1
+            if not np.any(decisions == OPEN):
                 self._offer(found, decisions)
+            elif self._opened <= _EAGER or self._opened % _EVERY == 0:
+                # Nearby nodes lead to the same incumbents, so after the first few only some are asked.
+                self._improve(found.z[self._relaxation.level.theta_at])
         else:
             # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any
             # point.
@@ -220,6 +228,36 @@ class BranchAndBound:
         decisions[(slack <= _ZERO) & (answer.sigma <= _ZERO)] = SLACK_ZERO
         self._walk(self._cell(decisions), decisions)
 
+    def _take(self, theta: Vector) -> None:
+        """Offer the point at exactly these parameters: the leader's best rest, the follower's answer, and of its
+        duals those that cost the leader least. Unlike a cell it is never lost to a pattern that was read off wrongly.
+        """
+        level = self._relaxation.level
+        leader, follower = level.leader, level.follower
+        at = [leader.variables.index(name) for name in follower.parameters]
+        rows = sp.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), len(leader.variables)))
+        held = replace(
+            leader,
+            eq_matrix=sp.csr_array(sp.vstack([leader.eq_matrix, rows])),
+            eq_rhs=np.concatenate([leader.eq_rhs, theta]),
+            eq_theta=sp.csr_array((len(leader.eq_rows) + len(at), 0)),
+            eq_rows=leader.eq_rows + tuple(f"at {name}" for name in follower.parameters),
+        )
+        answer, rest = self._follower.solve(theta), QPSolver(held).solve()
+        if not (self._payment and answer.optimal and rest.optimal):
+            return
+        dual = DualFace(follower, answer, theta).extreme(-theta)
+        if not np.isfinite(dual.value):
+            return
+        z = np.zeros(len(level.qp.variables))
+        for place, values in (
+            (level.leader_at, rest.x), (level.x_at, answer.x), (level.nu_at, dual.nu), (level.sigma_at, dual.sigma),
+        ):  # fmt: skip
+            z[place] = values
+        z[level.theta_at] = theta
+        decisions = np.where(level.slack(z) <= 1e-6, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        self._offer(Point("optimal", z, level.qp.objective(z), np.zeros(len(decisions))), decisions)
+
     def _walk(self, found: Point | None, decisions: Decisions) -> None:
         """Offer a cell's point, and go on to neighbouring cells as long as they are better."""
         for _ in range(_WALK):
@@ -257,7 +295,7 @@ class BranchAndBound:
         key = decisions.tobytes()
         if key in self._seen:
             return None
-        found = self._relaxation.solve(decisions)
+        found = self._relaxation.solve(decisions, proof=False)
         self._seen[key] = found.objective
         return found if found.status == "optimal" else None
 

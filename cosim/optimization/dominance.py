@@ -18,16 +18,17 @@ _TIE = 1e-12
 def drop_dominated(
     qp: ParametricQP, candidates: Callable[[str], bool], known: Mapping[str, tuple[float, float]] | None = None
 ) -> Screening:
-    """Drop each candidate inequality that another candidate implies everywhere in the box of variables and parameters.
+    """Drop each candidate inequality that another one implies everywhere in the box of variables and parameters.
 
-    Row i, ``g_i z <= h_i`` with ``z = (x, theta)``, goes if some row j has ``(g_i - g_j) z <= h_i - h_j`` for every z in
-    the box. Rows that imply each other keep the first. The feasible set stays as it is; a dual that could have been on
-    either row is on the one that stays.
+    Row i, ``g_i z <= h_i`` with ``z = (x, theta)``, goes if some row j has ``(g_i - g_j) z <= h_i - h_j`` for every
+    z in the box. Rows that imply each other keep the first. The feasible set stays as it is; a dual that could have
+    been on either row is on the one that stays.
 
     Args:
         qp: the problem; rows with an open difference (unbounded variable) are left alone.
         candidates: says of a row's name whether it may go; never a bound of a variable, for the box rests on those.
-        known: further bounds of variables by name, which the caller vouches for: rows that are no candidates imply them.
+        known: further bounds of variables by name, which the caller vouches for: rows that are no candidates imply
+            them.
     """
     lower, upper = variable_bounds(qp)
     for name, (low, high) in (known or {}).items():

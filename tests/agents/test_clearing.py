@@ -26,7 +26,7 @@ def demand(day: Day, shares: list[float]) -> Array:
 
 @SAME_DAY
 @given(SHARE)
-def test_every_demand_has_a_clearing_and_generators_stay_within_their_rating(stressed: Day, shares: list[float]) -> None:
+def test_every_demand_clears_and_generators_stay_within_their_rating(stressed: Day, shares: list[float]) -> None:
     p_mw = demand(stressed, shares)
     solution = stressed.clearing.solve(p_mw)
     for t in (0, 12, 19):
@@ -63,7 +63,7 @@ def test_cost_by_step_adds_up_to_the_window(stressed: Day) -> None:
 
 
 def test_the_inverter_polygon_lies_inside_the_circle_and_touches_it() -> None:
-    planes = inverter_polygon(0.5)
+    planes = inverter_polygon(0.5, 0.5)
     for angle in np.linspace(-math.pi / 2, math.pi / 2, 721):
         reach = min(c / (a * math.cos(angle) + b * math.sin(angle)) for a, b, c in planes
                     if a * math.cos(angle) + b * math.sin(angle) > 1e-9)  # fmt: skip

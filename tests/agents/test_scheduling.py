@@ -114,8 +114,7 @@ def test_all_work_is_served_whatever_the_prices(prices: list[float]) -> None:
 def test_deadlines_hold_whatever_the_prices(prices: list[float]) -> None:
     day = random_day()
     x = day.solve(np.array(prices).reshape(6, 2))
-    for k, j, i, t in day.model.block.route:
-        day.ledger.served[k, j, t] = 0.0
+    day.ledger.served[:] = 0.0
     for k, j, i, t in day.model.block.route:
         day.ledger.served[k, j, t] += x[f"served[{k},{j},{i},{t}]"]
     assert max(day.ledger.overdue(t).max() for t in range(6)) < 1e-5

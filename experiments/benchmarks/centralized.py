@@ -1,0 +1,113 @@
+"""How fast the bilevel optimum is proven: branching on complementarities against MIP formulations and solvers.
+
+    python -m cosim.experiments.benchmarks.centralized --hours 4 8 24 --time-limit 60
+
+The same window of the same scenario in every line. A time is compared with that of the branch solver in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosim import InputError, RunFailure
+from cosim.coordination.base import Market
+from cosim.coordination.centralized import stackelberg_problem
+from cosim.coordination.welfare import optimum
+from cosim.engine import Simulation
+from cosim.experiments.common import print_table
+from cosim.loading import load_scenario
+from cosim.optimization.bilevel import solve
+from cosim.preparation import prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A formulation and the solver that is asked for it."""
+
+    formulation: str
+    solver: str
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return f"{self.formulation}, {self.solver}"
+
+
+METHODS = (
+    Method("strong-duality", "branch"),
+    Method("strong-duality", "scip"),
+    Method("kkt-mccormick", "highs"),
+    Method("kkt-mccormick", "scip"),
+)
+
+
+def opened(scenario: str, hours: int) -> Market:
+    """The market of a scenario with its first window of so many steps opened."""
+    simulation = Simulation(prepare(*load_scenario(scenario, {"clock.steps": hours, "clock.window_steps": hours})))
+    window = next(iter(simulation.prepared.calendar.windows()))
+    simulation.market.operator.open_window(window, simulation.market.declared(window))
+    return simulation.market
+
+
+def measure(
+    scenario: str = "ieee37_stress",
+    hours: Sequence[int] = (4, 8, 24),
+    time_limit_s: float = 60.0,
+    methods: Sequence[Method] = METHODS,
+    gap: float = 1e-3,
+    bits: int = 6,
+) -> list[dict[str, object]]:
+    """One row per horizon and method; a method that finds nothing in time says why.
+
+    Args:
+        time_limit_s: of each solve. gap: relative, at which a solve stops. bits: per demand in kkt-mccormick.
+    """
+    rows: list[dict[str, object]] = []
+    for horizon in hours:
+        market = opened(scenario, horizon)
+        problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
+        first: float | None = None
+        for method in methods:
+            options: dict[str, Any] = {"gap": gap, "bits": bits, "time_limit_s": time_limit_s, "start": start}
+            try:
+                found = solve(problem, method.formulation, method.solver, **options)
+            except (InputError, RunFailure) as error:
+                rows.append({"hours": horizon, "method": method.name, "outcome": str(error)[:70]})
+                continue
+            first = found.time_s if first is None else first
+            rows.append(
+                {
+                    "hours": horizon,
+                    "method": method.name,
+                    "objective USD": round(found.leader_cost, 3),
+                    "bound USD": round(found.bound, 3),
+                    "gap": f"{found.gap:.1e}",
+                    "nodes": found.nodes or "–",
+                    "time s": round(found.time_s, 2),
+                    "time / first": round(found.time_s / first, 1),
+                    "discretisation USD": round(found.certificate.discretisation, 3),
+                    "certificate": "passed" if found.certificate.passed else "failed",
+                    "outcome": found.status,
+                }
+            )
+    return rows
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", default="ieee37_stress")
+    parser.add_argument("--hours", type=int, nargs="+", default=[4, 8, 24])
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve")
+    parser.add_argument("--gap", type=float, default=1e-3)
+    parser.add_argument("--bits", type=int, default=6, help="binaries per demand in kkt-mccormick")
+    options = parser.parse_args()
+    rows = measure(options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits)
+    limit = f"at most {options.time_limit:g} s each"
+    print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", rows)
+
+
+if __name__ == "__main__":
+    _main()

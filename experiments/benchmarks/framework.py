@@ -1,0 +1,169 @@
+"""What the framework itself costs, beside the solvers that it calls and the interpreter that it runs in.
+
+    python -m cosim.experiments.benchmarks.framework
+
+Import and command line are timed in fresh processes against a bare interpreter; a run is timed in this process
+against the time inside QP solvers (floor) and, per step, against the AC power flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cosim
+from cosim.coordination.decentralized import Decentralized
+from cosim.experiments.common import print_table
+from cosim.grid.opendss import AcCircuit
+from cosim.optimization import qp_backends
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds and calls spent in some functions."""
+
+    seconds: float = 0.0
+    calls: int = 0
+    kept: list[tuple[type, str, Any]] = field(default_factory=list)
+
+    def watch(self, owner: type, name: str) -> None:
+        """Time every call of a method, until :meth:`release`."""
+        inner = getattr(owner, name)
+        self.kept.append((owner, name, inner))
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - began
+                self.calls += 1
+
+        setattr(owner, name, timed)
+
+    def release(self) -> None:
+        """Put the methods back as they were."""
+        for owner, name, inner in self.kept:
+            setattr(owner, name, inner)
+        self.kept.clear()
+
+
+@contextmanager
+def watches() -> Iterator[dict[str, Stopwatch]]:
+    """Stopwatches on the QP solvers, the AC power flow and the negotiation, for the length of a block."""
+    found = {"solvers": Stopwatch(), "ac": Stopwatch(), "negotiation": Stopwatch()}
+    for backend in (qp_backends.Piqp, qp_backends.Daqp, qp_backends.Highs):
+        found["solvers"].watch(backend, "solve")
+    found["ac"].watch(AcCircuit, "solve")
+    inner = Decentralized.run
+    clock = found["negotiation"]
+
+    def timed(*args: Any) -> Any:
+        began = time.perf_counter()
+        outcome = yield from inner(*args)
+        clock.seconds += time.perf_counter() - began
+        clock.calls += len(outcome.rounds)
+        return outcome
+
+    setattr(Decentralized, "run", timed)  # noqa: B010
+    try:
+        yield found
+    finally:
+        setattr(Decentralized, "run", inner)  # noqa: B010
+        for watch in found.values():
+            watch.release()
+
+
+def fresh_process_s(code: Sequence[str], repeats: int) -> float:
+    """Median wall time of a fresh interpreter with these arguments, from an empty folder."""
+    times = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *code], cwd=folder, check=True, stdout=subprocess.DEVNULL, env=_plain())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _plain() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1"}
+
+
+def start_up(scenario: str, repeats: int) -> list[dict[str, object]]:
+    """Fresh processes: bare interpreter (floor), import of cosim, of pandas (peer), and ``cosim run SCENARIO``."""
+    command = [str(Path(sys.executable).with_name("cosim")), "run", scenario]
+    work = {
+        "python -c pass (floor)": (["-c", "pass"], repeats),
+        "import pandas (peer)": (["-c", "import pandas"], repeats),
+        "import cosim": (["-c", "import cosim"], repeats),
+        "import cosim; cosim.run": (["-c", "import cosim; cosim.run"], repeats),
+        f"cosim run {scenario}": (command, max(1, repeats // 3)),
+    }
+    times = {name: fresh_process_s(code, count) for name, (code, count) in work.items()}
+    floor = times["python -c pass (floor)"]
+    return [
+        {"fresh process": name, "median s": round(t, 3), "ratio to bare interpreter": round(t / floor, 1)}
+        for name, t in times.items()
+    ]
+
+
+def runs(scenario: str, mode: str, repeats: int) -> list[dict[str, object]]:
+    """One run in this process, taken apart: per step and per round, with the solvers' part as the floor."""
+    cosim.run(scenario, mode=mode, overrides={"clock.steps": 1})  # imports and caches
+    walls, parts = [], []
+    steps = 0
+    for _ in range(repeats):
+        with watches() as found:
+            began = time.perf_counter()
+            result = cosim.run(scenario, mode=mode)
+            walls.append(time.perf_counter() - began)
+        steps = len(result.steps)
+        parts.append(found)
+    wall = statistics.median(walls)
+
+    def median(name: str, per_call: bool = False) -> float:
+        return statistics.median(p[name].seconds / max(1, p[name].calls if per_call else 1) for p in parts)
+
+    solvers, ac, rounds = median("solvers"), median("ac"), parts[0]["negotiation"].calls
+    step, one_ac = wall / steps, median("ac", per_call=True)
+    rows: list[dict[str, object]] = [
+        _row(f"whole run, {steps} steps", wall, solvers, "QP solvers"),
+        _row("per step", step, one_ac, "one AC power flow"),
+        _row("AC power flow, all steps", ac, wall, "whole run"),
+    ]
+    if rounds:
+        negotiation = median("negotiation")
+        rows.append(_row(f"negotiation, {rounds} rounds", negotiation, wall, "whole run"))
+        rows.append(_row("per round", negotiation / rounds, one_ac, "one AC power flow"))
+    share = 100 * solvers / wall
+    print(f"{scenario}, {mode}: {share:.1f} % of wall time inside QP solvers ({parts[0]['solvers'].calls} calls)")
+    return rows
+
+
+def _row(name: str, seconds: float, floor: float, against: str) -> dict[str, object]:
+    return {"what": name, "median ms": round(1e3 * seconds, 2), "ratio": round(seconds / floor, 2), "against": against}
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", default="ieee37")
+    parser.add_argument("--mode", default="decentralized")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print_table("Start-up", start_up(options.scenario, options.repeats))
+    rows = runs(options.scenario, options.mode, options.repeats)
+    print_table("One run, in this process", rows)
+
+
+if __name__ == "__main__":
+    _main()

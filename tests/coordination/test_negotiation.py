@@ -1,0 +1,181 @@
+"""The negotiation: update rules, bad channels, late bids, several aggregators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cosim.engine import Simulation
+from cosim.errors import InputError
+from cosim.simulation import RunResult
+
+from .conftest import evening_of, evening_run, kpi, simulation_of
+
+RULES = ("admm", "averaged", "best_response")
+SLOW = {"kind": "lognormal", "median_s": 60.0, "sigma": 1.0}
+LOSSY: dict[str, Any] = {"channel__loss": 0.2, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
+TOO_SLOW: dict[str, Any] = {"channel__latency": {"kind": "constant", "seconds": 4000}}
+
+
+@pytest.fixture(scope="module", params=RULES)
+def by_rule(request: pytest.FixtureRequest) -> RunResult:
+    rule = str(request.param)
+    rounds = 200 if rule == "admm" else 12
+    return evening_of("ieee37_stress", decentralized__rule=rule, decentralized__max_rounds=rounds)
+
+
+def test_a_negotiation_ends_with_an_award_whether_or_not_it_converged(by_rule: RunResult) -> None:
+    assert (by_rule.messages["kind"] == "award").sum() == 1
+    assert kpi(by_rule, "unserved_mwh") <= 1e-7
+
+
+def test_a_negotiation_that_did_not_converge_says_so(by_rule: RunResult) -> None:
+    told = any("no agreement" in note for note in by_rule.notes)
+    assert told != bool(by_rule.steps["converged"].all())
+
+
+def test_the_rounds_of_a_step_are_in_the_table(by_rule: RunResult) -> None:
+    assert by_rule.rounds["round"].tolist() == list(range(1, int(by_rule.steps["rounds"].iloc[0]) + 1))
+
+
+def test_regrets_bound_the_welfare_gap_where_they_are_stated(by_rule: RunResult) -> None:
+    """Cost above the optimum = what the two lose at any one price, at most; without a price nothing is stated."""
+    regrets = [by_rule.kpis[f"{side}_regret_usd"] for side in ("dca", "dso")]
+    social, gap = kpi(by_rule, "social_cost_usd"), kpi(by_rule, "welfare_gap")
+    excess = social - social / (1 + gap)
+    assert regrets == [None, None] or sum(r or 0.0 for r in regrets) >= excess - 1e-6 * social
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_which_rules_converge_where_limits_bind(rule: str) -> None:
+    """Best responses and averages stall where a limit starts to bind, which is why ADMM is the default."""
+    run = evening_of("ieee37_stress", clock__steps=3, decentralized__rule=rule, decentralized__max_rounds=40)
+    assert bool(run.steps["converged"].all()) == (rule == "admm")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_converges_where_prices_do_not_move(rule: str) -> None:
+    changes: dict[str, Any] = {"generators": [], "network__losses": True, "network__v_min_pu": 0.8}
+    run = evening_of("ieee37", clock__steps=2, decentralized__rule=rule, decentralized__tolerance=1e-4, **changes)
+    assert run.steps["converged"].all() and kpi(run, "welfare_gap") <= 1e-4
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(InputError, match="no such update rule"):
+        evening_of("ieee37", clock__steps=1, decentralized__rule="haggling")
+
+
+def test_the_award_of_a_converged_negotiation_is_supported_by_its_price() -> None:
+    run = evening_run("ieee37_svg", "decentralized")
+    last = run.rounds.iloc[-1]
+    assert last["power_residual_kw"] < 1.0 and run.steps["converged"].all()
+
+
+# -- bad channels -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lossy() -> Simulation:
+    simulation = simulation_of("ieee37_stress", clock__steps=4, decentralized__max_rounds=30, **LOSSY)
+    simulation.run()
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def lossy_run() -> RunResult:
+    return evening_of("ieee37_stress", clock__steps=4, decentralized__max_rounds=30, **LOSSY)
+
+
+def test_every_message_is_accounted_for(lossy: Simulation) -> None:
+    channel, rows = lossy.market.channel, lossy.books.rows["messages"]
+    never = sum(row["received"] is None for row in rows)
+    assert channel.lost > 0
+    assert len(rows) == channel.sent == channel.received + channel.lost + channel.in_flight
+    assert never == channel.lost + channel.in_flight
+
+
+def test_no_bid_answers_a_posting_that_never_came(lossy_run: RunResult) -> None:
+    postings = lossy_run.messages.query("kind == 'price_posting'").dropna(subset=["received"])
+    first_seen = postings.groupby("round")["received"].min()
+    for bid in lossy_run.messages.query("kind == 'bid'").to_dict("records"):
+        assert first_seen[bid["round"]] < bid["sent"]
+
+
+def test_no_message_arrives_before_it_was_sent(lossy_run: RunResult) -> None:
+    arrived = lossy_run.messages.dropna(subset=["received"])
+    assert (arrived["received"] >= arrived["sent"]).all() and (arrived["received"] > arrived["sent"]).any()
+
+
+def test_a_lossy_negotiation_serves_all_work(lossy_run: RunResult) -> None:
+    assert kpi(lossy_run, "unserved_mwh") <= 1e-7
+    assert lossy_run.work["late_mwh"].max() <= 1e-7
+
+
+def test_a_lossy_negotiation_is_close_to_welfare_or_says_that_it_fell_back(lossy_run: RunResult) -> None:
+    fell_back = any("no agreement" in note for note in lossy_run.notes)
+    assert bool(lossy_run.steps["converged"].all()) != fell_back
+    assert fell_back or kpi(lossy_run, "welfare_gap") <= 1e-5
+
+
+def test_loss_alone_costs_rounds_but_not_welfare() -> None:
+    changes: dict[str, Any] = {"clock__steps": 4, "channel__loss": 0.2}
+    run = evening_of("ieee37", **changes)
+    assert kpi(run, "messages_lost") > 0 and any("repeated" in note for note in run.notes)
+    assert run.steps["converged"].all() and abs(kpi(run, "welfare_gap")) <= 1e-5
+
+
+def test_the_notes_of_a_bad_channel_can_still_be_read(lossy_run: RunResult) -> None:
+    assert len(lossy_run.notes) <= 5
+
+
+@pytest.fixture(scope="module")
+def unheard() -> RunResult:
+    return evening_of("ieee37_stress", clock__steps=4, **TOO_SLOW)
+
+
+def test_without_bids_in_time_the_declared_demand_stands(unheard: RunResult) -> None:
+    alone = evening_of("ieee37_stress", "uncoordinated", clock__steps=4)
+    assert unheard.demand["p_kw"].to_numpy() == pytest.approx(alone.demand["p_kw"].to_numpy(), abs=1e-6)
+
+
+def test_without_bids_in_time_the_run_says_so(unheard: RunResult) -> None:
+    assert not unheard.steps["converged"].any()
+    assert any("no agreement" in note for note in unheard.notes)
+
+
+def test_without_bids_in_time_no_regret_is_claimed(unheard: RunResult) -> None:
+    assert unheard.kpis["dca_regret_usd"] is None
+
+
+# -- several aggregators ------------------------------------------------------------------------------------------
+
+TWO = [{"name": "west", "datacenters": ["dc718"]}, {"name": "east", "datacenters": ["dc736", "dc740"]}]
+STAYING: dict[str, Any] = {"workload__classes__movable__movable": False, "workload__classes__batch__movable": False}
+
+
+def test_two_aggregators_reach_the_same_welfare_as_one_if_work_stays_where_it_is() -> None:
+    one = evening_of("ieee37_stress", "welfare", clock__steps=4, **STAYING)
+    two = evening_of("ieee37_stress", clock__steps=4, aggregators=TWO, **STAYING)
+    assert two.steps["converged"].all()
+    assert kpi(two, "social_cost_usd") == pytest.approx(kpi(one, "social_cost_usd"), rel=1e-5)
+
+
+def test_two_aggregators_cannot_move_work_between_each_other() -> None:
+    one = evening_of("ieee37", "welfare", clock__steps=4)
+    two = evening_of("ieee37", clock__steps=4, aggregators=TWO)
+    work = two.work.query("datacenter == 'dc718'")
+    assert work["served_mwh"].sum() == pytest.approx(work["arrived_mwh"].sum(), abs=1e-7)
+    assert kpi(two, "social_cost_usd") > kpi(one, "social_cost_usd")
+
+
+def test_each_aggregator_is_spoken_to_in_every_round() -> None:
+    run = evening_of("ieee37", clock__steps=2, aggregators=TWO)
+    postings = run.messages.query("kind == 'price_posting'").groupby("round")["receiver"].agg(set)
+    assert all(receivers == {"west", "east"} for receivers in postings)
+
+
+def test_two_leaders_act_as_one_in_the_centralized_mode() -> None:
+    one = evening_of("ieee37_stress", "centralized", clock__steps=2, **STAYING)
+    two = evening_of("ieee37_stress", "centralized", clock__steps=2, aggregators=TWO, **STAYING)
+    assert kpi(two, "dca_cost_usd") == pytest.approx(kpi(one, "dca_cost_usd"), rel=2e-3)

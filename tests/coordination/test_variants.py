@@ -1,0 +1,172 @@
+"""What a scenario may change: market, connections, batteries, losses, settlement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cosim
+from cosim.errors import InputError
+from cosim.simulation import RunResult
+
+from .conftest import EVENING, MODES, evening_of, evening_run, kpi, payment_usd, simulation_of
+
+ROLLING: dict[str, Any] = {"clock__market": "rolling", "clock__window_steps": 4, "clock__gate_s": 600}
+TWO_WINDOWS: dict[str, Any] = {"clock__steps": 8, "clock__window_steps": 4}
+BATTERY = {"energy_kwh": 200, "power_kw": 100, "efficiency": 0.9, "reserve": 0.5, "initial": 0.75}
+
+
+# -- markets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rolling() -> RunResult:
+    return evening_of("ieee37", **ROLLING)
+
+
+def test_a_rolling_market_commits_every_step_once(rolling: RunResult) -> None:
+    assert rolling.steps["step"].tolist() == list(range(6))
+    assert len(rolling.demand) == 6 * 3
+
+
+def test_a_rolling_market_has_one_award_a_step(rolling: RunResult) -> None:
+    awards = rolling.messages.query("kind == 'award'")
+    assert awards["step"].tolist() == list(range(6))
+
+
+def test_a_rolling_market_serves_all_work_in_time(rolling: RunResult) -> None:
+    assert kpi(rolling, "unserved_mwh") <= 1e-7
+    assert rolling.work["late_mwh"].max() <= 1e-7
+
+
+def test_a_rolling_market_closes_each_gate_before_delivery(rolling: RunResult) -> None:
+    awards = rolling.messages.query("kind == 'award'").set_index("step")["sent"]
+    assert all(awards[t] <= 600 + 3600 * t for t in range(6))
+
+
+def test_a_rolling_market_that_sees_everything_is_as_good_as_a_day_ahead_one() -> None:
+    seeing = evening_of("ieee37", "welfare", **{**ROLLING, "clock__window_steps": 6})
+    assert kpi(seeing, "social_cost_usd") == pytest.approx(
+        kpi(evening_run("ieee37", "welfare"), "social_cost_usd"), rel=1e-4
+    )
+
+
+def test_a_window_of_a_day_ahead_market_finishes_its_work() -> None:
+    work = evening_of("ieee37", **TWO_WINDOWS).work
+    for first in (0, 4):
+        window = work[work["step"].between(first, first + 3)]
+        assert window["served_mwh"].sum() == pytest.approx(window["arrived_mwh"].sum(), abs=1e-7)
+
+
+def test_windows_of_a_day_ahead_market_each_have_their_award() -> None:
+    run = evening_of("ieee37", "welfare", **TWO_WINDOWS)
+    assert run.messages.query("kind == 'award'")["step"].tolist() == [0, 4]
+
+
+@pytest.mark.slow
+def test_two_equal_days_repeat() -> None:
+    run = cosim.run("ieee37", mode="decentralized", overrides={"clock.steps": 48})
+    cost = run.steps["social_cost_usd"].to_numpy()
+    assert cost[24:].sum() == pytest.approx(cost[:24].sum(), rel=1e-6)
+    assert run.steps["converged"].all()
+
+
+def test_half_hour_steps_cost_what_hours_cost() -> None:
+    changes: dict[str, Any] = {"clock__step_s": 1800, "clock__window_steps": 24, "clock__gate_s": 1800}
+    hours = evening_of("ieee37", "uncoordinated", clock__steps=2)
+    halves = evening_of("ieee37", "uncoordinated", **{**changes, "clock__steps": 4})
+    assert kpi(halves, "energy_mwh") == pytest.approx(kpi(hours, "energy_mwh"), rel=1e-9)
+    assert kpi(halves, "social_cost_usd") == pytest.approx(kpi(hours, "social_cost_usd"), rel=1e-6)
+    assert kpi(halves, "dca_payment_usd") == pytest.approx(kpi(hours, "dca_payment_usd"), rel=1e-4)
+
+
+# -- battery ------------------------------------------------------------------------------------------------------
+
+
+def charge_mwh(run: RunResult, site: str, pue: float, idle_kw: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Charge after each step, from what the site drew beyond its work."""
+    drawn = run.demand.query("datacenter == @site").set_index("step")["p_kw"] / 1000
+    work = run.work.query("datacenter == @site").groupby("step")["served_mwh"].sum()
+    net = (drawn - pue * (idle_kw / 1000 + work)).to_numpy()
+    eta = float(BATTERY["efficiency"])
+    flow = eta * np.maximum(net, 0) - np.maximum(-net, 0) / eta
+    return np.asarray(BATTERY["initial"] * BATTERY["energy_kwh"] / 1000 + flow.cumsum())
+
+
+@pytest.mark.parametrize("market", ["day_ahead", "rolling"])
+def test_a_battery_stays_between_its_reserve_and_full_and_its_books_balance(market: str) -> None:
+    changes = ROLLING if market == "rolling" else {}
+    simulation = simulation_of("ieee37", "welfare", datacenters__dc740__battery=BATTERY, **changes)
+    run = evening_of("ieee37", "welfare", datacenters__dc740__battery=BATTERY, **changes)
+    simulation.run()
+    charge = charge_mwh(run, "dc740", 1.10, 90.0)
+    assert charge.min() >= 0.1 - 1e-6 and charge.max() <= 0.2 + 1e-6
+    assert charge[-1] == pytest.approx(float(simulation.market.aggregators[0].charge_mwh[2]), abs=1e-6)  # type: ignore[attr-defined]
+    assert charge[-1] >= 0.15 - 1e-6
+
+
+def test_a_battery_is_used_and_saves_what_it_is_used_for() -> None:
+    run = evening_of("ieee37", "welfare", datacenters__dc740__battery=BATTERY)
+    assert np.ptp(charge_mwh(run, "dc740", 1.10, 90.0)) > 0.01
+    assert kpi(run, "social_cost_usd") < kpi(evening_run("ieee37", "welfare"), "social_cost_usd")
+
+
+# -- connections, losses, settlement ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("connection", "phases"), [("per_phase", ["ab", "bc", "ca"]), ("ab", ["ab"])])
+@pytest.mark.parametrize("mode", ["decentralized", "centralized"])
+def test_a_data_center_may_be_connected_leg_by_leg(connection: str, phases: list[str], mode: str) -> None:
+    run = evening_of("ieee37", mode, clock__steps=3, datacenters__dc740__connection=connection)
+    assert run.demand.query("datacenter == 'dc740' and step == 0")["phase"].tolist() == phases
+    booked = run.steps["dca_payment_usd"].to_numpy()
+    assert payment_usd(run).to_numpy() == pytest.approx(booked, rel=1e-6)
+
+
+def test_legs_that_are_free_cost_no_more_than_legs_that_are_tied() -> None:
+    free = evening_of("ieee37", "welfare", clock__steps=3, datacenters__dc740__connection="per_phase")
+    tied = evening_of("ieee37", "welfare", clock__steps=3)
+    assert kpi(free, "social_cost_usd") < kpi(tied, "social_cost_usd")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_losses_every_mode_runs(mode: str) -> None:
+    run = evening_of("ieee37", mode, clock__steps=2, network__losses=False)
+    assert run.steps["converged"].all()
+
+
+def test_without_losses_and_limits_one_price_holds() -> None:
+    """What is left of the loss part is the voltage dependence of the base load, a few percent at most."""
+    run = evening_of("ieee37", "uncoordinated", clock__steps=1, network__losses=False, network__v_min_pu=0.8)
+    assert run.prices["dlmp_p"].to_numpy() == pytest.approx(float(run.steps["price_sub_usd_per_mwh"].iloc[0]), rel=0.05)
+
+
+def test_settlement_on_active_power_charges_active_power_only() -> None:
+    run = evening_of("ieee37", clock__steps=3, market__settlement="active")
+    prices = run.prices.assign(dlmp_q=0.0)
+    active = type(run)(run.record, type(run.tables)(**{**dict(run.tables.items()), "prices": prices}), run.layout, None)
+    booked = run.steps["dca_payment_usd"].to_numpy()
+    assert payment_usd(active).to_numpy() == pytest.approx(booked, rel=1e-6)
+    assert np.abs(payment_usd(run).to_numpy() - booked).max() > 0.01
+
+
+def test_settlement_on_active_power_is_refused_by_the_centralized_mode() -> None:
+    with pytest.raises(InputError, match="active and reactive") as caught:
+        evening_of("ieee37", "centralized", clock__steps=1, market__settlement="active")
+    assert (caught.value.key, caught.value.allowed) == ("market.settlement", "active+reactive")
+
+
+def test_a_comparison_that_a_mode_must_refuse_is_refused_before_anything_runs(tmp_path: Any) -> None:
+    overrides = {**EVENING, "clock.steps": 1, "market.settlement": "active"}
+    with pytest.raises(InputError, match="active and reactive"):
+        cosim.compare("ieee37", modes=("uncoordinated", "centralized"), overrides=overrides, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sloped_supply_makes_prices_rise_with_the_import() -> None:
+    flat = evening_of("ieee37", "uncoordinated", clock__steps=1)
+    sloped = evening_of("ieee37", "uncoordinated", clock__steps=1, market__slope_usd_per_mwh_per_mw=10.0)
+    rise = float(sloped.prices["energy"].mean() - flat.prices["energy"].mean())
+    assert rise == pytest.approx(10.0 * float(sloped.steps["p_sub_kw"].iloc[0]) / 1000, rel=1e-6)
