@@ -30,12 +30,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
 # The folders beside cosim/ are part of the package only once it is installed, so types are checked on a copy
-# of the package as it is installed, with the tests beside it.
+# of the package as it is installed.
 types: $(VENV)/.installed-dev
 	@rm -rf build
 	$(PIP) install --no-deps --no-build-isolation --target build/typing .
-	@cp -R tests build/typing/tests
-	cd build/typing && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p cosim -p tests
+	cd build/typing && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p cosim
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -197,7 +197,8 @@ def _explain(error: ValidationError, path: Path | None) -> InputError:
 
 
 _UNITS = (
-    ("_usd_per_mwh_per_mw", "USD/MWh per MW"), ("_usd_per_mwh_h", "USD per MWh and hour"), ("_usd_per_mw2h", "USD/(MW^2 h)"),
+    ("_usd_per_mwh_per_mw", "USD/MWh per MW"), ("_usd_per_mwh_h", "USD per MWh and hour"),
+    ("_usd_per_mw2h", "USD/(MW^2 h)"),
     ("_usd_per_mvar2h", "USD/(Mvar^2 h)"), ("_usd_per_mvarh", "USD/Mvarh"), ("_usd_per_mwh", "USD/MWh"),
     ("_kwh", "kWh"),
     ("_kva", "kVA"), ("_kw", "kW"), ("kvar", "kvar"), ("_pu", "per unit"), ("_s", "seconds"),

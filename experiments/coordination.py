@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cosim import RunFailure, compare, run
 from cosim.experiments.common import (
@@ -58,6 +59,8 @@ _KPIS = (
     *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
     "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
 )  # fmt: skip
+_MANY_ROUNDS = 50
+"""Longer negotiations are drawn on a logarithmic axis."""
 _REGRETS = ("dca_regret_usd", "dso_regret_usd")
 """Left out of the table where there was no agreement: without a price that both sides answered they say nothing."""
 _LEAST_GAP = 1e-9
@@ -349,13 +352,17 @@ def gain_figure(table: pd.DataFrame) -> Figure:
              "society loses": ("social_loss_usd", -1.0, GREY)}  # fmt: skip
     for k, (label, (key, sign, colour)) in enumerate(parts.items()):
         bars = right.barh(at + (k - 1) * 0.26, sign * table[key], height=0.24, color=colour, label=label)
-        right.bar_label(bars, fmt=lambda v: f"{v:+.1f}".replace("-", "−"), fontsize=8, padding=3)
+        right.bar_label(bars, fmt=_tenths, fontsize=8, padding=3)
     right.axvline(0.0, color="black", linewidth=0.8)
     right.margins(x=0.2)
     _rows(right, list(table["scenario"]), shown=False)
     right.set_title("who gains and who pays (USD)", fontsize=9.5)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _tenths(value: float) -> str:
+    return "0" if abs(value) < 0.05 else f"{value:+.1f}".replace("-", "−")
 
 
 def price_figure(prices: pd.DataFrame, scenario: str) -> Figure:
@@ -394,14 +401,17 @@ def convergence_figure(rounds: pd.DataFrame, scenario: str) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True)
     for rule in dict.fromkeys(mine["rule"]):
         line = mine[mine["rule"] == rule]
-        end = f"{len(line)} rounds"
+        end = f"{len(line)} round{'s' if len(line) != 1 else ''}"
         for ax, column in ((above, "price_residual"), (below, "dso_cost_above_welfare_usd")):
             seen = line[line["round"] > 1] if ax is above else line
             ax.plot(seen["round"], seen[column].abs().clip(lower=1e-9), color=RULE_COLOURS.get(rule, GREY),
                     label=f"{rule} ({end})", marker="o", markersize=2.5, linewidth=1.2)  # fmt: skip
     for ax in (above, below):
-        ax.set_xscale("log")
         log_axis(ax)
+    if mine["round"].max() > _MANY_ROUNDS:
+        below.set_xscale("log")
+    else:
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
     above.set(title="largest change of a price since the last round", ylabel="USD/MWh")
     below.set(title="|operator's cost of the bids − its cost in the welfare optimum|", ylabel="USD", xlabel="round")
     below.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -468,15 +478,19 @@ def _sentences(part: pd.DataFrame) -> list[str]:
 
 def _gain_sentence(row: Mapping[Any, Any]) -> str:
     low, high = row["gain_pessimistic_usd"], row["gain_optimistic_usd"]
-    interval = f"{high:.2f} USD whatever the operator's choice of price" if abs(high - low) < 0.005 else (
-        f"{low:.2f} (pessimistic) to {high:.2f} USD (optimistic)"
-    )  # fmt: skip
+    interval = f"{_cents(high)} USD whatever the operator's choice of price"
+    if abs(high - low) >= 0.005:
+        interval = f"{_cents(low)} (pessimistic) to {_cents(high)} USD (optimistic)"
     return (
-        f"- Leading instead of taking prices gains the data centers {interval} ({row['gain_optimistic_pct']:.2f} % of "
-        f"their cost; at most {row['gain_limit_usd']:.2f} USD by the proven bound). The operator's cost less what it "
-        f"is paid changes by {row['operator_loss_usd']:+.2f} USD, social cost by {row['social_loss_usd']:+.2f} USD. "
-        f"Certificate {'passed' if row['certificate_passed'] else 'FAILED'}."
+        f"- Leading instead of taking prices gains the data centers {interval} ({_cents(row['gain_optimistic_pct'])} % "
+        f"of their cost; at most {_cents(row['gain_limit_usd'])} USD by the proven bound). The operator's cost less "
+        f"what it is paid grows by {_cents(row['operator_loss_usd'])} USD, social cost by "
+        f"{_cents(row['social_loss_usd'])} USD. Certificate {'passed' if row['certificate_passed'] else 'FAILED'}."
     )
+
+
+def _cents(value: float) -> str:
+    return "0.00" if abs(value) < 0.005 else f"{value:,.2f}"
 
 
 def _main() -> int:

@@ -137,7 +137,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 "the work does not fit the capacity of the data centers within its deadlines",
                 key="workload.utilisation",
                 value=f"{float(self._work.arrived.sum(axis=(0, 1)).max()):.3f} MWh arrive in the fullest step",
-                allowed=f"at most {capacity:.3f} MWh a step for all sites together, less where work cannot move or wait",
+                allowed=f"at most {capacity:.3f} MWh a step for all sites together, "
+                "less where work cannot move or wait",
             )
 
     # -- what coordination asks -------------------------------------------------------------------------------

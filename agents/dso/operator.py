@@ -109,7 +109,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             solution = self._window.solve(declared_p_mw)
             results = [self._window.values(i, declared_p_mw, solution) for i in range(len(data))]
             moved = [p.moved_to(self._dispatch(r.values), r.states) for p, r in zip(points, results, strict=True)]
-            move = max(float(np.abs(a.dispatch - b.dispatch).max(initial=0.0)) for a, b in zip(moved, points, strict=True))
+            steady = zip(moved, points, strict=True)
+            move = max(float(np.abs(a.dispatch - b.dispatch).max(initial=0.0)) for a, b in steady)
             points = moved
             if move < SETTLED_MW:
                 break

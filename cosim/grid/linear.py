@@ -99,7 +99,7 @@ class LinearNetwork:
             Derivatives with respect to p and to q, each (nn, k).
         """
         weights = np.asarray(state_weights, dtype=float)
-        multipliers = self._lu.solve(weights, "T")  # type: ignore[call-overload]  # stubs lack the argument
+        multipliers = self._lu.solve(weights, "T")
         return np.asarray(self.demand_p.T @ multipliers), np.asarray(self.demand_q.T @ multipliers)
 
     @property

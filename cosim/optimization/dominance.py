@@ -31,9 +31,9 @@ def drop_dominated(
             them.
     """
     lower, upper = variable_bounds(qp)
-    for name, (low, high) in (known or {}).items():
+    for name, (least, most) in (known or {}).items():
         i = qp.variables.index(name)
-        lower[i], upper[i] = max(lower[i], low), min(upper[i], high)
+        lower[i], upper[i] = max(lower[i], least), min(upper[i], most)
     low, high = np.concatenate([lower, qp.theta_lower]), np.concatenate([upper, qp.theta_upper])
     which = np.array([i for i, name in enumerate(qp.ineq_rows) if candidates(name)], dtype=np.int64)
     matrix = sp.csc_array(rows(sp.csr_array(sp.hstack([qp.ineq_matrix, -qp.ineq_theta])), which))
