@@ -18,7 +18,8 @@ from cosim.errors import InputError
 from cosim.interfaces import Row, TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import QPSolution, QPSolver
+from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import rename
 from cosim.preparation import Prepared
 from cosim.scenario import DataCenterSpec

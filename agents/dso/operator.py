@@ -22,7 +22,7 @@ from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal, terminal_map
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import QPSolution
+from cosim.optimization.solution import QPSolution
 from cosim.preparation import Prepared
 from cosim.scenario import Scenario
 

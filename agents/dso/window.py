@@ -14,9 +14,12 @@ from cosim.agents.dso.clearing import ClearingModel, StepData
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
 from cosim.optimization.dominance import drop_dominated
+from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP, stack
-from cosim.optimization.qp_solvers import QPSolution, QPSolver
-from cosim.optimization.reduction import Reduction
+from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.reduction import Reduction, reduce
+from cosim.optimization.screening import screen
+from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import map_parameters, rename, with_rows
 
 Array = NDArray[np.float64]
@@ -75,10 +78,10 @@ class WindowClearing:
         for t, (network, step) in enumerate(zip(networks, data, strict=True)):
             explicit = model.at(network, step)
             self._explicit.append(explicit)
-            reduction = explicit.reduce(keep=model.kept)
+            reduction = reduce(explicit, model.kept)
             self._reductions.append(reduction)
             boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
-            steps.append(_numbered(drop_dominated(boxed.screen().qp, model.is_limit, model.known_bounds()).qp, t))
+            steps.append(_numbered(drop_dominated(screen(boxed).qp, model.is_limit, model.known_bounds()).qp, t))
         self._full = _with_ramps(stack(steps), ramps, len(steps))
         self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
         self._solver = QPSolver(self.follower)
@@ -126,7 +129,7 @@ class WindowClearing:
         """The same primal optimum with the duals whose prices lie nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
-        point = self.follower.dual_face(solution, self.theta(p_mw)).nearest(target)
+        point = DualFace(self.follower, solution, self.theta(p_mw)).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
 
     def choose(

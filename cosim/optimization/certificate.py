@@ -8,9 +8,11 @@ import numpy as np
 
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Vector
+from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.polish import Matrices, residual
-from cosim.optimization.qp_solvers import QPSolution
+from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.solution import QPSolution
 
 _ACCEPT = 1e-5
 
@@ -76,7 +78,7 @@ def certify(
         discretisation: the proven error of a discretised payment.
         sos1: rows without a proven bound.
     """
-    again = follower.solve(theta).require()
+    again = solve_qp(follower, theta).require()
     here = follower.objective(x, theta)
     follower_error = abs(here - again.objective) / max(1.0, abs(again.objective))
     cost = follower.cost + follower.cost_theta @ theta
@@ -89,7 +91,7 @@ def certify(
         excess = max(0.0, abs(paid - payment) - discretisation)
         payment_error = excess / max(1.0, abs(paid))
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
-        face = follower.dual_face(solution, theta, tolerance=1e-6)
+        face = DualFace(follower, solution, theta, tolerance=1e-6)
         low, high = -face.extreme(-theta).value, face.extreme(theta).value
     margin = 1.0
     if dual_bounds is not None and np.any(np.isfinite(dual_bounds)):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, rows
-
-if TYPE_CHECKING:
-    from cosim.optimization.parametric import ParametricQP
-    from cosim.optimization.qp_solvers import QPSolution
+from cosim.optimization.parametric import ParametricQP, Theta
+from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.solution import QPSolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +40,16 @@ class DualFace:
     Args:
         qp: the problem.
         solution: an optimum of it.
-        theta: its parameter values, (k,).
+        theta: its parameter values, a mapping by name or a vector.
         tolerance: slack below which a row counts as binding, relative to the size of its limit.
     """
 
     def __init__(
-        self, qp: ParametricQP, solution: QPSolution, theta: Vector, *, tolerance: float = 1e-6
+        self, qp: ParametricQP, solution: QPSolution, theta: Theta | None = None, *, tolerance: float = 1e-6
     ) -> None:
         solution.require()
         self._qp, self._solution = qp, solution
-        rhs = qp.ineq_rhs + qp.ineq_theta @ theta
+        rhs = qp.ineq_rhs + qp.ineq_theta @ qp.theta_vector(theta)
         slack = rhs - qp.ineq_matrix @ solution.x
         binding = np.isfinite(rhs) & (slack <= tolerance * (1.0 + np.abs(rhs)))
         self._binding = np.flatnonzero(binding)
@@ -62,8 +60,6 @@ class DualFace:
 
     def nearest(self, target: Vector) -> DualPoint:
         """The optimal dual whose price is nearest to `target`, (k,), in the Euclidean sense."""
-        from cosim.optimization.parametric import ParametricQP
-
         k, size = len(self._price), len(self._duals)
         problem = ParametricQP.build(
             hessian=sp.block_diag([sp.csr_array((size, size)), sp.eye_array(k)]),
@@ -76,13 +72,11 @@ class DualFace:
             ineq_matrix=self._signs(size + k),
             ineq_rhs=self._duals[len(self._solution.nu) :],
         )  # fmt: skip
-        found = self._at(problem.solve().require().x[:size])
+        found = self._at(solve_qp(problem).require().x[:size])
         return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
 
     def extreme(self, direction: Vector) -> DualPoint:
         """The optimal dual with the largest direction'price, `direction` being (k,)."""
-        from cosim.optimization.parametric import ParametricQP
-
         direction = np.asarray(direction, dtype=float)
         size = len(self._duals)
         problem = ParametricQP.build(
@@ -92,7 +86,7 @@ class DualFace:
             ineq_matrix=self._signs(size),
             ineq_rhs=self._duals[len(self._solution.nu) :],
         )
-        step = problem.solve(solver="highs")
+        step = solve_qp(problem, solver="highs")
         if step.status == "unbounded":
             qp = self._qp
             nu, sigma, price = (np.full(len(of), np.nan) for of in (qp.eq_rows, qp.ineq_rows, qp.parameters))

@@ -16,19 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.errors import InputError
 from cosim.optimization.arrays import Matrix, Vector, columns, csr
-
-if TYPE_CHECKING:
-    from cosim.optimization.dual_face import DualFace
-    from cosim.optimization.qp_solvers import QPSolution
-    from cosim.optimization.reduction import Reduction
-    from cosim.optimization.screening import Screening
+from cosim.optimization.solution import QPSolution
 
 Theta: TypeAlias = "Mapping[str, float] | Vector"
 
@@ -263,32 +258,6 @@ class ParametricQP:
             theta_upper=self.theta_upper[stay],
         )
 
-    def reduce(self, keep: Collection[str] = ()) -> Reduction:
-        """Eliminate variables that equalities define and that are not in `keep`; see `reduction.reduce`."""
-        from cosim.optimization.reduction import reduce
-
-        return reduce(self, keep)
-
-    def screen(self, *, linear_programs: bool = False) -> Screening:
-        """Drop inequalities that cannot bind for any parameter in its box; see `screening.screen`."""
-        from cosim.optimization.screening import screen
-
-        return screen(self, linear_programs=linear_programs)
-
-    def solve(
-        self, theta: Theta | None = None, *, solver: str = "auto", warm: QPSolution | None = None
-    ) -> QPSolution:
-        """Solve once at `theta`; in a loop keep a `QPSolver` instead.
-
-        Args:
-            theta: the parameter values, a mapping by name or a vector.
-            solver: 'auto', 'piqp', 'piqp-dense', 'daqp' or 'highs'.
-            warm: a solution nearby, from which an active-set solver may start.
-        """
-        from cosim.optimization.qp_solvers import QPSolver
-
-        return QPSolver(self, solver).solve(theta, warm=warm)
-
     def sensitivity(self, solution: QPSolution) -> Vector:
         """The gradient of the optimal value with respect to the parameters, (k,): prices."""
         gradient: Vector = self.price(solution.nu, solution.sigma) + self.cost_theta.T @ solution.x
@@ -304,14 +273,6 @@ class ParametricQP:
         at = self.theta_vector(theta)
         value = 0.5 * x @ (self.hessian @ x) + (self.cost + self.cost_theta @ at) @ x
         return float(value + self.constant + self.constant_theta @ at)
-
-    def dual_face(
-        self, solution: QPSolution, theta: Theta | None = None, *, tolerance: float = 1e-6
-    ) -> DualFace:
-        """All optimal duals of a solution: more than one where the prices jump; see `DualFace`."""
-        from cosim.optimization.dual_face import DualFace
-
-        return DualFace(self, solution, self.theta_vector(theta), tolerance=tolerance)
 
 
 def join(problems: Sequence[ParametricQP]) -> ParametricQP:

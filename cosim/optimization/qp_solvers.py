@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosim.errors import InputError, RunFailure
+from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.polish import Matrices, polish, residual
 from cosim.optimization.qp_backends import Backend, Limits, Raw, full_form, make_backend, prove
-
-if TYPE_CHECKING:
-    from cosim.optimization.parametric import ParametricQP, Theta
+from cosim.optimization.solution import QPSolution
 
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
 NOTHING, BOUND, ROW = 0, 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class QPSolution:
-    """What a solver returned.
-
-    Attributes:
-        x: variables, (n,); not a number where there is no optimum, like the duals.
-        nu: duals of the equalities, (p,).
-        sigma: duals of the inequalities, (m,), not negative.
-        objective: the objective at x; infinite where there is no optimum (+ infeasible, - unbounded).
-        status: 'optimal', 'infeasible', 'unbounded' or 'failed'.
-        solver: which one answered, after those that had failed ('piqp', 'piqp > highs').
-        residual: largest violation of the optimality conditions, relative to the sizes that enter them.
-    """
-
-    x: Vector
-    nu: Vector
-    sigma: Vector
-    objective: float
-    status: str
-    solver: str
-    residual: float = np.nan
-
-    @property
-    def optimal(self) -> bool:
-        """Whether x, nu and sigma are an optimum."""
-        return self.status == "optimal"
-
-    def require(self) -> QPSolution:
-        """This solution if it is optimal; else RunFailure with the status and the solvers tried."""
-        if not self.optimal:
-            raise RunFailure(f"a quadratic program has no optimum: {self.status} (solver {self.solver})")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,3 +230,16 @@ def place_rows(qp: ParametricQP) -> Placement:
             first_value.append(float(data[0]))
         used.add((ROW, where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
+
+
+def solve_qp(
+    qp: ParametricQP, theta: Theta | None = None, *, solver: str = "auto", warm: QPSolution | None = None
+) -> QPSolution:
+    """Solve a QP once at `theta`; in a loop keep a `QPSolver` instead.
+
+    Args:
+        theta: the parameter values, a mapping by name or a vector.
+        solver: 'auto', 'piqp', 'piqp-dense', 'daqp' or 'highs'.
+        warm: a solution nearby, from which an active-set solver may start.
+    """
+    return QPSolver(qp, solver).solve(theta, warm=warm)

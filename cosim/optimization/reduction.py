@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
@@ -14,10 +13,8 @@ import scipy.sparse.linalg
 
 from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
-
-if TYPE_CHECKING:
-    from cosim.optimization.parametric import ParametricQP, Theta
-    from cosim.optimization.qp_solvers import QPSolution
+from cosim.optimization.parametric import ParametricQP, Theta
+from cosim.optimization.solution import QPSolution
 
 _NOISE = 1e-14
 

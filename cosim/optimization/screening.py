@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import highspy
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_backends import quiet_highs
-
-if TYPE_CHECKING:
-    from cosim.optimization.parametric import ParametricQP
-    from cosim.optimization.qp_solvers import QPSolution
+from cosim.optimization.solution import QPSolution
 
 _STRICT = 1e-7
 _PASSES = 3

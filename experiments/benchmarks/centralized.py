@@ -75,7 +75,7 @@ def measure(
             try:
                 found = solve(problem, method.formulation, method.solver, **options)
             except (InputError, RunFailure) as error:
-                rows.append({"hours": horizon, "method": method.name, "outcome": str(error)[:70]})
+                rows.append({"hours": horizon, "method": method.name, "outcome": "none", "reason": str(error)})
                 continue
             first = found.time_s if first is None else first
             rows.append(
@@ -106,7 +106,11 @@ def _main() -> None:
     options = parser.parse_args()
     rows = measure(options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits)
     limit = f"at most {options.time_limit:g} s each"
-    print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", rows)
+    shown = [{k: v for k, v in row.items() if k != "reason"} for row in rows]
+    print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", shown)
+    for row in rows:
+        if "reason" in row:
+            print(f"{row['method']}, {row['hours']} h: {row['reason']}")
 
 
 if __name__ == "__main__":

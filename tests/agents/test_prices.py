@@ -13,6 +13,8 @@ from cosim.grid import lindist3flow
 from cosim.grid.linear import LinearNetwork
 from cosim.interfaces import Array
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.reduction import reduce
 
 from .conftest import Day
 
@@ -35,8 +37,8 @@ def cost_with(day: Day, t: int, p_mw: Array, node: int, extra_mw: float, reactiv
     network = day.clearing.networks[t]
     column = (network.demand_q if reactive else network.demand_p)[:, [node]].toarray().ravel()
     shifted = replace(network, constant=network.constant + extra_mw * column)
-    reduced = explicit(day, t, shifted).reduce(keep=day.operator.clearing_model.kept).qp
-    return reduced.solve(theta(day, p_mw)).require().objective
+    reduced = reduce(explicit(day, t, shifted), day.operator.clearing_model.kept).qp
+    return solve_qp(reduced, theta(day, p_mw)).require().objective
 
 
 @pytest.mark.parametrize("t", [NIGHT, NOON, EVENING])
@@ -69,7 +71,7 @@ def test_parts_add_up_to_the_duals_of_the_explicit_power_flow(stressed: Day, bin
     solution = stressed.clearing.solve(binding)
     for t in (NIGHT, NOON, EVENING):
         prices = stressed.clearing.step(t, binding, solution, 1.0).prices
-        duals = explicit(stressed, t).solve(theta(stressed, binding[t])).require()
+        duals = solve_qp(explicit(stressed, t), theta(stressed, binding[t])).require()
         network = stressed.clearing.networks[t]
         flow = np.array([n.startswith("flow_equation[") for n in explicit(stressed, t).eq_rows])
         expected = -(network.demand_p.T @ duals.nu[flow])
@@ -78,7 +80,7 @@ def test_parts_add_up_to_the_duals_of_the_explicit_power_flow(stressed: Day, bin
 
 def test_reduced_and_explicit_clearing_cost_the_same(stressed: Day, binding: Array) -> None:
     reduced = stressed.clearing.solve(binding).objective
-    whole = sum(explicit(stressed, t).solve(theta(stressed, binding[t])).require().objective for t in range(24))
+    whole = sum(solve_qp(explicit(stressed, t), theta(stressed, binding[t])).require().objective for t in range(24))
     assert reduced == pytest.approx(whole, rel=1e-7)
 
 
@@ -122,7 +124,7 @@ def test_without_limits_or_losses_one_price_holds_everywhere(stressed: Day) -> N
     model = stressed.operator.clearing_model
     data = StepData(40.0, np.zeros(len(stressed.operator.resources.generators)))
     qp = model.at(flat, data)
-    duals = qp.solve(np.zeros(len(qp.parameters))).require()
+    duals = solve_qp(qp, np.zeros(len(qp.parameters))).require()
     flow = np.array([n.startswith("flow_equation[") for n in qp.eq_rows])
     constant_power = [n for n, (bus, _) in enumerate(flat.nodes) if bus == "799"]
     assert -(flat.demand_p.T @ duals.nu[flow])[constant_power] == pytest.approx(40.0, rel=1e-6)

@@ -10,7 +10,7 @@ from cosim.engine import Simulation
 from cosim.errors import InputError
 from cosim.simulation import RunResult
 
-from .conftest import evening_of, evening_run, kpi, simulation_of
+from .conftest import evening_of, kpi, simulation_of
 
 RULES = ("admm", "averaged", "best_response")
 SLOW = {"kind": "lognormal", "median_s": 60.0, "sigma": 1.0}
@@ -47,29 +47,22 @@ def test_regrets_bound_the_welfare_gap_where_they_are_stated(by_rule: RunResult)
     assert regrets == [None, None] or sum(r or 0.0 for r in regrets) >= excess - 1e-6 * social
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_which_rules_converge_where_limits_bind(rule: str) -> None:
-    """Best responses and averages stall where a limit starts to bind, which is why ADMM is the default."""
-    run = evening_of("ieee37_stress", clock__steps=3, decentralized__rule=rule, decentralized__max_rounds=40)
-    assert bool(run.steps["converged"].all()) == (rule == "admm")
+def test_admm_agrees_where_a_limit_binds_and_the_simpler_rules_do_not(by_rule: RunResult) -> None:
+    """They jump to and fro between the sides of a price that jumps, which is why ADMM is the default."""
+    assert bool(by_rule.steps["converged"].all()) == (len(by_rule.rounds) > 12)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_converges_where_prices_do_not_move(rule: str) -> None:
-    changes: dict[str, Any] = {"generators": [], "network__losses": True, "network__v_min_pu": 0.8}
-    run = evening_of("ieee37", clock__steps=2, decentralized__rule=rule, decentralized__tolerance=1e-4, **changes)
+def test_every_rule_that_says_it_converged_has(rule: str) -> None:
+    """Without generators and limits prices hardly move, so that every rule converges at once."""
+    changes: dict[str, Any] = {"generators": [], "network__v_min_pu": 0.8, "decentralized__tolerance": 1e-4}
+    run = evening_of("ieee37", clock__steps=2, decentralized__rule=rule, **changes)
     assert run.steps["converged"].all() and kpi(run, "welfare_gap") <= 1e-4
 
 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(InputError, match="no such update rule"):
         evening_of("ieee37", clock__steps=1, decentralized__rule="haggling")
-
-
-def test_the_award_of_a_converged_negotiation_is_supported_by_its_price() -> None:
-    run = evening_run("ieee37_svg", "decentralized")
-    last = run.rounds.iloc[-1]
-    assert last["power_residual_kw"] < 1.0 and run.steps["converged"].all()
 
 
 # -- bad channels -------------------------------------------------------------------------------------------------
@@ -119,14 +112,13 @@ def test_a_lossy_negotiation_is_close_to_welfare_or_says_that_it_fell_back(lossy
 
 
 def test_loss_alone_costs_rounds_but_not_welfare() -> None:
-    changes: dict[str, Any] = {"clock__steps": 4, "channel__loss": 0.2}
-    run = evening_of("ieee37", **changes)
+    run = evening_of("ieee37", clock__steps=2, channel__loss=0.5)
     assert kpi(run, "messages_lost") > 0 and any("repeated" in note for note in run.notes)
     assert run.steps["converged"].all() and abs(kpi(run, "welfare_gap")) <= 1e-5
 
 
-def test_the_notes_of_a_bad_channel_can_still_be_read(lossy_run: RunResult) -> None:
-    assert len(lossy_run.notes) <= 5
+def test_repeated_rounds_are_told_once_for_each_window(lossy_run: RunResult) -> None:
+    assert sum("repeated" in note for note in lossy_run.notes) == 1
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +147,15 @@ STAYING: dict[str, Any] = {"workload__classes__movable__movable": False, "worklo
 
 
 def test_two_aggregators_reach_the_same_welfare_as_one_if_work_stays_where_it_is() -> None:
-    one = evening_of("ieee37_stress", "welfare", clock__steps=4, **STAYING)
-    two = evening_of("ieee37_stress", clock__steps=4, aggregators=TWO, **STAYING)
+    one = evening_of("ieee37_stress", "welfare", clock__steps=3, **STAYING)
+    two = evening_of("ieee37_stress", clock__steps=3, aggregators=TWO, **STAYING)
     assert two.steps["converged"].all()
     assert kpi(two, "social_cost_usd") == pytest.approx(kpi(one, "social_cost_usd"), rel=1e-5)
 
 
 def test_two_aggregators_cannot_move_work_between_each_other() -> None:
-    one = evening_of("ieee37", "welfare", clock__steps=4)
-    two = evening_of("ieee37", clock__steps=4, aggregators=TWO)
+    one = evening_of("ieee37", "welfare", clock__steps=3)
+    two = evening_of("ieee37", clock__steps=3, aggregators=TWO)
     work = two.work.query("datacenter == 'dc718'")
     assert work["served_mwh"].sum() == pytest.approx(work["arrived_mwh"].sum(), abs=1e-7)
     assert kpi(two, "social_cost_usd") > kpi(one, "social_cost_usd")

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import solve_qp
 
 
 def random_qp(
@@ -54,7 +55,7 @@ def with_states(seed: int, *, states: int = 15, **size: int) -> ParametricQP:
     base = random_qp(seed, **size)
     rng = np.random.default_rng(seed + 1000)
     n, k, m, p = len(base.variables), len(base.parameters), len(base.ineq_rows), len(base.eq_rows)
-    solved = base.solve(np.zeros(k)).require()
+    solved = solve_qp(base, np.zeros(k)).require()
     network = np.eye(states) + np.tril(rng.normal(size=(states, states)) * 0.4, -1)
     drive, shift = rng.normal(size=(states, n)) * 0.3, rng.normal(size=states)
     response = rng.normal(size=(states, k)) * 0.3

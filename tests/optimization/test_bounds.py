@@ -9,6 +9,7 @@ from random_programs import random_qp
 
 from cosim.optimization.bounds import FollowerBounds, split
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import solve_qp
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -20,7 +21,7 @@ def test_duals_slacks_and_prices_stay_within_their_bounds(seed: int) -> None:
     low, high = np.array([bounds.price(i) for i in range(3)]).T
     assert np.all(np.isfinite(duals))
     for theta in np.random.default_rng(seed).uniform(-0.2, 0.2, (25, 3)):
-        found = qp.solve(theta).require()
+        found = solve_qp(qp, theta).require()
         slack = qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ found.x
         price = qp.sensitivity(found)
         assert np.all(found.sigma <= duals)

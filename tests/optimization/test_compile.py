@@ -8,6 +8,7 @@ import pytest
 
 from cosim.errors import InputError
 from cosim.optimization.compile import compile_block
+from cosim.optimization.qp_solvers import solve_qp
 
 
 def block() -> pyo.ConcreteModel:
@@ -49,7 +50,7 @@ def test_optimum_is_that_of_the_pyomo_model() -> None:
     compiled = compile_block(m, parameters=[m.demand, m.tariff])
     for price, cap, demand, tariff in ((3, 4, 2, 0.5), (1, 2, 5, -1), (5, 1, 0, 1)):
         m.price, m.cap = price, cap
-        found = compiled.instance().solve({"demand": demand, "tariff": tariff}).require()
+        found = solve_qp(compiled.instance(), {"demand": demand, "tariff": tariff}).require()
         m.demand.fix(demand)
         m.tariff.fix(tariff)
         pyo.SolverFactory("highs").solve(m)
@@ -81,7 +82,7 @@ def test_a_fixed_parameter_variable_is_still_a_parameter() -> None:
 def test_solution_can_be_loaded_back() -> None:
     m = block()
     compiled = compile_block(m, variables=[m.y], parameters=[m.demand, m.tariff])
-    found = compiled.instance().solve({"demand": 2, "tariff": 0}).require()
+    found = solve_qp(compiled.instance(), {"demand": 2, "tariff": 0}).require()
     compiled.load(found.x)
     assert compiled.variables[0] is m.y
     assert pyo.value(m.x[1] + m.x[2] + m.y) == pytest.approx(3.0)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from random_programs import random_qp
 
+from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import solve_qp
 
 
 def merit_order() -> ParametricQP:
@@ -27,14 +29,14 @@ def merit_order() -> ParametricQP:
 
 def test_ends_of_the_face_are_the_slopes_on_either_side() -> None:
     qp = merit_order()
-    face = qp.dual_face(qp.solve([20.0]), [20.0])
+    face = DualFace(qp, solve_qp(qp, [20.0]), [20.0])
     assert face.extreme([1.0]).price == pytest.approx([5.0])
     assert face.extreme([-1.0]).price == pytest.approx([2.0])
 
 
 def test_nearest_price_is_the_target_inside_and_the_end_outside() -> None:
     qp = merit_order()
-    face = qp.dual_face(qp.solve([20.0]), [20.0])
+    face = DualFace(qp, solve_qp(qp, [20.0]), [20.0])
     inside, outside = face.nearest([3.0]), face.nearest([9.0])
     assert inside.price == pytest.approx([3.0], abs=1e-7)
     assert inside.value == pytest.approx(0.0, abs=1e-7)
@@ -43,13 +45,13 @@ def test_nearest_price_is_the_target_inside_and_the_end_outside() -> None:
 
 def test_away_from_a_kink_the_face_is_a_point() -> None:
     qp = merit_order()
-    face = qp.dual_face(qp.solve([15.0]), [15.0])
+    face = DualFace(qp, solve_qp(qp, [15.0]), [15.0])
     assert face.extreme([1.0]).price == pytest.approx(face.extreme([-1.0]).price)
 
 
 def test_at_the_edge_of_feasibility_the_price_has_no_upper_end() -> None:
     qp = merit_order()
-    assert qp.dual_face(qp.solve([30.0]), [30.0]).extreme([1.0]).value == np.inf
+    assert DualFace(qp, solve_qp(qp, [30.0]), [30.0]).extreme([1.0]).value == np.inf
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -58,15 +60,15 @@ def test_extremes_are_one_sided_finite_differences(seed: int) -> None:
     qp = random_qp(seed, rank=1)
     rng = np.random.default_rng(seed)
     theta, direction, step = rng.uniform(-0.1, 0.1, 3), rng.normal(size=3), 1e-6
-    here = qp.solve(theta).require()
-    slope = (qp.solve(theta + step * direction).objective - here.objective) / step
-    assert qp.dual_face(here, theta).extreme(direction).value == pytest.approx(slope, rel=1e-4, abs=1e-4)
+    here = solve_qp(qp, theta).require()
+    slope = (solve_qp(qp, theta + step * direction).objective - here.objective) / step
+    assert DualFace(qp, here, theta).extreme(direction).value == pytest.approx(slope, rel=1e-4, abs=1e-4)
 
 
 def test_every_point_of_the_face_proves_the_optimum() -> None:
     qp = merit_order()
-    here = qp.solve([20.0])
-    for point in (qp.dual_face(here, [20.0]).extreme([1.0]), qp.dual_face(here, [20.0]).extreme([-1.0])):
+    here = solve_qp(qp, [20.0])
+    for point in (DualFace(qp, here, [20.0]).extreme([1.0]), DualFace(qp, here, [20.0]).extreme([-1.0])):
         gradient = qp.hessian @ here.x + qp.cost + qp.eq_matrix.T @ point.nu + qp.ineq_matrix.T @ point.sigma
         assert gradient == pytest.approx(np.zeros(3), abs=1e-8)
         assert point.sigma.min() >= 0

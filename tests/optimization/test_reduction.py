@@ -11,15 +11,17 @@ from random_programs import with_states
 
 from cosim.errors import InputError
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.reduction import reduce
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_reduced_and_explicit_agree_to_seven_digits(seed: int) -> None:
     qp = with_states(seed)
     theta = np.array([0.1, -0.15, 0.05])
-    small = qp.reduce(keep=qp.variables[:3])
+    small = reduce(qp, qp.variables[:3])
     assert len(small.eliminated) >= 15
-    explicit, reduced = qp.solve(theta).require(), small.qp.solve(theta).require()
+    explicit, reduced = solve_qp(qp, theta).require(), solve_qp(small.qp, theta).require()
     back = small.recover(reduced, theta)
     assert reduced.objective == pytest.approx(explicit.objective, rel=1e-9)
     assert small.qp.sensitivity(reduced) == pytest.approx(qp.sensitivity(explicit), rel=1e-7, abs=1e-8)
@@ -31,11 +33,11 @@ def test_reduced_and_explicit_agree_to_seven_digits(seed: int) -> None:
 
 def test_variables_to_keep_and_variables_with_quadratic_cost_stay() -> None:
     qp = with_states(0)
-    small = qp.reduce(keep=[qp.variables[-1]])
+    small = reduce(qp, [qp.variables[-1]])
     curved = [name for name, h in zip(qp.variables, abs(qp.hessian).sum(axis=0), strict=True) if h > 0]
     assert set(curved) | {qp.variables[-1]} <= set(small.qp.variables)
     with pytest.raises(InputError, match="unknown variable"):
-        qp.reduce(keep=["nobody"])
+        reduce(qp, ["nobody"])
 
 
 def test_a_matching_that_is_singular_in_numbers_is_seen_through() -> None:
@@ -46,9 +48,9 @@ def test_a_matching_that_is_singular_in_numbers_is_seen_through() -> None:
         ineq_matrix=-np.eye(3),
         ineq_rhs=np.zeros(3),
     )
-    small = qp.reduce()
+    small = reduce(qp)
     assert len(small.eliminated) == 2
-    assert small.recover(small.qp.solve()).objective == pytest.approx(qp.solve().objective)
+    assert small.recover(solve_qp(small.qp)).objective == pytest.approx(solve_qp(qp).objective)
 
 
 def test_dependent_equalities_remain_as_rows() -> None:
@@ -61,5 +63,5 @@ def test_dependent_equalities_remain_as_rows() -> None:
         eq_rows=(*qp.eq_rows, "again"),
     )
     theta = np.full(3, 0.05)
-    small = doubled.reduce()
-    assert small.qp.solve(theta).objective == pytest.approx(qp.solve(theta).objective, rel=1e-8)
+    small = reduce(doubled)
+    assert solve_qp(small.qp, theta).objective == pytest.approx(solve_qp(qp, theta).objective, rel=1e-8)
