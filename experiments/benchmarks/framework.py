@@ -151,7 +151,7 @@ def runs(scenario: str, mode: str, repeats: int) -> list[dict[str, object]]:
 
 
 def _row(name: str, seconds: float, floor: float, against: str) -> dict[str, object]:
-    return {"what": name, "median ms": round(1e3 * seconds, 2), "ratio": round(seconds / floor, 2), "against": against}
+    return {"what": name, "median ms": round(1e3 * seconds, 2), "ratio": f"{seconds / floor:.3g}", "against": against}
 
 
 def _main() -> None:
