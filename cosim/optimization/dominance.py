@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, rows
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.screening import Dropped, Screening, variable_bounds
+from cosim.optimization.screening import Dropped, Screening, keep_rows, variable_bounds
 
 _TIE = 1e-12
 
@@ -48,13 +47,7 @@ def drop_dominated(
     np.fill_diagonal(implied, False)
     gone = implied.any(axis=1)
     kept = np.setdiff1d(np.arange(len(qp.ineq_rows)), which[gone])
-    smaller = replace(
-        qp,
-        ineq_matrix=rows(qp.ineq_matrix, kept),
-        ineq_rhs=qp.ineq_rhs[kept],
-        ineq_theta=rows(qp.ineq_theta, kept),
-        ineq_rows=tuple(qp.ineq_rows[i] for i in kept),
-    )
+    smaller = keep_rows(qp, kept)
     dropped = tuple(
         Dropped(qp.ineq_rows[which[i]], "dominated", float(-excess[i].min())) for i in np.flatnonzero(gone)
     )

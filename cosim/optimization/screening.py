@@ -78,14 +78,19 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
     if linear_programs:
         reasons |= _by_linear_programs(qp, reasons)
     kept = np.array([i for i in range(len(qp.ineq_rows)) if i not in reasons], dtype=np.int64)
-    smaller = replace(
+    smaller = keep_rows(qp, kept)
+    return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
+
+
+def keep_rows(qp: ParametricQP, kept: Indices) -> ParametricQP:
+    """The problem with only these of its inequalities."""
+    return replace(
         qp,
         ineq_matrix=rows(qp.ineq_matrix, kept),
         ineq_rhs=qp.ineq_rhs[kept],
         ineq_theta=rows(qp.ineq_theta, kept),
         ineq_rows=tuple(qp.ineq_rows[i] for i in kept),
     )
-    return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
 
 
 def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
