@@ -20,9 +20,6 @@ from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, ResultFolder
 from cosim.results.style import png
 
 CONCLUSION_FILE = "conclusion.md"
-SITES: dict[str, str] = {"dc718": "718", "dc736": "736", "dc740": "740"}
-"""Data centers of the shipped scenarios and their buses."""
-
 Progress = Callable[[int, int, str], None]
 
 

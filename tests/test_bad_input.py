@@ -149,10 +149,10 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "active+reactive",
     ),
     "a solver that cannot do the formulation": (
-        "mode: centralized\ncentralized: {formulation: kkt-mccormick, solver: branch}", "strong duality", "formulation",
-        "kkt-mccormick", "strong-duality",
+        "mode: centralized\ncentralized: {formulation: kkt-mccormick, solver: branch}", "strong duality",
+        "centralized.formulation", "kkt-mccormick", "strong-duality",
     ),
-    "unknown base": ("", "no scenario file or shipped scenario", "scenario", "ieee73", "ieee37"),
+    "unknown base": ("", "no scenario file or shipped scenario", "base", "ieee73", "ieee37"),
 }  # fmt: skip
 
 
