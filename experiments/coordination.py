@@ -37,6 +37,7 @@ from cosim.experiments.coordination_figures import (
     price_figure,
 )
 from cosim.loading import load_scenario, shipped_scenarios
+from cosim.results.folders import refuse_existing
 from cosim.results.style import style
 from cosim.scenario import MODES, Scenario
 from cosim.simulation import RunResult
@@ -321,6 +322,7 @@ def _main() -> int:
         overrides["centralized.time_limit_s"] = options.time_limit
 
     def work() -> Path:
+        refuse_existing(options.out, force=options.force)
         with progress_bar("coordination") as progress:
             found = study(shipped_scenarios() if options.all else options.scenarios, overrides, progress=progress)
         return write_findings(found, options.out, force=options.force)

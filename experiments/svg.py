@@ -31,6 +31,7 @@ from cosim.experiments.common import (
 )
 from cosim.grid.phases import vuf_from_line
 from cosim.loading import load_scenario
+from cosim.results.folders import refuse_existing
 from cosim.results.record import VoltageLimits
 from cosim.results.style import COLOURS, GREY, LIMIT_COLOUR, hold, new_figure, style, time_axis
 from cosim.results.tables import LEGS
@@ -433,6 +434,7 @@ def _main() -> int:
     options = parser.parse_args()
 
     def work() -> Path:
+        refuse_existing(options.out, force=options.force)
         with progress_bar("svg") as progress:
             found = study(options.scenarios, options.mode, options.price, step_overrides(options.steps), progress)
         return write_findings(found, options.out, force=options.force)

@@ -63,11 +63,11 @@ def payment_usd(run: RunResult, hours: float = 1.0) -> pd.Series:
 
     A three-phase connection is an equal share of the three legs, so it pays the mean of their prices.
     """
-    prices = run.prices.set_index(["step", "bus", "phase"])
+    prices = {(row["step"], row["bus"], row["phase"]): row for row in run.prices.to_dict("records")}
     paid = {int(step): 0.0 for step in run.steps["step"]}
     for row in run.demand.to_dict("records"):
         legs = LEGS if row["phase"] == "abc" else (row["phase"],)
-        at = [prices.loc[(row["step"], BUS[row["datacenter"]], leg)] for leg in legs]
+        at = [prices[row["step"], BUS[row["datacenter"]], leg] for leg in legs]
         price_p, price_q = (sum(float(leg[c]) for leg in at) / len(at) for c in ("dlmp_p", "dlmp_q"))
         paid[row["step"]] += hours * (price_p * row["p_kw"] + price_q * row["q_kvar"]) / 1000.0
     return pd.Series(paid)
