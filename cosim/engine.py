@@ -16,11 +16,15 @@ from cosim.coordination import MODES
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
 from cosim.grid.opendss import AcCircuit, AcSolution
-from cosim.preparation import Prepared, agent_class
+from cosim.preparation import Prepared, agent_class, naming_file
 
 KILO = 1000.0
 Row = dict[str, object]
 Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(slots=True)
@@ -45,19 +49,25 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     Args:
         prepared: what the scenario names, read and checked.
-        progress: called with (steps done, steps in all, what is being done).
+
+    Raises:
+        InputError: the scenario asks for what its mode, its agents or its feeder cannot do; nothing has run then.
     """
 
-    def __init__(self, prepared: Prepared, progress: Progress | None = None) -> None:
+    def __init__(self, prepared: Prepared) -> None:
         for_model, for_channel = np.random.SeedSequence(prepared.scenario.seed).spawn(2)
         super().__init__(rng=np.random.default_rng(for_model))
         self.prepared = prepared
         self.env = simpy.Environment()
         spec = prepared.scenario.channel
         channel = Channel(self.env, spec.latency, spec.loss, np.random.default_rng(for_channel))
-        self._progress = progress or (lambda done, total, text: None)
+        self._progress: Progress = _silent
         self.books = Books()
-        self.market = self._wire(channel)
+        with naming_file(prepared.path):
+            self._mode = MODES[prepared.scenario.mode]()
+            self._mode.check(prepared.scenario)
+            self.market = self._wire(channel)
+            self._check_capacity()
         self._circuit = AcCircuit(prepared.feeder)
 
     def _wire(self, channel: Channel) -> Market:
@@ -77,8 +87,21 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
         return Market(operator, tuple(aggregators), self.env, channel, scenario, prepared.calendar.step_hours)
 
-    def run(self) -> Books:
-        """Run the whole horizon; returns the books."""
+    def _check_capacity(self) -> None:
+        """Let the aggregators that can refuse the first window's work before anything runs."""
+        self.market.declared(next(iter(self.prepared.calendar.windows())))
+        for a in self.market.aggregators:
+            check = getattr(a, "check_capacity", None)
+            if check is not None:
+                check()
+
+    def run(self, progress: Progress | None = None) -> Books:
+        """Run the whole horizon; returns the books.
+
+        Args:
+            progress: called with (steps done, steps in all, what is being done).
+        """
+        self._progress = progress or _silent
         process = self.env.process(self._clock())
         self.env.run(until=process)
         for record in self.market.channel.log:
@@ -93,35 +116,22 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     def _clock(self) -> Generator[Any, Any, None]:
         """The one process: window after window, then one Mesa step for each."""
-        calendar, mode = self.prepared.calendar, MODES[self.prepared.scenario.mode]()
+        calendar = self.prepared.calendar
         for window in calendar.windows():
             yield self.env.timeout(max(0, window.opens_s - self.env.now))
             self._progress(window.first, calendar.steps, f"step {window.first}")
             declared = self.market.declared(window)
-            if window.first == 0:
-                self._check_capacity()
             self.market.operator.open_window(window, declared)
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
-            outcome = yield from mode.run(self.market, window, declared)
+            outcome = yield from self._mode.run(self.market, window, declared)
             self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))
         self._progress(calendar.steps, calendar.steps, "done")
 
-    def check_work(self) -> None:
-        """Refuse work that does not fit, before anything runs."""
-        self.market.declared(next(iter(self.prepared.calendar.windows())))
-        self._check_capacity()
-
     def base_case(self, load_scale: float) -> AcSolution:
         """AC solution of the feeder alone."""
         return self._circuit.solve(load_scale, [])
-
-    def _check_capacity(self) -> None:
-        for a in self.market.aggregators:
-            check = getattr(a, "check_capacity", None)
-            if check is not None:
-                check()
 
     def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
         """Commit the window's steps and write them into the books."""

@@ -60,7 +60,8 @@ def find_scenario(name: str | Path, beside: Path | None = None) -> Path:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(
         f"no scenario file or shipped scenario of this name{hint}",
-        key="scenario",
+        file=beside,
+        key="scenario" if beside is None else "base",
         value=str(name),
         allowed=f"a path to a .yaml file, or one of {', '.join(shipped)}",
     )
@@ -191,9 +192,7 @@ def _explain(error: ValidationError, path: Path | None) -> InputError:
         value = None
     unit = _unit(str(location[-1])) if location else None
     allowed = f"a number in {unit}" if unit and "valid number" in message else None
-    return InputError(
-        message[0].lower() + message[1:], file=path, key=key or None, value=value, allowed=allowed
-    )
+    return InputError(message[0].lower() + message[1:], file=path, key=key or None, value=value, allowed=allowed)
 
 
 _UNITS = (

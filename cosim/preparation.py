@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -49,14 +50,19 @@ def prepare(scenario: Scenario, path: Path) -> Prepared:
     Raises:
         InputError: a feeder, series or clock that cannot be used; the scenario's file and the key are named.
     """
-    try:
+    with naming_file(path):
         return _prepare(scenario, path)
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Name the scenario's file in errors about its input that name no other file."""
+    try:
+        yield
     except InputError as error:
         if error.file is not None:
             raise
-        raise InputError(
-            error.message, file=path, key=error.key, value=error.value, allowed=error.allowed
-        ) from None
+        raise InputError(error.message, file=path, key=error.key, value=error.value, allowed=error.allowed) from None
 
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:

@@ -103,8 +103,8 @@ def run(
         InputError: something in the input cannot be used; nothing is written.
         RunFailure: the run could not be finished; the folder then holds a record that says why.
     """
-    prepared = prepare(*load_scenario(scenario, _with_choice(overrides, mode, seed)))
-    return _run_prepared(prepared, out, force, progress)
+    ready = _ready(scenario, _with_choice(overrides, mode, seed))
+    return _run_ready(ready, out, force, progress)
 
 
 def compare(
@@ -123,19 +123,21 @@ def compare(
     unknown = [m for m in modes if m not in get_args(Mode)]
     if unknown or not modes:
         raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
-    prepared = {m: prepare(*load_scenario(scenario, _with_choice(overrides, m, seed))) for m in dict.fromkeys(modes)}
+    ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
     folder = None if out is None else Path(out)
     if folder is not None:
         make_room(folder, force=force)
     results, failures, records = {}, {}, {}
-    for i, (mode, ready) in enumerate(prepared.items()):
+    for i, (mode, simulation) in enumerate(ready.items()):
         place = None if folder is None else folder / mode
         try:
-            results[mode] = _run_prepared(ready, place, False, _part(progress, i, len(prepared), mode))
+            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode))
             records[mode] = results[mode].record
         except RunFailure as error:
             failures[mode] = str(error)
-            records[mode] = replace(_draft(ready, ""), status="failed", error=ErrorNote("RunFailure", str(error)))
+            records[mode] = replace(
+                _draft(simulation.prepared, ""), status="failed", error=ErrorNote("RunFailure", str(error))
+            )
     if folder is None:
         return Comparison(comparison_table(records), results, failures, None)
     table = write_comparison(records, folder)
@@ -155,14 +157,19 @@ def _part(progress: Progress | None, index: int, count: int, name: str) -> Progr
     return lambda done, total, text: progress(index * total + done, count * total, f"{name}: {text}")
 
 
-def _run_prepared(prepared: Prepared, out: str | Path | None, force: bool, progress: Progress | None) -> RunResult:
-    text = scenario_text(prepared.scenario)
-    draft = _draft(prepared, text)
+def _ready(scenario: str | Path, overrides: Mapping[str, Any]) -> Simulation:
+    """A simulation that could be set up, so that bad input is refused before an output folder is touched."""
+    return Simulation(prepare(*load_scenario(scenario, overrides)))
+
+
+def _run_ready(simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None) -> RunResult:
+    text = scenario_text(simulation.prepared.scenario)
+    draft = _draft(simulation.prepared, text)
     if out is None:
-        record, tables, layout = _simulate(prepared, draft, progress)
+        record, tables, layout = _simulate(simulation, draft, progress)
         return RunResult(record, tables, layout, None)
     with RunFolder(out, draft, text, force=force) as folder:
-        record, tables, layout = _simulate(prepared, draft, progress)
+        record, tables, layout = _simulate(simulation, draft, progress)
         folder.save(record, tables, layout)
         write_run_report(folder.path)
     return RunResult(record, tables, layout, Path(out))
@@ -189,10 +196,11 @@ def _draft(prepared: Prepared, text: str) -> Record:
     )
 
 
-def _simulate(prepared: Prepared, draft: Record, progress: Progress | None) -> tuple[Record, Tables, Layout]:
+def _simulate(simulation: Simulation, draft: Record, progress: Progress | None) -> tuple[Record, Tables, Layout]:
+    prepared = simulation.prepared
     started = time.perf_counter()
     try:
-        books = Simulation(prepared, progress).run()
+        books = simulation.run(progress)
     except (InputError, RunFailure):
         raise
     except Exception as error:
@@ -304,8 +312,9 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None) -
     Raises:
         InputError: whatever cannot be used.
     """
-    loaded, path = load_scenario(scenario, overrides)
-    prepared = prepare(loaded, path)
+    simulation = _ready(scenario, overrides or {})
+    prepared = simulation.prepared
+    loaded = prepared.scenario
     feeder, scale = prepared.feeder, prepared.load_scale
     lines = [
         ("scenario", f"{loaded.name}, mode {loaded.mode}, {loaded.clock.steps} steps of {loaded.clock.step_s} s"),
@@ -314,8 +323,6 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None) -
         ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
                    f"load {scale.min():g} to {scale.max():g} of base"),
     ]  # fmt: skip
-    simulation = Simulation(prepared)
-    simulation.check_work()
     lines.append(("work", "fits the capacity of the data centers within its deadlines"))
     lines.append(("placement", f"{len(layout_of(prepared).units)} units on the feeder"))
     ac = simulation.base_case(float(scale.max()))

@@ -89,23 +89,14 @@ class ScheduleModel:
         return self.compiled.instance()
 
 
-def add_queues(
-    m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int
-) -> None:
+def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:
     """Each class waits at the site where it arrived, and is served there or, if movable, anywhere.
 
     waiting[t] = waiting[t-1] + arrived[t] - sum_i served[i, t],   waiting[t] - late[t] <= may_wait[t]
     """
     n_k, n_i = range(len(classes)), range(len(sites))
     m.queue = pyo.Set(initialize=[(k, j, t) for k in n_k for j in n_i for t in range(steps)], dimen=3)
-    routes = [
-        (k, j, i, t)
-        for k in n_k
-        for j in n_i
-        for i in n_i
-        for t in range(steps)
-        if i == j or classes[k].movable
-    ]
+    routes = [(k, j, i, t) for k in n_k for j in n_i for i in n_i for t in range(steps) if i == j or classes[k].movable]
     m.route = pyo.Set(initialize=routes, dimen=4)
     m.arrived = pyo.Param(m.queue, mutable=True, initialize=0.0)
     m.may_wait = pyo.Param(m.queue, mutable=True, initialize=0.0)
@@ -129,7 +120,8 @@ def add_queues(
 def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
     """UPS batteries: charge[t] = charge[t-1] + h (eta in - out / eta), between the reserve and full.
 
-    The last charge is at least the first, so a window cannot live off the next one.
+    Each window ends with at least the charge that the horizon began with, so that none lives off the next one. Were
+    it the charge that the window itself began with, a rolling horizon would drain the battery step by step.
     """
     owners = [i for i, s in enumerate(sites) if s.battery is not None]
     m.owner = pyo.Set(initialize=owners)
@@ -153,7 +145,11 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
         return m.charge[i, t] == before + hours * (eta * m.battery_in[i, t] - m.battery_out[i, t] / eta)
 
     m.charge_equation = pyo.Constraint(m.battery_step, rule=balance)
-    m.charge_kept = pyo.Constraint(m.owner, rule=lambda m, i: -m.charge[i, steps - 1] <= -m.start_charge[i])
+
+    def kept(m: pyo.ConcreteModel, i: int) -> object:
+        return -m.charge[i, steps - 1] <= -_battery(sites[i]).initial * _battery(sites[i]).energy_kwh / KILO
+
+    m.charge_kept = pyo.Constraint(m.owner, rule=kept)
 
 
 def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
@@ -191,9 +187,7 @@ def add_cost(
 ) -> None:
     """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, and overdue work."""
     waiting = sum(classes[k].delay_cost_usd_per_mwh_h * hours * m.waiting[k, j, t] for k, j, t in m.queue)
-    moving = sum(
-        classes[k].migration_cost_usd_per_mwh * m.served[k, j, i, t] for k, j, i, t in m.route if i != j
-    )
+    moving = sum(classes[k].migration_cost_usd_per_mwh * m.served[k, j, i, t] for k, j, i, t in m.route if i != j)
     wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
     late = sum(late_cost_usd_per_mwh * m.late[index] for index in m.queue)
     m.cost = pyo.Objective(expr=waiting + moving + wear + late)

@@ -131,6 +131,16 @@ class ClearingModel:
         return frozenset(v.name for v in m.component_data_objects(pyo.Var) if v.name not in defined)
 
 
+    @cached_property
+    def kept_rows(self) -> frozenset[str]:
+        """Equations of the kept variables that depend on the network's states: prices are made from their duals."""
+        m = self.block
+        rows = [m.import_p_equation, *m.unbalance_equation.values()]
+        if m.reactive_price != 0:
+            rows.append(m.import_q_equation)
+        return frozenset(row.name for row in rows)
+
+
 def add_demand(m: pyo.ConcreteModel, count: int) -> None:
     """Demand of the data-center terminals (MW, Mvar): parameters of the clearing."""
     m.terminal = pyo.RangeSet(0, count - 1)

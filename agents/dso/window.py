@@ -78,7 +78,7 @@ class WindowClearing:
         for t, (network, step) in enumerate(zip(networks, data, strict=True)):
             explicit = model.at(network, step)
             self._explicit.append(explicit)
-            reduction = reduce(explicit, model.kept)
+            reduction = reduce(explicit, model.kept, model.kept_rows)
             self._reductions.append(reduction)
             boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
             steps.append(_numbered(drop_dominated(screen(boxed).qp, model.is_limit, model.known_bounds()).qp, t))

@@ -38,7 +38,8 @@ class Outcome:
         clearing: final demand, cost and settlement prices.
         own_cost_usd: aggregators' own costs (waiting, moving, wear), all together.
         rounds: record of each round; converged: whether the stopping test passed.
-        regrets_usd: (aggregators, operator) at the settlement price, if a price was agreed on.
+        regrets_usd: (aggregators, operator) of the awarded bids at the price they answered: together they bound what
+            the award costs above the optimum. None if the award answers no posted price.
         certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
         gap: relative gap between the solution and its proven bound.
     """
@@ -111,6 +112,13 @@ class Market:
 
 class Coordination(Protocol):
     """A mode: a process under the simulation clock that ends a window with an outcome."""
+
+    def check(self, scenario: Scenario) -> None:
+        """Refuse, before anything runs, a scenario that this mode cannot take.
+
+        Raises:
+            InputError: naming the key.
+        """
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Coordinate one window; yields simulation events, returns the outcome."""

@@ -14,10 +14,35 @@ from cosim.errors import InputError
 from cosim.interfaces import Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.parametric import join
+from cosim.optimization.solvers import installed
+from cosim.scenario import Scenario
 
 
 class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
+
+    def check(self, scenario: Scenario) -> None:
+        """Refuse settlement on active power alone, and a solver that is missing or cannot take the formulation."""
+        if scenario.market.settlement == "active":
+            raise InputError(
+                "the centralized mode prices active and reactive power together",
+                key="market.settlement",
+                value="active",
+                allowed="active+reactive",
+            )
+        spec = scenario.centralized
+        if spec.solver == "branch" and spec.formulation != "strong-duality":
+            raise InputError(
+                "the branch solver works on strong duality",
+                key="centralized.formulation",
+                value=spec.formulation,
+                allowed="strong-duality",
+            )
+        have = ("auto", "branch", *installed())
+        if spec.solver not in have:
+            raise InputError(
+                "the solver is not installed", key="centralized.solver", value=spec.solver, allowed=", ".join(have)
+            )
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once, award when the gate closes at the operator's prices that the leader counted on."""
@@ -48,18 +73,7 @@ class Centralized:
 
 
 def stackelberg_problem(market: Market) -> BilevelProblem:
-    """The open window as a bilevel problem: all aggregators together lead, the operator follows.
-
-    Raises:
-        InputError: settlement on active power alone.
-    """
-    if market.scenario.market.settlement == "active":
-        raise InputError(
-            "the centralized mode prices active and reactive power together",
-            key="market.settlement",
-            value="active",
-            allowed="active+reactive",
-        )
+    """The open window as a bilevel problem: all aggregators together lead, the operator follows."""
     names = market.operator.parameter_names()
     leader = join([a.problem([row[a.columns] for row in names]) for a in market.aggregators])
     return BilevelProblem(follower=market.operator.follower(), leader=leader)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
-from cosim.coordination.updates import Posted, rule_of
+from cosim.coordination.updates import Posted, find_rule
 from cosim.interfaces import Array
 from cosim.messages import Bid, PricePosting
+from cosim.scenario import Scenario
 
 KILO = 1000.0
 
 
 @dataclass(slots=True)
 class _Table:
-    """What the operator has on its table: the latest bid of each aggregator (or what it declared)."""
+    """What the operator has on its table: the newest bid of each aggregator (or what it declared), complete or not."""
 
     p_mw: Array
     regret_usd: dict[str, float] = field(default_factory=dict)
@@ -34,17 +35,22 @@ class Decentralized:
     out, the last complete set of bids stands (at first the declared demand), so a window always ends with an award.
     """
 
+    def check(self, scenario: Scenario) -> None:
+        """Refuse an update rule that is not there."""
+        find_rule(scenario.decentralized.rule)
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Negotiate one window."""
         began = time.perf_counter()
         env, spec = market.env, market.scenario.decentralized
         round_s = market.scenario.clock.round_s
-        rule = rule_of(market)
+        rule = find_rule(spec.rule)(market)
         posted = rule.first(declared_p_mw)
         table = _Table(declared_p_mw.copy())
+        bids = declared_p_mw
         rounds: list[RoundRecord] = []
-        notes: list[str] = []
-        converged, number, last_price = False, 1, None
+        repeated, converged, number, last_price = 0, False, 1, None
+        regrets: tuple[float, float] | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds:
             self._post(market, window, number, posted)
             yield env.timeout(round_s / 2)
@@ -52,33 +58,44 @@ class Decentralized:
             yield env.timeout(round_s / 2)
             self._collect(market, table, number)
             if any(table.answered.get(a.name) != number for a in market.aggregators):
-                notes.append(f"window at step {window.first}: round {number} had to be repeated")
+                repeated += 1
                 continue
+            bids = table.p_mw.copy()
             price = market.effective(posted.prices)
             moved = 0.0 if last_price is None else float(np.abs(price - last_price).max())
             last_price = price
-            apart = table.p_mw - (
-                posted.target_p_mw if posted.target_p_mw is not None else rule.agreed(table.p_mw)
-            )
-            cost = market.operator.clear(table.p_mw).cost_usd
+            apart = bids - (rule.agreed(bids) if posted.target_p_mw is None else posted.target_p_mw)
+            cost = market.operator.clear(bids).cost_usd
             rounds.append(
                 RoundRecord(
                     number,
                     float(env.now),
                     moved,
                     KILO * float(np.abs(apart).max()),
-                    sum(table.own_cost_usd.values()) + market.payment_usd(table.p_mw, posted.prices),
+                    sum(table.own_cost_usd.values()) + market.payment_usd(bids, posted.prices),
                     cost,
                 )
             )
-            regret = market.operator.regret_usd(table.p_mw, price)
-            converged = sum(table.regret_usd.values()) + regret <= spec.tolerance * max(1.0, abs(cost))
+            regrets = sum(table.regret_usd.values()), market.operator.regret_usd(bids, price)
+            converged = sum(regrets) <= spec.tolerance * max(1.0, abs(cost))
             if converged:
                 break
-            posted = rule.next(table.p_mw)
+            posted = rule.next(bids)
             number += 1
-        outcome = self._finish(market, window, table, rule.agreed(table.p_mw), posted, rounds, converged, notes)
-        return replace(outcome, solver_s=time.perf_counter() - began)
+        # What was found to have no regret are the bids; a rule that mixes bids may settle on a mixture otherwise.
+        agreed = bids if converged else rule.agreed(bids)
+        own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
+        clearing = market.operator.settle(agreed, last_price if converged else None)
+        market.award(window, len(rounds), clearing)
+        return Outcome(
+            clearing=clearing,
+            own_cost_usd=own,
+            converged=converged,
+            rounds=tuple(rounds),
+            regrets_usd=regrets if agreed is bids else None,
+            solver_s=time.perf_counter() - began,
+            notes=_notes(window, len(rounds), repeated, converged),
+        )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted) -> None:
         for a in market.aggregators:
@@ -114,32 +131,12 @@ class Decentralized:
                 table.own_cost_usd[message.sender] = message.cost_usd
                 table.answered[message.sender] = number
 
-    def _finish(
-        self,
-        market: Market,
-        window: Window,
-        table: _Table,
-        agreed: Array,
-        posted: Posted,
-        rounds: list[RoundRecord],
-        converged: bool,
-        notes: list[str],
-    ) -> Outcome:
-        """Settle on the agreed demand; the posted price supports it if the negotiation converged."""
-        own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        price = market.effective(posted.prices)
-        clearing = market.operator.settle(agreed, price if converged else None)
-        regrets = (sum(table.regret_usd.values()), market.operator.regret_usd(agreed, price))
-        if not converged:
-            notes.append(
-                f"window at step {window.first}: no agreement in {len(rounds)} rounds, last bids stand"
-            )
-        market.award(window, len(rounds), clearing)
-        return Outcome(
-            clearing=clearing,
-            own_cost_usd=own,
-            converged=converged,
-            rounds=tuple(rounds),
-            regrets_usd=regrets,
-            notes=tuple(notes),
-        )
+
+def _notes(window: Window, rounds: int, repeated: int, converged: bool) -> tuple[str, ...]:
+    """What a reader of the run should know of a negotiation."""
+    notes = []
+    if repeated:
+        notes.append(f"window at step {window.first}: {repeated} rounds had to be repeated for want of bids")
+    if not converged:
+        notes.append(f"window at step {window.first}: no agreement in {rounds} rounds, last bids stand")
+    return tuple(notes)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
 from cosim.interfaces import Array
+from cosim.scenario import Scenario
 
 
 class Uncoordinated:
     """The baseline: the declared demand is the final demand."""
+
+    def check(self, scenario: Scenario) -> None:
+        """Any scenario will do."""
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Clear the declared demand when the gate closes."""

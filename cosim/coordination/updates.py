@@ -148,15 +148,12 @@ RULES: dict[str, Callable[[Market], UpdateRule]] = {
 }
 
 
-def rule_of(market: Market) -> UpdateRule:
-    """The update rule that the scenario names.
+def find_rule(name: str) -> Callable[[Market], UpdateRule]:
+    """The update rule of that name, to be made for a market.
 
     Raises:
         InputError: no such rule.
     """
-    name = market.scenario.decentralized.rule
     if name not in RULES:
-        raise InputError(
-            "no such update rule", key="decentralized.rule", value=name, allowed=", ".join(sorted(RULES))
-        )
-    return RULES[name](market)
+        raise InputError("no such update rule", key="decentralized.rule", value=name, allowed=", ".join(sorted(RULES)))
+    return RULES[name]

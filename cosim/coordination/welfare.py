@@ -13,6 +13,7 @@ from cosim.coordination.base import Market, Outcome, Process
 from cosim.interfaces import Array
 from cosim.optimization.parametric import ParametricQP, join
 from cosim.optimization.qp_solvers import QPSolver
+from cosim.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,7 @@ def optimum(market: Market) -> WelfareOptimum:
         schedules.append(solution.x[[where[v] for v in own.variables]])
         marginal_own += _pull(problem, own, solution.nu, solution.sigma)
     price = -marginal_own[columns] / market.hours
-    return WelfareOptimum(
-        solution.x[columns], price, solution.objective, tuple(schedules), solution.solver, elapsed
-    )
+    return WelfareOptimum(solution.x[columns], price, solution.objective, tuple(schedules), solution.solver, elapsed)
 
 
 def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> Array:
@@ -67,12 +66,8 @@ def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> 
     where = {name: i for i, name in enumerate(problem.variables)}
     eq, ineq = set(own.eq_rows), set(own.ineq_rows)
     own_nu = np.array([v if name in eq else 0.0 for name, v in zip(problem.eq_rows, nu, strict=True)])
-    own_sigma = np.array(
-        [v if name in ineq else 0.0 for name, v in zip(problem.ineq_rows, sigma, strict=True)]
-    )
-    pull = np.asarray(
-        sp.csr_array(problem.eq_matrix).T @ own_nu + sp.csr_array(problem.ineq_matrix).T @ own_sigma
-    )
+    own_sigma = np.array([v if name in ineq else 0.0 for name, v in zip(problem.ineq_rows, sigma, strict=True)])
+    pull = np.asarray(sp.csr_array(problem.eq_matrix).T @ own_nu + sp.csr_array(problem.ineq_matrix).T @ own_sigma)
     for name, c in zip(own.variables, own.cost, strict=True):
         pull[where[name]] += c
     return pull
@@ -80,6 +75,9 @@ def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> 
 
 class Welfare:
     """Mode in which the planner's solution is awarded at the price that supports it."""
+
+    def check(self, scenario: Scenario) -> None:
+        """Any scenario will do."""
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once and award when the gate closes."""

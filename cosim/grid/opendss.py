@@ -91,6 +91,8 @@ class AcCircuit:
         check_feeder(feeder)
         self.feeder = feeder
         self._dss: Any = opendssdirect.dss.NewContext()
+        # Otherwise the engine moves the whole process to the folder it was first used in.
+        self._dss.Basic.AllowChangeDir(False)
         self._compile()
 
     def _compile(self) -> None:

@@ -24,11 +24,12 @@ from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.mip import solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
-from cosim.optimization.relaxation import Relaxation, check_names, single_level
+from cosim.optimization.relaxation import Relaxation, SingleLevel, check_names, single_level
 from cosim.optimization.screening import Screening, screen
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,7 @@ def solve(
         ("complementarity", complementarity, COMPLEMENTARITIES),
     ):
         if value not in allowed:
-            raise InputError(
-                "unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed)
-            )
+            raise InputError("unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed))
     if solver == "branch" and formulation != "strong-duality":
         raise InputError(
             "the branch solver works on strong duality",
@@ -140,9 +139,7 @@ def solve(
     screened = screen(_boxed(problem))
     if solver == "branch":
         return _by_branch(problem, screened, gap, time_limit_s, start, began)
-    return _by_mip(
-        problem, screened, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
-    )
+    return _by_mip(problem, screened, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began)
 
 
 def _boxed(problem: BilevelProblem) -> ParametricQP:
@@ -170,13 +167,10 @@ def _by_branch(
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
-    result = BranchAndBound(
-        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment
-    ).run()
+    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
-    sharp = relaxation.sharpen(result.decisions)
-    z = result.z if sharp is None else sharp
+    z = _better_of(problem, level, result.z, relaxation.sharpen(result.decisions))
     return _finish(
         problem,
         screened,
@@ -190,6 +184,23 @@ def _by_branch(
         result.status,
         began,
     )
+
+
+def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:
+    """The sharpened point where there is one and it does not cost the leader more; the sums are the true ones,
+    because a cell whose duals are barely determined can promise what its point does not keep.
+    """
+    if sharp is None:
+        return found
+
+    def cost(z: Vector) -> float:
+        own = problem.leader.objective(z[level.leader_at])
+        if not problem.payment:
+            return own
+        return own + float(level.follower.price(z[level.nu_at], z[level.sigma_at]) @ z[level.theta_at])
+
+    before, after = cost(found), cost(sharp)
+    return sharp if after <= before + _ROUNDING * max(1.0, abs(before)) else found
 
 
 def _by_mip(

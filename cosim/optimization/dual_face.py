@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.solution import QPSolution
+
+_RANK = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +64,44 @@ class DualFace:
 
     def nearest(self, target: Vector) -> DualPoint:
         """The optimal dual whose price is nearest to `target`, (k,), in the Euclidean sense."""
-        k, size = len(self._price), len(self._duals)
-        problem = ParametricQP.build(
-            hessian=sp.block_diag([sp.csr_array((size, size)), sp.eye_array(k)]),
-            cost=np.concatenate([np.zeros(size), self._price - np.asarray(target, dtype=float)]),
-            eq_matrix=sp.block_array([
-                [self._conditions, sp.csr_array((self._conditions.shape[0], k))],
-                [self._to_price, -sp.eye_array(k)],
-            ]),
-            eq_rhs=np.zeros(self._conditions.shape[0] + k),
-            ineq_matrix=self._signs(size + k),
-            ineq_rhs=self._duals[len(self._solution.nu) :],
-        )  # fmt: skip
-        found = self._at(solve_qp(problem).require().x[:size])
+        away = self._price - np.asarray(target, dtype=float)
+        free = self._null_space()
+        change = np.zeros(len(self._duals))
+        if free.shape[1]:
+            moves = self._to_price @ free
+            problem = ParametricQP.build(
+                hessian=moves.T @ moves,
+                cost=moves.T @ away,
+                ineq_matrix=self._signs(len(self._duals)) @ free,
+                ineq_rhs=self._duals[len(self._solution.nu) :],
+            )
+            change = free @ solve_qp(problem).require().x
+        found = self._at(change)
         return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
+
+    def _null_space(self) -> Matrix:
+        """The changes of the duals that keep stationarity, (duals, dimensions), block by block.
+
+        A window's steps, and parts of a step, do not share duals, so each block is small enough for its singular
+        values; a QP over all duals at once is badly scaled and solvers may give up on it.
+        """
+        conditions = sp.csc_array(self._conditions)
+        joined = sp.block_array([[None, conditions], [conditions.T, None]])
+        block = connected_components(joined, directed=False)[1]
+        of_row, of_dual = block[: conditions.shape[0]], block[conditions.shape[0] :]
+        columns = []
+        for name in np.unique(of_dual):
+            mine = np.flatnonzero(of_dual == name)
+            part = conditions[np.flatnonzero(of_row == name)][:, mine].toarray()
+            kernel = scipy.linalg.null_space(part, rcond=_RANK) if part.size else np.eye(len(mine))
+            rows_of, columns_of = np.meshgrid(mine, np.arange(kernel.shape[1]), indexing="ij")
+            columns.append(
+                sp.csr_array(
+                    (kernel.ravel(), (rows_of.ravel(), columns_of.ravel())),
+                    shape=(len(self._duals), kernel.shape[1]),
+                )
+            )
+        return sp.csr_array(sp.hstack(columns)) if columns else sp.csr_array((len(self._duals), 0))
 
     def extreme(self, direction: Vector) -> DualPoint:
         """The optimal dual with the largest direction'price, `direction` being (k,)."""

@@ -58,9 +58,7 @@ class Reduction:
         eq = columns(full.eq_matrix, self.eliminated)
         right = full.cost[self.eliminated] + rows(eq, stay).T @ nu
         right = right + columns(full.ineq_matrix, self.eliminated).T @ sigma
-        out[self.defining] = scipy.sparse.linalg.splu(sp.csc_array(rows(eq, self.defining))).solve(
-            -right, trans="T"
-        )
+        out[self.defining] = scipy.sparse.linalg.splu(sp.csc_array(rows(eq, self.defining))).solve(-right, trans="T")
         return out
 
     def recover(self, solution: QPSolution, theta: Theta | None = None) -> QPSolution:
@@ -72,31 +70,32 @@ class Reduction:
         )
 
 
-def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
+def reduce(qp: ParametricQP, keep: Collection[str] = (), keep_rows: Collection[str] = ()) -> Reduction:
     """Eliminate as many variables outside `keep` as equalities define.
 
-    Variables that carry a quadratic cost, or whose cost a parameter moves, always stay: eliminating them
-        would put
+    Variables that carry a quadratic cost, or whose cost a parameter moves, always stay: eliminating them would put
     parameters into quadratic terms. The bounds of an eliminated variable remain as rows.
 
     Args:
         qp: the problem.
         keep: names of variables that must remain.
+        keep_rows: names of equalities that must remain, because their duals are wanted without recovering all.
 
     Raises:
-        InputError: for a name in `keep` that is no variable.
+        InputError: for a name in `keep` that is no variable, or in `keep_rows` that is no equality.
     """
-    unknown = set(keep) - set(qp.variables)
-    if unknown:
-        raise InputError("unknown variable to keep in a reduction", key="keep", value=min(unknown))
-    curved = (
-        np.asarray(abs(qp.hessian).sum(axis=0)).ravel() + np.asarray(abs(qp.cost_theta).sum(axis=1)).ravel()
-    )
+    for key, wanted, known in (("keep", keep, qp.variables), ("keep_rows", keep_rows, qp.eq_rows)):
+        unknown = set(wanted) - set(known)
+        if unknown:
+            raise InputError("unknown name to keep in a reduction", key=key, value=min(unknown))
+    curved = np.asarray(abs(qp.hessian).sum(axis=0)).ravel() + np.asarray(abs(qp.cost_theta).sum(axis=1)).ravel()
     candidates = np.array(
         [i for i, name in enumerate(qp.variables) if name not in keep and curved[i] == 0.0], dtype=np.int64
     )
-    eq_rows, gone = _square_part(columns(qp.eq_matrix, candidates))
-    gone = candidates[gone]
+    held = set(keep_rows)
+    defining = np.array([i for i, name in enumerate(qp.eq_rows) if name not in held], dtype=np.int64)
+    eq_rows, gone = _square_part(rows(columns(qp.eq_matrix, candidates), defining))
+    eq_rows, gone = defining[eq_rows], candidates[gone]
     stay = _others(len(qp.variables), gone)
     left = _others(len(qp.eq_rows), eq_rows)
     k = len(qp.parameters)
@@ -104,12 +103,8 @@ def reduce(qp: ParametricQP, keep: Collection[str] = ()) -> Reduction:
         block = rows(qp.eq_matrix, eq_rows)
         factor = scipy.sparse.linalg.splu(sp.csc_array(columns(block, gone)))
         offset = factor.solve(qp.eq_rhs[eq_rows])
-        by_theta = (
-            _clean(factor.solve(rows(qp.eq_theta, eq_rows).toarray())) if k else np.zeros((len(gone), 0))
-        )
-        by_x = (
-            _clean(-factor.solve(columns(block, stay).toarray())) if len(stay) else np.zeros((len(gone), 0))
-        )
+        by_theta = _clean(factor.solve(rows(qp.eq_theta, eq_rows).toarray())) if k else np.zeros((len(gone), 0))
+        by_x = _clean(-factor.solve(columns(block, stay).toarray())) if len(stay) else np.zeros((len(gone), 0))
     else:
         offset, by_theta, by_x = np.zeros(0), np.zeros((0, k)), np.zeros((0, len(stay)))
     eq, ineq = rows(qp.eq_matrix, left), qp.ineq_matrix

@@ -92,6 +92,17 @@ def test_mccormick_is_within_its_bound_of_strong_duality(bits: int) -> None:
     assert exact.leader_cost <= coarse.leader_cost + 1e-5
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_answer_is_never_worse_than_the_start(seed: int) -> None:
+    """Even with no time for a tree, where the start is all there is."""
+    problem = small(seed)
+    theta = np.random.default_rng(seed).uniform(0.2, 0.9, 2)
+    cleared = solve_qp(problem.follower, theta).require()
+    at_start = problem.leader.objective(theta) + float(problem.follower.sensitivity(cleared) @ theta)
+    found = solve(problem, start=theta, time_limit_s=0.05)
+    assert found.leader_cost <= at_start + 1e-6 * max(1.0, abs(at_start))
+
+
 def test_each_bit_halves_the_discretisation_bound() -> None:
     one = discretisation_bound(np.array([40.0]), np.array([2.0]), 4)
     assert one == pytest.approx(40.0 * 2.0 / 64)
@@ -158,14 +169,10 @@ def test_an_impossible_leader_is_reported() -> None:
 def test_a_wrong_answer_fails_its_certificate() -> None:
     problem = small(1)
     found = solve(problem, gap=1e-6)
-    worse = certify(
-        problem.follower, found.theta, found.x + 0.1, found.nu, found.sigma, payment=found.payment
-    )
+    worse = certify(problem.follower, found.theta, found.x + 0.1, found.nu, found.sigma, payment=found.payment)
     with pytest.raises(RunFailure, match="certificate"):
         worse.require()
-    cheaper = certify(
-        problem.follower, found.theta, found.x, found.nu, found.sigma, payment=found.payment - 1.0
-    )
+    cheaper = certify(problem.follower, found.theta, found.x, found.nu, found.sigma, payment=found.payment - 1.0)
     assert not cheaper.passed
     tight = np.full(len(found.sigma), np.inf)
     tight[np.argmax(found.sigma)] = found.sigma.max()

@@ -36,8 +36,21 @@ def test_variables_to_keep_and_variables_with_quadratic_cost_stay() -> None:
     small = reduce(qp, [qp.variables[-1]])
     curved = [name for name, h in zip(qp.variables, abs(qp.hessian).sum(axis=0), strict=True) if h > 0]
     assert set(curved) | {qp.variables[-1]} <= set(small.qp.variables)
-    with pytest.raises(InputError, match="unknown variable"):
-        reduce(qp, ["nobody"])
+
+
+@pytest.mark.parametrize("row", range(3))
+def test_equalities_to_keep_stay_and_have_their_dual(row: int) -> None:
+    qp = with_states(0)
+    name, theta = qp.eq_rows[row], np.array([0.1, -0.15, 0.05])
+    small = reduce(qp, qp.variables[:3], [name])
+    dual = solve_qp(small.qp, theta).require().nu[small.qp.eq_rows.index(name)]
+    assert dual == pytest.approx(solve_qp(qp, theta).require().nu[row], rel=1e-7, abs=1e-8)
+
+
+@pytest.mark.parametrize("names", [(["nobody"], []), ([], ["nothing"])])
+def test_names_to_keep_must_be_known(names: tuple[list[str], list[str]]) -> None:
+    with pytest.raises(InputError, match="unknown name"):
+        reduce(with_states(0), *names)
 
 
 def test_a_matching_that_is_singular_in_numbers_is_seen_through() -> None:
