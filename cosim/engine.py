@@ -62,6 +62,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         spec = prepared.scenario.channel
         channel = Channel(self.env, spec.latency, spec.loss, np.random.default_rng(for_channel))
         self._progress: Progress = _silent
+        self._done = 0
         self.books = Books()
         with naming_file(prepared.path):
             self._mode = MODES[prepared.scenario.mode]()
@@ -85,7 +86,11 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             aggregators.append(agent)
             loads += agent.terminals()
         operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
-        return Market(operator, tuple(aggregators), self.env, channel, scenario, prepared.calendar.step_hours)
+        hours = prepared.calendar.step_hours
+        return Market(operator, tuple(aggregators), self.env, channel, scenario, hours, self._tell)
+
+    def _tell(self, text: str) -> None:
+        self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")
 
     def _check_capacity(self) -> None:
         """Let the aggregators that can refuse the first window's work before anything runs."""
@@ -119,7 +124,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         calendar = self.prepared.calendar
         for window in calendar.windows():
             yield self.env.timeout(max(0, window.opens_s - self.env.now))
-            self._progress(window.first, calendar.steps, f"step {window.first}")
+            self._done = window.first
+            self._tell("linearising")
             declared = self.market.declared(window)
             self.market.operator.open_window(window, declared)
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,10 @@ from cosim.messages import Award, Message
 from cosim.scenario import Scenario
 
 Process = Generator[Any, Any, "Outcome"]
+
+
+def _nobody(text: str) -> None:
+    """Nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Market:
     channel: Channel
     scenario: Scenario
     hours: float
+    tell: Callable[[str], None] = _nobody
+    """Told what is being done, for somebody who waits."""
 
     def declared(self, window: Window) -> Array:
         """Demand of all aggregators if work ran on arrival: (steps, terminals)."""

@@ -47,6 +47,7 @@ class Centralized:
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once, award when the gate closes at the operator's prices that the leader counted on."""
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
+        market.tell("solving for the leader")
         started = time.perf_counter()
         names = market.operator.parameter_names()
         problem = stackelberg_problem(market)

@@ -52,6 +52,7 @@ class Decentralized:
         repeated, converged, number, last_price = 0, False, 1, None
         regrets: tuple[float, float] | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds:
+            market.tell(f"round {number}")
             self._post(market, window, number, posted)
             yield env.timeout(round_s / 2)
             self._answer(market)
