@@ -10,8 +10,8 @@ The products of phasors in these laws are taken at an **operating point**. Witho
 lossless LinDist3Flow of Arnold and Sankur with phases (nearly) 120 degrees apart, after Gan and Low 2014; at
 any other point the two quadratic terms enter with value and slope, and :func:`fixed_point` repeats this at
 the network's own solution. In three-wire sections the squared voltages fix the angles between the phasors
-exactly, so that the fixed point is the AC solution; where a neutral is present phases are taken as 120
-degrees apart.
+exactly; where a neutral is present the angles come from a sweep along the branches, V_j = K V_i - Z I, with
+the flows of the point. The fixed point is therefore the AC solution.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.errors import RunFailure
-from cosim.grid.feeder import LEGS, PHASES, Feeder
+from cosim.grid.feeder import LEGS, PLACE, Feeder
 from cosim.grid.linear import Affine, LinearNetwork
-from cosim.grid.phases import NOMINAL, centroid_phasors, unbalance_slope
-from cosim.grid.structure import SOURCE, Structure, structure_of
+from cosim.grid.phases import centroid_phasors, unbalance_slope
+from cosim.grid.structure import SOURCE, Structure, line_squares, products, square_map, structure_of
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 MAX_ITERATIONS = 60
+_UNIT = np.eye(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +46,18 @@ class OperatingPoint:
 
 @dataclass(slots=True)
 class _Point:
-    """An operating point as arrays: squared voltages, phasors before and after couplings, flows."""
+    """An operating point as arrays: squared voltages, phasors before and after couplings, flows.
+
+    ``product`` gives 2 Re(V_a conj V_b) and ``line_square`` the squared line-to-line voltages of each bus
+    from u, as (n, 3, 3) rows.
+    """
 
     u: Real
     v: Complex
     v_after: Complex
     flow: Complex
+    product: Real
+    line_square: Real
 
 
 @dataclass(slots=True)
@@ -116,7 +123,7 @@ def build(
     add_coupling(equations, s, at)
     add_losses(equations, s, at, losses)
     add_loads(equations, s, at, load_scale)
-    add_charging(equations, s, at)
+    add_shunts(equations, s, at)
     return LinearNetwork(
         states=s.states,
         nodes=s.nodes,
@@ -170,10 +177,30 @@ def _point_of(s: Structure, point: OperatingPoint | None) -> _Point:
         flow = np.where(s.phases, point.states[s.pc] + 1j * point.states[s.qc], 0.0)
         if not (np.isfinite(point.states).all() and u.min() > 0):
             raise RunFailure("the power flow has no solution: a squared voltage fell to zero")
-    v = np.where(s.grounded[:, None], np.sqrt(u) * NOMINAL, centroid_phasors(u))
+    v = np.sqrt(u) * s.nominal
+    three_wire = ~s.grounded
+    v[three_wire] = centroid_phasors(u[three_wire])
+    if point is not None and s.grounded.any():
+        _sweep(s, v, flow)
     upstream = v[np.maximum(s.parent, 0)]
-    v_after = np.einsum("kab,kb->ka", s.coupling, np.where(s.phases, upstream, 0.0))
-    return _Point(u, v, np.where(s.phases, v_after, NOMINAL), flow)
+    v_after = np.where(s.phases, _coupled(s, slice(None), upstream), s.nominal)
+    product = products(v, s.grounded)
+    return _Point(u, v, v_after, flow, product, line_squares(product, s.line_scale))
+
+
+def _coupled(s: Structure, k: Index | slice, upstream: Complex) -> Complex:
+    """K V of the branches ``k``; phases that their upper bus does not have count as 0."""
+    present = s.phases[np.maximum(s.parent[k], 0)]
+    return np.asarray(np.einsum("kab,kb->ka", s.coupling[k], np.where(present, upstream, 0.0)))
+
+
+def _sweep(s: Structure, v: Complex, flow: Complex) -> None:
+    """Turn the phasors of grounded buses to the angles that the flows make, V_j = K V_i - Z conj(S / K V_i)."""
+    for level in s.levels[1:]:
+        after = np.where(s.phases[level], _coupled(s, level, v[s.parent[level]]), s.nominal[level])
+        raw = after - np.einsum("kab,kb->ka", s.impedance[level], np.conj(flow[level] / after))
+        turned = np.abs(v[level]) * raw / np.abs(raw)
+        v[level] = np.where(s.grounded[level][:, None], turned, v[level])
 
 
 def add_source(e: _Equations, s: Structure) -> None:
@@ -187,7 +214,8 @@ def add_voltage_drop(e: _Equations, s: Structure, at: _Point, losses: bool) -> N
     rows = s.u[1:, :, None]
     e.add(s.u[1:], s.u[1:], 1.0)
     structural = np.where(s.square[1:] != 0, s.u[s.parent[1:], None, :], -1)
-    e.add(rows, structural, -s.square[1:])
+    square = np.where(s.square != 0, square_map(s.coupling, at.product[np.maximum(s.parent, 0)]), 0.0)
+    e.add(rows, structural, -square[1:])
     z = s.impedance
     by_current = 2 * np.conj(at.v_after)[:, :, None] * z / np.conj(at.v_after)[:, None, :]
     if losses:
@@ -247,7 +275,8 @@ def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> Non
     loads = s.loads
     if not loads.model:
         return
-    across = (loads.square * at.u[loads.bus]).sum(axis=1)
+    square = np.where((loads.leg < 0)[:, None], loads.square, at.line_square[loads.bus, loads.leg])
+    across = (square * at.u[loads.bus]).sum(axis=1)
     fixed, slope = zip_coefficients(loads.model, across)
     on_phase = load_shares(s, at) * (loads.power * np.where(loads.scaled, load_scale, 1.0))[:, None]
     p, q = s.p[loads.bus], s.q[loads.bus]
@@ -255,7 +284,7 @@ def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> Non
     e.add_constant(p, constant.real)
     e.add_constant(q, constant.imag)
     vary = np.array([m != "PQ" for m in loads.model])
-    by_u = (on_phase * slope[:, None])[:, :, None] * loads.square[:, None, :]
+    by_u = (on_phase * slope[:, None])[:, :, None] * square[:, None, :]
     columns = np.where((vary[:, None] & (loads.square != 0))[:, None, :], s.u[loads.bus][:, None, :], -1)
     for rows, values in ((p, by_u.real), (q, by_u.imag)):
         e.add(np.where(loads.touched, rows, -1)[:, :, None], columns, -values)
@@ -278,11 +307,11 @@ def zip_coefficients(models: tuple[str, ...], square: Real) -> tuple[Real, Real]
     return np.asarray(fixed), np.asarray(slope)
 
 
-def add_charging(e: _Equations, s: Structure, at: _Point) -> None:
-    """Line charging draws V_a conj(j B_ab V_b), with |V_a| |V_b| taken as the mean of the two squares."""
+def add_shunts(e: _Equations, s: Structure, at: _Point) -> None:
+    """A shunt draws V_a conj(Y_ab V_b), with |V_a| |V_b| taken as the mean of the two squares."""
     unit = at.v / np.abs(at.v)
-    drawn = -1j * s.charging * unit[:, :, None] * np.conj(unit)[:, None, :] / 2
-    present = s.charging != 0
+    drawn = np.conj(s.shunt) * unit[:, :, None] * np.conj(unit)[:, None, :] / 2
+    present = s.shunt != 0
     own, other = (np.where(present, x, -1) for x in (s.u[:, :, None], s.u[:, None, :]))
     for rows, values in ((s.p[:, :, None], drawn.real), (s.q[:, :, None], drawn.imag)):
         e.add(rows, own, -values)
@@ -310,7 +339,9 @@ def _incidence(s: Structure, rows: Index) -> sp.csc_array[np.float64]:
 
 
 def _branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
-    return tuple((s.branches[k], PHASES[x]) for k, x in zip(*np.nonzero(s.phases), strict=True) if k > 0)
+    return tuple(
+        (name, x) for name, bus in zip(s.branches[1:], s.buses[1:], strict=True) for x in bus.phases
+    )
 
 
 def _rows(
@@ -336,12 +367,10 @@ def _picked(
 def _voltages(s: Structure) -> Affine:
     columns, values, labels = [], [], []
     for k, bus in enumerate(s.buses):
-        for x in range(3):
-            if bus.grounded and not s.phases[k, x]:
-                continue
+        for x, label in enumerate(LEGS) if not bus.grounded else ((PLACE[x], x) for x in bus.phases):
             columns.append(s.u[k])
-            values.append(np.eye(3)[x] if bus.grounded else s.line_square[k, x])
-            labels.append((bus.name, PHASES[x] if bus.grounded else LEGS[x]))
+            values.append(_UNIT[x] if bus.grounded else s.line_square[k, x])
+            labels.append((bus.name, label))
     places = np.where(np.array(values) != 0, np.array(columns), -1)
     return _rows(s, places, np.array(values), np.zeros(len(labels)), tuple(labels))
 
@@ -349,9 +378,9 @@ def _voltages(s: Structure) -> Affine:
 def _unbalance(s: Structure, at: _Point) -> Affine:
     """Tangent of V2/V1 (percent) at the point, from the squared line-to-line voltages."""
     full = np.flatnonzero(s.phases.all(axis=1))
-    square = np.einsum("kab,kb->ka", s.line_square[full], at.u[full])
+    square = np.einsum("kab,kb->ka", at.line_square[full], at.u[full])
     value, gradient = unbalance_slope(square)
-    by_u = np.einsum("ka,kab->kb", gradient, s.line_square[full])
+    by_u = np.einsum("ka,kab->kb", gradient, at.line_square[full])
     rest = value - (by_u * at.u[full]).sum(axis=1)
     columns = np.repeat(s.u[full], 2, axis=0)
     values = 100 * np.stack([by_u.real, by_u.imag], axis=1).reshape(-1, 3)
