@@ -72,10 +72,10 @@ def _incidence(high: tuple[str, ...], low: tuple[str, ...]) -> tuple[Real, Real,
     return np.array(e), np.array(f), np.linalg.pinv(np.array(f))
 
 
-def _coupling(high: tuple[str, ...], low: tuple[str, ...], ratio: Real) -> Real:
+def _coupling(high: tuple[str, ...], low: tuple[str, ...], ratio: Real, one_frame: bool) -> Real:
     e, f, inverse = _incidence(high, low)
-    if len(set(ratio)) == 1 and np.array_equal(e, f):
-        return np.asarray(ratio[0] * np.eye(3))  # the same on the frames of both buses, and plainer
+    if len(set(ratio)) == 1 and np.array_equal(e, f) and one_frame:
+        return np.asarray(ratio[0] * np.eye(3))  # the same, and plainer
     coupling = inverse @ (ratio[:, None] * e)
     return np.where(np.abs(coupling) > 1e-12, coupling, 0.0)
 
@@ -87,7 +87,8 @@ def _regulator(r: Regulator, start: Bus, end: Bus) -> Bank:
     rated = start.kv_neutral if r.connection == "wye" else start.kv_base
     per_unit = 0.0 if r.kva is None else (rated / end.kv_neutral) ** 2 / (r.kva / KILO)
     z = complex(r.r_percent, r.x_percent) / 100 * per_unit * ratio**2
-    return Bank(_coupling(units, units, ratio), inverse @ (z[:, None] * inverse.T), np.zeros((3, 3), dtype=complex))
+    coupling = _coupling(units, units, ratio, start.grounded == end.grounded)
+    return Bank(coupling, inverse @ (z[:, None] * inverse.T), np.zeros((3, 3), dtype=complex))
 
 
 def _transformer(t: Transformer, start: Bus, end: Bus) -> Bank:
@@ -106,7 +107,8 @@ def _transformer(t: Transformer, start: Bus, end: Bus) -> Bank:
         z = z + np.kron(np.eye(len(high)), np.array([[0, 1], [1, 0]])) * shared
     drawn = complex(t.no_load_percent, -t.magnetizing_percent) / 100 / per_unit
     core = f[::2] if t.conn_low == "split" else f  # on the first half, as OpenDSS has it
-    return Bank(_coupling(high, low, np.full(len(f), ratio)), inverse @ z @ inverse.T, drawn * core.T @ core)
+    coupling = _coupling(high, low, np.full(len(f), ratio), start.grounded == end.grounded)
+    return Bank(coupling, inverse @ z @ inverse.T, drawn * core.T @ core)
 
 
 def winding_kv(t: Transformer) -> tuple[float, float]:

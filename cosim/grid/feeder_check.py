@@ -305,15 +305,15 @@ def _check_devices(feeder: Feeder, report: _Report) -> None:
                     device.connection,
                     "delta",
                 )
-            allowed = _device_phases(bus, device.connection)
-            if device.phases not in allowed:
+            possible = _device_phases(bus, device.connection)
+            if device.phases not in possible:
                 raise report.fail(
                     "unknown or missing phase",
                     table,
                     device.name,
                     "phases",
                     device.phases,
-                    ", ".join(allowed),
+                    ", ".join(possible),
                 )
     for load in feeder.loads:
         if load.model not in LOAD_MODELS:

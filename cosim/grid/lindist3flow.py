@@ -230,10 +230,10 @@ def add_voltage_drop(e: _Equations, s: Structure, at: _Point, losses: bool) -> N
 
 def add_power_balance(e: _Equations, s: Structure) -> None:
     """What a branch delivers to its bus leaves it by others (demand, load and losses are added apart)."""
-    above = np.maximum(s.parent[1:], 0)
-    for rows, sent, delivered in ((s.p, s.p, s.pc), (s.q, s.q, s.qc)):
-        e.add(rows, delivered, 1.0)
-        e.add(np.where(s.phases[1:], rows[above], -1), sent[1:], -1.0)
+    above = s.parent[1:]
+    for sent, delivered in ((s.p, s.pc), (s.q, s.qc)):
+        e.add(delivered, delivered, 1.0)
+        e.add(delivered[above], sent[1:], -1.0)
 
 
 def add_coupling(e: _Equations, s: Structure, at: _Point) -> None:
@@ -241,11 +241,11 @@ def add_coupling(e: _Equations, s: Structure, at: _Point) -> None:
     k = np.flatnonzero(s.coupled)
     upstream = at.v[s.parent[k]]
     transfer = upstream[:, :, None] * np.swapaxes(s.coupling[k], 1, 2) / at.v_after[k][:, None, :]
-    e.add(s.pc[k], s.p[k], 1.0)
-    e.add(s.qc[k], s.q[k], 1.0)
+    e.add(s.p[k], s.p[k], 1.0)
+    e.add(s.q[k], s.q[k], 1.0)
     there = np.swapaxes(s.coupling[k], 1, 2) != 0
     columns = tuple(np.where(there, x[k][:, None, :], -1) for x in (s.pc, s.qc))
-    e.add_complex((s.pc[k][:, :, None], s.qc[k][:, :, None]), (columns[0], columns[1]), -transfer)
+    e.add_complex((s.p[k][:, :, None], s.q[k][:, :, None]), (columns[0], columns[1]), -transfer)
 
 
 def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
@@ -258,7 +258,7 @@ def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
     by_conjugate = drop * current[:, :, None]
     own = (at_point / at.v_after)[:, :, None] * np.eye(3)
     present = s.impedance != 0
-    rows_p, rows_q = s.p[:, :, None], s.q[:, :, None]
+    rows_p, rows_q = s.pc[:, :, None], s.qc[:, :, None]
     p, q = (np.where(present, x[:, None, :], -1) for x in (s.pc, s.qc))
     # d loss = by_conjugate conj(dS) + own dS
     e.add(rows_p, p, -(by_conjugate + own).real)
@@ -266,8 +266,8 @@ def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
     e.add(rows_q, p, -(by_conjugate + own).imag)
     e.add(rows_q, q, (by_conjugate - own).real)
     loss = at_point * current  # homogeneous of degree two: value - slope * point = -value
-    e.add_constant(s.p, -loss.real)
-    e.add_constant(s.q, -loss.imag)
+    e.add_constant(s.pc, -loss.real)
+    e.add_constant(s.qc, -loss.imag)
 
 
 def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> None:
@@ -279,7 +279,7 @@ def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> Non
     across = (square * at.u[loads.bus]).sum(axis=1)
     fixed, slope = zip_coefficients(loads.model, across)
     on_phase = load_shares(s, at) * (loads.power * np.where(loads.scaled, load_scale, 1.0))[:, None]
-    p, q = s.p[loads.bus], s.q[loads.bus]
+    p, q = s.pc[loads.bus], s.qc[loads.bus]
     constant = on_phase * fixed[:, None]
     e.add_constant(p, constant.real)
     e.add_constant(q, constant.imag)
@@ -313,7 +313,7 @@ def add_shunts(e: _Equations, s: Structure, at: _Point) -> None:
     drawn = np.conj(s.shunt) * unit[:, :, None] * np.conj(unit)[:, None, :] / 2
     present = s.shunt != 0
     own, other = (np.where(present, x, -1) for x in (s.u[:, :, None], s.u[:, None, :]))
-    for rows, values in ((s.p[:, :, None], drawn.real), (s.q[:, :, None], drawn.imag)):
+    for rows, values in ((s.pc[:, :, None], drawn.real), (s.qc[:, :, None], drawn.imag)):
         e.add(rows, own, -values)
         e.add(rows, other, -values)
 
@@ -322,8 +322,8 @@ def add_shunts(e: _Equations, s: Structure, at: _Point) -> None:
 def _same_everywhere(s: Structure) -> dict[str, Any]:
     """The parts of a network that depend neither on the load nor on the operating point."""
     return {
-        "demand_p": _incidence(s, s.p),
-        "demand_q": _incidence(s, s.q),
+        "demand_p": _incidence(s, s.pc),
+        "demand_q": _incidence(s, s.qc),
         "import_p": _picked(s, s.p[:1], ((SOURCE, "p"),), together=True),
         "import_q": _picked(s, s.q[:1], ((SOURCE, "q"),), together=True),
         "voltages": _voltages(s),
@@ -339,8 +339,12 @@ def _incidence(s: Structure, rows: Index) -> sp.csc_array[np.float64]:
 
 
 def _branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
+    upper = [s.buses[k] for k in s.parent[1:]]
     return tuple(
-        (name, x) for name, bus in zip(s.branches[1:], s.buses[1:], strict=True) for x in bus.phases
+        (name, x)
+        for name, bus, sent in zip(s.branches[1:], upper, s.p[1:], strict=True)
+        for x in bus.phases
+        if sent[PLACE[x]] >= 0
     )
 
 

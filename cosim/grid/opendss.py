@@ -157,8 +157,8 @@ class AcCircuit:
             else:
                 voltages.update({(bus.name, x): float(w) for x, w in zip(LEGS, line[k], strict=True)})
             phasors[bus.name] = v[k]
-        for k, rate in zip(full, rates.tolist(), strict=True):
-            unbalance[self.feeder.buses[k].name] = Unbalance(*rate)
+        for place, rate in zip(full.tolist(), rates.tolist(), strict=True):
+            unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
         power = dss.Circuit.TotalPower()
         in_range = all(V_MIN <= x <= V_MAX for x in voltages.values())
         return AcSolution(

@@ -66,7 +66,8 @@ class Structure:
         shunt: (n, 3, 3) shunt admittance at each bus, per unit.
         line_square: (n, 3, 3) squared line-to-line voltages (ab, bc, ca; or 12) from u, nominally;
             line_scale: (n,) square of the nominal voltage to neutral over that between phases.
-        p, q: (n, 3) state index of the flow entering a branch; pc, qc: of the flow after its coupling.
+        p, q: (n, 3) state index of the flow entering a branch, by the phases of its upper bus; pc, qc: of the
+            flow after its coupling, by those of its own bus (the same states where there is no coupling).
         u: (n, 3) state index of the squared voltages; node: (n, 3) index of each bus-phase among the nodes.
         source_pu: voltage of the source; no_load: (n, 3) squared voltages that it alone makes.
     """
@@ -117,7 +118,8 @@ def structure_of(feeder: Feeder) -> Structure:
     coupled = off_identity.any(axis=(1, 2))
     mixing = (off_identity & ~np.eye(3, dtype=bool)).any(axis=(1, 2))
     names = tuple(SOURCE if b is None else b.name for b in branches)
-    p, q, pc, qc, u, node, states = _numbering(buses, names, phases, coupled)
+    entering = np.where(coupled[:, None], (present & (coupling != 0)).any(axis=1), phases)
+    p, q, pc, qc, u, node, states = _numbering(buses, names, parent, phases, entering, coupled)
     order = {b.name: i for i, b in enumerate(buses)}
     nodes = tuple((b.name, x) for b in buses for x in b.phases)
     levels = _levels(parent)
@@ -243,23 +245,31 @@ def square_map(coupling: Real, product: Real) -> Real:
 
 
 def _numbering(
-    buses: tuple[Bus, ...], names: tuple[str, ...], phases: NDArray[np.bool_], coupled: NDArray[np.bool_]
+    buses: tuple[Bus, ...],
+    names: tuple[str, ...],
+    parent: Index,
+    phases: NDArray[np.bool_],
+    entering: NDArray[np.bool_],
+    coupled: NDArray[np.bool_],
 ) -> tuple[Index, Index, Index, Index, Index, Index, tuple[str, ...]]:
     """Indices of the states (flows entering branches, flows after couplings, squared voltages) and nodes."""
     states: list[str] = []
-    labels = [PHASES if not b.split else (*SPLIT, "") for b in buses]
+    own = [(*SPLIT, "") if b.split else PHASES for b in buses]
+    upper = [own[max(k, 0)] for k in parent]
 
-    def number(kind: str, owners: tuple[str, ...], mask: NDArray[np.bool_]) -> Index:
+    def number(
+        kind: str, owners: tuple[str, ...], labels: list[tuple[str, ...]], mask: NDArray[np.bool_]
+    ) -> Index:
         index = np.full(mask.shape, -1, dtype=np.intp)
-        for k, x in zip(*np.nonzero(mask), strict=True):
-            index[k, x] = len(states)
-            states.append(f"{kind}[{owners[k]},{labels[k][x]}]")
+        rows, places = np.nonzero(mask)
+        index[mask] = np.arange(len(states), len(states) + len(rows))
+        states.extend(f"{kind}[{owners[k]},{labels[k][x]}]" for k, x in zip(rows, places, strict=True))
         return index
 
     after = phases & coupled[:, None]
-    p, q = number("p", names, phases), number("q", names, phases)
-    pc, qc = number("p_after", names, after), number("q_after", names, after)
-    u = number("u", tuple(b.name for b in buses), phases)
+    p, q = number("p", names, upper, entering), number("q", names, upper, entering)
+    pc, qc = number("p_after", names, own, after), number("q_after", names, own, after)
+    u = number("u", tuple(b.name for b in buses), own, phases)
     node = np.where(phases, np.cumsum(phases).reshape(phases.shape) - 1, -1).astype(np.intp)
     uncoupled = ~coupled[:, None]
     return p, q, np.where(uncoupled, p, pc), np.where(uncoupled, q, qc), u, node, tuple(states)

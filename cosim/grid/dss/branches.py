@@ -68,11 +68,11 @@ class Branches:
         kinds = {connections(b, upper) for b in transformers}
         beside = [b for b in lines if not _is_jumper(b) or kinds != {("delta", "delta")}]
         if beside or len(kinds) > 1 or (len(transformers) > 1 and any(_phases(b) == 3 for b in transformers)):
-            self._refuse(group[0], f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
+            raise self._refusal(group[0], f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
         self._add_bank(upper, lower, transformers)
 
-    def _refuse(self, branch: RawBranch, message: str) -> None:
-        raise InputError(
+    def _refusal(self, branch: RawBranch, message: str) -> InputError:
+        return InputError(
             message, file=self.raw.file, key=branch.element, value=" - ".join(branch.buses),
             allowed="a radial circuit of lines, reactors, transformers and regulators",
         )  # fmt: skip
@@ -85,13 +85,13 @@ class Branches:
         seen: set[int] = set()
         for branch in group:
             if seen & set(branch.ends[0].nodes):
-                self._refuse(branch, f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
+                raise self._refusal(branch, f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
             seen |= set(branch.ends[0].nodes)
         letters = NODE_HALF if section.split else NODE_PHASE
         if not section.grounded and seen != {1, 2, 3}:
-            self._refuse(first, f"{first.element} lacks a phase in a section without a neutral")
+            raise self._refusal(first, f"{first.element} lacks a phase in a section without a neutral")
         if not seen <= set(letters):
-            self._refuse(first, f"{first.element} has a third conductor behind a centre tap")
+            raise self._refusal(first, f"{first.element} has a third conductor behind a centre tap")
         r, x, b = np.zeros((3, 3, 3))
         per_mile, length = _length(first) if len(group) == 1 else (1.0, 1.0)
         for branch in group:
@@ -151,7 +151,7 @@ class Branches:
         high, low = connections(first, upper)
         turned = first.ends[0].bus != upper
         if high == "split" or (_phases(first) == 3 and (high, low) == ("wye", "delta")):
-            self._refuse(first, f"{first.element} is fed from its {high} side, which is not represented")
+            raise self._refusal(first, f"{first.element} is fed from its {high} side, which is not represented")
         if self._add_regulator(upper, lower, group, high, low, turned):
             return
         p = first.properties
@@ -189,8 +189,8 @@ class Branches:
         high = member_of(above.nodes[0], above.nodes[1], self.tree.section[upper].split)
         low = "12" if low_split else member_of(below.nodes[0], below.nodes[1], False)
         if high is None or low is None:
-            self._refuse(branch, f"{branch.element} has a winding across no phase or leg")
-        return _as_wired(high or "", above.nodes), low if low_split else _as_wired(low or "", below.nodes)
+            raise self._refusal(branch, f"{branch.element} has a winding across no phase or leg")
+        return _as_wired(high, above.nodes), low if low_split else _as_wired(low, below.nodes)
 
     def _add_regulator(
         self, upper: str, lower: str, group: Sequence[RawBranch], high: str, low: str, turned: bool

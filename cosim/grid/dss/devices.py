@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cosim.grid.dss.naming import Names, Omissions, bus_and_nodes, listed, member_of
+from cosim.grid.dss.naming import Names, Omissions, bus_and_nodes, in_series, listed, member_of
 from cosim.grid.dss.reading import Properties, RawCircuit
 from cosim.grid.dss.tree import Tree
 from cosim.grid.feeder import Bus, Capacitor, Generator, Load
@@ -134,7 +134,11 @@ class Devices:
         return {}
 
     def _within_model(self, element: str, p: Properties, place: Place, rated: float, parts: Parts) -> Parts:
-        """The parts as they act at the solved voltage: outside VMinpu..VMaxpu OpenDSS has a constant impedance."""
+        """The parts as they act at the solved voltage.
+
+        Outside VMinpu..VMaxpu OpenDSS takes a load of any model as the impedance that draws its nominal power at
+        the limit.
+        """
         bus = bus_and_nodes(p["Bus1"], (1,))[0]
         v = [self.raw.volts.get((bus, n), 0j) for n in place.nodes]
         actual = abs(v[0] - v[1]) / 1000 / rated
@@ -142,19 +146,17 @@ class Devices:
         if set(parts) == {"Z"} or low <= actual <= high or actual == 0:
             return parts
         edge = low if actual < low else high
-        at_edge = [sum(share[k] * edge ** {"PQ": 0, "I": 1, "Z": 2}[m] for m, share in parts.items()) for k in (0, 1)]
         self.omissions.approximated(
-            element, f"at {actual:.3f} pu OpenDSS takes it as constant impedance (outside {low:g} to {high:g}), and so do we"
+            element,
+            f"at {actual:.3f} pu, outside {low:g} to {high:g}, OpenDSS takes it as a constant impedance, and so do we",
         )
-        return {"Z": (at_edge[0] / edge**2, at_edge[1] / edge**2)}
+        return {"Z": (1 / edge**2, 1 / edge**2)}
 
     # -- shunts -----------------------------------------------------------------------------------------------
 
     def _add_capacitor(self, name: str, p: Properties) -> None:
         element = f"capacitor.{name}"
-        to_bus, to = bus_and_nodes(p["Bus2"] or p["Bus1"], (0, 0, 0))
-        delta = str(p["Conn"]).lower() == "delta"
-        if not delta and to_bus != bus_and_nodes(p["Bus1"], (1,))[0] and set(to[: int(p["Phases"])]) != {0}:
+        if in_series(p):
             return  # in series: listed with the branches
         if any(float(x) for x in listed(p["R"])) or any(float(x) for x in listed(p["XL"])):
             self.omissions.approximated(element, "its series resistance or reactor is left out")
@@ -169,9 +171,7 @@ class Devices:
 
     def _add_reactor(self, name: str, p: Properties) -> None:
         element = f"reactor.{name}"
-        bus2, nodes = bus_and_nodes(p["Bus2"] or "", (0, 0, 0))
-        delta = str(p["Conn"]).lower() == "delta"
-        if bus2 and not delta and set(nodes[: int(p["Phases"])]) != {0} and bus2 != bus_and_nodes(p["Bus1"], (1,))[0]:
+        if in_series(p):
             return  # in series: a line
         if float(p["R"]) or not float(p["X"]):
             self.omissions.dropped(element, "a shunt reactor with resistance")

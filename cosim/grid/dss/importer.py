@@ -27,6 +27,7 @@ NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
 REPRESENTED = frozenset("line reactor transformer vsource load capacitor generator pvsystem storage".split())
 METERS = frozenset("monitor energymeter sensor".split())
+CONTROLS = frozenset("relay recloser fuse gendispatcher storagecontroller".split())
 REPORT = "not_represented.csv"
 
 
@@ -164,7 +165,7 @@ def _list_the_rest(raw: RawCircuit, omissions: Omissions) -> None:
             element = f"{kind}.{name}"
             if kind in METERS:
                 omissions.control(element, "a meter: it changes nothing")
-            elif kind.endswith("control") or kind in ("relay", "recloser", "fuse", "gendispatcher", "storagecontroller"):
+            elif kind.endswith("control") or kind in CONTROLS:
                 omissions.control(element, "a control: what it did in the solved circuit stays")
             else:
                 omissions.dropped(element, f"elements of class {kind} are not represented")

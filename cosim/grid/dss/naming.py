@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,16 @@ def member_of(first: int, second: int, split: bool) -> str | None:
 def in_order(phases: Iterable[str]) -> str:
     """Phases in the order a, b, c (or 1, 2)."""
     return "".join(sorted(phases))
+
+
+def in_series(p: Mapping[str, Any]) -> bool:
+    """Whether a capacitor or reactor lies between two buses rather than at one."""
+    if not p["Bus2"]:
+        return False
+    n = int(p["Phases"])
+    here, _ = bus_and_nodes(p["Bus1"], range(1, n + 1))
+    there, nodes = bus_and_nodes(p["Bus2"], range(1, n + 1))
+    return here != there and set(nodes) != {0}
 
 
 def listed(value: Any) -> list[Any]:

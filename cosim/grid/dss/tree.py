@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cosim.errors import InputError
-from cosim.grid.dss.naming import Omissions, bus_and_nodes, listed
+from cosim.grid.dss.naming import Omissions, bus_and_nodes, in_series, listed
 from cosim.grid.dss.reading import Properties, RawCircuit
 
 JUMPER_OHM = 0.05
@@ -75,7 +75,7 @@ def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
                 omissions.dropped(element, "out of service (enabled=no)")
                 continue
             ends = _ends(kind, p)
-            if kind == "reactor" and (set(ends[1].nodes) == {0} or ends[0].bus == ends[1].bus):
+            if kind == "reactor" and not in_series(p):
                 continue  # a shunt: see devices
             branch = RawBranch(kind, name, ends, p)
             reason = _unsuited(branch, raw.open_conductors.get(element, frozenset()))
@@ -84,8 +84,7 @@ def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
             else:
                 omissions.dropped(element, reason)
     for name, p in raw.of("capacitor").items():
-        bus, nodes = bus_and_nodes(p["Bus2"] or p["Bus1"], (0, 0, 0))
-        if bus != bus_and_nodes(p["Bus1"], (1,))[0] and set(nodes[: int(p["Phases"])]) != {0}:
+        if in_series(p):
             omissions.dropped(f"capacitor.{name}", "a series capacitor")
     return found
 
