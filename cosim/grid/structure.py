@@ -254,7 +254,7 @@ def _numbering(
 ) -> tuple[Index, Index, Index, Index, Index, Index, tuple[str, ...]]:
     """Indices of the states (flows entering branches, flows after couplings, squared voltages) and nodes."""
     states: list[str] = []
-    own = [(*SPLIT, "") if b.split else PHASES for b in buses]
+    own: list[tuple[str, ...]] = [(*SPLIT, "") if b.split else PHASES for b in buses]
     upper = [own[max(k, 0)] for k in parent]
 
     def number(

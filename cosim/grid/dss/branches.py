@@ -77,6 +77,9 @@ class Branches:
             allowed="a radial circuit of lines, reactors, transformers and regulators",
         )  # fmt: skip
 
+    def _from(self, group: Sequence[RawBranch]) -> str:
+        return f"{self.source}: {', '.join(b.element for b in group)}"
+
     # -- lines ------------------------------------------------------------------------------------------------
 
     def _add_lines(self, upper: str, lower: str, group: Sequence[RawBranch]) -> None:
@@ -105,7 +108,7 @@ class Branches:
         self.lines.append(
             Line(
                 self.names.new(first.name), self.bus_name[upper], self.bus_name[lower], phases,
-                length / per_mile * FEET_PER_MILE, code, first.element,
+                round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group),
             )
         )  # fmt: skip
 
@@ -129,7 +132,8 @@ class Branches:
         self.phases[source] = "abc"
         code = self._code("source", "abc", z.real, z.imag, np.zeros((3, 3)))
         name = self.names.new("source_impedance")
-        self.lines.append(Line(name, ideal, self.bus_name[source], "abc", FEET_PER_MILE, code, "vsource"))
+        origin = f"{self.source}: vsource"
+        self.lines.append(Line(name, ideal, self.bus_name[source], "abc", FEET_PER_MILE, code, origin))
 
     def _code(self, wanted: str, phases: str, r: Real, x: Real, b: Real) -> str:
         """Name of the line code with these matrices, made when first met."""
@@ -175,7 +179,7 @@ class Branches:
             Transformer(
                 self.names.new(str(p["Bank"] or first.name) if len(group) > 1 else first.name),
                 self.bus_name[upper], self.bus_name[lower], kva, kv_high, high, kv_low, low, r, float(p["XHL"]),
-                ", ".join(b.element for b in group), *own,
+                self._from(group), *own,
                 float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low,
             )
         )  # fmt: skip
@@ -226,7 +230,7 @@ class Branches:
             Regulator(
                 self.names.new(str(p["Bank"] or group[0].name)), self.bus_name[upper], self.bus_name[lower],
                 "wye" if high == "wye" else "open-delta", {u: taps[u] for u in sorted(taps)} if high == "wye" else taps,
-                ", ".join(b.element for b in group), float(listed(p["kVAs"])[0]) / each, _resistance(group[0])[0],
+                self._from(group), float(listed(p["kVAs"])[0]) / each, _resistance(group[0])[0],
                 float(p["XHL"]),
             )
         )  # fmt: skip

@@ -35,6 +35,7 @@ class Devices:
     tree: Tree
     omissions: Omissions
     buses: Mapping[str, Bus]
+    source: str
     loads: list[Load] = field(default_factory=list)
     capacitors: list[Capacitor] = field(default_factory=list)
     generators: list[Generator] = field(default_factory=list)
@@ -105,7 +106,7 @@ class Devices:
                         self._name("load", name, place.member if len(places) > 1 else "",
                                    model if len(here) > 1 else ""),
                         place.bus, place.connection, place.member, model, kw * share_p * factor,
-                        kvar * share_q * factor, element,
+                        kvar * share_q * factor, f"{self.source}: {element}",
                     )
                 )  # fmt: skip
 
@@ -182,7 +183,8 @@ class Devices:
 
     def _add_shunt(self, name: str, place: Place, kvar: float, count: int, element: str) -> None:
         own = self._name("capacitor", name, place.member if count > 1 else "")
-        self.capacitors.append(Capacitor(own, place.bus, place.connection, place.member, kvar, element))
+        origin = f"{self.source}: {element}"
+        self.capacitors.append(Capacitor(own, place.bus, place.connection, place.member, kvar, origin))
 
     # -- generation -------------------------------------------------------------------------------------------
 
@@ -195,7 +197,8 @@ class Devices:
         for place in places:
             own = self._name("generator", name, place.member if len(places) > 1 else "")
             self.generators.append(
-                Generator(own, place.bus, place.connection, place.member, ours, power.real, power.imag, element)
+                Generator(own, place.bus, place.connection, place.member, ours, power.real, power.imag,
+                          f"{self.source}: {element}")
             )
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cosim.errors import InputError
 from cosim.grid.dss.branches import Branches
@@ -72,18 +73,24 @@ def import_feeder(file: str | Path, name: str | None = None, source: str | None 
     for upper, lower, group in tree.groups:
         made.add(upper, lower, group)
     buses = _buses(raw, made, origin)
-    devices = Devices(raw, tree, omissions, buses)
+    devices = Devices(raw, tree, omissions, buses, origin)
     devices.add_all()
     _list_the_rest(raw, omissions)
     first = buses[source_bus]
     ideal = _add_source_impedance(raw, vsource, made, bus_names, source_bus)
     ours = tuple(buses.values()) if ideal is None else (_beside(first, ideal), *buses.values())
-    written = {"title": (raw.name, origin), "imported": (f"from {raw.file.name} as OpenDSS solved it", "cosim")}
+    head: dict[str, Any] = {
+        "name": name or Names().new(raw.name),
+        "source_bus": ideal or first.name,
+        "source_kv": float(vsource["BasekV"]),
+        "source_pu": float(vsource["pu"]),
+    }
+    notes = {key: (str(value), origin) for key, value in head.items()} | {
+        "title": (raw.name, origin),
+        "imported": (f"from {raw.file.name}, taps and switched capacitors as OpenDSS solved them", "cosim"),
+    }
     feeder = Feeder(
-        name=name or Names().new(raw.name),
-        source_bus=ideal or first.name,
-        source_kv=float(vsource["BasekV"]),
-        source_pu=float(vsource["pu"]),
+        **head,
         buses=ours,
         lines=tuple(made.lines),
         line_codes=tuple(made.codes.values()),
@@ -92,7 +99,7 @@ def import_feeder(file: str | Path, name: str | None = None, source: str | None 
         capacitors=tuple(devices.capacitors),
         loads=tuple(devices.loads),
         generators=tuple(devices.generators),
-        notes=written,
+        notes=notes,
     )
     check_feeder(feeder)
     volts = {
@@ -126,6 +133,8 @@ def _regulated(raw: RawCircuit) -> frozenset[str]:
 def _buses(raw: RawCircuit, made: Branches, origin: str) -> dict[str, Bus]:
     """Our buses by the original name, from the source outwards."""
     buses: dict[str, Bus] = {}
+    above = {lower: upper for upper, lower, _ in made.tree.groups}
+    places: dict[str, tuple[float, float]] = {}  # without coordinates of its own a bus lies where it is fed from
     for bus, name in made.bus_name.items():
         section = made.tree.section[bus]
         if raw.kv[bus] <= 0:
@@ -134,7 +143,7 @@ def _buses(raw: RawCircuit, made: Branches, origin: str) -> dict[str, Bus]:
                 allowed="'set voltagebases=[...]' and 'calcvoltagebases' in the script",
             )  # fmt: skip
         kv = round(raw.kv[bus] * (2.0 if section.split else math.sqrt(3)), 6)
-        x, y = raw.xy.get(bus, (0.0, 0.0))
+        x, y = places[bus] = raw.xy.get(bus, places.get(above.get(bus, ""), (0.0, 0.0)))
         buses[bus] = Bus(name, kv, made.phases[bus], section.grounded, x, y, origin)
     return buses
 
@@ -203,11 +212,7 @@ def write_import(found: Import, folder: str | Path, force: bool = False) -> None
         InputError: the folder exists (unless ``force``, which replaces it) or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not force or not (folder / "feeder.csv").is_file()):
-        raise InputError(
-            "the folder exists" if not force else "the folder holds no feeder", key="--out", value=str(folder),
-            allowed="a new folder" if force else "a new folder, or --force to replace a feeder's",
-        )  # fmt: skip
+    check_target(folder, force)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -221,6 +226,15 @@ def write_import(found: Import, folder: str | Path, force: bool = False) -> None
         raise InputError(
             f"the folder cannot be written ({error.strerror})", key="--out", value=str(folder), allowed="a new folder"
         ) from None
+
+
+def check_target(folder: Path, force: bool) -> None:
+    """Refuse a folder that exists; ``force`` lets a folder of feeder tables be replaced, and no other."""
+    if folder.exists() and not (force and (folder / "feeder.csv").is_file()):
+        raise InputError(
+            "the folder holds no feeder" if force else "the folder exists", key="--out", value=str(folder),
+            allowed="a new folder" if force else "a new folder, or --force to replace a feeder's",
+        )  # fmt: skip
 
 
 def _write_report(omissions: tuple[Omission, ...], file: Path) -> None:
