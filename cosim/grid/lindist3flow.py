@@ -28,7 +28,16 @@ from cosim.errors import RunFailure
 from cosim.grid.feeder import LEGS, PLACE, Feeder
 from cosim.grid.linear import Affine, LinearNetwork
 from cosim.grid.phases import centroid_phasors, unbalance_slope
-from cosim.grid.structure import SOURCE, Structure, line_squares, products, square_map, structure_of
+from cosim.grid.structure import (
+    SOURCE,
+    Structure,
+    branch_labels,
+    line_squares,
+    products,
+    square_map,
+    structure_of,
+    voltage_labels,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -327,8 +336,8 @@ def _same_everywhere(s: Structure) -> dict[str, Any]:
         "import_p": _picked(s, s.p[:1], ((SOURCE, "p"),), together=True),
         "import_q": _picked(s, s.q[:1], ((SOURCE, "q"),), together=True),
         "voltages": _voltages(s),
-        "flows_p": _picked(s, s.p[1:], _branch_labels(s)),
-        "flows_q": _picked(s, s.q[1:], _branch_labels(s)),
+        "flows_p": _picked(s, s.p[1:], branch_labels(s)),
+        "flows_q": _picked(s, s.q[1:], branch_labels(s)),
     }
 
 
@@ -336,16 +345,6 @@ def _incidence(s: Structure, rows: Index) -> sp.csc_array[np.float64]:
     """Demand of each node in the balance row of its bus-phase."""
     entries = (np.ones(len(s.nodes)), (rows[s.phases], s.node[s.phases]))
     return sp.csc_array(sp.coo_array(entries, shape=(len(s.states), len(s.nodes))))
-
-
-def _branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
-    upper = [s.buses[k] for k in s.parent[1:]]
-    return tuple(
-        (name, x)
-        for name, bus, sent in zip(s.branches[1:], upper, s.p[1:], strict=True)
-        for x in bus.phases
-        if sent[PLACE[x]] >= 0
-    )
 
 
 def _rows(
@@ -369,14 +368,13 @@ def _picked(
 
 
 def _voltages(s: Structure) -> Affine:
-    columns, values, labels = [], [], []
+    columns, values = [], []
     for k, bus in enumerate(s.buses):
-        for x, label in enumerate(LEGS) if not bus.grounded else ((PLACE[x], x) for x in bus.phases):
+        for x in (PLACE[phase] for phase in bus.phases) if bus.grounded else range(len(LEGS)):
             columns.append(s.u[k])
             values.append(_UNIT[x] if bus.grounded else s.line_square[k, x])
-            labels.append((bus.name, label))
     places = np.where(np.array(values) != 0, np.array(columns), -1)
-    return _rows(s, places, np.array(values), np.zeros(len(labels)), tuple(labels))
+    return _rows(s, places, np.array(values), np.zeros(len(values)), voltage_labels(s))
 
 
 def _unbalance(s: Structure, at: _Point) -> Affine:

@@ -21,6 +21,7 @@ from cosim.grid.feeder import LEGS, PLACE, Feeder, Load
 from cosim.grid.feeder_check import check_feeder
 from cosim.grid.opendss_commands import V_MAX, V_MIN, circuit_commands, load_command
 from cosim.grid.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
+from cosim.grid.structure import Structure
 
 Complex = NDArray[np.complex128]
 KILO = 1000.0
@@ -72,6 +73,8 @@ class AcCircuit:
         """
         check_feeder(feeder)
         self.feeder = feeder
+        self.node_phasors: Complex = np.full((len(feeder.buses), 3), np.nan, dtype=complex)
+        """(buses, 3) phasors of the last solution in the frame of the ground, also in three-wire sections."""
         self._dss: Any = opendssdirect.dss.NewContext()
         self._compile()
 
@@ -112,6 +115,11 @@ class AcCircuit:
             self._compile()  # the next iteration must not start from these voltages
         return solution
 
+    def node_phasors_in(self, structure: Structure) -> Complex:
+        """(n, 3) phasors of the last solution, in the order of a structure's buses."""
+        order = {bus.name: k for k, bus in enumerate(self.feeder.buses)}
+        return np.asarray(self.node_phasors[[order[bus.name] for bus in structure.buses]])
+
     def _command(self, text: str) -> None:
         self._dss.Text.Command(text)
 
@@ -143,6 +151,7 @@ class AcCircuit:
             self._places = np.array([[order.get(name, -1) for name in row] for row in names], dtype=np.intp)
         base = np.array([KILO * b.kv_neutral for b in self.feeder.buses])
         v = np.where(self._places >= 0, volts[self._places], np.nan) / base[:, None]
+        self.node_phasors = v
         floating = np.array([not b.grounded for b in self.feeder.buses])
         v = np.where(floating[:, None], centroid(v), v)
         line, phase = np.abs(line_to_line(v)) / math.sqrt(3), np.abs(v)

@@ -100,6 +100,22 @@ class Structure:
     nodes: tuple[tuple[str, str], ...]
 
 
+def voltage_labels(s: Structure) -> tuple[tuple[str, str], ...]:
+    """What limits apply to: (bus, leg) in three-wire sections, (bus, phase) where a neutral is present."""
+    return tuple((bus.name, x) for bus in s.buses for x in (bus.phases if bus.grounded else LEGS))
+
+
+def branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
+    """(branch, phase of its upper bus) of every flow that enters a branch."""
+    upper = [s.buses[k] for k in s.parent[1:]]
+    return tuple(
+        (name, x)
+        for name, bus, sent in zip(s.branches[1:], upper, s.p[1:], strict=True)
+        for x in bus.phases
+        if sent[PLACE[x]] >= 0
+    )
+
+
 @lru_cache(maxsize=8)
 def structure_of(feeder: Feeder) -> Structure:
     """Arrays of a feeder (computed once per feeder).
