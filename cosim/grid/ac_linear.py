@@ -96,12 +96,14 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
     solution = circuit.solve(load_scale, injections)
     if not solution.converged:
         raise RunFailure(
-            f"feeder {circuit.feeder.name}: no AC solution within 0.8 to 1.2 pu to linearise at (load scale {load_scale:g})"
+            f"feeder {circuit.feeder.name}: no AC solution within 0.8 to 1.2 pu to linearise at "
+            f"(load scale {load_scale:g})"
         )
     pattern = pattern_of(circuit.feeder)
     at = _point(pattern, circuit, injections)
     tangent, constant = _Tangent(len(pattern.states)), np.zeros(len(pattern.states))
-    own, conjugate = _load_tangents(pattern.structure, circuit.node_phasors_in(pattern.structure), load_scale, injections)
+    phasors = circuit.node_phasors_in(pattern.structure)
+    own, conjugate = _load_tangents(pattern.structure, phasors, load_scale, injections)
     _add_currents(tangent, constant, pattern, at, own, conjugate)
     _add_demand(tangent, pattern)
     _add_voltages(tangent, constant, pattern, at)
@@ -179,7 +181,7 @@ def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own
     places = n.block_bus, n.block_row_place, n.block_column_place
     t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places], conjugate[places])
     # demand: conj(s / v), on three-wire buses less the mean of the three
-    share = n.block_share / np.conj(at.framed[j])
+    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]))
     t.add_complex((n.re[i], n.im[i]), (n.p[j], n.q[j]), np.zeros_like(share), share)
     drawn = share * (at.p[j] - 1j * at.q[j])
     np.add.at(constant, n.re[i], drawn.real)

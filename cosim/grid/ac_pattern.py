@@ -106,7 +106,7 @@ def pattern_of(feeder: Feeder) -> Pattern:
     entering = sp.coo_array(admittance.entering)
     upper, frame_rows, frame_columns, frame_share = _frames(s)
     full = s.node[s.phases.all(axis=1)]
-    names = [b.name for b, whole in zip(s.buses, s.phases.all(axis=1), strict=True) if whole]
+    names = [b.name for b in s.buses if len(b.phases) == 3]
     size = len(states)
     return Pattern(
         structure=s, states=tuple(states), re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq,
@@ -147,7 +147,10 @@ def _voltage_nodes(s: Structure) -> tuple[Index, Index, Real]:
 
 def _frames(s: Structure) -> tuple[Index, Index, Index, Real]:
     """Upper node of every flow, and the voltage in the frame of its bus as (flow, node, share) entries."""
-    upper, rows, columns, shares = [], [], [], []
+    upper: list[int] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    shares: list[float] = []
     for k in range(1, len(s.buses)):
         above = s.parent[k]
         for x in np.flatnonzero(s.p[k] >= 0):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cosim.errors import RunFailure
 from cosim.grid.feeder import LEGS, PLACE, Feeder
-from cosim.grid.linear import Affine, LinearNetwork
+from cosim.grid.linear import Affine, LinearNetwork, Node
 from cosim.grid.phases import centroid_phasors, unbalance_slope
 from cosim.grid.structure import (
     SOURCE,
@@ -141,6 +141,11 @@ def build(
         unbalance=_unbalance(s, at),
         **_same_everywhere(s),
     )
+
+
+def nodes_of(feeder: Feeder) -> tuple[Node, ...]:
+    """(bus, phase) of every node of the feeder's networks."""
+    return structure_of(feeder).nodes
 
 
 def fixed_point(
