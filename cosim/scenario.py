@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
 BusName = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
-Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c"]
+Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c", "12", "1", "2"]
 Mode = Literal["uncoordinated", "decentralized", "welfare", "centralized"]
 MODES: tuple[Mode, ...] = ("uncoordinated", "decentralized", "welfare", "centralized")
 
@@ -74,7 +74,7 @@ class NetworkSpec(Section):
     """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral."""
 
     feeder: str
-    model: Literal["lindist3flow"] = "lindist3flow"
+    model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
     source_pu: Positive | None = None
     taps: dict[str, int] = Field(default_factory=dict)
@@ -89,6 +89,12 @@ class NetworkSpec(Section):
     def _limits_in_order(self) -> NetworkSpec:
         if not self.v_min_pu < self.v_max_pu:
             raise ValueError(f"v_min_pu {self.v_min_pu} must be below v_max_pu {self.v_max_pu}")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_of_the_tangent(self) -> NetworkSpec:
+        if self.model == "ac-linear" and not self.losses:
+            raise ValueError("model ac-linear always has losses; losses: false needs model lindist3flow")
         return self
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cosim.agents.dso import reporting
 from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
+from cosim.agents.dso.linearisation import Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
@@ -19,7 +20,7 @@ from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal, terminal_map
+from cosim.grid.phases import Terminal
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.solution import QPSolution
@@ -27,7 +28,6 @@ from cosim.preparation import Prepared
 from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
-LINEARISATION_TOLERANCE = 1e-8
 SETTLED_MW = 5e-4
 KILO = 1000.0
 
@@ -70,8 +70,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
         self.limits = _limits(scenario, feeder)
         market = scenario.market
+        self.linearisation = Linearisation(feeder, scenario.network)
         self.clearing_model = ClearingModel(
-            lindist3flow.build(feeder, losses=scenario.network.losses),
+            self.linearisation.first(float(self.load_scale[0])),
             self.terminals,
             self.resources,
             self.limits,
@@ -137,16 +138,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return StepData(float(self.price[t]), np.array(available))
 
     def _linearise(self, t: int, p_mw: Array, point: _Point) -> LinearNetwork:
-        scale = float(self.load_scale[t])
-        if not self.scenario.network.losses:
-            return lindist3flow.build(self.feeder, scale, losses=False)
-        nodes = self.clearing_model.nodes
-        p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
-        for terminal, p_t, q_t in self._injections(p_mw, point.dispatch):
-            m = terminal_map(terminal, nodes)
-            p += m.pp * p_t + m.pq * q_t
-            q += m.qp * p_t + m.qq * q_t
-        return lindist3flow.fixed_point(self.feeder, scale, p, q, LINEARISATION_TOLERANCE, point.states)
+        injections = self._injections(p_mw, point.dispatch)
+        return self.linearisation.at(float(self.load_scale[t]), injections, point.states)
 
     def _dispatch(self, values: Mapping[str, float]) -> Array:
         """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""
