@@ -33,11 +33,17 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """A cleared window: the demand it was cleared for, what it costs the operator (USD), and its prices."""
+    """A cleared window: the demand it was cleared for, what it costs the operator (USD), and its prices.
+
+    Attributes:
+        step_costs_usd: (steps,) the cost step by step, each a convex function of that step's demand alone; None where
+            the steps hang together (ramps), or where nobody asked.
+    """
 
     p_mw: Array
     cost_usd: float
     prices: Prices
+    step_costs_usd: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
         solution = self.clearing.solve(p_mw)
-        return Clearing(p_mw, solution.objective, self._prices(solution))
+        costs = self.clearing.step_costs(p_mw, solution)
+        return Clearing(p_mw, solution.objective, self._prices(solution), costs)
 
     def opening_price(self, steps: int) -> Array:
         """Price of energy at the source in each step of the open window, the same at every terminal."""

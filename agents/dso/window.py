@@ -82,6 +82,7 @@ class WindowClearing:
             self._reductions.append(reduction)
             boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
             steps.append(_numbered(drop_dominated(screen(boxed).qp, model.is_limit, model.known_bounds()).qp, t))
+        self._steps = None if ramps else steps
         self._full = _with_ramps(stack(steps), ramps, len(steps))
         self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
         self._solver = QPSolver(self.follower)
@@ -111,6 +112,14 @@ class WindowClearing:
     def solve(self, p_mw: Array) -> QPSolution:
         """Clear the window at a demand."""
         return self._solver.solve(self.theta(p_mw)).require()
+
+    def step_costs(self, p_mw: Array, solution: QPSolution) -> Array | None:
+        """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
+        if self._steps is None:
+            return None
+        parts = np.split(solution.x, self._variable_start[1:-1])
+        thetas = np.concatenate([p_mw, p_mw * self._ratio], axis=1)
+        return np.array([qp.objective(x, th) for qp, x, th in zip(self._steps, parts, thetas, strict=True)])
 
     def sensitivity(self, solution: QPSolution) -> Array:
         """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
