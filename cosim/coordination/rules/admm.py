@@ -26,7 +26,8 @@ class Admm(Rule):
 
     RELAXATION = 1.6
     REGULARISATION = 1e-8
-    SAFEGUARD, RECENT, WARM_UP = 2.0, 6, 3
+    SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
+    RATIO, FACTOR = 10.0, 2.0
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
@@ -43,6 +44,7 @@ class Admm(Rule):
         Prices of the declared demand itself would be a bad start: where it breaks a limit they stand at the cap.
         """
         self._first = first_step
+        self._penalty = self.settings.penalty_usd_per_mw2h
         self._memory = _Mixer(self.settings.acceleration, self.REGULARISATION)
         opening = self.market.operator.opening_price(len(declared_p_mw))
         near = declared_p_mw.copy()
@@ -56,11 +58,24 @@ class Admm(Rule):
         """The operator's step near the bids, the price step, and the mixture with earlier states."""
         relaxed = self.RELAXATION * made.p_mw + (1 - self.RELAXATION) * self._copy
         answer = self.market.operator.clear_near(relaxed, self._price, self._penalty)
+        if self._adapted(np.abs(made.p_mw - answer.p_mw).max(), np.abs(answer.p_mw - self._copy).max()):
+            return self._post(self.market.effective(answer.prices), answer.p_mw, answer)
         price, copy = self._memory.mix(
             self._pack(self._price, self._copy), self._pack(self.market.effective(answer.prices), answer.p_mw)
         ).reshape(2, *self._copy.shape)
         root = np.sqrt(self._penalty)
         return self._post(price * root, copy / root, answer)
+
+    def _adapted(self, apart_mw: float, moved_mw: float) -> bool:
+        """Whether the penalty was changed because one residual is far above the other (Boyd et al. 2011, 3.4.1)."""
+        if apart_mw > self.RATIO * moved_mw:
+            self._penalty *= self.FACTOR
+        elif moved_mw > self.RATIO * apart_mw:
+            self._penalty /= self.FACTOR
+        else:
+            return False
+        self._memory.forget()
+        return True
 
     def _pack(self, price: Array, copy: Array) -> Array:
         """One vector in which both parts weigh alike: the norm of the theory."""
@@ -102,4 +117,14 @@ class _Mixer:
         by_image, by_step = images[:, :-1] - images[:, 1:], steps[:, :-1] - steps[:, 1:]
         normal = by_step.T @ by_step
         normal += self._regularisation * float(np.trace(normal)) * np.eye(len(normal))
-        return np.asarray(image - by_image @ np.linalg.lstsq(normal, by_step.T @ step, rcond=None)[0])
+        weights = np.linalg.lstsq(normal, by_step.T @ step, rcond=None)[0]
+        # While a price climbs evenly to a cap the steps hardly differ, and the mixture would leap without bound.
+        longest = float(np.linalg.norm(weights))
+        if longest > Admm.LONGEST:
+            weights *= Admm.LONGEST / longest
+        return np.asarray(image - by_image @ weights)
+
+    def forget(self) -> None:
+        """Start anew: the map has changed."""
+        for kept in (self._states, self._steps, self._sizes):
+            kept.clear()
