@@ -59,8 +59,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         super().__init__(rng=np.random.default_rng(for_model))
         self.prepared = prepared
         self.env = simpy.Environment()
-        spec = prepared.scenario.channel
-        channel = Channel(self.env, spec.latency, spec.loss, np.random.default_rng(for_channel))
+        channel = Channel(self.env, prepared.scenario.channel, np.random.default_rng(for_channel))
         self._progress: Progress = _silent
         self._done = 0
         self.books = Books()
