@@ -175,13 +175,15 @@ def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own
     fixed = n.source_nodes
     t.add(n.re[fixed], n.re[fixed], 1.0)
     t.add(n.im[fixed], n.im[fixed], 1.0)
-    i, j, y = n.wire_rows, n.wire_columns, n.wire_values
+    # each row per unit of its own admittance, which spans ten decades between a jumper and a floating winding
+    i, j, y = n.wire_rows, n.wire_columns, n.wire_values / n.stiffness[n.wire_rows]
     t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), y, np.zeros_like(y))
     i, j = n.block_rows, n.block_columns
     places = n.block_bus, n.block_row_place, n.block_column_place
-    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places], conjugate[places])
+    stiff = n.stiffness[i]
+    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places] / stiff, conjugate[places] / stiff)
     # demand: conj(s / v), on three-wire buses less the mean of the three
-    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]))
+    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]) / stiff)
     t.add_complex((n.re[i], n.im[i]), (n.p[j], n.q[j]), np.zeros_like(share), share)
     drawn = share * (at.p[j] - 1j * at.q[j])
     np.add.at(constant, n.re[i], drawn.real)

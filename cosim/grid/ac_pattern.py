@@ -26,7 +26,8 @@ class Pattern:
     Attributes:
         re, im: (nn,) states of the voltage changes; p, q: (nn,) of the demand; u: (nv,) of the squared voltages;
             flow_p, flow_q: (nf,); source_p, source_q: () of the import.
-        wire_rows, wire_columns, wire_values: entries of the wires' admittance, source nodes left out as rows.
+        wire_rows, wire_columns, wire_values: entries of the wires' admittance, source nodes left out as rows;
+            stiffness: (nn,) magnitude of each node's own admittance.
         block_rows, block_columns: pairs of nodes of one bus (not the source's) with its index ``block_bus`` and the
             places; block_share: part of the column node's demand current that the row node draws.
         first, second: (nv,) nodes that a voltage lies between (-1: the neutral); voltage_scale: (nv,).
@@ -51,6 +52,7 @@ class Pattern:
     wire_rows: Index
     wire_columns: Index
     wire_values: Complex
+    stiffness: Real
     block_rows: Index
     block_columns: Index
     block_bus: Index
@@ -112,6 +114,7 @@ def pattern_of(feeder: Feeder) -> Pattern:
         structure=s, states=tuple(states), re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq,
         source_p=sp_[0], source_q=sq[0],
         wire_rows=wires.row[inner], wire_columns=wires.col[inner], wire_values=wires.data[inner],
+        stiffness=np.abs(admittance.network.diagonal()),
         block_rows=blocks[0], block_columns=blocks[1], block_bus=blocks[2], block_row_place=blocks[3],
         block_column_place=blocks[4], block_share=blocks[5],
         first=first, second=second, voltage_scale=scale,
