@@ -189,7 +189,8 @@ def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own
     # and conj(s / (v_a - v_b)) from one phase of a leg into the other
     across_leg = np.conj(at.v[n.leg_first] - at.v[n.leg_second])[n.leg_columns]
     j = n.leg_columns + len(n.structure.nodes)
-    _draw(t, constant, n, at, n.leg_rows, j, n.leg_sign / across_leg / n.stiffness[n.leg_rows])
+    of_leg: Complex = np.asarray(n.leg_sign / across_leg / n.stiffness[n.leg_rows])
+    _draw(t, constant, n, at, n.leg_rows, j, of_leg)
 
 
 def _draw(t: _Tangent, constant: Real, n: Pattern, at: _Point, rows: Index, columns: Index, share: Complex) -> None:

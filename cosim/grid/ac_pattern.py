@@ -123,7 +123,8 @@ def pattern_of(feeder: Feeder) -> Pattern:
     leg_sign = np.repeat([1.0, -1.0], len(leg_first))
     source_name = s.buses[0].name
     first, second, scale = _voltage_nodes(s)
-    entering = sp.coo_array(admittance.entering)
+    in_frame = sp.csr_array(_without_mean(s) @ admittance.entering)
+    entering = sp.coo_array(in_frame)
     upper, frame_rows, frame_columns, frame_share = _frames(s)
     full = s.node[s.phases.all(axis=1)]
     names = [b.name for b in s.buses if len(b.phases) == 3]
@@ -138,7 +139,7 @@ def pattern_of(feeder: Feeder) -> Pattern:
         leg_first=leg_first, leg_second=leg_second, leg_rows=leg_rows[leg_inner],
         leg_columns=np.tile(np.arange(len(leg_first)), 2)[leg_inner], leg_sign=leg_sign[leg_inner],
         first=first, second=second, voltage_scale=scale,
-        flow_node=upper, entering=admittance.entering, flow_rows=entering.row, flow_columns=entering.col,
+        flow_node=upper, entering=in_frame, flow_rows=entering.row, flow_columns=entering.col,
         flow_values=entering.data, frame_rows=frame_rows, frame_columns=frame_columns, frame_share=frame_share,
         source_nodes=source_nodes,
         source_demand=np.array([k for k, node in enumerate(nodes) if node[0] == source_name], dtype=np.intp),
@@ -200,6 +201,20 @@ def _frames(s: Structure) -> tuple[Index, Index, Index, Real]:
         np.array(upper, dtype=np.intp), np.array(rows, dtype=np.intp), np.array(columns, dtype=np.intp),
         np.array(shares),
     )  # fmt: skip
+
+
+def _without_mean(s: Structure) -> sp.csr_array[np.float64]:
+    """(nf, nf) takes the mean from the three currents of a branch that enter it at a three-wire bus.
+
+    What charges a line against the ground flows in all three phases alike; it carries no power in the frame of
+    such a bus, and the per-phase flows of LinDist3Flow leave it out too.
+    """
+    blocks = []
+    for k in range(1, len(s.buses)):
+        count = int((s.p[k] >= 0).sum())
+        mean = 0.0 if s.grounded[s.parent[k]] or count < 3 else 1 / 3
+        blocks.append(np.eye(count) - mean)
+    return sp.csr_array(sp.block_diag(blocks))
 
 
 def _picks(size: int, states: Index) -> sp.csc_array[np.float64]:

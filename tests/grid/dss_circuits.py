@@ -11,7 +11,10 @@ CODE = (
 )
 TWO = "new linecode.two nphases=2 units=kft rmatrix=(0.25 | 0.04 0.251) xmatrix=(0.26 | 0.09 0.27)\n"
 TRUNK = CODE + TWO + "new line.trunk bus1=s bus2=m linecode=c length=2 units=mi\n"
-END = "set voltagebases=[12.47, 4.16, 0.48, 0.208]\ncalcvoltagebases\nset maxiterations=100\nset tolerance=1e-9\nsolve\n"
+END = (
+    "set voltagebases=[12.47, 4.16, 0.48, 0.208]\ncalcvoltagebases\nset maxiterations=100\nset tolerance=1e-9\n"
+    "solve\n"
+)
 
 
 def _load(name: str, bus: str, more: str) -> str:
@@ -47,8 +50,10 @@ RADIAL: dict[str, str] = {
     + _load("m8", "e", "phases=3 conn=delta kv=12.47 kw=200 kvar=100 model=8 zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.7)"),
     "capacitors, delta and wye, one switched off, and a shunt reactor": WYE + TRUNK
     + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n" + WYE_LOADS
-    + "new capacitor.w bus1=e phases=3 kvar=450 kv=12.47\nnew capacitor.d bus1=m phases=3 conn=delta kvar=300 kv=12.47\n"
-    + "new capacitor.one bus1=m.2 phases=1 kvar=100 kv=7.2\nnew capacitor.off bus1=m phases=3 kvar=200 kv=12.47 states=[0]\n"
+    + "new capacitor.w bus1=e phases=3 kvar=450 kv=12.47\nnew capacitor.d bus1=m phases=3 conn=delta kvar=300 "
+    + "kv=12.47\n"
+    + "new capacitor.one bus1=m.2 phases=1 kvar=100 kv=7.2\nnew capacitor.off bus1=m phases=3 kvar=200 kv=12.47 "
+    + "states=[0]\n"
     + "new reactor.r bus1=e phases=3 kvar=150 kv=12.47\n",
     "a delta-wye transformer with losses": WYE + TRUNK + LOW_LINE + LOW_LOADS
     + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5.5 "
@@ -62,7 +67,8 @@ RADIAL: dict[str, str] = {
     + _load("g", "m.2", "phases=1 kv=7.2 kw=150 kvar=60 model=1")
     + _load("bc", "e.2.3", "phases=1 conn=delta kv=4.16 kw=200 kvar=90 model=1")
     + _load("ab", "e.1.2", "phases=1 conn=delta kv=4.16 kw=100 kvar=20 model=2")
-    + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta delta) kvs=(12.47 4.16) kvas=(1500 1500) xhl=4\n",
+    + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta delta) kvs=(12.47 4.16) kvas=(1500 1500) "
+    + "xhl=4\n",
     "an open-delta bank": WYE + TRUNK + LOW_LINE
     + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")
     + _load("bc", "e.2.3", "phases=1 conn=delta kv=4.16 kw=100 kvar=40 model=5")
@@ -73,25 +79,32 @@ RADIAL: dict[str, str] = {
     + "kvas=(750 750) xhl=3\n",
     "an open-wye open-delta bank": WYE + TRUNK + LOW_LINE
     + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=300 kvar=100 model=1")
-    + "new transformer.t1 phases=1 bank=t windings=2 buses=(m.1 l.1.2) conns=(wye delta) kvs=(7.2 4.16) kvas=(500 500) xhl=3\n"
-    + "new transformer.t2 phases=1 bank=t windings=2 buses=(m.2 l.2.3) conns=(wye delta) kvs=(7.2 4.16) kvas=(500 500) xhl=3\n",
+    + "new transformer.t1 phases=1 bank=t windings=2 buses=(m.1 l.1.2) conns=(wye delta) kvs=(7.2 4.16) "
+    + "kvas=(500 500) xhl=3\n"
+    + "new transformer.t2 phases=1 bank=t windings=2 buses=(m.2 l.2.3) conns=(wye delta) kvs=(7.2 4.16) "
+    + "kvas=(500 500) xhl=3\n",
     "a single-phase transformer from a leg to a phase": WYE + TRUNK
-    + "new transformer.t phases=1 windings=2 buses=(m.2.3 e.1.0) conns=(delta wye) kvs=(12.47 2.4) kvas=(300 300) xhl=4\n"
+    + "new transformer.t phases=1 windings=2 buses=(m.2.3 e.1.0) conns=(delta wye) kvs=(12.47 2.4) kvas=(300 "
+    + "300) xhl=4\n"
     + _load("a", "e.1", "phases=1 kv=2.4 kw=120 kvar=40 model=1"),
     "centre-tapped secondaries": WYE + TRUNK
     + "new transformer.t phases=1 windings=3 buses=(m.2 l.1.0 l.0.2) conns=(wye wye wye) kvs=(7.2 0.12 0.12) "
     + "kvas=(50 50 50) xhl=2.04 xht=2.04 xlt=1.36 %rs=(0.6 1.2 1.2) %noloadloss=0.2 %imag=0.5\n"
     + "new line.x bus1=l.1.2 bus2=e.1.2 phases=2 linecode=two length=0.1 units=kft\n"
-    + _load("h1", "e.1", "phases=1 kv=0.12 kw=9 kvar=3 model=1") + _load("h2", "e.2", "phases=1 kv=0.12 kw=4 kvar=1 model=5")
+    + _load("h1", "e.1", "phases=1 kv=0.12 kw=9 kvar=3 model=1") + _load("h2", "e.2", "phases=1 kv=0.12 kw=4 "
+    + "kvar=1 model=5")
     + _load("both", "e.1.2", "phases=1 kv=0.24 kw=12 kvar=4 model=1")
     + _load("two", "e.1.2", "phases=2 kv=0.208 kw=6 kvar=2 model=2"),
     "regulators of two phases": WYE + TRUNK
-    + "new transformer.r1 phases=1 bank=r windings=2 buses=(m.1 q.1) kvs=(7.2 7.2) kvas=(2000 2000) xhl=0.5 %loadloss=0.1\n"
-    + "new transformer.r3 phases=1 bank=r windings=2 buses=(m.3 q.3) kvs=(7.2 7.2) kvas=(2000 2000) xhl=0.5 %loadloss=0.1\n"
+    + "new transformer.r1 phases=1 bank=r windings=2 buses=(m.1 q.1) kvs=(7.2 7.2) kvas=(2000 2000) xhl=0.5 "
+    + "%loadloss=0.1\n"
+    + "new transformer.r3 phases=1 bank=r windings=2 buses=(m.3 q.3) kvs=(7.2 7.2) kvas=(2000 2000) xhl=0.5 "
+    + "%loadloss=0.1\n"
     + "new regcontrol.r1 transformer=r1 winding=2 vreg=124 band=2 ptratio=60\n"
     + "new regcontrol.r3 transformer=r3 winding=2 vreg=122 band=2 ptratio=60\n"
     + "new line.x bus1=q.1.3 bus2=e.1.3 phases=2 linecode=two length=4 units=kft\n"
-    + _load("a", "e.1", "phases=1 kv=7.2 kw=400 kvar=180 model=1") + _load("c", "e.3", "phases=1 kv=7.2 kw=200 kvar=80 model=1"),
+    + _load("a", "e.1", "phases=1 kv=7.2 kw=400 kvar=180 model=1") + _load("c", "e.3", "phases=1 kv=7.2 kw=200 "
+    + "kvar=80 model=1"),
     "a regulator off its steps stays a transformer": WYE + TRUNK
     + "new transformer.r phases=3 windings=2 buses=(m e) conns=(wye wye) kvs=(12.47 12.47) kvas=(5000 5000) xhl=1 "
     + "wdg=2 numtaps=20 tap=1.03\n"
@@ -127,7 +140,8 @@ RADIAL = {what: text + END for what, text in RADIAL.items()}
 
 REFUSED: dict[str, tuple[str, str, str]] = {
     "a loop": (
-        WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nnew line.back bus1=e bus2=s linecode=c length=1\n"
+        WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nnew line.back bus1=e bus2=s linecode=c "
+        "length=1\n"
         + WYE_LOADS, "closes a loop", "line.",
     ),
     "two lines in parallel": (
@@ -140,7 +154,8 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "a wye-delta transformer": (
         WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")
-        + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5\n",
+        + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 "
+        + "1500) xhl=5\n",
         "transformer.t is not represented: wye-delta", "bus.l",
     ),
 }  # fmt: skip

@@ -173,7 +173,9 @@ def test_nothing_is_replaced_unless_it_is_a_feeder(tmp_path: Path) -> None:
     assert not [f for f in tmp_path.iterdir() if f.name.startswith(".")]
 
 
-def test_the_working_folder_stays_where_it_was(reference: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_working_folder_stays_where_it_was(
+    reference: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     import_feeder(reference / "feeders" / "ieee13" / "IEEE13Nodeckt.dss")
     assert Path.cwd() == tmp_path.resolve()
