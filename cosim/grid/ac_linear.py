@@ -7,8 +7,9 @@ zero::
 
 with Y from OpenDSS, E_l the phase or leg that load l lies across and f_l how its power follows voltage. The tangent
 in dv uses dv and conj(dv), so real and imaginary parts are states. Demand at a node of a grounded bus draws
-conj(s / v); on a three-wire bus conj(s / v) with v in the centroid frame and the mean of the three currents
-taken out, which is what a device between legs draws. Squared voltages, branch flows and the import are states as
+conj(s / v), on a three-wire bus with v in the centroid frame and the mean of the three currents taken out; demand on
+a leg, which the network has as nodes of their own, draws conj(s / (v_a - v_b)) from one phase into the other. Squared
+voltages, branch flows and the import are states as
 well, each with its tangent, so that everything that depends on the operating point stands in ``matrix`` and
 ``constant`` and the outputs of the network only pick states.
 
@@ -71,7 +72,7 @@ class _Tangent:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """The operating point by node: phasors as they are and in the frame of their bus, and injected power (MW)."""
+    """The operating point: phasors by voltage node, as they are and in the frame of their bus; demand (MW) by node."""
 
     v: Complex
     framed: Complex
@@ -111,7 +112,7 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
     _add_import(tangent, constant, pattern, at, solution)
     return LinearNetwork(
         states=pattern.states,
-        nodes=pattern.structure.nodes,
+        nodes=pattern.nodes,
         matrix=tangent.matrix(),
         constant=constant,
         demand_p=pattern.demand_p,
@@ -129,9 +130,9 @@ def _point(pattern: Pattern, circuit: AcCircuit, injections: Sequence[Injection]
     s = pattern.structure
     phasors = circuit.node_phasors_in(s)
     framed = np.where(s.grounded[:, None], phasors, centroid(phasors))
-    p, q = np.zeros((2, len(s.nodes)))
+    p, q = np.zeros((2, len(pattern.nodes)))
     for terminal, kw, kvar in injections:
-        t = terminal_map(terminal, s.nodes)
+        t = terminal_map(terminal, pattern.nodes)
         p += (t.pp * kw + t.pq * kvar) / KILO
         q += (t.qp * kw + t.qq * kvar) / KILO
     return _Point(phasors[s.phases], framed[s.phases], p, q)
@@ -175,17 +176,29 @@ def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own
     fixed = n.source_nodes
     t.add(n.re[fixed], n.re[fixed], 1.0)
     t.add(n.im[fixed], n.im[fixed], 1.0)
-    i, j, y = n.wire_rows, n.wire_columns, n.wire_values
+    # each row per unit of its own admittance, which spans ten decades between a jumper and a floating winding
+    i, j, y = n.wire_rows, n.wire_columns, n.wire_values / n.stiffness[n.wire_rows]
     t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), y, np.zeros_like(y))
     i, j = n.block_rows, n.block_columns
     places = n.block_bus, n.block_row_place, n.block_column_place
-    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places], conjugate[places])
+    stiff = n.stiffness[i]
+    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places] / stiff, conjugate[places] / stiff)
     # demand: conj(s / v), on three-wire buses less the mean of the three
-    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]))
-    t.add_complex((n.re[i], n.im[i]), (n.p[j], n.q[j]), np.zeros_like(share), share)
-    drawn = share * (at.p[j] - 1j * at.q[j])
-    np.add.at(constant, n.re[i], drawn.real)
-    np.add.at(constant, n.im[i], drawn.imag)
+    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]) / stiff)
+    _draw(t, constant, n, at, i, j, share)
+    # and conj(s / (v_a - v_b)) from one phase of a leg into the other
+    across_leg = np.conj(at.v[n.leg_first] - at.v[n.leg_second])[n.leg_columns]
+    j = n.leg_columns + len(n.structure.nodes)
+    of_leg: Complex = np.asarray(n.leg_sign / across_leg / n.stiffness[n.leg_rows])
+    _draw(t, constant, n, at, n.leg_rows, j, of_leg)
+
+
+def _draw(t: _Tangent, constant: Real, n: Pattern, at: _Point, rows: Index, columns: Index, share: Complex) -> None:
+    """Currents share * conj(demand), less what the operating point has of them already."""
+    t.add_complex((n.re[rows], n.im[rows]), (n.p[columns], n.q[columns]), np.zeros_like(share), share)
+    drawn = share * (at.p[columns] - 1j * at.q[columns])
+    np.add.at(constant, n.re[rows], drawn.real)
+    np.add.at(constant, n.im[rows], drawn.imag)
 
 
 def _add_demand(t: _Tangent, pattern: Pattern) -> None:
@@ -235,8 +248,8 @@ def _add_import(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, solut
         leaving = flows[n.source_flows]
         t.add(row, row, 1.0)
         t.add(np.broadcast_to(row, leaving.shape), leaving, -1.0)
-        t.add(np.broadcast_to(row, n.source_nodes.shape), demand[n.source_nodes], -1.0)
-        constant[row] = value - constant[leaving].sum() - injected[n.source_nodes].sum()
+        t.add(np.broadcast_to(row, n.source_demand.shape), demand[n.source_demand], -1.0)
+        constant[row] = value - constant[leaving].sum() - injected[n.source_demand].sum()
 
 
 def _unbalance(pattern: Pattern, at: _Point) -> Affine:

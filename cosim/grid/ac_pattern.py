@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosim.grid.admittance import admittance_of
 from cosim.grid.feeder import LEGS, PLACE, Feeder
-from cosim.grid.linear import Affine
+from cosim.grid.linear import Affine, Node
 from cosim.grid.structure import SOURCE, Structure, branch_labels, structure_of, voltage_labels
 
 Real = NDArray[np.float64]
@@ -21,23 +21,29 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """Indices of the tangent's states and entries; nodes are those of the structure.
+    """Indices of the tangent's states and entries; voltage nodes are those of the structure.
 
     Attributes:
-        re, im: (nn,) states of the voltage changes; p, q: (nn,) of the demand; u: (nv,) of the squared voltages;
+        nodes: where demand enters: the voltage nodes, then the legs of every bus.
+        re, im: (nn,) states of the voltage changes; p, q: (nd,) of the demand; u: (nv,) of the squared voltages;
             flow_p, flow_q: (nf,); source_p, source_q: () of the import.
-        wire_rows, wire_columns, wire_values: entries of the wires' admittance, source nodes left out as rows.
+        wire_rows, wire_columns, wire_values: entries of the wires' admittance, source nodes left out as rows;
+            stiffness: (nn,) magnitude of each node's own admittance.
         block_rows, block_columns: pairs of nodes of one bus (not the source's) with its index ``block_bus`` and the
             places; block_share: part of the column node's demand current that the row node draws.
+        leg_first, leg_second: (nl,) voltage nodes of each leg; leg_rows, leg_columns, leg_sign: where and with
+            what sign the current of a leg (numbered among legs) is drawn, source nodes left out.
         first, second: (nv,) nodes that a voltage lies between (-1: the neutral); voltage_scale: (nv,).
         flow_node: (nf,) upper node of a flow; entering: its currents by node voltages, entry by entry in
             flow_rows, flow_columns, flow_values; frame_rows, frame_columns, frame_share: how the voltage in the
             frame of the upper bus follows from its nodes.
-        source_nodes: nodes of the source; source_flows: flows that leave it. full: (nb, 3) nodes of the
+        source_nodes: voltage nodes of the source; source_demand: its demand nodes; source_flows: flows that
+            leave it. full: (nb, 3) nodes of the
             three-phase buses.
     """
 
     structure: Structure
+    nodes: tuple[Node, ...]
     states: tuple[str, ...]
     re: Index
     im: Index
@@ -51,12 +57,18 @@ class Pattern:
     wire_rows: Index
     wire_columns: Index
     wire_values: Complex
+    stiffness: Real
     block_rows: Index
     block_columns: Index
     block_bus: Index
     block_row_place: Index
     block_column_place: Index
     block_share: Real
+    leg_first: Index
+    leg_second: Index
+    leg_rows: Index
+    leg_columns: Index
+    leg_sign: Real
     first: Index
     second: Index
     voltage_scale: Real
@@ -69,6 +81,7 @@ class Pattern:
     frame_columns: Index
     frame_share: Real
     source_nodes: Index
+    source_demand: Index
     source_flows: Index
     full: Index
     unbalance_labels: tuple[tuple[str, str], ...]
@@ -91,10 +104,12 @@ def pattern_of(feeder: Feeder) -> Pattern:
     s = structure_of(feeder)
     admittance = admittance_of(feeder)
     voltages, flows = voltage_labels(s), branch_labels(s)
-    nn, nv, nf = len(s.nodes), len(voltages), len(flows)
-    cuts = np.cumsum([0, nn, nn, nn, nn, nv, nf, nf, 1, 1])
+    nodes = (*s.nodes, *((bus.name, leg) for bus in s.buses for leg in bus.legs))
+    nn, nd, nv, nf = len(s.nodes), len(nodes), len(voltages), len(flows)
+    cuts = np.cumsum([0, nn, nn, nd, nd, nv, nf, nf, 1, 1])
     re, im, p, q, u, fp, fq, sp_, sq = (np.arange(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True))
-    states = [f"{kind}[{bus},{x}]" for kind in ("re", "im", "p", "q") for bus, x in s.nodes]
+    states = [f"{kind}[{bus},{x}]" for kind in ("re", "im") for bus, x in s.nodes]
+    states += [f"{kind}[{bus},{x}]" for kind in ("p", "q") for bus, x in nodes]
     states += [f"u[{bus},{x}]" for bus, x in voltages]
     states += [f"{kind}[{name},{x}]" for kind in ("flow_p", "flow_q") for name, x in flows]
     states += ["import_p", "import_q"]
@@ -102,22 +117,33 @@ def pattern_of(feeder: Feeder) -> Pattern:
     wires = sp.coo_array(admittance.network)
     inner = ~np.isin(wires.row, source_nodes)
     blocks = _blocks(s)
+    leg_first, leg_second = _leg_nodes(s)
+    leg_rows = np.concatenate([leg_first, leg_second])
+    leg_inner = ~np.isin(leg_rows, source_nodes)
+    leg_sign = np.repeat([1.0, -1.0], len(leg_first))
+    source_name = s.buses[0].name
     first, second, scale = _voltage_nodes(s)
-    entering = sp.coo_array(admittance.entering)
+    in_frame = sp.csr_array(_without_mean(s) @ admittance.entering)
+    entering = sp.coo_array(in_frame)
     upper, frame_rows, frame_columns, frame_share = _frames(s)
     full = s.node[s.phases.all(axis=1)]
     names = [b.name for b in s.buses if len(b.phases) == 3]
     size = len(states)
     return Pattern(
-        structure=s, states=tuple(states), re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq,
+        structure=s, nodes=nodes, states=tuple(states), re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq,
         source_p=sp_[0], source_q=sq[0],
         wire_rows=wires.row[inner], wire_columns=wires.col[inner], wire_values=wires.data[inner],
+        stiffness=np.abs(admittance.network.diagonal()),
         block_rows=blocks[0], block_columns=blocks[1], block_bus=blocks[2], block_row_place=blocks[3],
         block_column_place=blocks[4], block_share=blocks[5],
+        leg_first=leg_first, leg_second=leg_second, leg_rows=leg_rows[leg_inner],
+        leg_columns=np.tile(np.arange(len(leg_first)), 2)[leg_inner], leg_sign=leg_sign[leg_inner],
         first=first, second=second, voltage_scale=scale,
-        flow_node=upper, entering=admittance.entering, flow_rows=entering.row, flow_columns=entering.col,
+        flow_node=upper, entering=in_frame, flow_rows=entering.row, flow_columns=entering.col,
         flow_values=entering.data, frame_rows=frame_rows, frame_columns=frame_columns, frame_share=frame_share,
-        source_nodes=source_nodes, source_flows=np.flatnonzero(np.isin(upper, source_nodes)),
+        source_nodes=source_nodes,
+        source_demand=np.array([k for k, node in enumerate(nodes) if node[0] == source_name], dtype=np.intp),
+        source_flows=np.flatnonzero(np.isin(upper, source_nodes)),
         full=full, unbalance_labels=tuple((name, part) for name in names for part in ("re", "im")),
         demand_p=_picks(size, p), demand_q=_picks(size, q),
         import_p=_picked(size, sp_, ((SOURCE, "p"),)), import_q=_picked(size, sq, ((SOURCE, "q"),)),
@@ -133,6 +159,12 @@ def _blocks(s: Structure) -> tuple[Index, Index, Index, Index, Index, Real]:
     same = (row == column).astype(float)
     share = np.where(s.grounded[bus], same, same - 1 / 3)
     return s.node[bus, row], s.node[bus, column], bus, row, column, share
+
+
+def _leg_nodes(s: Structure) -> tuple[Index, Index]:
+    pairs = [(s.node[k, PLACE[leg[0]]], s.node[k, PLACE[leg[1]]]) for k, bus in enumerate(s.buses) for leg in bus.legs]
+    both = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 def _voltage_nodes(s: Structure) -> tuple[Index, Index, Real]:
@@ -169,6 +201,20 @@ def _frames(s: Structure) -> tuple[Index, Index, Index, Real]:
         np.array(upper, dtype=np.intp), np.array(rows, dtype=np.intp), np.array(columns, dtype=np.intp),
         np.array(shares),
     )  # fmt: skip
+
+
+def _without_mean(s: Structure) -> sp.csr_array[np.float64]:
+    """(nf, nf) takes the mean from the three currents of a branch that enter it at a three-wire bus.
+
+    What charges a line against the ground flows in all three phases alike; it carries no power in the frame of
+    such a bus, and the per-phase flows of LinDist3Flow leave it out too.
+    """
+    blocks = []
+    for k in range(1, len(s.buses)):
+        count = int((s.p[k] >= 0).sum())
+        mean = 0.0 if s.grounded[s.parent[k]] or count < 3 else 1 / 3
+        blocks.append(np.eye(count) - mean)
+    return sp.csr_array(sp.block_diag(blocks))
 
 
 def _picks(size: int, states: Index) -> sp.csc_array[np.float64]:

@@ -51,7 +51,7 @@ def circuit_commands(feeder: Feeder, loads: bool = True) -> list[str]:
         "calcvoltagebases",
         "set controlmode=off",
         "set maxiterations=200",
-        "set tolerance=1e-8",
+        "set tolerance=1e-10",
     ]
     return commands
 

@@ -109,15 +109,19 @@ def terminal_map(
 
     Args:
         terminal: the terminal.
-        nodes: (bus, phase) of every node.
-        phasors: (3,) voltages of phases a, b, c at the bus; nominal by default.
+        nodes: (bus, phase) of every node. A network that has nodes for legs as well takes the power of a delta
+            terminal there; otherwise it is shared between phases.
+        phasors: (3,) voltages of phases a, b, c at the bus, to share it by; nominal by default.
 
     Raises:
         InputError: a phase of the terminal is not among the nodes.
     """
-    shares = terminal_shares(terminal, phasors)
     on_node = np.zeros(len(nodes), dtype=complex)
     present = {phase: n for n, (bus, phase) in enumerate(nodes) if bus == terminal.bus}
+    if terminal.connection == "delta" and phasors is None and set(terminal.phases) <= set(present):
+        on_node[[present[leg] for leg in terminal.phases]] = 1 / len(terminal.phases)
+        return TerminalMap(on_node.real.copy(), on_node.imag, on_node.imag.copy(), on_node.real.copy())
+    shares = terminal_shares(terminal, phasors)
     touched = {phase for member in terminal.phases for phase in member}
     for phase in sorted(touched):
         if phase in present:
