@@ -178,11 +178,6 @@ class WindowClearing:
         for names, dual in ((self.follower.eq_rows, solution.nu), (self.follower.ineq_rows, solution.sigma)):
             of_step = ((n, v) for n, v in zip(names, dual.tolist(), strict=True) if n.endswith(suffix))
             duals |= {n.removesuffix(suffix): v for n, v in of_step}
-        # Which rows the reduction used up to define states is its own affair: their duals come back by the adjoint.
-        reduction, explicit = self._reductions[t], self._explicit[t]
-        nu = np.array([duals[name] for name in reduction.qp.eq_rows])
-        sigma = np.array([duals.get(name, 0.0) for name in reduction.qp.ineq_rows])
-        duals |= dict(zip(explicit.eq_rows, reduction.recover_nu(nu, sigma).tolist(), strict=True))
         found, network = self.values(t, p_mw, solution), self.networks[t]
         return StepResult(found.values, found.cost_usd, node_prices(network, duals, hours), found.states, network)
 
