@@ -127,8 +127,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._tell("linearising")
             declared = self.market.declared(window)
             self.market.operator.open_window(window, declared)
-            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
             outcome = yield from self._mode.run(self.market, window, declared)
+            # After the mode, which may have had the network linearised anew.
+            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
             self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))

@@ -83,6 +83,13 @@ class OperatorAgent(Protocol):
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise the network for a window around the declared demand; the same in every mode."""
 
+    def refine(self, p_mw: Array) -> bool:
+        """Linearise the open window anew at this demand if a limit does not hold there in AC power flow.
+
+        Returns:
+            Whether it did: then the window has to be agreed on again.
+        """
+
     def clear(self, p_mw: Array) -> Clearing:
         """Least cost of serving this demand, and the prices that come with it."""
 

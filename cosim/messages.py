@@ -87,7 +87,7 @@ class PricePosting(Message):
         cut_p_mw, cut_slope_usd_per_mwh: (T, n) demand of the receiver at which the operator's cost is told, and its
             slope there, reactive power included; cut_cost_usd: (T, 1) that cost in each step, or (1, 1) of all.
         price_slope_usd_per_mw2h: (T, n n) how the price at each terminal moves with each demand, around the target.
-        final: whether this is the last posting of the window.
+        fresh: whether the operator starts anew: tangents told before no longer hold.
     """
 
     kind: ClassVar[str] = "price_posting"
@@ -100,7 +100,7 @@ class PricePosting(Message):
     cut_slope_usd_per_mwh: Array | None = None
     cut_cost_usd: Array | None = None
     price_slope_usd_per_mw2h: Array | None = None
-    final: bool = False
+    fresh: bool = False
 
     def _check_content(self) -> None:
         target = () if self.target_p_mw is None else ("target_p_mw",)

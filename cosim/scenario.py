@@ -72,11 +72,16 @@ class UnbalanceSpec(Section):
 
 
 class NetworkSpec(Section):
-    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral."""
+    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
+
+    ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
+    flow.
+    """
 
     feeder: str
     model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
+    ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
     source_pu: Positive | None = None
     taps: dict[str, int] = Field(default_factory=dict)
     v_min_pu: Positive = 0.95

@@ -189,6 +189,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         cost, at, slope = posting.cut_cost_usd, posting.cut_p_mw, posting.cut_slope_usd_per_mwh
         if cost is None or at is None or slope is None or posting.target_p_mw is None:
             raise ValueError("a tangent of the operator's cost needs cost, demand, slope and target")
+        if posting.fresh and posting.round not in self._cut_rounds:
+            self._cuts = CutModel(self._qp, self._columns)
         if posting.round not in self._cut_rounds:
             self._cut_rounds.add(posting.round)
             self._cuts.add(cost[:, 0], self.hours * slope, at)

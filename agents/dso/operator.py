@@ -29,6 +29,8 @@ from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
+HELD_PU = 5e-5
+"""How far an AC voltage may be beyond its limit (more than the linear model says) before a window is redone."""
 KILO = 1000.0
 
 
@@ -83,6 +85,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, _Point] = {}
+        self._refined = 0
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
 
@@ -96,7 +99,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         linearisation stays, so that all modes of a window share one statement of the physics. Steps that an earlier
         window has looked at start from where that one ended.
         """
-        self._first = window.first
+        self._first, self._refined = window.first, 0
+        self._length = window.steps
         steps = range(window.first, window.last_exclusive)
         data = [self.step_data(t) for t in steps]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
@@ -116,6 +120,29 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             if move < SETTLED_MW:
                 break
         self._points = dict(zip(steps, points, strict=True))
+
+    def refine(self, p_mw: Array) -> bool:
+        """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
+        if self._refined >= self.scenario.network.ac_rounds:
+            return False
+        window, solution = self.clearing, self.clearing.solve(p_mw)
+        steps = range(self._first, self._first + self._length)
+        found = [window.values(i, p_mw, solution) for i in range(self._length)]
+        points = [_Point(self._dispatch(v.values), OperatingPoint(v.states), 0) for v in found]
+        beyond = [
+            self.linearisation.worst_violation_pu(
+                float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
+            ) - window.broken_pu(i, found[i], self.limits)
+            for i, t in enumerate(steps)
+        ]  # fmt: skip
+        if max(beyond) <= HELD_PU:
+            return False
+        self._refined += 1
+        networks = [self._linearise(t, p_mw[i], points[i]) for i, t in enumerate(steps)]
+        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        self._window = self._clearing(networks, [self.step_data(t) for t in steps], names)
+        self._points |= dict(zip(steps, points, strict=True))
+        return True
 
     def _clearing(
         self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]

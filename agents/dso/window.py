@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, StepData
+from cosim.agents.dso.clearing import ClearingModel, Limits, StepData
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
 from cosim.optimization.dominance import drop_dominated
@@ -170,6 +170,11 @@ class WindowClearing:
         named = dict(zip(explicit.variables, x.tolist(), strict=True))
         states = np.array([named[f"state[{i}]"] for i in range(len(self.networks[t].states))])
         return StepValues(named, states, explicit.objective(x, theta))
+
+    def broken_pu(self, t: int, found: StepValues, limits: Limits) -> float:
+        """By how much a cleared step's worst voltage is beyond its limit in the linear model (at the price cap)."""
+        volts = np.sqrt(np.maximum(self.networks[t].voltages.at(found.states), 0.0))
+        return max(0.0, float(limits.v_min_pu - volts.min()), float(volts.max() - limits.v_max_pu))
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""

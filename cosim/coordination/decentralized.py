@@ -63,10 +63,10 @@ class Decentralized:
         posted = rule.first(declared_p_mw, window.first)
         table, last = _Table(), None
         rounds: list[RoundRecord] = []
-        repeated, ended, number = 0, "", 1
+        repeated, ended, number, fresh = 0, "", 1, 1
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
-            self._post(market, window, number, posted)
+            self._post(market, window, number, posted, fresh == number)
             yield env.timeout(round_s / 2)
             self._answer(market)
             yield env.timeout(round_s / 2)
@@ -77,7 +77,10 @@ class Decentralized:
                 continue
             rounds.append(_record(market, rule, number, made, last))
             last, ended = made, rule.ended(made)
-            if not ended:
+            if ended and market.operator.refine(made.p_mw):
+                posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
+                fresh = number
+            elif not ended:
                 posted = rule.next(made)
                 number += 1
         converged = ended == AGREED
@@ -100,7 +103,7 @@ class Decentralized:
             notes=_notes(window, len(rounds), repeated, ended),
         )
 
-    def _post(self, market: Market, window: Window, number: int, posted: Posted) -> None:
+    def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
         steps = len(posted.prices.p_usd_per_mwh)
         for a in market.aggregators:
             own, cut, slope = a.columns, posted.cut, posted.slope_usd_per_mw2h
@@ -110,6 +113,7 @@ class Decentralized:
                     receiver=a.name,
                     step=window.first,
                     round=number,
+                    fresh=fresh,
                     price_p_usd_per_mwh=posted.prices.p_usd_per_mwh[:, own],
                     price_q_usd_per_mvarh=posted.prices.q_usd_per_mvarh[:, own],
                     target_p_mw=None if posted.target_p_mw is None else posted.target_p_mw[:, own],

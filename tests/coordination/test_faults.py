@@ -43,6 +43,9 @@ class Operator:
         costs = 0.5 * self.a * (p_mw**2).sum(axis=1)
         return Clearing(p_mw, float(costs.sum()), Prices(price, 0 * price), costs)
 
+    def refine(self, p_mw: Array) -> bool:
+        return False
+
     def opening_price(self, steps: int) -> Array:
         return np.full((steps, len(self.reactive_ratio)), 20.0)
 
