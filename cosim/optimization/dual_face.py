@@ -72,8 +72,8 @@ class DualFace:
         if free.shape[1] and np.any(away):
             moves = self._to_price @ free
             curved = (moves.T @ moves).toarray()
-            # In units of the largest distance; changes that leave the price are held small, so that an active-set solver
-            # can take it: interior points give up where most rows touch.
+            # In units of the largest distance; changes that leave the price are held small, so that an active-set
+            # solver can take it: interior points give up where most rows touch.
             unit = float(np.abs(away).max())
             problem = ParametricQP.build(
                 hessian=curved + _HELD * max(1.0, float(np.abs(curved).max())) * np.eye(len(curved)),
