@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cosim.cli_exit import exit_codes
+from cosim.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,12 @@ def show(
         for what, value in lines:
             typer.echo(f"{what:<16}{value}")
         file = out or Path("results") / f"feeder-{found.name}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(base_case_map(found, solution)))
+        picture = png(base_case_map(found, solution))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(picture)
+        except OSError as error:
+            raise InputError(
+                f"the map cannot be written ({error.strerror})", key="--out", value=str(file), allowed="a file to write"
+            ) from None
         typer.echo(f"Map: {file}")

@@ -48,6 +48,7 @@ class Branches:
     names: Names = field(default_factory=Names)
     code_names: Names = field(default_factory=Names)
     codes: dict[tuple[str, bytes], LineCode] = field(default_factory=dict)
+    known_codes: dict[object, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     transformers: list[Transformer] = field(default_factory=list)
     regulators: list[Regulator] = field(default_factory=list)
@@ -95,22 +96,35 @@ class Branches:
             raise self._refusal(first, f"{first.element} lacks a phase in a section without a neutral")
         if not seen <= set(letters):
             raise self._refusal(first, f"{first.element} has a third conductor behind a centre tap")
-        r, x, b = np.zeros((3, 3, 3))
         per_mile, length = _length(first) if len(group) == 1 else (1.0, 1.0)
-        for branch in group:
-            places = [n - 1 for n in branch.ends[0].nodes]
-            at = np.ix_(places, places)
-            r[at], x[at], b[at] = self._matrices(branch, per_mile, whole=len(group) > 1)
         phases = in_order(letters[n] for n in seen)
         self.phases[lower] = phases
-        wanted = first.properties.get("LineCode") or first.properties.get("Geometry") or first.name
-        code = self._code(str(wanted), phases, r, x, b)
+        code = self._code_of(group, phases, per_mile)
         self.lines.append(
             Line(
                 self.names.new(first.name), self.bus_name[upper], self.bus_name[lower], phases,
                 round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group),
             )
         )  # fmt: skip
+
+    def _code_of(self, group: Sequence[RawBranch], phases: str, per_mile: float) -> str:
+        """Name of the code of a group; thousands of lines share a few dozen constructions, so these are kept."""
+        first = group[0]
+        p = first.properties
+        own = (p[k] for k in ("RMatrix", "XMatrix", "CMatrix", "BaseFreq")) if first.kind == "line" else ()
+        key = (phases, first.ends[0].nodes, per_mile, str(list(own))) if first.kind == "line" else None
+        if len(group) == 1 and key in self.known_codes:
+            return self.known_codes[key]
+        r, x, b = np.zeros((3, 3, 3))
+        for branch in group:
+            places = [n - 1 for n in branch.ends[0].nodes]
+            at = np.ix_(places, places)
+            r[at], x[at], b[at] = self._matrices(branch, per_mile, whole=len(group) > 1)
+        wanted = p.get("LineCode") or p.get("Geometry") or first.name
+        name = self._code(str(wanted), phases, r, x, b)
+        if len(group) == 1 and key is not None:
+            self.known_codes[key] = name
+        return name
 
     def _matrices(self, branch: RawBranch, per_mile: float, whole: bool) -> tuple[Real, Real, Real]:
         """Resistance, reactance (ohm per mile) and susceptance (microsiemens per mile) of its conductors."""

@@ -16,6 +16,7 @@ Properties = Mapping[str, Any]
 FULL = 1
 """Flag of OpenDSS's JSON export: every property, not only those that were set."""
 ITERATIONS = 100
+TOLERANCE_PU = 1e-9
 GENERAL = frozenset(
     "linecode loadshape tshape priceshape xycurve growthshape tcc_curve spectrum wiredata cndata tsdata linespacing "
     "linegeometry xfmrcode dynamicexp".split()
@@ -87,6 +88,12 @@ def _solve(dss: Any, path: Path) -> None:
     if dss.Solution.Iterations() == 0 or not dss.Solution.Converged():
         dss.Solution.MaxIterations(ITERATIONS)
         dss.Solution.MaxControlIterations(ITERATIONS)
+        dss.Solution.Solve()
+    if dss.Solution.Converged():
+        # Once more with everything where the controls left it: OpenDSS stops at 1e-4 pu unless told otherwise.
+        dss.Text.Command("set controlmode=off")
+        dss.Solution.MaxIterations(ITERATIONS)
+        dss.Solution.Convergence(TOLERANCE_PU)
         dss.Solution.Solve()
     if not dss.Solution.Converged():
         raise InputError(
