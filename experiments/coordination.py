@@ -43,7 +43,7 @@ from cosim.scenario import MODES, Scenario
 from cosim.simulation import RunResult
 
 DEFAULT_SCENARIO = "ieee37_stress"
-RULES = ("admm", "averaged", "best_response")
+RULES = ("admm", "bundle", "averaged", "best_response", "anticipating")
 _KPIS = (
     *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
     "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
