@@ -86,7 +86,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             loads += agent.terminals()
         operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
         hours = prepared.calendar.step_hours
-        return Market(operator, tuple(aggregators), self.env, channel, scenario, hours, self._tell)
+        return Market(
+            operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
+        )
 
     def _tell(self, text: str) -> None:
         self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")

@@ -111,6 +111,7 @@ class MarketSpec(Section):
     slope_usd_per_mwh_per_mw: NonNegative = 0.0
     reactive_price_usd_per_mvarh: NonNegative = 0.0
     settlement: Literal["active", "active+reactive"] = "active+reactive"
+    tariff_usd_per_mwh: SeriesSpec | None = None
 
 
 class GeneratorSpec(Section):

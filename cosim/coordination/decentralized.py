@@ -91,7 +91,8 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets_usd if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        clearing = market.operator.settle(agreed, last.price if converged and last is not None else None)
+        support = last.price if converged and last is not None else None
+        clearing = rule.settled(market.operator.settle(agreed, support), last)
         market.award(window, len(rounds), clearing)
         return Outcome(
             clearing=clearing,

@@ -10,6 +10,7 @@ name               what is posted                                           who 
 ``bundle``         cost and price of the last bid in each step              operator: bids, own cost, price;
                                                                             aggregator: operator's cost there
 ``anticipating``   prices and how they move with demand                     operator: bids; aggregator: slopes
+``tariff``         a tariff that nobody negotiates                          operator: one bid
 =================  =======================================================  ================================
 
 Every bid also carries the bidder's own cost and its regret, which the stopping test and the books need.
@@ -22,6 +23,7 @@ from cosim.coordination.rules.anticipating import Anticipating
 from cosim.coordination.rules.base import AGREED, Cut, Posted, Round, Rule
 from cosim.coordination.rules.bundle import Bundle
 from cosim.coordination.rules.simple import Averaged, BestResponse, Proximal
+from cosim.coordination.rules.tariff import Tariff
 from cosim.errors import InputError
 from cosim.preparation import agent_class
 
@@ -32,6 +34,7 @@ RULES: dict[str, type[Rule]] = {
     "best_response": BestResponse,
     "bundle": Bundle,
     "proximal": Proximal,
+    "tariff": Tariff,
 }
 
 __all__ = ["AGREED", "RULES", "Cut", "Posted", "Round", "Rule", "find_rule"]

@@ -106,6 +106,14 @@ class Rule:
         """Demand to settle on if the negotiation ends without agreement at these bids."""
         return p_mw
 
+    def settled(self, clearing: Clearing, made: Round | None) -> Clearing:
+        """What the aggregators are charged: by default what the operator's final clearing says.
+
+        Args:
+            clearing: of the awarded demand. made: the last complete round, if there was one.
+        """
+        return clearing
+
     def ended(self, made: Round) -> str:
         """Whether and why to stop: ``AGREED``, another reason in words, or nothing to go on.
 
