@@ -264,7 +264,7 @@ class DecentralizedSpec(Section):
     rule: str = "admm"
     max_rounds: Annotated[int, Field(gt=0)] = 200
     tolerance: Positive = 1e-6
-    penalty_usd_per_mw2h: Positive = 100.0
+    penalty_usd_per_mw2h: Positive = 50.0
     acceleration: Annotated[int, Field(ge=0, le=50)] = 8
     averaging: Literal["1/k", "2/(k+2)"] | Annotated[float, Field(gt=0, le=1)] = "2/(k+2)"
 

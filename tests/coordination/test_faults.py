@@ -170,6 +170,6 @@ def test_an_aggregator_that_comes_back_in_time_still_agrees() -> None:
 
 
 def test_a_crashed_aggregators_work_is_still_served() -> None:
-    run = evening_of("ieee37", clock__steps=3, channel__outages=[{"agent": "dca", "from_s": 7, "to_s": 1e6}])
+    run = evening_of("ieee37", clock__steps=3, channel__outages=[{"agent": "dca", "from_s": 0.25, "to_s": 1e6}])
     assert kpi(run, "unserved_mwh") <= 1e-7 and run.work["late_mwh"].max() <= 1e-7
     assert not run.steps["converged"].all()

@@ -26,7 +26,7 @@ class Admm(Rule):
 
     RELAXATION = 1.6
     REGULARISATION = 1e-8
-    SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
+    SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 6, 10.0
     RATIO, FACTOR = 10.0, 2.0
 
     def __init__(self, market: Market) -> None:
