@@ -1,4 +1,4 @@
-"""The command line: ``cosim run | compare | validate | report | feeder``.
+"""The command line: ``cosim run | compare | sweep | validate | report | feeder``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from cosim.cli_exit import exit_codes as _exit_codes
 from cosim.cli_feeder import feeder_app
+from cosim.cli_sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
 
 Result = TypeVar("Result")
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(feeder_app)
+app.command("sweep")(sweep_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")
@@ -153,10 +155,16 @@ def validate(scenario: ScenarioArgument, changes: SetOption = None, steps: Steps
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run or of a comparison.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run, a comparison or a sweep.")],
 ) -> None:
     """Redo the figures and the HTML report of a results folder."""
     with _exit_codes():
+        if (out / "plan.json").is_file():
+            from cosim.sweep.reading import read_sweep
+            from cosim.sweep.run import finish
+
+            typer.echo(f"Report: {finish(read_sweep(out))}")
+            return
         from cosim.results.report import write_report
 
         typer.echo(f"Report: {write_report(out)}")
@@ -172,22 +180,8 @@ def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:
 
 
 def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, Any]:
-    """``KEY=VALUE`` texts as a dictionary; values are YAML, so 0.96, true and [a, b] mean what they say.
-
-    Raises:
-        InputError: no ``=``, no key, or a value that is not YAML.
-    """
-    import yaml
-
-    overrides: dict[str, Any] = {}
-    for change in changes or []:
-        key, separator, text = change.partition("=")
-        if not separator or not key.strip():
-            raise InputError("not a change of a key", key="--set", value=change, allowed="KEY=VALUE")
-        try:
-            overrides[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError("the value is not readable as YAML", key=key.strip(), value=text) from None
+    """What ``--set`` and ``--steps`` change, by dotted key."""
+    overrides = parsed_changes(list(changes or []))
     if steps is not None:
         overrides["clock.steps"] = steps
     return overrides

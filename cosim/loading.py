@@ -42,8 +42,12 @@ def shipped_scenarios() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def find_scenario(name: str | Path, beside: Path | None = None) -> Path:
-    """Path of a scenario given by shipped name or by path (relative paths also beside another scenario).
+def find_scenario(name: str | Path, beside: Path | None = None, key: str = "base") -> Path:
+    """Path of a scenario given by shipped name or by path.
+
+    Args:
+        beside: a file that names it; relative paths start from that file's folder as well.
+        key: the key of that file under which the name stands.
 
     Raises:
         InputError: no such scenario; the nearest shipped name is given.
@@ -61,7 +65,7 @@ def find_scenario(name: str | Path, beside: Path | None = None) -> Path:
     raise InputError(
         f"no scenario file or shipped scenario of this name{hint}",
         file=beside,
-        key="scenario" if beside is None else "base",
+        key="scenario" if beside is None else key,
         value=str(name),
         allowed=f"a path to a .yaml file, or one of {', '.join(shipped)}",
     )
@@ -81,10 +85,15 @@ def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) 
         InputError: unreadable file, unknown key, wrong type or range, or names that do not agree.
     """
     path = find_scenario(name)
-    data = _merged(path, ())
+    data = scenario_data(path)
     for key, value in (overrides or {}).items():
-        _set_dotted(data, key, value, path)
+        set_dotted(data, key, value, path)
     return check_scenario(data, path), path
+
+
+def scenario_data(path: Path) -> dict[str, Any]:
+    """What a scenario file says, its bases merged into it, not yet checked; see :func:`load_scenario` for errors."""
+    return _merged(path, ())
 
 
 def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenario:
@@ -92,16 +101,21 @@ def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenari
     try:
         return Scenario.model_validate(dict(data))
     except ValidationError as error:
-        raise _explain(error, path) from None
+        raise explain(error, path) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, what: str = "a scenario") -> dict[str, Any]:
+    """The mapping in a YAML file in which no key may be written twice.
+
+    Raises:
+        InputError: not readable, or no mapping.
+    """
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"not readable as YAML: {' '.join(str(error).split())}", file=path) from None
     if not isinstance(data, dict):
-        raise InputError("a scenario is a mapping of keys to values", file=path, value=data)
+        raise InputError(f"{what} is a mapping of keys to values", file=path, value=data)
     return data
 
 
@@ -109,7 +123,7 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen or len(seen) >= _MAX_BASES:
         chain = " -> ".join(p.name for p in (*seen, path))
         raise InputError(f"the chain of bases runs in a circle: {chain}", file=path, key="base")
-    data = _read(path)
+    data = read_yaml(path)
     base = data.pop("base", None)
     if base is None:
         return data
@@ -146,8 +160,12 @@ def _merge_named(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[d
     return kept + list(changes.values())
 
 
-def _set_dotted(data: dict[str, Any], key: str, value: Any, path: Path) -> None:
-    """Set one dotted key; list entries are addressed by position or by name."""
+def set_dotted(data: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    """Set one dotted key of scenario data; list entries are addressed by position or by name.
+
+    Raises:
+        InputError: no such entry in a list, or a key below a plain value.
+    """
     *parents, last = key.split(".")
     place: Any = data
     for part in parents:
@@ -175,14 +193,14 @@ def _position(entries: list[Any], part: str, key: str, path: Path) -> int:
     raise InputError("no such entry in this list", key=key, value=part, allowed=allowed, file=path)
 
 
-def _explain(error: ValidationError, path: Path | None) -> InputError:
-    """The first finding of the schema as one clear error."""
+def explain(error: ValidationError, path: Path | None, schema: type[BaseModel] = Scenario) -> InputError:
+    """The first finding of a schema as one clear error."""
     findings = error.errors()
     first = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
     location = first["loc"]
     key = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], schema)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return InputError(f"unknown key{hint}", file=path, key=key, allowed=", ".join(known))
@@ -208,9 +226,9 @@ def _unit(key: str) -> str | None:
     return next((unit for suffix, unit in _UNITS if key.endswith(suffix)), None)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the schema knows at a place, found by walking the annotations."""
-    model: type[BaseModel] = Scenario
+def _known_keys(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
+    """Keys that a schema knows at a place, found by walking the annotations."""
+    model = schema
     for part in location:
         if isinstance(part, int):
             continue

@@ -69,7 +69,7 @@ def read_series(
     """
     file: str | None = None
     if isinstance(source, str | Path):
-        table, file = _find(source, base_dir, key)
+        table, file = find_table(source, base_dir, key)
         values = _read_column(table, column, source_step_s, file, key)
     elif isinstance(source, int | float):
         values = np.full(1, float(source))
@@ -86,8 +86,12 @@ def read_series(
     return result
 
 
-def _find(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path | Traversable, str]:
-    """The table of this name and how to call it in messages."""
+def find_table(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path | Traversable, str]:
+    """The table of this name (a path from ``base_dir``, else a shipped one) and how to call it in messages.
+
+    Raises:
+        InputError: no such table.
+    """
     path = (base_dir or Path()) / name
     if path.is_file():
         return path, str(path)

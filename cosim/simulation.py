@@ -108,6 +108,18 @@ def run(
     return _run_ready(ready, out, force, progress)
 
 
+def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -> RunResult:
+    """Simulate a scenario that has been read and checked; the results stay in memory.
+
+    Args:
+        path: its file; what it names is looked for beside it.
+
+    Raises:
+        InputError, RunFailure: see :func:`run`.
+    """
+    return _run_ready(Simulation(prepare(scenario, path)), None, False, progress)
+
+
 def compare(
     scenario: str | Path,
     modes: Sequence[str] = MODES,

@@ -274,15 +274,17 @@ def _scenario_text(folder: Path) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
-    text = (resources.files("cosim.results") / "report.html.j2").read_text(encoding="utf-8")
+def page_template(name: str) -> jinja2.Template:
+    """The template of a page; templates share one style sheet, which becomes part of the page."""
+    root = resources.files("cosim.results")
+    loader = jinja2.FunctionLoader(lambda found: (root / found).read_text(encoding="utf-8"))
     return jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    ).from_string(text)
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    ).get_template(name)
 
 
 def _write(page: _Page, folder: Path) -> Path:
     content = {name: getattr(page, name) for name in page.__slots__}
     path = folder / REPORT_FILE
-    path.write_text(_template().render(content), encoding="utf-8")
+    path.write_text(page_template("report.html.j2").render(content), encoding="utf-8")
     return path

@@ -1,0 +1,140 @@
+"""The key of a run: a hash of everything that its results follow from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cosim.errors import InputError
+from cosim.grid.tables import read_feeder
+from cosim.results.record import versions
+from cosim.series import find_table
+
+STORE_VERSION = 1
+_PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")
+_WITHOUT_EFFECT = (
+    "cosim/cli", "cosim/__init__", "cosim.results/figures", "cosim.results/maps", "cosim.results/feeder_maps",
+    "cosim.results/report", "cosim.results/style", "cosim.results/comparison",
+)  # fmt: skip
+"""What only shows results: a change here is no reason to run anything again."""
+
+
+def text_digest(*parts: str) -> str:
+    """Hash of texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def run_key(scenario: Mapping[str, Any], inputs: Mapping[str, str], surroundings: str) -> str:
+    """Key of a run: ``r`` and 15 hexadecimal digits.
+
+    Args:
+        scenario: the effective scenario with mode and seed; its description does not count.
+        inputs: digest of each file that it names.
+        surroundings: see :func:`surroundings_digest`.
+    """
+    counted = {k: v for k, v in scenario.items() if k != "description"}
+    return "r" + text_digest(json.dumps([counted, dict(inputs)], sort_keys=True), surroundings)[:15]
+
+
+def surroundings_digest(modules: Sequence[str], measure: str | None, tables: Sequence[str]) -> str:
+    """Hash of what is the same for all runs: code, versions of cosim, Python and solvers, and what is measured.
+
+    Args:
+        modules: import paths (``package.module:name``) of a user's own agents and rules.
+    """
+    parts = [str(STORE_VERSION), code_digest(), json.dumps(versions(), sort_keys=True), measure or "", *sorted(tables)]
+    for name in sorted({m.partition(":")[0] for m in [*modules, measure or ""] if m}):
+        parts.append(_module_digest(name))
+    return text_digest(*parts)
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the sources of cosim that results follow from."""
+    parts = []
+    for package in _PACKAGES:
+        for root in sorted(_folders(package)):
+            files = root.glob("*.py") if package == "cosim" else root.rglob("*.py")
+            for file in sorted(files):
+                name = f"{package}/{file.relative_to(root).with_suffix('').as_posix()}"
+                if not name.startswith(_WITHOUT_EFFECT):
+                    parts += [name, hashlib.sha256(file.read_bytes()).hexdigest()]
+    return text_digest(*parts)
+
+
+def _folders(package: str) -> list[Path]:
+    found = find_spec(package)
+    return [Path(p) for p in (found.submodule_search_locations or [])] if found is not None else []
+
+
+def _module_digest(name: str) -> str:
+    """Hash of a module's source; of nothing where there is none (what uses it will say so)."""
+    try:
+        found = find_spec(name)
+    except (ImportError, ValueError):
+        return ""
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return ""
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+
+
+class InputDigests:
+    """Digests of the files that scenarios beside one another name; each file is read once.
+
+    Args:
+        path: the scenario's file, beside which names are looked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[tuple[str, str], str] = {}
+
+    def of(self, scenario: Mapping[str, Any]) -> dict[str, str]:
+        """Digest of the feeder and of each series by its name.
+
+        Raises:
+            InputError: a feeder or table that is not there.
+        """
+        feeder = str(scenario["network"]["feeder"])
+        found = {f"feeder {feeder}": self._digest("feeder", feeder, "network.feeder")}
+        for key, file in _series_files(scenario, ""):
+            found[f"series {file}"] = self._digest("series", file, key)
+        return found
+
+    def _digest(self, kind: str, name: str, key: str) -> str:
+        if (kind, name) not in self._known:
+            self._known[kind, name] = self._feeder(name) if kind == "feeder" else self._series(name, key)
+        return self._known[kind, name]
+
+    def _series(self, name: str, key: str) -> str:
+        table, _ = find_table(name, self._path.parent, key)
+        return hashlib.sha256(table.read_bytes()).hexdigest()
+
+    def _feeder(self, name: str) -> str:
+        """Hash of a feeder as it is read, so that neither the place nor the order of its files counts."""
+        beside = self._path.parent / name
+        try:
+            return text_digest(repr(read_feeder(beside if beside.is_dir() else name)))
+        except InputError as error:
+            if error.file is not None:
+                raise
+            raise InputError(error.message, file=self._path, key="network.feeder", value=name,
+                             allowed=error.allowed) from None  # fmt: skip
+
+
+def _series_files(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, file) of each series in scenario data."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("file"), str) and "column" in value:
+            yield key, value["file"]
+        for name, inner in value.items():
+            yield from _series_files(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            if isinstance(inner, Mapping):
+                yield from _series_files(inner, f"{key}.{i}")

@@ -1,0 +1,185 @@
+"""The plan of a sweep: every run with its checked scenario and its key, before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosim.errors import InputError
+from cosim.loading import check_scenario, find_scenario, scenario_data, set_dotted
+from cosim.scenario import Scenario
+from cosim.sweep.design import Point, points_of
+from cosim.sweep.digest import InputDigests, run_key, surroundings_digest
+from cosim.sweep.experiment import Experiment, load_experiment
+
+_STEP_S = {"uncoordinated": 0.2, "decentralized": 0.3, "welfare": 0.2, "centralized": 0.9}
+_START_S = 0.6
+"""A rough guess of what a run takes per market step by mode, and before its first one, until runs have been timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run of a sweep.
+
+    Attributes:
+        index: its place in the plan.
+        key: hash of its content; two runs of the same content share one.
+        replicate: which of the spawned seeds, from 0; None where the scenario's own seed counts.
+        factors: value of each factor by its name.
+        scenario: the effective scenario, as data.
+    """
+
+    index: int
+    key: str
+    mode: str
+    seed: int
+    replicate: int | None
+    factors: Mapping[str, Any]
+    scenario: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All runs of an experiment.
+
+    Attributes:
+        file: the experiment's file. scenario_path: the file of its scenario.
+    """
+
+    experiment: Experiment
+    file: Path | None
+    scenario_path: Path
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the runs, each once, in order."""
+        return list(dict.fromkeys(run.key for run in self.runs))
+
+
+def make_plan(experiment: str | Path | Experiment, changes: Mapping[str, Any] | None = None) -> Plan:
+    """Everything that an experiment asks for, checked.
+
+    Args:
+        experiment: shipped name, path, or an experiment that has been read.
+        changes: keys of the scenario, dotted, for all runs; they go before those of the experiment's ``set``.
+
+    Raises:
+        InputError: whatever in the experiment, or in the scenario of one of its points, cannot be used.
+    """
+    if isinstance(experiment, Experiment):
+        loaded, file = experiment, None
+        if changes:
+            loaded = Experiment.model_validate({**loaded.model_dump(), "set": {**loaded.set, **changes}})
+    else:
+        loaded, file = load_experiment(experiment, changes)
+    path = find_scenario(loaded.scenario, beside=file, key="scenario")
+    for name in ("measure", "analysis"):
+        if getattr(loaded, name) is not None:
+            imported(getattr(loaded, name), name, file)
+    return Plan(loaded, file, path, tuple(_runs(loaded, file, path)))
+
+
+def _runs(experiment: Experiment, file: Path | None, path: Path) -> Iterator[PlannedRun]:
+    data, digests = scenario_data(path), InputDigests(path)
+    surroundings: dict[tuple[str, ...], str] = {}
+    own = data.get("mode", "decentralized")
+    index = 0
+    for point in points_of(experiment, file):
+        for mode in experiment.modes or (own,):
+            for replicate in range(experiment.replicates or 1):
+                seed = None if experiment.replicates is None else _seed(experiment, point, replicate)
+                scenario = _scenario(data, point, mode, seed, path, file)
+                dump = scenario.model_dump(mode="json")
+                modules = _modules(scenario)
+                if modules not in surroundings:
+                    surroundings[modules] = surroundings_digest(modules, experiment.measure, experiment.keep.tables)
+                key = run_key(dump, digests.of(dump), surroundings[modules])
+                number = None if experiment.replicates is None else replicate
+                yield PlannedRun(index, key, scenario.mode, scenario.seed, number, point.factors, dump)
+                index += 1
+
+
+def _scenario(
+    data: Mapping[str, Any], point: Point, mode: str, seed: int | None, path: Path, file: Path | None
+) -> Scenario:
+    """The checked scenario of one run; errors name the point at which it cannot be used."""
+    changed = copy.deepcopy(dict(data))
+    try:
+        for key, value in point.changes.items():
+            set_dotted(changed, key, copy.deepcopy(value), path)
+        changed["mode"] = mode
+        if seed is not None:
+            changed["seed"] = seed
+        return check_scenario(changed, path)
+    except InputError as error:
+        at = ", ".join(f"{name} = {shown(value)}" for name, value in point.factors.items())
+        where = f" (at {at})" if at else ""
+        raise InputError(f"{error.message}{where}", file=file or error.file, key=error.key, value=error.value,
+                         allowed=error.allowed) from None  # fmt: skip
+
+
+def _seed(experiment: Experiment, point: Point, replicate: int) -> int:
+    """Seed of a replicate, spawned from the experiment's: it stays when points or replicates are added."""
+    spawn: tuple[int, ...] = (replicate,)
+    if experiment.seeds == "independent":
+        text = json.dumps(dict(point.factors), sort_keys=True, default=str)
+        spawn = (replicate, int(hashlib.sha256(text.encode()).hexdigest()[:8], 16))
+    return int(np.random.SeedSequence(experiment.seed, spawn_key=spawn).generate_state(1)[0])
+
+
+def _modules(scenario: Scenario) -> tuple[str, ...]:
+    """Import paths in a scenario that lead outside of cosim."""
+    named = [scenario.operator.agent, scenario.decentralized.rule, *(a.agent for a in scenario.aggregators)]
+    return tuple(sorted({m for m in named if ":" in m and not m.startswith("cosim.")}))
+
+
+def imported(import_path: str, key: str, file: Path | None = None) -> Any:
+    """The function behind ``package.module:function``.
+
+    Raises:
+        InputError: it cannot be imported, or is no function.
+    """
+    module, _, name = import_path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"the function cannot be imported ({error})", file=file, key=key, value=import_path,
+                         allowed="package.module:function") from None  # fmt: skip
+    if not callable(found):
+        raise InputError("not a function", file=file, key=key, value=import_path, allowed="package.module:function")
+    return found
+
+
+def shown(value: Any) -> Any:
+    """A factor's value as one cell of a table: text for lists and mappings."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
+
+
+def guessed_s(run: PlannedRun) -> float:
+    """A rough guess of how long a run takes, from its steps and mode (seconds)."""
+    return _START_S + _STEP_S.get(run.mode, 0.3) * int(run.scenario["clock"]["steps"])
+
+
+def estimate_s(
+    due: Sequence[PlannedRun], done: Sequence[PlannedRun], timed: Mapping[str, float], workers: int
+) -> tuple[float, bool]:
+    """How long runs will take with so many workers (seconds), and whether that rests on timed runs.
+
+    Args:
+        due: runs to be done. done: runs that are done, with their times by key in ``timed``.
+    """
+    rough = sum(guessed_s(run) for run in due)
+    known = [run for run in done if run.key in timed]
+    shared = max(1, min(workers, len(due)))
+    if not known:
+        return rough / shared, not due
+    return rough * sum(timed[r.key] for r in known) / sum(guessed_s(r) for r in known) / shared, True
