@@ -43,21 +43,21 @@ def sweep_command(
         from cosim.sweep.run import outlook, run_sweep
         from cosim.sweep.store import Store
 
-        wanted = parsed_changes(changes)
         check_engine(engine, scheduler)
-        plan = make_plan(experiment, wanted)
+        plan = make_plan(experiment, parsed_changes(changes))
         folder = out or Path("results") / plan.experiment.name
         store = Store(folder)
         if not dry_run:
-            store.refuse_or_resume(resume=resume or only_failed)
+            store.refuse_or_resume(resume=resume, only_failed=only_failed)
+            store.open()
         _print_plan(outlook(plan, store, only_failed, workers), store)
         if dry_run:
             return
         try:
             with _bars(plan.experiment.name) as progress:
                 found = run_sweep(
-                    experiment, folder, engine=engine, scheduler=scheduler, workers=workers, resume=resume,
-                    only_failed=only_failed, changes=wanted, progress=progress,
+                    plan, folder, engine=engine, scheduler=scheduler, workers=workers, resume=resume,
+                    only_failed=only_failed, progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo(f"Interrupted; what is complete is kept. To go on: cosim sweep {experiment} --resume"
@@ -97,16 +97,21 @@ def _print_plan(todo: Outlook, store: Any) -> None:
         values = list(dict.fromkeys(_text(run.factors[name]) for run in plan.runs))
         few = ", ".join(values) if len(values) <= 6 else f"{', '.join(values[:3])}, ... {values[-1]} ({len(values)})"
         table.add_row(f"  {name}", few)
-    table.add_row("runs", f"{len(plan.runs)}: {points} points x {len(modes)} modes{seeds}")
+    table.add_row("runs", f"{len(plan.runs)}: {_count(points, 'point')} x {_count(len(modes), 'mode')}{seeds}")
     if todo.done:
         failed = f", of them {todo.failed} failed" if todo.failed else ""
         table.add_row("complete", f"{todo.done}{failed}")
     table.add_row("to do", str(len(todo.due)))
     rests_on = "from timed runs" if todo.timed else "a rough guess"
     if todo.due:
-        table.add_row("time", f"about {_duration(todo.estimate_s)} with {todo.workers} workers ({rests_on})")
+        with_workers = f"with {_count(todo.workers, 'worker')} ({rests_on})"
+        table.add_row("time", f"about {_duration(todo.estimate_s)} {with_workers}")
     table.add_row("folder", str(store.root))
     Console(markup=False, highlight=False).print(table)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _text(value: Any) -> str:
@@ -114,7 +119,9 @@ def _text(value: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: E501
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
@@ -133,7 +140,8 @@ def _bars(title: str) -> Iterator[Told | None]:
         first: list[int] = []
 
         def tell(done: int, failed: int, total: int, text: str) -> None:
-            first.append(done) if not first else None
+            if not first:
+                first.append(done)
             seconds = bars.tasks[0].elapsed or 0.0
             bars.update(task, completed=done, total=total, pace=pace(done - first[0], failed, total - done, seconds))
 

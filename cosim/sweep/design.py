@@ -152,7 +152,7 @@ def _quantiles(spec: SampleSpec, at: Array, key: str, path: Path | None) -> Arra
         if not low < high:
             raise InputError("the distribution has nothing within these bounds", file=path, key=f"{key}.within",
                              value=list(spec.within))  # fmt: skip
-        return np.clip(frozen.ppf(low + (high - low) * at), *spec.within)
+        return np.asarray(np.clip(frozen.ppf(low + (high - low) * at), *spec.within))
     return np.asarray(frozen.ppf(at))
 
 
@@ -170,7 +170,7 @@ def _distribution(spec: SampleSpec, key: str, path: Path | None) -> Any:
         near = get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(f"no such distribution{hint}", file=path, key=f"{key}.distribution", value=name,
-                         allowed="a distribution of scipy.stats by name, as uniform, norm, lognorm, poisson")  # fmt: skip
+                         allowed="one of scipy.stats by name, as uniform, norm, lognorm, poisson")  # fmt: skip
     law = getattr(stats, name)
     place = ["loc", "scale"] if isinstance(law, stats.rv_continuous) else ["loc"]
     allowed = [s.strip() for s in (law.shapes or "").split(",") if s.strip()]

@@ -121,7 +121,7 @@ def _dask(workers: int, scheduler: str | None) -> Iterator[Engine]:
     with dask.config.set(settings):
         cluster: Any = None
         if scheduler is None:
-            cluster = LocalCluster(
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
                 silence_logs=50,
             )  # fmt: skip

@@ -33,7 +33,7 @@ class LinearSpec(Section):
 
 
 class RangeSpec(Section):
-    """Evenly spaced values from ``start`` to ``stop``, both included: so many (``count``), or so far apart (``step``)."""
+    """Even values from ``start`` to ``stop``, both included: so many (``count``), or so far apart (``step``)."""
 
     start: Finite
     stop: Finite
@@ -141,7 +141,7 @@ class SamplingSpec(Section):
     def _powers_of_two(self) -> SamplingSpec:
         if self.method == "sobol" and self.count & (self.count - 1):
             low = 1 << (self.count.bit_length() - 1)
-            raise ValueError(f"a Sobol sequence is balanced only at powers of two: {low} or {2 * low}, not {self.count}")
+            raise ValueError(f"a Sobol sequence takes a power of two: {low} or {2 * low}, not {self.count}")
         return self
 
 

@@ -32,8 +32,7 @@ def overview_figures(found: Sweep) -> dict[str, tuple[Figure, str]]:
 
 
 def _numbers(found: Sweep) -> list[str]:
-    after = list(found.runs.columns)[list(found.runs.columns).index("error") + 1 :]
-    return [c for c in after if pd.api.types.is_numeric_dtype(found.runs[c])]
+    return [name for name in found.kpis if pd.api.types.is_numeric_dtype(found.runs[name])]
 
 
 def _against(runs: pd.DataFrame, factor: str, label: str, measures: list[str]) -> Figure:

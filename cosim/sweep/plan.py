@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,29 +98,35 @@ def _runs(experiment: Experiment, file: Path | None, path: Path) -> Iterator[Pla
         for mode in experiment.modes or (own,):
             for replicate in range(experiment.replicates or 1):
                 seed = None if experiment.replicates is None else _seed(experiment, point, replicate)
-                scenario = _scenario(data, point, mode, seed, path, file)
-                dump = scenario.model_dump(mode="json")
+                with _naming_point(point, file):
+                    scenario = _scenario(data, point, mode, seed, path)
+                    dump = scenario.model_dump(mode="json")
+                    inputs = digests.of(dump)
                 modules = _modules(scenario)
                 if modules not in surroundings:
                     surroundings[modules] = surroundings_digest(modules, experiment.measure, experiment.keep.tables)
-                key = run_key(dump, digests.of(dump), surroundings[modules])
+                key = run_key(dump, inputs, surroundings[modules])
                 number = None if experiment.replicates is None else replicate
                 yield PlannedRun(index, key, scenario.mode, scenario.seed, number, point.factors, dump)
                 index += 1
 
 
-def _scenario(
-    data: Mapping[str, Any], point: Point, mode: str, seed: int | None, path: Path, file: Path | None
-) -> Scenario:
-    """The checked scenario of one run; errors name the point at which it cannot be used."""
+def _scenario(data: Mapping[str, Any], point: Point, mode: str, seed: int | None, path: Path) -> Scenario:
+    """The checked scenario of one run."""
     changed = copy.deepcopy(dict(data))
+    for key, value in point.changes.items():
+        set_dotted(changed, key, copy.deepcopy(value), path)
+    changed["mode"] = mode
+    if seed is not None:
+        changed["seed"] = seed
+    return check_scenario(changed, path)
+
+
+@contextmanager
+def _naming_point(point: Point, file: Path | None) -> Iterator[None]:
+    """Name the point, and the experiment's file, in errors about a scenario that cannot be used."""
     try:
-        for key, value in point.changes.items():
-            set_dotted(changed, key, copy.deepcopy(value), path)
-        changed["mode"] = mode
-        if seed is not None:
-            changed["seed"] = seed
-        return check_scenario(changed, path)
+        yield
     except InputError as error:
         at = ", ".join(f"{name} = {shown(value)}" for name, value in point.factors.items())
         where = f" (at {at})" if at else ""

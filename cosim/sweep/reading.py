@@ -46,6 +46,11 @@ class Sweep:
         self.times = _times_table(self._notes)
 
     @property
+    def kpis(self) -> list[str]:
+        """Names of the key figures among the columns of ``runs``."""
+        return _kpi_names(self._notes)
+
+    @property
     def complete(self) -> bool:
         """Whether every run is done, well or not."""
         return bool((self.runs["status"] != _PENDING).all())
@@ -72,7 +77,8 @@ class Sweep:
         long = data.to_pandas()
         labels = ["index", "run", "mode", "replicate", *self.factors]
         head = self.ok[[c for c in labels if c not in set(long.columns) - {"run"}]]
-        return head.merge(long, on="run", how="inner", sort=False).sort_values("index", kind="stable", ignore_index=True)
+        joined = head.merge(long, on="run", how="inner", sort=False)
+        return joined.sort_values("index", kind="stable", ignore_index=True)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or "_notes" not in self.__dict__:
@@ -136,7 +142,8 @@ def _runs_table(
         row["error"] = None if note is None or note.error is None else ": ".join(note.error)
         row |= {name: None if note is None else note.kpis.get(name) for name in names}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=["index", "run", "mode", "replicate", "seed", *factors, "status", "error", *names])
+    columns = ["index", "run", "mode", "replicate", "seed", *factors, "status", "error", *names]
+    table = pd.DataFrame(rows, columns=columns)
     table["replicate"] = table["replicate"].astype("Int64")
     for name in names:
         if not any(isinstance(v, str) for v in table[name]):

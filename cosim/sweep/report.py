@@ -76,7 +76,7 @@ def markdown_html(text: str) -> str:
     """Markdown as HTML: tables are known, HTML in the text is shown as text, a leading title is left out."""
     lines = text.lstrip().splitlines()
     body = "\n".join(lines[1:] if lines and lines[0].startswith("# ") else lines)
-    return MarkdownIt("commonmark", {"html": False}).enable("table").render(body)
+    return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(body))
 
 
 def _save_figures(images: Mapping[str, bytes], root: Path) -> None:
@@ -146,8 +146,9 @@ def _where(row: Mapping[Any, Any], experiment: Experiment) -> str:
 
 def _tables(found: Sweep, findings: Findings | None) -> list[dict[str, Any]]:
     kpis = [name for name in _KPIS if name in found.runs and found.runs[name].notna().any()]
-    own = [c for c in found.runs.columns[found.runs.columns.get_loc("error") + 1 :] if found.experiment.measure]
-    columns = ["mode", *(["replicate"] if found.experiment.replicates else []), *found.factors, "status", *(own or kpis)]
+    own = found.kpis if found.experiment.measure else []
+    seeds = ["replicate"] if found.experiment.replicates else []
+    columns = ["mode", *seeds, *found.factors, "status", *(own or kpis)]
     tables = [] if findings is None else [
         _html_table(name.replace("_", " "), t, f"{name}.csv", len(t) <= 12) for name, t in findings.tables.items()
     ]  # fmt: skip

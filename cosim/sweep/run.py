@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosim.errors import InputError, RunFailure
+from cosim.results.folders import REPORT_FILE
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
 from cosim.sweep.plan import Plan, PlannedRun, estimate_s, imported, make_plan
@@ -54,7 +55,7 @@ def outlook(plan: Plan, store: Store, only_failed: bool = False, workers: int | 
 
 
 def run_sweep(
-    experiment: str | Path | Experiment,
+    experiment: str | Path | Experiment | Plan,
     out: str | Path,
     *,
     engine: str = "pool",
@@ -69,7 +70,7 @@ def run_sweep(
     """Do the runs of an experiment that are not done yet.
 
     Args:
-        experiment: shipped name, path, or an experiment that has been read.
+        experiment: shipped name, path, an experiment that has been read, or its plan (``changes`` are in it then).
         out: the sweep's folder; each run appears in it when it is complete.
         engine: ``pool``, ``dask`` or ``serial``. scheduler: address of a Dask scheduler.
         workers: runs at a time; by default one for each processor.
@@ -89,10 +90,8 @@ def run_sweep(
     """
     check_engine(engine, scheduler)
     store = Store(out)
-    store.refuse_or_resume(resume=resume or only_failed)
-    if only_failed and not store.exists:
-        raise InputError("no sweep in the folder whose failed runs could be done again", key="--out", value=str(out))
-    plan = make_plan(experiment, changes)
+    store.refuse_or_resume(resume=resume, only_failed=only_failed)
+    plan = experiment if isinstance(experiment, Plan) else make_plan(experiment, changes)
     store.open()
     with store.locked():
         store.clear_parts()
@@ -107,9 +106,9 @@ def run_sweep(
             with suppress(StoreFailure):
                 write_tables(store)
             raise
-        found = write_tables(store)
+        found, changed = write_tables(store)
         store.log(f"done: {len(found.ok)} of {len(found.runs)} runs are well")
-        if analyse and found.complete:
+        if analyse and found.complete and (changed or not (store.root / REPORT_FILE).is_file()):
             finish(found)
     return found
 
@@ -156,16 +155,23 @@ def _task(run: PlannedRun, plan: Plan) -> Task:
     return Task(run.key, run.scenario, str(plan.scenario_path), plan.experiment.measure, plan.experiment.keep.tables)
 
 
-def write_tables(store: Store) -> Sweep:
+def write_tables(store: Store) -> tuple[Sweep, bool]:
     """Write ``runs.csv`` (what follows from the seeds) and ``times.csv`` (what belongs to the machine).
+
+    Returns:
+        The sweep, and whether ``runs.csv`` says something else than before.
 
     Raises:
         StoreFailure: they cannot be written.
     """
     found = read_sweep(store.root)
-    for name, table in ((RUNS_TABLE, found.runs), (TIMES_TABLE, found.times)):
-        store.write_text(name, table.to_csv(index=False, lineterminator="\n", float_format="%.12g"))
-    return found
+    path = store.root / RUNS_TABLE
+    text, times = (t.to_csv(index=False, lineterminator="\n", float_format="%.12g") for t in (found.runs, found.times))
+    changed = not path.is_file() or path.read_text(encoding="utf-8") != text
+    store.write_text(TIMES_TABLE, times)
+    if changed:
+        store.write_text(RUNS_TABLE, text)
+    return found, changed
 
 
 def finish(found: Sweep) -> Path:

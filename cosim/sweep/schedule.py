@@ -70,8 +70,10 @@ class Schedule:
     def _take(self, future: Future[list[Report]], chunk: list[Task]) -> None:
         try:
             reports = future.result()
-        except (*self._engine.deaths, CancelledError) as death:
-            self._after_death(chunk, death)
+        except BaseException as error:
+            if not isinstance(error, (*self._engine.deaths, CancelledError)):
+                raise
+            self._after_death(chunk, error)
             return
         for report in reports:
             if report.status == "store":

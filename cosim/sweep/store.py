@@ -31,7 +31,10 @@ from cosim.sweep.plan import Plan
 FORMAT = "cosim-sweep"
 PLAN_FILE, NOTE_FILE, LOG_FILE = "plan.json", "run.json", "log.txt"
 RUNS_FOLDER = "runs"
+_LOCK_FILE, _SWEEP_LOG = ".lock", "sweep.log"
 _PREFIX, _PART = "run=", ".part"
+_OWN = {RUNS_FOLDER, _LOCK_FILE, _SWEEP_LOG}
+"""What may stand in a folder in which a sweep came to an end before it had a plan."""
 Status = Literal["ok", "failed"]
 
 
@@ -101,22 +104,28 @@ class Store:
         """Where a run is written while it is not complete; its existence says that the attempt was begun."""
         return self.runs / f".{_PREFIX}{key}.{attempt}{_PART}"
 
-    def refuse_or_resume(self, *, resume: bool) -> None:
+    def refuse_or_resume(self, *, resume: bool, only_failed: bool = False) -> None:
         """Refuse a folder that holds something else, or a sweep that is not to be continued.
+
+        Args:
+            only_failed: there must be a sweep.
 
         Raises:
             InputError: what stands in the way.
         """
-        if not self.root.exists() and not self.root.is_symlink():
+        if self.exists and (resume or only_failed):
             return
-        if self.exists and resume:
+        if only_failed:
+            raise InputError("no sweep in the folder whose failed runs could be done again", key="--out",
+                             value=str(self.root))  # fmt: skip
+        if not self.root.exists() and not self.root.is_symlink():
             return
         if self.exists:
             raise InputError("the folder holds a sweep already", key="--out", value=str(self.root),
                              allowed="--resume to complete it, or a new folder")  # fmt: skip
         if not self.root.is_dir():
             raise InputError("the output folder exists and is not a folder", key="--out", value=str(self.root))
-        if any(self.root.iterdir()):
+        if any(p.name not in _OWN for p in self.root.iterdir()):
             raise InputError("the output folder exists and holds no sweep", key="--out", value=str(self.root),
                              allowed="a new or empty folder")  # fmt: skip
 
@@ -142,7 +151,7 @@ class Store:
         Raises:
             InputError: another sweep is at work in it.
         """
-        with (self.root / ".lock").open("wb") as stream:
+        with (self.root / _LOCK_FILE).open("wb") as stream:
             try:
                 import fcntl
 
@@ -222,7 +231,7 @@ class Store:
     def log(self, text: str) -> None:
         """Add a line to ``sweep.log``; a log that cannot be written is no reason to stop."""
         try:
-            with (self.root / "sweep.log").open("a", encoding="utf-8") as stream:
+            with (self.root / _SWEEP_LOG).open("a", encoding="utf-8") as stream:
                 stream.write(f"{pd.Timestamp.now('UTC').isoformat(timespec='milliseconds')} {text}\n")
         except OSError:
             pass

@@ -1,0 +1,161 @@
+"""What may go wrong in the middle: a worker or the parent is killed, the disk is full. Finished runs stay."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import cosim
+from cosim.errors import RunFailure
+from cosim.sweep import worker
+from cosim.sweep.store import Store, StoreFailure
+
+from .conftest import LIMITS, Make
+
+
+@pytest.fixture
+def expected(experiment: Make, place: Path) -> bytes:
+    """The table of an undisturbed sweep; its values follow from the limits alone."""
+    found = cosim.run_sweep(experiment(), place / "undisturbed", engine="serial", analyse=False)
+    return values(found.runs)
+
+
+def values(runs: pd.DataFrame) -> bytes:
+    """A table without the keys, which depend on the function that measured."""
+    return runs.drop(columns="run").to_csv(index=False).encode()
+
+
+def test_a_worker_that_dies_once_costs_nothing_in_the_end(experiment: Make, place: Path, expected: bytes) -> None:
+    found = cosim.run_sweep(experiment("fatal_once"), place / "out", workers=2, analyse=False)
+    assert values(found.runs) == expected
+    tried = found.times.set_index("run")["attempts"]
+    assert tried.to_dict()[found.runs["run"][2]] == 2 and tried.sum() == len(LIMITS) + 1
+    assert "about to die" in found.log(found.runs["run"][2]), "the log has what the first attempt said"
+
+
+def test_a_run_that_always_kills_its_worker_is_recorded_as_failed(experiment: Make, place: Path) -> None:
+    found = cosim.run_sweep(experiment("fatal"), place / "out", workers=2, analyse=False)
+    assert found.runs["status"].tolist() == ["ok", "ok", "failed", "ok", "ok", "ok"]
+    assert found.runs["error"][2] == "WorkerDied: its worker died 2 times"
+    assert found.log(found.runs["run"][2]).count("about to die") == 2
+
+
+def test_a_dask_worker_that_dies_costs_its_own_run_only(experiment: Make, place: Path) -> None:
+    pytest.importorskip("distributed")
+    found = cosim.run_sweep(experiment("fatal"), place / "out", engine="dask", workers=2, analyse=False)
+    assert found.runs["status"].tolist() == ["ok", "ok", "failed", "ok", "ok", "ok"]
+
+
+def test_workers_that_die_before_they_begin_end_the_sweep(experiment: Make, place: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("cosim.sweep.engine.prepare_worker", os.abort)
+    with pytest.raises(RunFailure, match="die before they begin"):
+        cosim.run_sweep(experiment(), place / "out", workers=1, analyse=False)
+
+
+def started(place: Path, count: int, *options: str) -> subprocess.Popen[bytes]:
+    """A sweep of slow runs in a process of its own, of which so many are complete."""
+    limits = [round(0.9 + 0.005 * i, 3) for i in range(12)]
+    (place / "e.yaml").write_text(
+        f"name: limits\nscenario: mine.yaml\nmeasure: 'sweep_measures:slow'\nfactors: {{network.v_min_pu: {limits}}}\n"
+    )
+    command = [sys.executable, "-m", "cosim.cli", "sweep", "e.yaml", "--out", "out", "--workers", "2", *options]
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)  # fmt: skip
+    until = time.monotonic() + 60
+    while len(complete(place)) < count and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def complete(place: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in place.glob("out/runs/run=*/run.json")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_whose_parent_is_stopped_resumes_where_it_was(place: Path, number: signal.Signals) -> None:
+    process = started(place, 3)
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert b"--resume" in said and b"Traceback" not in said
+    time.sleep(1.0)
+    before = complete(place)
+    assert 3 <= len(before) < 12
+    time.sleep(0.5)
+    assert complete(place) == before, "no worker goes on by itself"
+    found = cosim.run_sweep(place / "e.yaml", place / "out", workers=2, resume=True, analyse=False)
+    assert {k: v for k, v in complete(place).items() if k in before} == before
+    undisturbed = cosim.run_sweep(place / "e.yaml", place / "other", engine="serial", analyse=False)
+    assert (place / "out" / "runs.csv").read_bytes() == (place / "other" / "runs.csv").read_bytes()
+    assert found.complete and undisturbed.complete
+    assert not list((place / "out" / "runs").glob(".*"))
+
+
+def test_a_full_disk_stops_the_sweep_and_keeps_what_is_complete(
+    experiment: Make, place: Path, monkeypatch: pytest.MonkeyPatch, expected: bytes
+) -> None:
+    written = worker.write_frame
+    count = 0
+
+    def full(frame: pd.DataFrame, path: Path) -> None:
+        nonlocal count
+        count += 1
+        if count > 3:
+            path.write_bytes(b"half a table")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(frame, path)
+
+    monkeypatch.setattr(worker, "write_frame", full)
+    with pytest.raises(StoreFailure, match="No space left"):
+        cosim.run_sweep(experiment(), place / "out", engine="serial", analyse=False)
+    kept = cosim.read_sweep(place / "out")
+    assert kept.runs["status"].tolist() == ["ok"] * 3 + ["pending"] * 3 and not list(kept.root.glob("runs/.run*"))
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(place))
+    found = cosim.run_sweep(experiment(), place / "out", engine="serial", resume=True, analyse=False)
+    assert values(found.runs) == expected
+
+
+def test_a_really_full_file_system(experiment: Make, place: Path) -> None:
+    """The same on a small file system in memory, where one can be mounted."""
+    small = place / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system in memory cannot be mounted here")
+    try:
+        limits = [round(0.9 + 0.0005 * i, 4) for i in range(60)]
+        many = experiment(factors={"network.v_min_pu": limits})
+        with pytest.raises(RunFailure, match="No space left|cannot be written"):
+            cosim.run_sweep(many, small / "out", engine="serial", analyse=False)
+        kept = len(list(small.glob("out/runs/run=*/run.json")))
+        assert 0 < kept < len(limits)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        found = cosim.run_sweep(many, small / "out", engine="serial", resume=True, analyse=False)
+        assert found.complete and len(found.ok) == len(limits)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(
+    experiment: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, data: bytes) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(cosim.InputError, match="cannot be written .Permission denied"):
+        cosim.run_sweep(experiment(), place / "out", engine="serial", analyse=False)
+    assert not Store(place / "out").exists
