@@ -8,28 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, ResultFolder
 from cosim.results.style import png
+from cosim.sweep.findings import CONCLUSION_FILE, Findings
+from cosim.sweep.reading import Sweep
 
-CONCLUSION_FILE = "conclusion.md"
+__all__ = ["CONCLUSION_FILE", "Findings"]
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a study leaves: tables by name (the first is its main one), figures by name, and a conclusion."""
-
-    tables: Mapping[str, pd.DataFrame]
-    figures: Mapping[str, Figure]
-    conclusion: str
 
 
 def write_findings(findings: Findings, out: str | Path, *, force: bool = False) -> Path:
@@ -69,6 +60,24 @@ def markdown_table(frame: pd.DataFrame, forms: Mapping[str, str] | None = None) 
     marks = ["---" if frame[c].map(lambda v: isinstance(v, str)).all() else "---:" for c in frame.columns]
     body = [[cell(c, v) for c, v in zip(head, row, strict=True)] for row in frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *body)) + "\n"
+
+
+def whole_grid(found: Sweep) -> pd.DataFrame:
+    """The runs of a sweep that ended well, as an analysis takes them.
+
+    Raises:
+        RunFailure: none did.
+    """
+    runs = found.ok.copy()
+    if runs.empty:
+        raise RunFailure("no run ended well, so there is nothing to analyse")
+    return runs
+
+
+def missing_note(found: Sweep) -> str:
+    """A sentence on runs that failed, for a conclusion; empty if there are none."""
+    failed = int((found.runs["status"] == "failed").sum())
+    return f"{failed} of {len(found.runs)} runs failed and are left out.\n" if failed else ""
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -50,8 +50,10 @@ def _against(runs: pd.DataFrame, factor: str, label: str, measures: list[str]) -
                 marker = "o" if runs[factor].nunique() <= 4 * _FEW else None
                 sns.lineplot(**common, marker=marker, markersize=4)
             else:
-                sns.barplot(**common)
+                sns.pointplot(**common, dodge=0.3 if len(modes) > 1 else False, linestyle="none", err_kws={"linewidth": 1.2})
             known = MEASURES.get(measure)
+            if not line:
+                ax.tick_params(axis="x", rotation=20)
             ax.set(xlabel=label, ylabel=measure if known is None else f"{measure.rsplit('_', 1)[0]} ({known.unit})")
         for ax in axes[len(measures) :]:
             ax.set_visible(False)

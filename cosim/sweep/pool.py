@@ -36,7 +36,7 @@ class IsolatedPool(Executor):
         recycle_after: int = 100,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
-        preload: tuple[str, ...] = (),
+        preload: tuple[str, ...] = ("cosim.sweep.worker",),
     ) -> None:
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._recycle_after = recycle_after

@@ -116,7 +116,7 @@ def _plan_rows(found: Sweep) -> list[tuple[str, str]]:
 
 def _factor_row(name: str, factor: FactorSpec) -> dict[str, str]:
     keys = list(factor.keys) or sorted({k for level in (factor.levels or {}).values() for k in level})
-    return {"name": factor.label or name, "values": _values(factor), "sets": ", ".join(keys)}
+    return {"name": factor.label or name, "levels": _values(factor), "sets": ", ".join(keys)}
 
 
 def _values(factor: FactorSpec) -> str:

@@ -96,7 +96,7 @@ def run_sweep(
     with store.locked():
         store.clear_parts()
         todo = outlook(plan, store, only_failed, workers)
-        store.write_plan(plan)
+        replanned = store.write_plan(plan)
         store.log(f"plan: {len(plan.runs)} runs, {len(todo.due)} to do, engine {engine}, {todo.workers} workers")
         try:
             if todo.due:
@@ -108,7 +108,7 @@ def run_sweep(
             raise
         found, changed = write_tables(store)
         store.log(f"done: {len(found.ok)} of {len(found.runs)} runs are well")
-        if analyse and found.complete and (changed or not (store.root / REPORT_FILE).is_file()):
+        if analyse and found.complete and (changed or replanned or not (store.root / REPORT_FILE).is_file()):
             finish(found)
     return found
 

@@ -193,8 +193,8 @@ class Store:
             shutil.rmtree(earlier, ignore_errors=True)
         os.rename(part, place)
 
-    def write_plan(self, plan: Plan) -> None:
-        """Write ``plan.json``.
+    def write_plan(self, plan: Plan) -> bool:
+        """Write ``plan.json``; returns whether it says something else than before.
 
         Raises:
             StoreFailure: the store cannot be written.
@@ -210,7 +210,11 @@ class Store:
                 for r in plan.runs
             ],
         }  # fmt: skip
-        self.write_text(PLAN_FILE, json.dumps(data, indent=1))
+        text = json.dumps(data, indent=1)
+        same = self.exists and (self.root / PLAN_FILE).read_text(encoding="utf-8") == text
+        if not same:
+            self.write_text(PLAN_FILE, text)
+        return not same
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file of the sweep at once or not at all.

@@ -90,7 +90,8 @@ def command(place: Path, *options: str) -> Result:
 
 def written(place: Path, measure: str) -> None:
     (place / "e.yaml").write_text(
-        f"name: limits\nscenario: mine.yaml\nmeasure: 'sweep_measures:{measure}'\nfactors: {{network.v_min_pu: {LIMITS}}}\n"
+        f"name: limits\nscenario: mine.yaml\nmeasure: 'sweep_measures:{measure}'\n"
+        f"factors: {{network.v_min_pu: {LIMITS}}}\n"
     )
 
 
