@@ -54,7 +54,8 @@ def markdown_table(frame: pd.DataFrame, forms: Mapping[str, str] | None = None) 
             return value
         if value is None or pd.isna(value):
             return "–"
-        return format(value, forms[column]) if column in forms else str(value)
+        text = format(value, forms[column]) if column in forms else str(value)
+        return text if any(digit in text for digit in "123456789") else text.lstrip("-")
 
     head = [str(c) for c in frame.columns]
     marks = ["---" if frame[c].map(lambda v: isinstance(v, str)).all() else "---:" for c in frame.columns]

@@ -65,7 +65,7 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
 def _heat(table: pd.DataFrame, column: str, title: str, form: str) -> Figure:
     figure = new_figure(3.4, title, 6.0)
     ax = figure.subplots()
-    grid = table.pivot(index="flexible", columns="loading_kw", values=column)
+    grid = table.pivot(index="flexible", columns="loading_kw", values=column).round(3) + 0.0  # no negative zeros
     shown = np.log10(grid.clip(lower=0.01)) if column == "uncoordinated_pct" else grid
     sns.heatmap(shown, ax=ax, annot=grid, fmt=form, cmap="viridis", cbar=False, linewidths=0.5)
     ax.set(xlabel="IT load per site (kW)", ylabel="flexible share of the work")
@@ -103,6 +103,10 @@ def conclusion(table: pd.DataFrame) -> str:
             f"centers up to {best['leading_gain_pct']:.2f} % of their cost ({best['leading_gain_usd']:.2f} USD, at "
             f"{best['loading_kw']:g} kW and a flexible share of {best['flexible']:g}); society then loses up to "
             f"{sure['centralized_pct'].max():.2f} %."
+        )
+        text.append(
+            "- Where a limit binds, several prices support the same outcome. The gain is against the one that the "
+            "negotiation arrived at, so it is as good as that price."
         )
     hard = table[table["leader_gap_pct"] > 1]
     if len(hard):

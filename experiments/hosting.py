@@ -135,7 +135,7 @@ def _case_figure(table: pd.DataFrame) -> Figure:
         sns.stripplot(table, x="bus", y=column, hue="case", hue_order=order, palette=list(COLOURS[: len(order)]), ax=ax,
                       jitter=False, dodge=True, size=4.5, legend=ax is axes[0])  # fmt: skip
         ax.set(xlabel="bus", ylabel="IT load (kW)", title=name)
-    sns.move_legend(axes[0], "upper right", title=None, ncols=2)
+    sns.move_legend(axes[0], "lower left", title=None)
     return figure
 
 
@@ -163,8 +163,9 @@ def conclusion(table: pd.DataFrame) -> str:
             f"{gain.median():+.0f} %."
         )
     apart = table["ac_kw"] - table["linear_kw"]
+    differ = int((apart.abs() > RESOLUTION_KW).sum())
     text.append(
-        f"- The linear model says {-apart.max():+,.0f} to {-apart.min():+,.0f} kW against AC power flow, median "
-        f"{-apart.median():+,.0f} kW."
+        f"- The linear model and AC power flow agree to {RESOLUTION_KW:g} kW in {len(table) - differ} of {len(table)} "
+        f"cases; they are at most {apart.abs().max():,.0f} kW apart."
     )
     return "\n".join(text) + "\n"

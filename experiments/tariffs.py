@@ -88,8 +88,10 @@ def _demand_figure(hours: pd.DataFrame) -> Figure:
     figure = new_figure(3.2, "Demand of the data centers by tariff")
     ax = figure.subplots()
     shown = hours.assign(hour=pd.to_datetime(hours["time"]).dt.hour, tariff=hours["tariff"].map(NAMES))
-    sns.lineplot(shown, x="hour", y="p_kw", hue="tariff", style="tariff", drawstyle="steps-post", ax=ax,
-                 palette=list(COLOURS[: shown["tariff"].nunique()]))  # fmt: skip
+    end = shown[shown["hour"] == shown["hour"].max()].assign(hour=lambda t: t["hour"] + 1)
+    names = list(NAMES.values())
+    sns.lineplot(pd.concat([shown, end]), x="hour", y="p_kw", hue="tariff", style="tariff", hue_order=names,
+                 style_order=names, drawstyle="steps-post", ax=ax, palette=list(COLOURS[: len(names)]))  # fmt: skip
     ax.set(xlabel="hour of the day", ylabel="power (kW)")
     sns.move_legend(ax, "upper left", title=None, ncols=2)
     return figure

@@ -102,7 +102,7 @@ class InputDigests:
         """
         feeder = str(scenario["network"]["feeder"])
         found = {f"feeder {feeder}": self._digest("feeder", feeder, "network.feeder")}
-        for key, file in _series_files(scenario, ""):
+        for key, file in _series_files(scenario):
             found[f"series {file}"] = self._digest("series", file, key)
         return found
 
@@ -127,14 +127,15 @@ class InputDigests:
                              allowed=error.allowed) from None  # fmt: skip
 
 
-def _series_files(value: Any, key: str) -> Iterator[tuple[str, str]]:
+def _series_files(scenario: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(dotted key, file) of each series in scenario data."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("file"), str) and "column" in value:
-            yield key, value["file"]
-        for name, inner in value.items():
-            yield from _series_files(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            if isinstance(inner, Mapping):
-                yield from _series_files(inner, f"{key}.{i}")
+    waiting: list[tuple[str, Any]] = [("", scenario)]
+    while waiting:
+        key, value = waiting.pop()
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in inner:
+            if isinstance(part, dict | list) and part:
+                below = f"{key}.{name}" if key else str(name)
+                waiting.append((below, part))
+                if isinstance(part, dict) and "column" in part and isinstance(part.get("file"), str):
+                    yield below, part["file"]

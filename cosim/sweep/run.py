@@ -30,7 +30,7 @@ class Outlook:
     Attributes:
         due: runs to be done, each content once. done: runs that are complete. failed: of those, how many failed.
         estimate_s: how long it will take; ``timed`` says whether that rests on runs that were timed.
-        workers: how many runs at a time.
+        workers: how many runs at a time. notes: what complete runs say of themselves, by key.
     """
 
     plan: Plan
@@ -40,6 +40,7 @@ class Outlook:
     estimate_s: float
     timed: bool
     workers: int
+    notes: Mapping[str, RunNote]
 
 
 def outlook(plan: Plan, store: Store, only_failed: bool = False, workers: int | None = None) -> Outlook:
@@ -51,7 +52,7 @@ def outlook(plan: Plan, store: Store, only_failed: bool = False, workers: int | 
     timed = {k: float(n.timing["wall_s"]) for k, n in notes.items() if n.status == "ok" and "wall_s" in n.timing}
     count = workers or default_workers()
     estimate, known = estimate_s(due, [first[k] for k in notes], timed, count)
-    return Outlook(plan, tuple(due), len(notes), len(failed), estimate, known, count)
+    return Outlook(plan, tuple(due), len(notes), len(failed), estimate, known, count, notes)
 
 
 def run_sweep(
@@ -106,7 +107,7 @@ def run_sweep(
             with suppress(StoreFailure):
                 write_tables(store)
             raise
-        found, changed = write_tables(store)
+        found, changed = write_tables(store, None if todo.due else todo.notes)
         store.log(f"done: {len(found.ok)} of {len(found.runs)} runs are well")
         if analyse and found.complete and (changed or replanned or not (store.root / REPORT_FILE).is_file()):
             finish(found)
@@ -155,8 +156,11 @@ def _task(run: PlannedRun, plan: Plan) -> Task:
     return Task(run.key, run.scenario, str(plan.scenario_path), plan.experiment.measure, plan.experiment.keep.tables)
 
 
-def write_tables(store: Store) -> tuple[Sweep, bool]:
+def write_tables(store: Store, notes: Mapping[str, RunNote] | None = None) -> tuple[Sweep, bool]:
     """Write ``runs.csv`` (what follows from the seeds) and ``times.csv`` (what belongs to the machine).
+
+    Args:
+        notes: what complete runs say of themselves, if that has been read.
 
     Returns:
         The sweep, and whether ``runs.csv`` says something else than before.
@@ -164,7 +168,7 @@ def write_tables(store: Store) -> tuple[Sweep, bool]:
     Raises:
         StoreFailure: they cannot be written.
     """
-    found = read_sweep(store.root)
+    found = read_sweep(store.root, notes)
     path = store.root / RUNS_TABLE
     text, times = (t.to_csv(index=False, lineterminator="\n", float_format="%.12g") for t in (found.runs, found.times))
     changed = not path.is_file() or path.read_text(encoding="utf-8") != text

@@ -16,7 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +67,8 @@ class RunNote:
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps({"format": FORMAT, "store_version": STORE_VERSION, **asdict(self)}, indent=1, allow_nan=False)
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return json.dumps({"format": FORMAT, "store_version": STORE_VERSION, **own}, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> RunNote:
@@ -210,7 +211,7 @@ class Store:
                 for r in plan.runs
             ],
         }  # fmt: skip
-        text = json.dumps(data, indent=1)
+        text = json.dumps(data)
         same = self.exists and (self.root / PLAN_FILE).read_text(encoding="utf-8") == text
         if not same:
             self.write_text(PLAN_FILE, text)
@@ -243,5 +244,5 @@ class Store:
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """A table of a run as Parquet: same rows, same bytes."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).replace_schema_metadata(None)
     pq.write_table(table, path, compression="zstd", version="2.6", write_statistics=False)

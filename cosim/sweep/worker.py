@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -33,7 +34,7 @@ _TIMES = ("wall_s", "solver_s")
 _COLLECT_EVERY = 10
 _one_at_a_time = threading.Lock()
 """OpenDSS and the standard streams belong to the process, so a worker of several threads runs one at a time."""
-_since_collection = 0
+_forgotten = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,19 @@ def execute(tasks: Sequence[Task], root: str, own_process: bool) -> list[Report]
     """
     store = Store(root)
     reports: list[Report] = []
-    with _one_at_a_time, threadpoolctl.threadpool_limits(1):
+    with _one_at_a_time, _threads().limit(limits=1):
         for task in tasks:
             with _models_forgotten():
                 reports.append(_execute(task, store, own_process))
             if reports[-1].status == "store":
                 break
     return reports
+
+
+@cache
+def _threads() -> threadpoolctl.ThreadpoolController:
+    """The thread pools of linear algebra in this process; looking for them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
 
 
 def prepare_worker(watch_parent: bool) -> None:
@@ -185,15 +192,15 @@ def _plain(value: Any) -> float | int | str | None:
 @contextlib.contextmanager
 def _models_forgotten() -> Iterator[None]:
     """Let go of the models made in a block, which Mesa would keep alive for numbering their agents."""
-    global _since_collection
+    global _forgotten
     numbering = getattr(mesa.Agent, "_ids", {})
     before = set(numbering)
     yield
     for model in [m for m in numbering if m not in before]:
         del numbering[model]
-    _since_collection += 1
-    if _since_collection >= _COLLECT_EVERY:
-        _since_collection = 0
+        _forgotten += 1
+    if _forgotten >= _COLLECT_EVERY:
+        _forgotten = 0
         gc.collect()
 
 
