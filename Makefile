@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help demo test slow check lint types clean
+.PHONY: help demo test slow check lint types docs clean
 
 help:
 	@echo "make demo    set up, compare all modes on the IEEE 37-node feeder, say where the report is"
 	@echo "make test    set up, check style and types, run the tests"
 	@echo "make slow    run the studies that take minutes as well"
 	@echo "make check   style and types only"
+	@echo "make docs    build the documents as a site"
 	@echo "make clean   remove what was built; the results stay"
 
 demo: $(VENV)/.installed
@@ -36,6 +37,11 @@ types: $(VENV)/.installed-dev
 	$(PIP) install --no-deps --no-build-isolation --target build/typing .
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p cosim
 
+# The tests build the site as well, and take a warning for an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
+
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "cosim needs Python 3.11 or newer; '$(PYTHON)' is missing or older." >&2; \
@@ -56,5 +62,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -97,7 +97,7 @@ def conclusion(table: pd.DataFrame) -> str:
     )
     sure = table[(table["negotiated_slack_mwh"] <= _NO_SLACK) & (table["leader_gap_pct"] <= 1)]
     if len(sure):
-        best = sure.loc[sure["leading_gain_pct"].idxmax()]
+        best = sure.iloc[int(sure["leading_gain_pct"].argmax())]
         text.append(
             "- **Leading**, where no limit has to break and the leader's optimum is known to 1 %, earns the data "
             f"centers up to {best['leading_gain_pct']:.2f} % of their cost ({best['leading_gain_usd']:.2f} USD, at "

@@ -150,10 +150,10 @@ def conclusion(table: pd.DataFrame) -> str:
         markdown_table(wide.reset_index(), dict.fromkeys(wide.columns, ",.0f")),
     ]
     for case in wide:
-        least, most = wide[case].idxmin(), wide[case].idxmax()
+        size = wide[case]
         text.append(
-            f"- **{case}**: from {wide[case][least]:,.0f} kW at bus {least} to {wide[case][most]:,.0f} kW at bus "
-            f"{most}."
+            f"- **{case}**: from {size.min():,.0f} kW at bus {size.idxmin()} to {size.max():,.0f} kW at bus "
+            f"{size.idxmax()}."
         )
     base = wide["work on arrival"]
     for case in wide.columns[1:]:

@@ -71,4 +71,8 @@ def conclusion(table: pd.DataFrame, limit_s: float) -> str:
         + ("; ".join(f"{method} up to {hours:g} hours" for method, hours in closed.items()) or "none")
         + "."
     )
+    text.append(
+        "- The gap of McCormick is that of its own, discretised problem; what counts is how far above the best "
+        "solution found it is."
+    )
     return "\n".join(text) + "\n"

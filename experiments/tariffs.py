@@ -55,7 +55,8 @@ def by_hour(found: Sweep) -> pd.DataFrame:
     demand = found.demand
     largest = demand[demand["loading_kw"] == demand["loading_kw"].max()]
     power = largest.groupby(["tariff", "step"], as_index=False)["p_kw"].sum()
-    return power.merge(found.steps[["step", "time"]].drop_duplicates(), on="step")
+    times = found.steps[["step", "time"]].drop_duplicates()
+    return pd.merge(power, times, on="step")
 
 
 def _anarchy_figure(table: pd.DataFrame) -> Figure:
@@ -120,7 +121,7 @@ def conclusion(table: pd.DataFrame) -> str:
             "- Negotiated prices also charge reactive power and losses, and the data centers pay for the limits that "
             "they load: what a tariff saves them, and more, is the operator's loss."
         )
-    worst = table.loc[table["price_of_anarchy"].idxmax()]
+    worst = table.iloc[int(table["price_of_anarchy"].argmax())]
     text.append(
         f"- **The worst case** is {NAMES[worst['tariff']]} at {worst['loading_kw']:g} kW: a price of anarchy of "
         f"{worst['price_of_anarchy']:.3f}."

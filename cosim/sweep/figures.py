@@ -50,8 +50,7 @@ def _against(runs: pd.DataFrame, factor: str, label: str, measures: list[str]) -
                 marker = "o" if runs[factor].nunique() <= 4 * _FEW else None
                 sns.lineplot(**common, marker=marker, markersize=4)
             else:
-                apart = 0.3 if len(modes) > 1 else False
-                sns.pointplot(**common, dodge=apart, linestyle="none", err_kws={"linewidth": 1.2})
+                sns.pointplot(**common, dodge=len(modes) > 1, linestyle="none", err_kws={"linewidth": 1.2})
             known = MEASURES.get(measure)
             if not line:
                 ax.tick_params(axis="x", rotation=20)

@@ -244,5 +244,5 @@ class Store:
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """A table of a run as Parquet: same rows, same bytes."""
-    table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).replace_schema_metadata(None)
-    pq.write_table(table, path, compression="zstd", version="2.6", write_statistics=False)
+    columns = {str(name): pa.array(column, from_pandas=True) for name, column in frame.items()}
+    pq.write_table(pa.table(columns), path, compression="zstd", version="2.6", write_statistics=False)

@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-import mesa
 import pandas as pd
 import threadpoolctl
 
@@ -27,14 +26,13 @@ from cosim.errors import InputError, RunFailure
 from cosim.results.record import utc_now
 from cosim.scenario import Scenario
 from cosim.simulation import simulate
+from cosim.sweep.forget import forgetting
 from cosim.sweep.plan import imported
 from cosim.sweep.store import LOG_FILE, RunNote, Store, write_frame
 
 _TIMES = ("wall_s", "solver_s")
-_COLLECT_EVERY = 10
 _one_at_a_time = threading.Lock()
 """OpenDSS and the standard streams belong to the process, so a worker of several threads runs one at a time."""
-_forgotten = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def execute(tasks: Sequence[Task], root: str, own_process: bool) -> list[Report]
     reports: list[Report] = []
     with _one_at_a_time, _threads().limit(limits=1):
         for task in tasks:
-            with _models_forgotten():
+            with forgetting():
                 reports.append(_execute(task, store, own_process))
             if reports[-1].status == "store":
                 break
@@ -187,21 +185,6 @@ def _plain(value: Any) -> float | int | str | None:
     if value is None or isinstance(value, bool | int | str):
         return value
     return float(value) if math.isfinite(value) else None
-
-
-@contextlib.contextmanager
-def _models_forgotten() -> Iterator[None]:
-    """Let go of the models made in a block, which Mesa would keep alive for numbering their agents."""
-    global _forgotten
-    numbering = getattr(mesa.Agent, "_ids", {})
-    before = set(numbering)
-    yield
-    for model in [m for m in numbering if m not in before]:
-        del numbering[model]
-        _forgotten += 1
-    if _forgotten >= _COLLECT_EVERY:
-        _forgotten = 0
-        gc.collect()
 
 
 @contextlib.contextmanager

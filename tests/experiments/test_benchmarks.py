@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cosim.coordination.decentralized import Decentralized
-from cosim.experiments.benchmarks import centralized, framework, network
+from cosim.experiments.benchmarks import centralized, framework, network, sweep
 
 
 def test_network_is_compared_with_opendss() -> None:
@@ -34,3 +36,19 @@ def test_stopwatches_leave_nothing_behind() -> None:
 def test_framework_takes_a_run_apart() -> None:
     rows = framework.runs("ieee37", "decentralized", 1)
     assert any("round" in str(r["what"]) for r in rows)
+
+
+def test_the_benchmark_of_sweeps_measures_reading_and_resuming(tmp_path: Path) -> None:
+    rows = sweep.store(tmp_path, 20)
+    assert [str(r["what"]).split(",")[0] for r in rows] == [
+        "read: table of runs",
+        "read: and a long table",
+        "resume",
+    ]
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_many_runs(tmp_path: Path) -> None:
+    """One worker that is never replaced: 60 runs may not take a tenth more than the first ones."""
+    rows = sweep.memory(tmp_path, 60)
+    assert float(str(rows[-1]["ratio"])) < 1.1 and len({r["open files"] for r in rows}) == 1

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from cosim.experiments import latency
-from cosim.experiments.common import CONCLUSION_FILE, Findings, write_findings
+from cosim.sweep.findings import CONCLUSION_FILE
+from cosim.sweep.reading import Sweep
 
-SHORT = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 2, "clock.gate_s": 600}
+from .conftest import small
 
 
 @pytest.fixture(scope="module")
-def found() -> Findings:
-    return latency.study(delays_s=(0.05, 300.0), losses=(0.0, 0.3), overrides=SHORT)
+def found(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 2, "clock.gate_s": 600}
+    return small("latency", tmp_path_factory.mktemp("latency"), changes, delay_s=[0.05, 300.0], loss=[0.0, 0.3])
 
 
-def test_every_case_is_there(found: Findings) -> None:
-    assert len(found.tables["comparison"]) == 2 * 2 * 2
+@pytest.fixture(scope="module")
+def table(found: Sweep) -> pd.DataFrame:
+    return pd.read_csv(found.root / "comparison.csv")
 
 
-def test_a_good_channel_agrees_and_one_slower_than_the_gate_falls_back(found: Findings) -> None:
-    table = found.tables["comparison"].set_index(["delay_s", "loss"])
-    assert table.loc[(0.05, 0.0), "agreed"].all() and not table.loc[(300.0, 0.3), "agreed"].any()
+def test_every_case_is_there(table: pd.DataFrame) -> None:
+    assert len(table) == 2 * 2 * 2
 
 
-def test_agreement_is_worth_what_it_promises(found: Findings) -> None:
-    table = found.tables["comparison"]
-    assert table.loc[table["agreed"], "welfare_gap"].max() <= 1e-5
+def test_a_good_channel_agrees_and_one_slower_than_the_gate_falls_back(table: pd.DataFrame) -> None:
+    cases = table.set_index(["delay_s", "loss"])
+    assert (cases.loc[(0.05, 0.0), "agreed"] == 1).all() and (cases.loc[(300.0, 0.3), "agreed"] == 0).all()
 
 
-def test_all_work_is_served_whatever_the_channel_does(found: Findings) -> None:
-    table = found.tables["comparison"]
+def test_agreement_is_worth_what_it_promises(table: pd.DataFrame) -> None:
+    assert table.loc[table["agreed"] == 1, "welfare_gap"].max() <= 1e-5
+
+
+def test_all_work_is_served_whatever_the_channel_does(table: pd.DataFrame) -> None:
     assert table["unserved_mwh"].max() <= 1e-7 and table["late_mwh"].max() <= 1e-7
 
 
-def test_it_leaves_tables_figures_and_words(found: Findings, tmp_path: Path) -> None:
-    folder = write_findings(found, tmp_path / "latency")
-    assert {p.name for p in (folder / "figures").iterdir()} == {"rounds.png", "welfare_gap.png"}
-    assert "no agreement" in (folder / CONCLUSION_FILE).read_text()
+def test_it_leaves_figures_and_words(found: Sweep) -> None:
+    assert {p.name for p in Path(found.root / "figures").iterdir()} == {"rounds.png", "welfare_gap.png"}
+    assert "not always agreement" in (found.root / CONCLUSION_FILE).read_text()

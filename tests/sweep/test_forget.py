@@ -1,0 +1,36 @@
+"""What libraries keep alive is let go of: a worker that has done many runs is as large as one that has done few."""
+
+from __future__ import annotations
+
+import gc
+
+import mesa
+import pytest
+from dss import CffiApiUtil
+
+from cosim.grid.opendss import AcCircuit
+from cosim.grid.tables import read_feeder
+from cosim.sweep.forget import forgetting
+
+
+def alive(kind: type) -> int:
+    gc.collect()
+    return sum(isinstance(o, kind) for o in gc.get_objects())
+
+
+def test_models_and_circuits_of_a_block_do_not_stay() -> None:
+    feeder = read_feeder("ieee13")
+    own = mesa.Model(rng=1)
+    first = mesa.Agent(own)
+    mine = AcCircuit(feeder)
+    before = mine.solve()
+    counts = alive(mesa.Model), alive(CffiApiUtil)
+    for _ in range(20):
+        with forgetting():
+            model = mesa.Model(rng=1)
+            mesa.Agent(model)
+            AcCircuit(feeder).solve()
+            del model
+    assert (alive(mesa.Model), alive(CffiApiUtil)) == counts
+    assert mesa.Agent(own).unique_id == first.unique_id + 1, "models from before the block go on"
+    assert mine.solve().voltages == pytest.approx(before.voltages, rel=1e-8), "and so do circuits"
