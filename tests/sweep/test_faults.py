@@ -49,6 +49,7 @@ def test_a_run_that_always_kills_its_worker_is_recorded_as_failed(experiment: Ma
     assert found.log(found.runs["run"][2]).count("about to die") == 2
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_dies_costs_its_own_run_only(experiment: Make, place: Path) -> None:
     pytest.importorskip("distributed")
     found = cosim.run_sweep(experiment("fatal"), place / "out", engine="dask", workers=2, analyse=False)
