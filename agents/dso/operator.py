@@ -9,7 +9,7 @@ import mesa
 import numpy as np
 
 from cosim.agents.dso import reporting
-from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
+from cosim.agents.dso.clearing import ClearingModel, Limits, ReducedStep, StepData
 from cosim.agents.dso.linearisation import Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
@@ -18,7 +18,7 @@ from cosim.errors import InputError
 from cosim.grid import lindist3flow
 from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
-from cosim.grid.linear import LinearNetwork
+from cosim.grid.linear import LinearNetwork, strongest_response
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
@@ -108,7 +108,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         points = [self._points.get(t, _Point(np.zeros((count, 2)), None, 0)) for t in steps]
         for k in range(1, LINEARISATION_ROUNDS + 1):
             networks = [self._linearise(t, declared_p_mw[i], points[i]) for i, t in enumerate(steps)]
-            self._window = self._clearing(networks, data, names)
+            reduced = [self.clearing_model.reduced(n, d) for n, d in zip(networks, data, strict=True)]
+            self._window = self._clearing(networks, reduced, names)
             if not self.scenario.network.losses or k == LINEARISATION_ROUNDS:
                 break
             solution = self._window.solve(declared_p_mw)
@@ -140,12 +141,13 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._refined += 1
         networks = [self._linearise(t, p_mw[i], points[i]) for i, t in enumerate(steps)]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
-        self._window = self._clearing(networks, [self.step_data(t) for t in steps], names)
+        reduced = [self.clearing_model.reduced(n, self.step_data(t)) for n, t in zip(networks, steps, strict=True)]
+        self._window = self._clearing(networks, reduced, names)
         self._points |= dict(zip(steps, points, strict=True))
         return True
 
     def _clearing(
-        self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
+        self, networks: Sequence[LinearNetwork], reduced: Sequence[ReducedStep], names: list[list[str]]
     ) -> WindowClearing:
         before = self._last_output
         ramps = [
@@ -153,8 +155,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             for g, unit in enumerate(self.resources.generators)
             if unit.ramp_mw_per_step is not None
         ]
+        most = np.tile(self.p_max_mw, (len(names), 1))
         return WindowClearing(
-            self.clearing_model, networks, data, self.reactive_ratio, self.p_max_mw, names, ramps
+            self.clearing_model, networks, reduced, self.reactive_ratio, np.zeros_like(most), most, names, ramps
         )
 
     def step_data(self, t: int) -> StepData:
@@ -195,7 +198,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
         solution = self.clearing.solve(p_mw)
-        costs = self.clearing.step_costs(p_mw, solution)
+        costs = self.clearing.step_costs(solution)
         return Clearing(p_mw, solution.objective, self._prices(solution), costs)
 
     def opening_price(self, steps: int) -> Array:
@@ -294,7 +297,7 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         v_min_pu=network.v_min_pu,
         v_max_pu=network.v_max_pu,
         price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
-        voltage_penalty_usd_per_pu2h=voltage_penalty(flat, network.price_cap_usd_per_mwh),
+        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(flat),
         branch_rating_mva={k: v / 1000 for k, v in network.branch_rating_kva.items()},
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,

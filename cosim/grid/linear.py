@@ -86,8 +86,22 @@ class LinearNetwork:
         Returns:
             (k, m) array.
         """
-        states = self._lu.solve(np.asarray(self.demand_p @ columns_p + self.demand_q @ columns_q))
+        right = self.demand_p @ columns_p + self.demand_q @ columns_q
+        states = self._lu.solve(right.toarray() if sp.issparse(right) else np.asarray(right))
         return np.asarray(output.rows @ states)
+
+    def affine_in(self, output: Affine, columns_p: sp.csc_array, columns_q: sp.csc_array) -> tuple[Real, Real]:
+        """An output as an affine function of m injections: values (k,) without them and derivatives (k, m).
+
+        Args:
+            output: k rows.
+            columns_p, columns_q: (nn, m) node demand caused by one unit of each injection, MW and Mvar.
+        """
+        right = np.empty((len(self.states), 1 + columns_p.shape[1]), order="F")
+        right[:, 0] = self.constant
+        right[:, 1:] = (self.demand_p @ columns_p + self.demand_q @ columns_q).toarray()
+        values = output.rows @ self._lu.solve(right)
+        return np.asarray(values[:, 0] + output.constant), np.asarray(values[:, 1:])
 
     def adjoint(self, state_weights: Real) -> tuple[Real, Real]:
         """Gradient of ``state_weights' y`` with respect to node demand.
@@ -116,3 +130,12 @@ class LinearNetwork:
         for name, value in state.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_factors", [])
+
+
+def strongest_response(network: LinearNetwork) -> float:
+    """Largest change of a squared voltage (pu^2) by one MW of demand at any node."""
+    strongest, step = 0.0, 256
+    for first in range(0, len(network.nodes), step):
+        right = network.demand_p[:, first : first + step].toarray()
+        strongest = max(strongest, float(np.abs(network.voltages.rows @ network._lu.solve(right)).max()))
+    return strongest
