@@ -9,9 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, ReducedStep
+from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
-from cosim.optimization.arrays import csr, rows
 from cosim.optimization.box import can_bind, implied
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.transform import with_rows
@@ -46,13 +45,12 @@ def assemble(
         ratio: (terminals,) Mvar per MW.
         p_low_mw, p_high_mw: (terminals,) least and most that each terminal draws.
     """
-    own = step.own
+    own = step.own.qp
     matrix, rhs, by_theta = step.inequalities
-    own_kept = _own_rows(own, step.low, step.high)
+    own_kept = _own_rows(step.own)
     kept = _network_rows(model.inequalities, step, ratio, p_low_mw, p_high_mw)
     e, e_rhs, e_theta = step.equalities
     k = len(model.parameters)
-    count = len(own_kept) + len(kept)
     names = [own.ineq_rows[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
     qp = ParametricQP(
         hessian=own.hessian,
@@ -61,11 +59,9 @@ def assemble(
         eq_matrix=sp.csr_array(e),
         eq_rhs=e_rhs,
         eq_theta=sp.csr_array(e_theta),
-        ineq_matrix=csr(sp.vstack([rows(own.ineq_matrix, own_kept), sp.csr_array(matrix[kept])]), (count, len(own.cost))),
+        ineq_matrix=sp.csr_array(np.vstack([step.own.rows[own_kept], matrix[kept]])),
         ineq_rhs=np.concatenate([own.ineq_rhs[own_kept], rhs[kept]]),
-        ineq_theta=csr(
-            sp.vstack([sp.csr_array((len(own_kept), k)), sp.csr_array(by_theta[kept])]), (count, k)
-        ),
+        ineq_theta=sp.csr_array(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
         constant=own.constant,
         constant_theta=np.zeros(k),
         variables=tuple(f"{name}@{t}" for name in model.variables),
@@ -78,10 +74,10 @@ def assemble(
     return AssembledStep(qp, own_kept, kept)
 
 
-def _own_rows(own: ParametricQP, low: Array, high: Array) -> Index:
+def _own_rows(own: OwnStep) -> Index:
     """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
-    bound = np.diff(own.ineq_matrix.indptr) <= 1
-    return np.flatnonzero(bound | can_bind(own.ineq_matrix.toarray(), own.ineq_rhs, low, high))
+    bound = np.count_nonzero(own.rows, axis=1) <= 1
+    return np.flatnonzero(bound | can_bind(own.rows, own.qp.ineq_rhs, own.low, own.high))
 
 
 def _network_rows(
@@ -91,7 +87,7 @@ def _network_rows(
     matrix, rhs, by_theta = step.inequalities
     terminals = len(ratio)
     both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
-    low, high = np.concatenate([step.low, p_low_mw]), np.concatenate([step.high, p_high_mw])
+    low, high = np.concatenate([step.own.low, p_low_mw]), np.concatenate([step.own.high, p_high_mw])
     left = np.flatnonzero(can_bind(both, rhs, low, high))
     kept = [np.zeros(0, dtype=np.intp)]
     for family in np.unique(kinds.family[left]):

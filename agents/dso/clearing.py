@@ -84,6 +84,22 @@ class Injections:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnStep:
+    """What the operator decides in a step and what it costs, without the network.
+
+    Attributes:
+        qp: the problem; its parameters are none.
+        rows: its inequalities, dense.
+        low, high: (n,) bounds that every feasible x keeps.
+    """
+
+    qp: ParametricQP
+    rows: Real
+    low: Real
+    high: Real
+
+
+@dataclass(frozen=True, slots=True)
 class ReducedStep:
     """A step's clearing with the network solved for: what is dispatched, as dense rows.
 
@@ -91,14 +107,11 @@ class ReducedStep:
         own: cost and rows of the units alone.
         equalities: E x = e + B theta; inequalities: G x <= g + W theta, the network's rows only. Each as
             (matrix, rhs, by theta).
-        low, high: (n,) bounds that every feasible x keeps.
     """
 
-    own: ParametricQP
+    own: OwnStep
     equalities: tuple[Real, Real, Real]
     inequalities: tuple[Real, Real, Real]
-    low: Real
-    high: Real
 
 
 class ClearingModel:
@@ -143,16 +156,17 @@ class ClearingModel:
         self.parameters = (*(f"p[{k}]" for k in count), *(f"q[{k}]" for k in count))
         self.equalities, self.inequalities = self._network_rows(network)
         self.injections = self._injections()
+        self._own_rows: Real | None = None
+        self._right: tuple[tuple[Columns, Columns], Real] | None = None
 
     def at(self, network: LinearNetwork, data: StepData) -> ParametricQP:
         """The explicit QP of one step: every state of the network is a variable, every flow equation a row."""
-        own, outputs, inputs = self.own(data), self.outputs.of(network), self.injections
+        own, outputs, inputs = self.own(data).qp, self.outputs.of(network), self.injections
         ny, n, mine = len(network.states), len(self.variables), len(inputs.own)
         flow = sp.csr_array(network.demand_p @ inputs.p + network.demand_q @ inputs.q)
         pick = sp.csr_array((np.ones(mine), (np.arange(mine), inputs.own)), shape=(mine, n))
         eq, ineq = self.equalities, self.inequalities
         k = len(self.parameters)
-        empty = sp.csr_array((n, ny))
         return ParametricQP(
             hessian=sp.csr_array(sp.block_diag([own.hessian, sp.csr_array((ny, ny))])),
             cost=np.concatenate([own.cost, np.zeros(ny)]),
@@ -165,7 +179,7 @@ class ClearingModel:
             ineq_matrix=sp.csr_array(
                 sp.vstack(
                     [
-                        sp.hstack([own.ineq_matrix, empty[:0] if not own.ineq_rows else sp.csr_array((len(own.ineq_rows), ny))]),
+                        sp.hstack([own.ineq_matrix, sp.csr_array((len(own.ineq_rows), ny))]),
                         sp.hstack([ineq.own, ineq.outputs @ outputs.rows]),
                     ]
                 )
@@ -182,28 +196,39 @@ class ClearingModel:
             theta_upper=np.full(k, np.inf),
         )
 
-    def reduced(self, network: LinearNetwork, data: StepData) -> ReducedStep:
+    def reduced(self, network: LinearNetwork, own: OwnStep) -> ReducedStep:
         """The same step with its states solved for: one solve of the network with a column for each input."""
         inputs = self.injections
-        base, slopes = network.affine_in(self.outputs.of(network), inputs.p, inputs.q)
+        base, slopes = network.affine_in(self.outputs.of(network), self._injected(network))
         mine = len(inputs.own)
         blocks = []
         for rows in (self.equalities, self.inequalities):
             matrix, by_input = rows.own.toarray(), _clean(np.asarray(rows.outputs @ slopes))
             matrix[:, inputs.own] += by_input[:, :mine]
             blocks.append((matrix, rows.rhs - rows.outputs @ base, -by_input[:, mine:]))
-        low, high = self._bounds
-        high = high.copy()
-        high[[self.place[f"gen_p[{g}]"] for g in range(len(data.available_mw))]] = data.available_mw
-        return ReducedStep(self.own(data), blocks[0], blocks[1], low, high)
+        return ReducedStep(own, blocks[0], blocks[1])
 
-    def own(self, data: StepData) -> ParametricQP:
+    def own(self, data: StepData) -> OwnStep:
         """Cost and rows of what the operator decides, without the network."""
         m = self.block
         m.price.set_value(data.price_usd_per_mwh)
         for g, available in enumerate(data.available_mw):
             m.available[g].set_value(float(available))
-        return self.compiled.instance()
+        qp = self.compiled.instance()
+        if self._own_rows is None:
+            self._own_rows = qp.ineq_matrix.toarray()  # bounds and inverters: no number in them ever changes
+        low, high = self._bounds
+        high = high.copy()
+        high[[self.place[f"gen_p[{g}]"] for g in range(len(data.available_mw))]] = data.available_mw
+        return OwnStep(qp, self._own_rows, low, high)
+
+    def _injected(self, network: LinearNetwork) -> Real:
+        """(states, inputs) right-hand sides of the network's equations for a unit of each input."""
+        source = (network.demand_p, network.demand_q)
+        if self._right is None or any(a is not b for a, b in zip(self._right[0], source, strict=True)):
+            right = network.demand_p @ self.injections.p + network.demand_q @ self.injections.q
+            self._right = (source, right.toarray())  # networks of one feeder share their incidence
+        return self._right[1]
 
     @cached_property
     def kept(self) -> frozenset[str]:

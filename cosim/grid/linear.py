@@ -90,17 +90,15 @@ class LinearNetwork:
         states = self._lu.solve(right.toarray() if sp.issparse(right) else np.asarray(right))
         return np.asarray(output.rows @ states)
 
-    def affine_in(self, output: Affine, columns_p: sp.csc_array, columns_q: sp.csc_array) -> tuple[Real, Real]:
+    def affine_in(self, output: Affine, injected: Real) -> tuple[Real, Real]:
         """An output as an affine function of m injections: values (k,) without them and derivatives (k, m).
 
         Args:
             output: k rows.
-            columns_p, columns_q: (nn, m) node demand caused by one unit of each injection, MW and Mvar.
+            injected: (ny, m) ``demand_p @ p + demand_q @ q`` of one unit of each injection.
         """
-        right = np.empty((len(self.states), 1 + columns_p.shape[1]), order="F")
-        right[:, 0] = self.constant
-        right[:, 1:] = (self.demand_p @ columns_p + self.demand_q @ columns_q).toarray()
-        values = output.rows @ self._lu.solve(right)
+        states = self._lu.solve(np.column_stack([self.constant, injected]))
+        values = output.rows @ states
         return np.asarray(values[:, 0] + output.constant), np.asarray(values[:, 1:])
 
     def adjoint(self, state_weights: Real) -> tuple[Real, Real]:
