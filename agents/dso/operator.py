@@ -19,9 +19,10 @@ from cosim.errors import InputError
 from cosim.grid import lindist3flow
 from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
-from cosim.grid.linear import LinearNetwork, strongest_response
+from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
+from cosim.grid.response import strongest_response
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.solution import QPSolution
@@ -330,7 +331,7 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         v_min_pu=network.v_min_pu,
         v_max_pu=network.v_max_pu,
         price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
-        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(flat),
+        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
         branch_rating_mva={k: v / 1000 for k, v in network.branch_rating_kva.items()},
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,

@@ -21,6 +21,8 @@ from scipy.sparse.linalg import SuperLU, splu
 
 Real = NDArray[np.float64]
 Node = tuple[str, str]
+COLUMNS = 16
+"""How many right-hand sides are solved for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class LinearNetwork:
             (k, m) array.
         """
         right = self.demand_p @ columns_p + self.demand_q @ columns_q
-        states = self._lu.solve(right.toarray() if sp.issparse(right) else np.asarray(right))
+        states = self._states(right.toarray() if sp.issparse(right) else np.asarray(right))
         return np.asarray(output.rows @ states)
 
     def affine_in(self, output: Affine, injected: Real) -> tuple[Real, Real]:
@@ -97,7 +99,7 @@ class LinearNetwork:
             output: k rows.
             injected: (ny, m) ``demand_p @ p + demand_q @ q`` of one unit of each injection.
         """
-        states = self._lu.solve(np.column_stack([self.constant, injected]))
+        states = self._states(np.column_stack([self.constant, injected]))
         values = output.rows @ states
         return np.asarray(values[:, 0] + output.constant), np.asarray(values[:, 1:])
 
@@ -114,6 +116,16 @@ class LinearNetwork:
         multipliers = self._lu.solve(weights, "T")
         return np.asarray(self.demand_p.T @ multipliers), np.asarray(self.demand_q.T @ multipliers)
 
+    def _states(self, right: Real) -> Real:
+        """States (ny, m) of m right-hand sides, a few at a time: the factors do not fit a cache beside all of them."""
+        if right.ndim == 1 or right.shape[1] <= COLUMNS:
+            return np.asarray(self._lu.solve(right))
+        out = np.empty(right.shape, order="F")
+        for first in range(0, right.shape[1], COLUMNS):
+            block = slice(first, first + COLUMNS)
+            out[:, block] = self._lu.solve(np.asfortranarray(right[:, block]))
+        return out
+
     @property
     def _lu(self) -> SuperLU:
         if not self._factors:
@@ -129,11 +141,3 @@ class LinearNetwork:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_factors", [])
 
-
-def strongest_response(network: LinearNetwork) -> float:
-    """Largest change of a squared voltage (pu^2) by one MW of demand at any node."""
-    strongest, step = 0.0, 256
-    for first in range(0, len(network.nodes), step):
-        right = network.demand_p[:, first : first + step].toarray()
-        strongest = max(strongest, float(np.abs(network.voltages.rows @ network._lu.solve(right)).max()))
-    return strongest

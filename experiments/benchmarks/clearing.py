@@ -25,8 +25,8 @@ from cosim.experiments.common import print_table
 from cosim.grid import lindist3flow
 from cosim.grid.dss.importer import import_feeder
 from cosim.grid.feeder import Feeder
-from cosim.grid.linear import strongest_response
 from cosim.grid.phases import Terminal
+from cosim.grid.response import strongest_response
 from cosim.grid.tables import read_feeder
 from cosim.scenario import GeneratorSpec, NetworkSpec, SeriesSpec
 
@@ -71,7 +71,7 @@ def case_of(feeder: Feeder, centers: int = 10, units: int = 20) -> Case:
 
 def limits_of(feeder: Feeder, cap_usd_per_mwh: float = 2000.0) -> Limits:
     """Voltage within 5 % of nominal, softened at the price cap."""
-    penalty = cap_usd_per_mwh / strongest_response(lindist3flow.build(feeder, losses=False))
+    penalty = cap_usd_per_mwh / strongest_response(feeder)
     return Limits(0.95, 1.05, cap_usd_per_mwh, penalty, {}, 0.0, ())
 
 
@@ -107,7 +107,7 @@ def measure(name: str, model: str = "ac-linear", steps: int = 24, rounds: int = 
 def clear(feeder: Feeder, model: str, steps: int, rounds: int, watch: Stopwatch) -> dict[str, object]:
     """Clear and price a window of a feeder, and say how long every part took."""
     case, rng = case_of(feeder), np.random.default_rng(1)
-    spec = NetworkSpec(feeder=feeder.name, model=model, load_scale=SeriesSpec(value=1.0))  # type: ignore[arg-type]
+    spec = NetworkSpec(feeder=feeder.name, model=model, load_scale=SeriesSpec(constant=1.0))  # type: ignore[arg-type]
     linearisation = Linearisation(feeder, spec)
     first = linearisation.first(1.0)
     clearing = ClearingModel(first, case.terminals, case.resources, limits_of(feeder), 1.0)
