@@ -76,7 +76,11 @@ class LinearNetwork:
 
     def solve(self, p: Real, q: Real) -> Real:
         """States (ny,) at node demand ``p`` (MW) and ``q`` (Mvar), both (nn,)."""
-        return np.asarray(self._lu.solve(self.constant + self.demand_p @ p + self.demand_q @ q))
+        return self.states_at(self.constant + self.demand_p @ p + self.demand_q @ q)
+
+    def states_at(self, right: Real) -> Real:
+        """States (ny,) at a right-hand side (ny,)."""
+        return np.asarray(self._lu.solve(right))
 
     def response(self, output: Affine, columns_p: Real, columns_q: Real) -> Real:
         """Derivative of an output with respect to injections.
