@@ -65,16 +65,28 @@ class ClockSpec(Section):
 
 
 class UnbalanceSpec(Section):
-    """A price on voltage unbalance: USD/h per (percent VUF)^2 at each named bus, linearised VUF."""
+    """A price on voltage unbalance, USD/h per (percent VUF)^2, and a limit of it, percent VUF, at each named bus.
+
+    VUF is |V2|/|V1|, linearised; a limit is broken rather than kept where keeping it costs more than the price cap.
+    """
 
     price_usd_per_pct2h: NonNegative = 0.0
+    limit_pct: Positive | None = None
     buses: tuple[BusName, ...] = ()
+
+    @model_validator(mode="after")
+    def _limit_somewhere(self) -> UnbalanceSpec:
+        if self.limit_pct is not None and not self.buses:
+            raise ValueError("limit_pct needs the buses at which it holds; allowed: buses: [...]")
+        return self
 
 
 class NetworkSpec(Section):
     """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
 
-    ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
+    ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
+    ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
+    transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
     flow.
     """
 
@@ -88,6 +100,7 @@ class NetworkSpec(Section):
     v_max_pu: Positive = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
+    feeder_ratings: bool = False
     unbalance: UnbalanceSpec = UnbalanceSpec()
     load_scale: SeriesSpec
 
