@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import mesa
 import numpy as np
@@ -297,11 +298,15 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Prices, dispatch, voltages and unbalance of the step committed last."""
         result = self._committed
         return {
-            "prices": reporting.price_rows(self.feeder, t, result.prices),
+            "prices": self._price_rows.of(t, result.prices),
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
         }
+
+    @cached_property
+    def _price_rows(self) -> reporting.PriceRows:
+        return reporting.PriceRows(self.feeder, self.clearing_model.nodes)
 
     # -- prices -----------------------------------------------------------------------------------------------
 
