@@ -15,7 +15,7 @@ the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np

@@ -121,8 +121,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             for j, i in enumerate(moving):
                 found = trial.values(j, there, solution)
                 points[i] = points[i].moved_to(self._dispatch(found.values), found.states)
-            moved = [np.abs(points[i].dispatch - p.dispatch).max(initial=0.0) for i, p in zip(moving, before, strict=True)]
-            settled = np.array(moved) < SETTLED_MW
+            pairs = zip((points[i] for i in moving), before, strict=True)
+            moved = np.array([np.abs(a.dispatch - b.dispatch).max(initial=0.0) for a, b in pairs])
+            settled = moved < SETTLED_MW
             if settled.all():
                 break
             if not self._ramps():  # which tie all steps together

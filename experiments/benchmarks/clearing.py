@@ -4,8 +4,8 @@
 
 Data centers and generators stand on three-phase medium-voltage buses all over the feeder. Each step has a load, a
 price and a linearisation of its own. ``set-up``: what happens once per window (linearise, solve for the inputs, drop
-the rows that cannot bind, and the first solve). ``per step``: new demand of the data centers, the optimum, the network's
-states, and energy, loss, voltage and congestion prices of P and Q at every node.
+the rows that cannot bind, and the first solve). ``per step``: new demand of the data centers, the optimum, the
+network's states, and energy, loss, voltage and congestion prices of P and Q at every node.
 """
 
 from __future__ import annotations
