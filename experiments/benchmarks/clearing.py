@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,15 +76,20 @@ def limits_of(feeder: Feeder, cap_usd_per_mwh: float = 2000.0) -> Limits:
 
 
 class Stopwatch:
-    """Seconds by what was done; a second measurement of the same thing is added."""
+    """Seconds by what was done; a second measurement of the same thing is added.
 
-    def __init__(self) -> None:
+    Args:
+        clock: of the wall, or of this process.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._clock = clock
+        self._last = clock()
 
     def lap(self, name: str) -> None:
         """Time since the last lap belongs to this."""
-        now = time.perf_counter()
+        now = self._clock()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
 
