@@ -19,8 +19,8 @@ KEYS = ["loading_kw", "flexible"]
 _NO_SLACK = 1e-3
 _FORMS = {
     "loading_kw": "g", "flexible": "g", "optimum_usd": ",.2f", "uncoordinated_pct": ".2f", "decentralized_pct": ".1e",
-    "centralized_pct": ".3f", "leading_gain_pct": ".2f", "leader_gap_pct": ".2f", "rounds": ".0f",
-    "uncoordinated_slack_mwh": ".3f",
+    "centralized_pct": ".3f", "gain_negotiated_pct": ".2f", "gain_planner_pct": ".2f", "leader_gap_pct": ".2f",
+    "rounds": ".0f", "uncoordinated_slack_mwh": ".3f",
 }  # fmt: skip
 
 
@@ -30,13 +30,11 @@ def findings(found: Sweep) -> Findings:
     with style():
         figures = {
             "uncoordinated": _heat(table, "uncoordinated_pct", "Lost without coordination (% of the optimum)", ".2g"),
-            "leading": _heat(
-                table, "leading_gain_pct", "Gained by leading instead of negotiating (% of own cost)", ".2f"
-            ),
+            "leading": _heat(table, "centralized_pct", "Lost if the data centers lead (% of the optimum)", ".2g"),
         }
     captions = {
         "uncoordinated": "Social cost of running work on arrival, above the welfare optimum of the same hours.",
-        "leading": "What the data centers save by choosing first, the operator following, against negotiated prices.",
+        "leading": "Social cost if the data centers choose first and the operator follows, above the optimum.",
     }
     return Findings({"comparison": table}, figures, conclusion(table) + missing_note(found), captions)
 
@@ -51,8 +49,8 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     for mode in ("uncoordinated", "decentralized", "centralized"):
         table[f"{mode}_pct"] = 100 * (wide["social_cost_usd"][mode] / best - 1)
     cost = wide["dca_cost_usd"]
-    table["leading_gain_usd"] = cost["decentralized"] - cost["centralized"]
-    table["leading_gain_pct"] = 100 * table["leading_gain_usd"] / cost["decentralized"]
+    for name, mode in (("negotiated", "decentralized"), ("planner", "welfare")):
+        table[f"gain_{name}_pct"] = 100 * (1 - cost["centralized"] / cost[mode])
     table["leader_gap_pct"] = 100 * wide["mip_gap"]["centralized"]
     negotiated = runs[runs["mode"] == "decentralized"].set_index(KEYS)
     table["rounds"] = negotiated["rounds_median"]
@@ -66,7 +64,7 @@ def _heat(table: pd.DataFrame, column: str, title: str, form: str) -> Figure:
     figure = new_figure(3.4, title, 6.0)
     ax = figure.subplots()
     grid = table.pivot(index="flexible", columns="loading_kw", values=column).round(3) + 0.0  # no negative zeros
-    shown = np.log10(grid.clip(lower=0.01)) if column == "uncoordinated_pct" else grid
+    shown = np.log10(grid.clip(lower=0.01)) if column.endswith("_pct") else grid
     sns.heatmap(shown, ax=ax, annot=grid, fmt=form, cmap="viridis", cbar=False, linewidths=0.5)
     ax.set(xlabel="IT load per site (kW)", ylabel="flexible share of the work")
     ax.invert_yaxis()
@@ -97,16 +95,12 @@ def conclusion(table: pd.DataFrame) -> str:
     )
     sure = table[(table["negotiated_slack_mwh"] <= _NO_SLACK) & (table["leader_gap_pct"] <= 1)]
     if len(sure):
-        best = sure.iloc[int(sure["leading_gain_pct"].argmax())]
         text.append(
-            "- **Leading**, where no limit has to break and the leader's optimum is known to 1 %, earns the data "
-            f"centers up to {best['leading_gain_pct']:.2f} % of their cost ({best['leading_gain_usd']:.2f} USD, at "
-            f"{best['loading_kw']:g} kW and a flexible share of {best['flexible']:g}); society then loses up to "
-            f"{sure['centralized_pct'].max():.2f} %."
-        )
-        text.append(
-            "- Where a limit binds, several prices support the same outcome. The gain is against the one that the "
-            "negotiation arrived at, so it is as good as that price."
+            "- **Leading instead of taking prices**, where no limit has to break and the leader's optimum is known to "
+            f"1 %, costs society up to {sure['centralized_pct'].max():.2f} %. What it earns the data centers is against a "
+            "price, and where a limit binds several prices support the same outcome: up to "
+            f"{sure['gain_negotiated_pct'].max():.0f} % of their cost against the price that the negotiation arrived at, "
+            f"up to {sure['gain_planner_pct'].max():.0f} % against the planner's."
         )
     hard = table[table["leader_gap_pct"] > 1]
     if len(hard):
