@@ -97,10 +97,10 @@ def conclusion(table: pd.DataFrame) -> str:
     if len(sure):
         text.append(
             "- **Leading instead of taking prices**, where no limit has to break and the leader's optimum is known to "
-            f"1 %, costs society up to {sure['centralized_pct'].max():.2f} %. What it earns the data centers is against a "
-            "price, and where a limit binds several prices support the same outcome: up to "
-            f"{sure['gain_negotiated_pct'].max():.0f} % of their cost against the price that the negotiation arrived at, "
-            f"up to {sure['gain_planner_pct'].max():.0f} % against the planner's."
+            f"1 %, costs society up to {sure['centralized_pct'].max():.2f} %. What it earns the data centers is "
+            "against a price, and where a limit binds several prices support the same outcome: up to "
+            f"{sure['gain_negotiated_pct'].max():.0f} % of their cost against the price that the negotiation found, up "
+            f"to {sure['gain_planner_pct'].max():.0f} % against the planner's."
         )
     hard = table[table["leader_gap_pct"] > 1]
     if len(hard):

@@ -31,7 +31,7 @@ def findings(found: Sweep) -> Findings:
         figures = {
             "unbalance": _lines(table, "vuf_mean_pct", "mean VUF at the data centers (%)", "Unbalance"),
             "cost": _lines(
-                table, "resources_above_free_usd", "cost of resources, above unpriced (USD)", "What it costs"
+                table, "resources_above_free_usd", "above unpriced (USD)", "What it costs in resources"
             ),
             "voltage": _lines(table, "v_min_pu", "lowest voltage at the data centers (pu)", "Voltage"),
         }
