@@ -132,7 +132,8 @@ def solve_model(
 def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
-        "scip": {"numerics/feastol": 1e-8},
+        # Silent: SCIP keeps the interpreter's lock while it writes to a pipe that another thread has to empty.
+        "scip": {"numerics/feastol": 1e-8, "display/verblevel": 0},
         "highs": {"mip_feasibility_tolerance": 1e-8},
     }.get(name, {})
     try:
