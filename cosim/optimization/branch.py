@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +22,14 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Vector
 from cosim.optimization.decomposition import decompose
 from cosim.optimization.dual_face import DualFace
+from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.qp_solvers import QPSolver
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 
+Progress: TypeAlias = Callable[[float, float, float], None]
 _ZERO = 1e-7
+_SETTLED = 1e-7
+_NEARBY = 60
 _WALK = 12
 _EAGER, _EVERY = 20, 10
 
@@ -79,6 +85,7 @@ class BranchAndBound:
         start: parameters th from which a first incumbent is sought.
         payment: whether the objective contains the payment; then blocks, if there are any, are used for the
             bound.
+        progress: called now and then with the best cost, the bound and the gap.
     """
 
     def __init__(
@@ -89,9 +96,10 @@ class BranchAndBound:
         time_limit_s: float,
         start: Vector | None = None,
         payment: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self._relaxation, self._gap, self._limit, self._start = relaxation, gap, time_limit_s, start
-        self._payment = payment
+        self._payment, self._progress = payment, progress
         self._follower = relaxation.follower_solver
         self._seen: dict[bytes, float] = {}
         self._best: tuple[float, Vector | None, Decisions | None] = (np.inf, None, None)
@@ -105,11 +113,48 @@ class BranchAndBound:
             self._take(self._start)
             self._improve(self._start)
         heap: list[_Node] = []
-        closed, nodes, status = np.inf, 0, ""
-        closed = min(closed, self._open(root, -np.inf, 0, 0, heap))
-        floor = self._by_blocks() if heap else -np.inf
-        while heap:
+        closed = self._open(root, -np.inf, 0, 0, heap)
+        floor, by_blocks, before = -np.inf, self._by_blocks() if heap else None, 0
+        if by_blocks is not None:
+            floor, before = by_blocks.bound, by_blocks.nodes
+            if by_blocks.finished:
+                closed, heap = min(closed, floor), []
+        lower, nodes, status = self._search(heap, closed, floor)
+        objective, z, decisions = self._best
+        lower = min(objective, lower)
+        if not status:
+            reached = relative_gap(objective, lower) <= self._gap
+            status = "infeasible" if z is None else "optimal" if reached else "gap open"
+        return BranchResult(
+            z,
+            decisions,
+            objective,
+            lower,
+            relative_gap(objective, lower),
+            before + nodes + 1,
+            self._relaxation.solves,
+            time.perf_counter() - self._began,
+            status,
+        )
+
+    def _search(
+        self, heap: list[_Node], closed: float, floor: float, most_nodes: float = np.inf, proof: bool = True
+    ) -> tuple[float, int, str]:
+        """Work on these open nodes, best bound first, until the gap is closed.
+
+        Args:
+            heap: open nodes. closed: least bound of the nodes closed so far.
+            floor: a bound that is known otherwise.
+            most_nodes: where to stop. proof: whether the bound is to be one of the whole problem.
+
+        Returns:
+            The bound, how many nodes were opened, and 'unbounded', 'time limit' or nothing.
+        """
+        nodes, status = 0, ""
+        while heap and nodes < most_nodes:
             lower = max(floor, min(heap[0].bound, closed))
+            if proof:
+                self.report(lower)
             if relative_gap(self._best[0], lower) <= self._gap:
                 break
             if time.perf_counter() - self._began > self._limit:
@@ -128,64 +173,63 @@ class BranchAndBound:
             for side in (DUAL_ZERO, SLACK_ZERO):
                 child = node.decisions.copy()
                 child[pair] = side
-                closed = min(closed, self._open(child, node.bound, node.depth - 1, 2 * nodes + side, heap))
-        objective, z, decisions = self._best
-        lower = min(objective, max(floor, min(closed, heap[0].bound if heap else np.inf)))
-        if not status:
-            reached = relative_gap(objective, lower) <= self._gap
-            status = "infeasible" if z is None else "optimal" if reached else "gap open"
-        return BranchResult(
-            z,
-            decisions,
-            objective,
-            lower,
-            relative_gap(objective, lower),
-            nodes + 1,
-            self._relaxation.solves,
-            time.perf_counter() - self._began,
-            status,
-        )
+                order = 2 * nodes + side
+                closed = min(closed, self._open(child, node.bound, node.depth - 1, order, heap, proof))
+        return max(floor, min(closed, heap[0].bound if heap else np.inf)), nodes, status
 
-    def _by_blocks(self) -> float:
-        """The bound of the decomposition into blocks, if there is one; finds incumbents on the way."""
-        parts = decompose(self._relaxation.level, payment=self._payment, minimise=self._minimise_block)
+    def _by_blocks(self) -> HullResult | None:
+        """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
+        parts = decompose(self._relaxation.level, payment=self._payment)
         if parts is None:
-            return -np.inf
-        return parts.run(
-            lambda bound: self._best[0] - self._gap * max(1.0, abs(self._best[0])) - bound,
-            self._propose,
-            self._gap,
-            self._began + self._limit,
-        )
-
-    def _minimise_block(
-        self, relaxation: Relaxation, gap: float
-    ) -> tuple[float, float, Vector, Decisions] | None:
-        left = self._limit - (time.perf_counter() - self._began)
-        found = BranchAndBound(relaxation, gap=gap, time_limit_s=left).run()
-        if found.z is None or found.decisions is None or not np.isfinite(found.bound):
             return None
-        return found.bound, found.objective, found.z, found.decisions
 
-    def _propose(self, theta: Vector, pattern: Decisions | None) -> None:
-        """Try a whole pattern's cell, then the follower's answer at these parameters."""
-        if pattern is not None:
-            self._walk(self._cell(pattern), pattern)
+        def missing(bound: float) -> float:
+            return self.best - self._gap * max(1.0, abs(self.best)) - bound
+
+        return HullTree(parts, self._relaxation, self, missing, self._began + self._limit).run()
+
+    @property
+    def best(self) -> float:
+        """Cost of the best point so far; infinite as long as there is none."""
+        return self._best[0]
+
+    def report(self, bound: float) -> None:
+        """Tell whoever waits how far the search is."""
+        if self._progress is not None:
+            bound = min(bound, self.best)
+            self._progress(self.best, bound, relative_gap(self.best, bound))
+
+    def payments(self, theta: Vector) -> Vector | None:
+        """Price times parameter, (k,), of the follower's answer at theta; None if there is none."""
+        answer = self._follower.solve(theta)
+        if not answer.optimal:
+            return None
+        price: Vector = self._relaxation.level.follower.price(answer.nu, answer.sigma) * theta
+        return price
+
+    def propose(self, theta: Vector, pattern: Decisions) -> None:
+        """Look for incumbents near the follower's answer at theta, and by a small tree where these pairs are decided."""
         self._improve(theta)
+        heap: list[_Node] = []
+        self._open(pattern, -np.inf, 0, 0, heap, proof=False)
+        self._search(heap, np.inf, -np.inf, _NEARBY, proof=False)
 
-    def _open(self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node]) -> float:
+    def _open(
+        self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node], proof: bool = True
+    ) -> float:
         """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
-        at once.
+        at once. Without `proof` a node that the solver gives up is dropped: fit for finding points, not for bounds.
         """
-        found = self._relaxation.solve(decisions)
+        found = self._relaxation.solve(decisions, proof=proof)
         point: Vector | None
-        if found.status == "infeasible":
+        if found.status == "infeasible" or (found.status != "optimal" and not proof):
             return np.inf
         if found.status == "optimal":
             bound, point = max(floor, found.objective), found.z
             self._opened += 1
-            if not np.any(decisions == OPEN):
-                self._offer(found, decisions)
+            violation = float(self._relaxation.violations(found.z, decisions).sum())
+            if violation <= _SETTLED * max(1.0, abs(found.objective)):
+                self._accept(found, decisions, violation)
             elif self._opened <= _EAGER or self._opened % _EVERY == 0:
                 # Nearby nodes lead to the same incumbents, so after the first few only some are asked.
                 self._improve(found.z[self._relaxation.level.theta_at])
@@ -199,6 +243,16 @@ class BranchAndBound:
             return bound
         heapq.heappush(heap, _Node(bound, depth, order, decisions, point))
         return np.inf
+
+    def _accept(self, found: Point, decisions: Decisions, violation: float) -> None:
+        """Offer a relaxed point whose undecided pairs are complementary, with what it underestimates added."""
+        level = self._relaxation.level
+        binds = found.z[level.sigma_at] > level.slack(found.z)
+        whole = np.where(binds, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        whole[decisions != OPEN] = decisions[decisions != OPEN]
+        self._offer(replace(found, objective=found.objective + violation), whole)
+        if np.any(decisions == OPEN):
+            self._walk(self._cell(whole), whole)
 
     def _pair(self, node: _Node) -> int | None:
         """The undecided pair with the largest product of dual and slack; None if all are decided."""

@@ -128,29 +128,8 @@ class QPSolver:
         return self._backends[name]
 
     def limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
-        """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow
-        any x.
-        """
-        put = self._placement
-        n, m = len(self.qp.variables), len(put.first_rows)
-        sides: dict[int, tuple[Vector, Vector]] = {}
-        for kind, size in ((BOUND, n), (ROW, m)):
-            lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-            for positive, side in ((True, upper), (False, lower)):
-                mine = (put.kind == kind) & ((put.scale > 0) == positive)
-                side[put.place[mine]] = rhs[mine] / put.scale[mine]
-            sides[kind] = (lower, upper)
-        empty = rhs[put.kind == NOTHING]
-        possible = bool(np.all(empty >= -1e-9))
-        for lower, upper in sides.values():
-            crossed = lower > upper
-            if np.any(crossed):
-                # A gap of rounding size is closed; a wider one leaves no feasible point.
-                possible &= bool(
-                    np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed])))
-                )
-                lower[crossed] = upper[crossed]
-        return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
+        """The sides of the two-sided form for these right-hand sides, see `two_sided`."""
+        return two_sided(self._placement, len(self.qp.variables), eq_rhs, rhs)
 
     def _finish(
         self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
@@ -230,6 +209,26 @@ def place_rows(qp: ParametricQP) -> Placement:
             first_value.append(float(data[0]))
         used.add((ROW, where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
+
+
+def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
+    """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
+    sides: dict[int, tuple[Vector, Vector]] = {}
+    for kind, size in ((BOUND, variables), (ROW, len(put.first_rows))):
+        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+        for positive, side in ((True, upper), (False, lower)):
+            mine = (put.kind == kind) & ((put.scale > 0) == positive)
+            side[put.place[mine]] = rhs[mine] / put.scale[mine]
+        sides[kind] = (lower, upper)
+    empty = rhs[put.kind == NOTHING]
+    possible = bool(np.all(empty >= -1e-9))
+    for lower, upper in sides.values():
+        crossed = lower > upper
+        if np.any(crossed):
+            # A gap of rounding size is closed; a wider one leaves no feasible point.
+            possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
+            lower[crossed] = upper[crossed]
+    return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
 
 
 def solve_qp(

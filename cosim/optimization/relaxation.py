@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import payment_terms
 from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form, prove
-from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows
+from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows, two_sided
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
@@ -151,7 +152,6 @@ class Relaxation:
         level: the form.
         pairs: how many complementarities it has.
         cost: linear cost of its variables; may be changed between solves.
-        follower_solver: the follower alone, to be cleared at given parameters.
         solves: QPs solved so far.
     """
 
@@ -159,15 +159,17 @@ class Relaxation:
         self.level = level
         qp = level.qp
         self.pairs = len(level.follower.ineq_rows)
-        self._solver = QPSolver(qp, "piqp")
         self._put = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._put.first_rows))
-        self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
+        self._limits, self._possible = two_sided(self._put, len(qp.variables), qp.eq_rhs, qp.ineq_rhs)
         self._piqp: Backend = Piqp(self._form, _TOLERANCE)
         self.cost = qp.cost.copy()
-        # Sharpened answers matter: a pattern read off a blurred one often has an empty cell.
-        self.follower_solver = QPSolver(level.follower)
         self.solves = 0
+
+    @cached_property
+    def follower_solver(self) -> QPSolver:
+        """The follower alone. Its answers are sharpened: a pattern read off a blurred one often has an empty cell."""
+        return QPSolver(self.level.follower)
 
     def solve(self, decisions: Decisions, *, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -206,6 +208,32 @@ class Relaxation:
         wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
         return Point("optimal", z, value, wish)
+
+    def multipliers(self, decisions: Decisions) -> tuple[Point, Vector] | None:
+        """The optimum with these pairs decided, and what the follower's side would pay for a unit of each th more.
+
+        With the parameters of leader and follower told apart, these are the multipliers of their equality. None if
+        there is no optimum to be had.
+        """
+        self.solves += 1
+        raw = self._piqp.solve(self.cost, None, self.limits(decisions))
+        if raw.status != "optimal":
+            return None
+        level, form = self.level, self._form
+        equalities = raw.equalities.copy()
+        equalities[: len(level.leader.eq_rows)] = 0.0
+        own = np.where(self._put.first_rows < self.pairs, raw.rows, 0.0)
+        slope = form.eq_matrix.T @ equalities + form.row_matrix.T @ own
+        mu = slope[level.theta_at] + level.follower.constant_theta
+        value = float(self.cost @ raw.x + 0.5 * raw.x @ (level.qp.hessian @ raw.x)) + level.qp.constant
+        return Point("optimal", raw.x, value, np.zeros(self.pairs)), mu
+
+    def violations(self, z: Vector, decisions: Decisions) -> Vector:
+        """dual * slack of each undecided pair at z, (m,): what the payment is underestimated by."""
+        level = self.level
+        product: Vector = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[decisions != OPEN] = 0.0
+        return product
 
     def any_point(self, decisions: Decisions) -> Vector | None:
         """A feasible point of small size where the relaxation has no lower end."""

@@ -1,0 +1,190 @@
+"""The exact least payment of one block at given multipliers, asked for again and again.
+
+A block is a part of the follower that shares no variable with the rest. For multipliers mu of its parameters th
+
+    c(mu) = min of  payment - mu'th   over the block's optimality conditions and the box of th.
+
+The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
+and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
+(mu - mu')'th, so that most leaves need no new solve.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cosim.optimization.arrays import Indices, Vector
+from cosim.optimization.bounds import Block
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, single_level
+
+_ZERO = 1e-7
+_CHAIN = 6
+_MOST_SOLVES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswer:
+    """The block's minimum at some multipliers.
+
+    Attributes:
+        bound: a proven lower bound of c(mu).
+        theta: (k,) the parameters of the point that attains it, up to `violation`.
+        payment: the payment there in the relaxation's terms.
+        violation: sum of dual * slack at the point: 0 if it meets the optimality conditions.
+        decisions: the leaf it was found in.
+        dual_zero, slack_zero: (m,) which duals and slacks are zero there.
+        exhausted: False if the search was cut short; `bound` holds all the same.
+    """
+
+    bound: float
+    theta: Vector
+    payment: float
+    violation: float
+    decisions: Decisions
+    dual_zero: npt.NDArray[np.bool_]
+    slack_zero: npt.NDArray[np.bool_]
+    exhausted: bool
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """Some pairs decided; `bound` held at `mu` (whatever mu where that is None). `z` is its optimum at `mu`."""
+
+    decisions: Decisions
+    bound: float
+    mu: Vector | None
+    z: Vector | None = None
+
+
+class BlockOracle:
+    """One block, its relaxation, and the leaves of the trees of earlier questions.
+
+    Args:
+        block: the part of the follower.
+        constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+
+    Attributes:
+        block: see above.
+        parameters, rows: where the block's parameters and inequalities lie in the whole follower.
+        solves: QPs solved so far.
+    """
+
+    def __init__(self, block: Block, constant_theta: Vector) -> None:
+        qp = replace(block.qp, constant_theta=constant_theta)
+        leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
+        self._relaxation = Relaxation(single_level(qp, leader, payment=True))
+        self._plain = self._relaxation.cost.copy()
+        self._lower, self._upper = qp.theta_lower, qp.theta_upper
+        self.block = block
+        self.parameters: Indices = block.parameters
+        self.rows: Indices = block.ineq_rows
+        self._leaves: dict[bytes, list[_Leaf]] = {}
+
+    @property
+    def solves(self) -> int:
+        """QPs solved so far."""
+        return self._relaxation.solves
+
+    def minimise(self, mu: Vector, held: Decisions, enough: float) -> BlockAnswer | None:
+        """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
+        solver gave up or there is no lower end.
+
+        Args:
+            mu: (k,) multipliers.
+            held: (m,) decided pairs.
+            enough: violation up to which a relaxed point counts as one of the block.
+        """
+        relaxation, level = self._relaxation, self._relaxation.level
+        relaxation.cost = self._plain.copy()
+        relaxation.cost[level.theta_at] -= mu
+        key, number = held.tobytes(), itertools.count()
+        heap: list[tuple[float, int, _Leaf]] = []
+        for leaf in self._start(held):
+            heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
+        limit = relaxation.solves + _MOST_SOLVES
+        while heap:
+            bound, _, leaf = heapq.heappop(heap)
+            if leaf.z is not None and leaf.mu is mu:
+                product = self._product(leaf)
+                tired = relaxation.solves >= limit
+                if product.sum() <= enough or tired or not np.any(product > 0):
+                    self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                    return self._answer(leaf, mu, float(product.sum()), not tired)
+                for child in self._children(leaf, product, mu):
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
+            found = relaxation.solve(leaf.decisions)
+            if found.status == "infeasible":
+                continue
+            if found.status != "optimal":
+                return None
+            # The old bound, carried along, may be the better one by the solver's last digits.
+            leaf.bound, leaf.mu, leaf.z = max(found.objective, bound), mu, found.z
+            heapq.heappush(heap, (leaf.bound, next(number), leaf))
+        self._leaves[key] = []
+        nothing, nowhere = np.full(len(mu), np.nan), np.zeros(len(held), dtype=bool)
+        return BlockAnswer(np.inf, nothing, np.inf, 0.0, held.copy(), nowhere, nowhere, True)
+
+    def _start(self, held: Decisions) -> list[_Leaf]:
+        """The leaves known for these decisions, or those of the whole block with the decisions put in."""
+        known = self._leaves.get(held.tobytes())
+        if known is not None:
+            return known
+        whole = self._leaves.get(np.zeros_like(held).tobytes())
+        if whole is None:
+            return [_Leaf(held.copy(), -np.inf, None)]
+        out = []
+        for leaf in whole:
+            if np.any((leaf.decisions != OPEN) & (held != OPEN) & (leaf.decisions != held)):
+                continue
+            out.append(_Leaf(np.maximum(leaf.decisions, held), leaf.bound, leaf.mu))
+        return out
+
+    def _moved(self, leaf: _Leaf, mu: Vector) -> float:
+        """The leaf's bound at other multipliers than it was solved for."""
+        if leaf.mu is None:
+            return leaf.bound
+        change = leaf.mu - mu
+        return leaf.bound + float(np.minimum(change * self._lower, change * self._upper).sum())
+
+    def _product(self, leaf: _Leaf) -> Vector:
+        level, z = self._relaxation.level, leaf.z
+        assert z is not None
+        product = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[leaf.decisions != OPEN] = 0.0
+        return product
+
+    def _children(self, leaf: _Leaf, product: Vector, mu: Vector) -> list[_Leaf]:
+        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
+        in which it is the first that does.
+        """
+        worst = np.argsort(-product, kind="stable")[:_CHAIN]
+        worst = worst[product[worst] > 0.01 * product[worst[0]]]
+        rest, out = leaf.decisions.copy(), []
+        for pair in worst:
+            binding = rest.copy()
+            binding[pair] = SLACK_ZERO
+            out.append(_Leaf(binding, leaf.bound, mu))
+            rest[pair] = DUAL_ZERO
+        return [_Leaf(rest, leaf.bound, mu), *out]
+
+    def _answer(self, leaf: _Leaf, mu: Vector, violation: float, exhausted: bool) -> BlockAnswer:
+        level, z = self._relaxation.level, leaf.z
+        assert z is not None
+        theta, slack = z[level.theta_at].copy(), level.slack(z)
+        return BlockAnswer(
+            leaf.bound,
+            theta,
+            leaf.bound + float(mu @ theta),
+            violation,
+            leaf.decisions.copy(),
+            z[level.sigma_at] <= _ZERO * (1.0 + np.abs(z[level.sigma_at]).max(initial=0.0)),
+            slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
+            exhausted,
+        )
