@@ -29,7 +29,7 @@ from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, Sing
 
 _TOLERANCE = 1e-8
 _SAME = 1e-9
-_FIRST_STEP = 3
+_FIRST_STEP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
