@@ -1,4 +1,4 @@
-"""The channel between agents: delivers messages under SimPy with seeded delay and loss, and logs every one.
+"""The channel between agents: delivers messages under SimPy with seeded delay, loss, copies and outages; logs each.
 
 A message goes into its receiver's mailbox when its delay is over. A receiver reads its mailbox at a deadline
 and finds what arrived strictly before it: a message that arrives exactly at the deadline is late and is found
@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import simpy
 
-from cosim.errors import InputError
 from cosim.messages import Message
-from cosim.scenario import LatencySpec
+from cosim.scenario import ChannelSpec, LatencySpec, OutageSpec
 
 _DIGITS = 6
 
@@ -47,31 +46,32 @@ class MessageRecord:
     lost: bool = False
 
 
+@dataclass(slots=True)
+class _Link:
+    """One direction between two agents: its delay, its loss, and whether it is in a bad spell."""
+
+    delay: Callable[[], float]
+    loss: float
+    bad: bool = False
+
+
 class Channel:
     """Carries messages between named agents.
 
+    A message is lost by chance, in a bad spell of its link, while its sender or link is down when it is sent, or its
+    receiver or link when it would arrive. A copy is a message of its own, with a delay of its own, so messages may
+    overtake each other; all are in the log.
+
     Args:
         env: the simulation clock.
-        latency: distribution of the delay, in seconds.
-        loss: probability that a message is lost, 0 <= loss < 1.
-        rng: the channel's own generator. Each message draws its loss and its delay whether or not it is lost,
-            so changing the loss leaves the delays of the same messages as they were.
-
-    Raises:
-        InputError: a probability out of range, or a shortest delay above the longest.
+        spec: distributions of delay and loss, and outages; times in seconds.
+        rng: the channel's own generator. Each message draws the same numbers whether or not they are needed, so
+            changing the loss leaves the delays of the same messages as they were.
     """
 
-    def __init__(
-        self, env: simpy.Environment, latency: LatencySpec, loss: float, rng: np.random.Generator
-    ) -> None:
-        if not 0 <= loss < 1:
-            raise InputError(
-                "no probability of loss", key="channel.loss", value=loss, allowed="0 <= loss < 1"
-            )
-        self._env = env
-        self._delay = _delay_sampler(latency, rng)
-        self._loss = loss
-        self._rng = rng
+    def __init__(self, env: simpy.Environment, spec: ChannelSpec, rng: np.random.Generator) -> None:
+        self._env, self._spec, self._rng = env, spec, rng
+        self._links: dict[tuple[str, str], _Link] = {}
         self._mailboxes: dict[str, deque[tuple[float, Message]]] = {}
         self._log: list[MessageRecord] = []
 
@@ -101,10 +101,16 @@ class Channel:
         return sum(record.received_s is None and not record.lost for record in self._log)
 
     def send(self, message: Message) -> None:
-        """Send a message; it arrives after the delay, or never."""
-        now = float(self._env.now)
-        lost = bool(self._rng.random() < self._loss)
-        arrival = round(now + self._delay(), _DIGITS)
+        """Send a message; it arrives after the delay, perhaps twice, or never."""
+        if self._transmit(message) and self._spec.duplicate:
+            self._transmit(message)
+
+    def _transmit(self, message: Message) -> bool:
+        """Put one message under way; returns whether chance wants a copy of it."""
+        now, link = float(self._env.now), self._link(message)
+        chance, spell, copied = self._rng.random(3)
+        arrival = round(now + link.delay(), _DIGITS)
+        lost = bool(chance < self._loss(link, spell)) or self._down(message, now, sending=True)
         number = len(self._log)
         self._log.append(
             MessageRecord(
@@ -118,14 +124,43 @@ class Channel:
                 lost=lost,
             )
         )
-        if lost:
-            return
-        if arrival <= now:
+        if not lost and arrival <= now:
             self._deliver(message, number, now)
-            return
-        # A callback on a timeout cannot lose a message, as racing a mailbox against a deadline would.
-        delivery = self._env.timeout(arrival - now)
-        delivery.callbacks.append(lambda _: self._deliver(message, number, arrival))
+        elif not lost:
+            # A callback on a timeout cannot lose a message, as racing a mailbox against a deadline would.
+            delivery = self._env.timeout(arrival - now)
+            delivery.callbacks.append(lambda _: self._deliver(message, number, arrival))
+        return bool(copied < self._spec.duplicate)
+
+    def _link(self, message: Message) -> _Link:
+        ends = (message.sender, message.receiver)
+        if ends not in self._links:
+            own = [k for k in self._spec.links if (k.sender, k.receiver) == ends]
+            latency = next((k.latency for k in own if k.latency is not None), self._spec.latency)
+            loss = next((k.loss for k in own if k.loss is not None), self._spec.loss)
+            self._links[ends] = _Link(_delay_sampler(latency, self._rng), loss)
+        return self._links[ends]
+
+    def _loss(self, link: _Link, spell: float) -> float:
+        """Probability of losing the next message of a link, whose spell may turn with it."""
+        burst = self._spec.burst
+        if burst is None:
+            return link.loss
+        turns = spell < (burst.to_good if link.bad else burst.to_bad)
+        link.bad = link.bad != bool(turns)
+        return burst.loss if link.bad else link.loss
+
+    def _down(self, message: Message, now: float, *, sending: bool) -> bool:
+        """Whether an outage stands in the way at one end."""
+
+        def hit(outage: OutageSpec) -> bool:
+            if not outage.from_s <= now < outage.to_s:
+                return False
+            if outage.agent:
+                return outage.agent == (message.sender if sending else message.receiver)
+            return (outage.sender, outage.receiver) == (message.sender, message.receiver)
+
+        return any(hit(outage) for outage in self._spec.outages)
 
     def read(self, receiver: str) -> list[Message]:
         """Take out of a mailbox what arrived strictly before now, in order of arrival."""
@@ -136,6 +171,9 @@ class Channel:
         return messages
 
     def _deliver(self, message: Message, number: int, arrival: float) -> None:
+        if self._down(message, arrival, sending=False):
+            self._log[number] = replace(self._log[number], lost=True)
+            return
         self._mailboxes.setdefault(message.receiver, deque()).append((arrival, message))
         self._log[number] = replace(self._log[number], received_s=arrival)
 
@@ -146,11 +184,4 @@ def _delay_sampler(latency: LatencySpec, rng: np.random.Generator) -> Callable[[
         return lambda: latency.seconds
     if latency.kind == "lognormal":
         return lambda: latency.median_s * float(np.exp(latency.sigma * rng.standard_normal()))
-    if latency.low_s > latency.high_s:
-        raise InputError(
-            "the shortest delay is above the longest",
-            key="channel.latency.low_s",
-            value=latency.low_s,
-            allowed=f"at most high_s = {latency.high_s}",
-        )
     return lambda: float(rng.uniform(latency.low_s, latency.high_s))

@@ -1,4 +1,4 @@
-"""The command line: ``cosim run | compare | validate | report``.
+"""The command line: ``cosim run | compare | validate | report | feeder``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -10,17 +10,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from cosim.cli_exit import exit_codes as _exit_codes
+from cosim.cli_feeder import feeder_app
 from cosim.errors import InputError, RunFailure
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
-EXIT_FAILED, EXIT_INPUT = 1, 2
 ALL_MODES = "uncoordinated,decentralized,welfare,centralized"
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(feeder_app)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")
@@ -166,25 +169,6 @@ def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:
     except RunFailure as error:
         record = folder / "record.json"
         raise RunFailure(f"{error}\n  record:  {record}" if record.is_file() else str(error)) from error
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn the two kinds of error into clear lines on stderr and their exit code."""
-    try:
-        yield
-    except InputError as error:
-        details = {"file": error.file, "key": error.key, "value": error.value, "allowed": error.allowed}
-        _leave(EXIT_INPUT, error.message, {k: v for k, v in details.items() if v is not None})
-    except RunFailure as error:
-        _leave(EXIT_FAILED, str(error), {})
-
-
-def _leave(code: int, message: str, details: Mapping[str, object]) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    for name, value in details.items():
-        typer.echo(f"  {name + ':':<9}{value}", err=True)
-    raise typer.Exit(code)
 
 
 def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, Any]:

@@ -59,8 +59,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         super().__init__(rng=np.random.default_rng(for_model))
         self.prepared = prepared
         self.env = simpy.Environment()
-        spec = prepared.scenario.channel
-        channel = Channel(self.env, spec.latency, spec.loss, np.random.default_rng(for_channel))
+        channel = Channel(self.env, prepared.scenario.channel, np.random.default_rng(for_channel))
         self._progress: Progress = _silent
         self._done = 0
         self.books = Books()
@@ -87,7 +86,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             loads += agent.terminals()
         operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
         hours = prepared.calendar.step_hours
-        return Market(operator, tuple(aggregators), self.env, channel, scenario, hours, self._tell)
+        return Market(
+            operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
+        )
 
     def _tell(self, text: str) -> None:
         self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")
@@ -128,8 +129,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._tell("linearising")
             declared = self.market.declared(window)
             self.market.operator.open_window(window, declared)
-            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
             outcome = yield from self._mode.run(self.market, window, declared)
+            # After the mode, which may have had the network linearised anew.
+            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
             self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))

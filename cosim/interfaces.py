@@ -33,11 +33,17 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """A cleared window: the demand it was cleared for, what it costs the operator (USD), and its prices."""
+    """A cleared window: the demand it was cleared for, what it costs the operator (USD), and its prices.
+
+    Attributes:
+        step_costs_usd: (steps,) the cost step by step, each a convex function of that step's demand alone; None where
+            the steps hang together (ramps), or where nobody asked.
+    """
 
     p_mw: Array
     cost_usd: float
     prices: Prices
+    step_costs_usd: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,13 @@ class OperatorAgent(Protocol):
 
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise the network for a window around the declared demand; the same in every mode."""
+
+    def refine(self, p_mw: Array) -> bool:
+        """Linearise the open window anew at this demand if a limit does not hold there in AC power flow.
+
+        Returns:
+            Whether it did: then the window has to be agreed on again.
+        """
 
     def clear(self, p_mw: Array) -> Clearing:
         """Least cost of serving this demand, and the prices that come with it."""

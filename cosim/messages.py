@@ -84,7 +84,10 @@ class PricePosting(Message):
         price_q_usd_per_mvarh: (T, n) price of reactive energy.
         target_p_mw: (T, n) demand that the operator would serve, or None.
         penalty_usd_per_mw2h: weight of ``1/2 (p - target)^2`` in the receiver's cost; needs a target.
-        final: whether this is the last posting of the window.
+        cut_p_mw, cut_slope_usd_per_mwh: (T, n) demand of the receiver at which the operator's cost is told, and its
+            slope there, reactive power included; cut_cost_usd: (T, 1) that cost in each step, or (1, 1) of all.
+        price_slope_usd_per_mw2h: (T, n n) how the price at each terminal moves with each demand, around the target.
+        fresh: whether the operator starts anew: tangents told before no longer hold.
     """
 
     kind: ClassVar[str] = "price_posting"
@@ -93,11 +96,19 @@ class PricePosting(Message):
     price_q_usd_per_mvarh: Array
     target_p_mw: Array | None = None
     penalty_usd_per_mw2h: float = 0.0
-    final: bool = False
+    cut_p_mw: Array | None = None
+    cut_slope_usd_per_mwh: Array | None = None
+    cut_cost_usd: Array | None = None
+    price_slope_usd_per_mw2h: Array | None = None
+    fresh: bool = False
 
     def _check_content(self) -> None:
         target = () if self.target_p_mw is None else ("target_p_mw",)
-        self._freeze("price_p_usd_per_mwh", "price_q_usd_per_mvarh", *target)
+        cut = () if self.cut_p_mw is None else ("cut_p_mw", "cut_slope_usd_per_mwh")
+        self._freeze("price_p_usd_per_mwh", "price_q_usd_per_mvarh", *target, *cut)
+        for key in ("cut_cost_usd", "price_slope_usd_per_mw2h"):
+            if getattr(self, key) is not None:
+                self._freeze(key)
         self._check_finite("penalty_usd_per_mw2h")
         if self.penalty_usd_per_mw2h < 0 or (self.penalty_usd_per_mw2h > 0 and not target):
             raise InputError(
@@ -116,6 +127,8 @@ class Bid(Message):
         q_mvar: (T, n) reactive demand.
         regret_usd: what the bid costs more than the bidder's best answer to the posted price alone.
         cost_usd: the bidder's own cost without payment (waiting, moving, wear).
+        price_usd_per_mwh: (T, n) price, reactive power included, at which the bidder would draw this (and at which its
+            regret is stated); None: the posted one.
     """
 
     kind: ClassVar[str] = "bid"
@@ -124,9 +137,10 @@ class Bid(Message):
     q_mvar: Array
     regret_usd: float
     cost_usd: float
+    price_usd_per_mwh: Array | None = None
 
     def _check_content(self) -> None:
-        self._freeze("p_mw", "q_mvar")
+        self._freeze("p_mw", "q_mvar", *(() if self.price_usd_per_mwh is None else ("price_usd_per_mwh",)))
         self._check_finite("regret_usd", "cost_usd")
 
 

@@ -31,6 +31,7 @@ class Prepared:
         price_usd_per_mwh: energy price at the substation.
         load_scale: scale of the feeder's base load.
         utilisation: share of the data centers' capacity that arrives as work.
+        tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
         profiles: available share of each pv generator, by its name.
     """
 
@@ -42,6 +43,7 @@ class Prepared:
     load_scale: Array
     utilisation: Array
     profiles: Mapping[str, Array]
+    tariff_usd_per_mwh: Array | None = None
 
 
 def prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -86,6 +88,7 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
                              allowed=f"{lower:g} to {upper:g}")  # fmt: skip
         return values
 
+    tariff = scenario.market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
         path=path,
@@ -99,6 +102,7 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
             for g in scenario.generators
             if g.profile is not None
         },
+        tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh"),
     )
 
 

@@ -15,9 +15,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
 BusName = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
-Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c"]
+Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c", "12", "1", "2"]
 Mode = Literal["uncoordinated", "decentralized", "welfare", "centralized"]
 MODES: tuple[Mode, ...] = ("uncoordinated", "decentralized", "welfare", "centralized")
 
@@ -71,11 +72,16 @@ class UnbalanceSpec(Section):
 
 
 class NetworkSpec(Section):
-    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral."""
+    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
+
+    ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
+    flow.
+    """
 
     feeder: str
-    model: Literal["lindist3flow"] = "lindist3flow"
+    model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
+    ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
     source_pu: Positive | None = None
     taps: dict[str, int] = Field(default_factory=dict)
     v_min_pu: Positive = 0.95
@@ -91,6 +97,12 @@ class NetworkSpec(Section):
             raise ValueError(f"v_min_pu {self.v_min_pu} must be below v_max_pu {self.v_max_pu}")
         return self
 
+    @model_validator(mode="after")
+    def _losses_of_the_tangent(self) -> NetworkSpec:
+        if self.model == "ac-linear" and not self.losses:
+            raise ValueError("model ac-linear always has losses; losses: false needs model lindist3flow")
+        return self
+
 
 class MarketSpec(Section):
     """What energy costs at the substation, and what the aggregator is charged for."""
@@ -99,6 +111,7 @@ class MarketSpec(Section):
     slope_usd_per_mwh_per_mw: NonNegative = 0.0
     reactive_price_usd_per_mvarh: NonNegative = 0.0
     settlement: Literal["active", "active+reactive"] = "active+reactive"
+    tariff_usd_per_mwh: SeriesSpec | None = None
 
 
 class GeneratorSpec(Section):
@@ -241,16 +254,19 @@ class OperatorSpec(Section):
 
 
 class DecentralizedSpec(Section):
-    """The negotiation: update rule, its parameters, and when it may stop.
+    """The negotiation: update rule (or ``package.module:Class``), its parameters, and when it may stop.
 
-    ``tolerance`` bounds both regrets relative to the operator's cost; ``penalty`` is ADMM's rho.
+    ``tolerance`` bounds both regrets together relative to the operator's cost; ``penalty`` is that of ADMM and of the
+    proximal rule; ``acceleration`` is how many rounds ADMM's Anderson acceleration looks back (0: none); ``averaging``
+    is the step of the averaged rule.
     """
 
     rule: str = "admm"
     max_rounds: Annotated[int, Field(gt=0)] = 200
     tolerance: Positive = 1e-6
-    penalty_usd_per_mw2h: Positive = 30.0
-    averaging: Annotated[float, Field(gt=0, le=1)] = 0.5
+    penalty_usd_per_mw2h: Positive = 50.0
+    acceleration: Annotated[int, Field(ge=0, le=50)] = 8
+    averaging: Literal["1/k", "2/(k+2)"] | Annotated[float, Field(gt=0, le=1)] = "2/(k+2)"
 
 
 class CentralizedSpec(Section):
@@ -274,12 +290,60 @@ class LatencySpec(Section):
     median_s: Positive = 0.05
     sigma: NonNegative = 0.5
 
+    @model_validator(mode="after")
+    def _shortest_first(self) -> LatencySpec:
+        if self.low_s > self.high_s:
+            raise ValueError(f"low_s {self.low_s} is above high_s {self.high_s}")
+        return self
+
+
+class BurstSpec(Section):
+    """Losses that come together (Gilbert-Elliott): a link turns bad and good again from message to message.
+
+    ``to_bad`` and ``to_good`` are the probabilities of turning, ``loss`` that of losing a message while bad.
+    """
+
+    to_bad: Probability
+    to_good: Annotated[float, Field(gt=0, le=1)]
+    loss: Probability = 1.0
+
+
+class LinkSpec(Section):
+    """What is different on one link; absent fields are those of the channel."""
+
+    sender: Name
+    receiver: Name
+    latency: LatencySpec | None = None
+    loss: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class OutageSpec(Section):
+    """A time in which an agent neither sends nor receives, or in which one link is down (``agent``, or both ends)."""
+
+    agent: str = ""
+    sender: str = ""
+    receiver: str = ""
+    from_s: NonNegative
+    to_s: NonNegative
+
+    @model_validator(mode="after")
+    def _somewhere_and_some_time(self) -> OutageSpec:
+        if bool(self.agent) == bool(self.sender and self.receiver):
+            raise ValueError("an outage is of an agent, or of a link from a sender to a receiver")
+        if self.to_s <= self.from_s:
+            raise ValueError(f"to_s {self.to_s} is not after from_s {self.from_s}")
+        return self
+
 
 class ChannelSpec(Section):
-    """How messages travel."""
+    """How messages travel: delay, loss (each message for itself, or in bursts), copies, and outages."""
 
     latency: LatencySpec = LatencySpec()
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    burst: BurstSpec | None = None
+    duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    links: tuple[LinkSpec, ...] = ()
+    outages: tuple[OutageSpec, ...] = ()
 
 
 class Scenario(Section):
@@ -323,6 +387,15 @@ class Scenario(Section):
             raise ValueError(
                 f"workload.site_weight names {unknown}, which are not data centers; allowed: {sites}"
             )
+        talking = [self.operator.name, *(a.name for a in self.aggregators)]
+        if len(set(talking)) != len(talking):
+            raise ValueError(f"operator and aggregators must have different names, found {talking}")
+        heard = [(f"links.{i}", (k.sender, k.receiver)) for i, k in enumerate(self.channel.links)]
+        for i, o in enumerate(self.channel.outages):
+            heard.append((f"outages.{i}", (o.agent or o.sender, o.agent or o.receiver)))
+        for key, ends in heard:
+            if not set(ends) <= set(talking):
+                raise ValueError(f"channel.{key} names an agent that is not there; allowed: {talking}")
         owned = [s for a in self.aggregators for s in (a.datacenters or sites)]
         if sorted(owned) != sorted(sites):
             raise ValueError(

@@ -17,6 +17,7 @@ from cosim.grid.connections import terminals_of
 from cosim.loading import load_scenario
 from cosim.preparation import Prepared, prepare
 from cosim.results.comparison import comparison_table, write_comparison
+from cosim.results.feeder_maps import layout_of_feeder
 from cosim.results.folders import RunFolder, make_room
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
@@ -279,17 +280,7 @@ def layout_of(prepared: Prepared) -> Layout:
     for s in scenario.svgs:
         if s.mode != "none":
             units += _placed(prepared, s.name, "svg", s.bus, "three_phase")
-    return Layout.from_rows(
-        {
-            "buses": [
-                {"bus": b.name, "x": b.x, "y": b.y, "kv": b.kv_base,
-                 "role": "source" if b.name == feeder.source_bus else "bus"}
-                for b in feeder.buses
-            ],
-            "branches": [{"name": b.name, "from_bus": b.from_bus, "to_bus": b.to_bus} for b in feeder.branches],
-            "units": units,
-        }
-    )  # fmt: skip
+    return layout_of_feeder(feeder, units)
 
 
 def _placed(prepared: Prepared, name: str, kind: str, bus: str, connection: str) -> list[dict[str, object]]:

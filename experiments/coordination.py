@@ -43,7 +43,7 @@ from cosim.scenario import MODES, Scenario
 from cosim.simulation import RunResult
 
 DEFAULT_SCENARIO = "ieee37_stress"
-RULES = ("admm", "averaged", "best_response")
+RULES = ("admm", "bundle", "averaged", "best_response", "anticipating")
 _KPIS = (
     *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
     "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
@@ -285,13 +285,17 @@ def _sentences(part: pd.DataFrame) -> list[str]:
         row = ok.loc[case]
         rule = case.partition(", ")[2] or "admm"
         agreed = row["converged_share"] == 1
-        line = f"{rule}: {'agreed' if agreed else 'did not agree'} within {row['rounds']:.0f} rounds"
+        line = f"{rule}: {'agreed' if agreed else 'did not agree'} within {_rounds(row['rounds'])}"
         line += f", welfare gap {row['welfare_gap']:.2g}"
         if agreed:
             line += f", regret {row['dca_regret_usd']:.3g} USD of the data centers"
             line += f" and {row['dso_regret_usd']:.3g} USD of the operator"
         lines.append(line + ".")
     return lines
+
+
+def _rounds(count: float) -> str:
+    return f"{count:.0f} round{'' if count == 1 else 's'}"
 
 
 def _gain_sentence(row: Mapping[Any, Any]) -> str:

@@ -13,11 +13,11 @@ import pytest
 import simpy
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cosim.channel import Channel
-from cosim.errors import InputError
 from cosim.messages import Bid
-from cosim.scenario import LatencySpec
+from cosim.scenario import ChannelSpec, LatencySpec
 
 ROUND_S = 5
 
@@ -36,8 +36,12 @@ def bid(number: int = 0, receiver: str = "dso") -> Bid:
     )
 
 
+def spec(latency: LatencySpec, loss: float = 0.0, **more: Any) -> ChannelSpec:
+    return ChannelSpec(latency=latency, loss=loss, **more)
+
+
 def constant(env: simpy.Environment, seconds: float, loss: float = 0.0, seed: int = 1) -> Channel:
-    return Channel(env, LatencySpec(kind="constant", seconds=seconds), loss, np.random.default_rng(seed))
+    return Channel(env, spec(LatencySpec(kind="constant", seconds=seconds), loss), np.random.default_rng(seed))
 
 
 def rounds_found(seconds: float, sent_at: float = 0.0, deadlines: int = 4) -> list[list[int]]:
@@ -100,7 +104,7 @@ def test_sent_is_received_and_lost_and_in_flight(
 ) -> None:
     env = simpy.Environment()
     latency = LatencySpec(kind=kind, seconds=3.0, low_s=0.0, high_s=20.0, median_s=5.0, sigma=1.0)
-    channel = Channel(env, latency, loss, np.random.default_rng(seed))
+    channel = Channel(env, spec(latency, loss), np.random.default_rng(seed))
     for number, at in enumerate(sends):
         env.process(send_at(env, channel, at, number))
     env.run(until=stop_s)
@@ -116,7 +120,7 @@ def test_sent_is_received_and_lost_and_in_flight(
 
 def test_each_receiver_finds_its_own_messages_once_in_order_of_arrival() -> None:
     env = simpy.Environment()
-    channel = Channel(env, LatencySpec(kind="uniform", low_s=0, high_s=4), 0.0, np.random.default_rng(3))
+    channel = Channel(env, spec(LatencySpec(kind="uniform", low_s=0, high_s=4)), np.random.default_rng(3))
     for number in range(20):
         channel.send(bid(number, "a" if number % 2 else "b"))
     env.run(until=ROUND_S)
@@ -147,7 +151,7 @@ def test_loss_does_not_change_the_delays_of_what_arrives() -> None:
     for loss in (0.0, 0.4):
         env = simpy.Environment()
         latency = LatencySpec(kind="lognormal", median_s=1.0, sigma=0.5)
-        channel = Channel(env, latency, loss, np.random.default_rng(5))
+        channel = Channel(env, spec(latency, loss), np.random.default_rng(5))
         for number in range(50):
             channel.send(bid(number))
         env.run()
@@ -160,7 +164,7 @@ def test_loss_does_not_change_the_delays_of_what_arrives() -> None:
 def test_delays_follow_their_distribution() -> None:
     env = simpy.Environment()
     latency = LatencySpec(kind="lognormal", median_s=2.0, sigma=0.3)
-    channel = Channel(env, latency, 0.0, np.random.default_rng(6))
+    channel = Channel(env, spec(latency), np.random.default_rng(6))
     for number in range(4000):
         channel.send(bid(number))
     env.run()
@@ -171,24 +175,85 @@ def test_delays_follow_their_distribution() -> None:
 
 @pytest.mark.parametrize("loss", [-0.1, 1.0, float("nan")])
 def test_a_loss_that_is_no_probability_is_refused(loss: float) -> None:
-    with pytest.raises(InputError):
-        constant(simpy.Environment(), 0.0, loss)
+    with pytest.raises(ValidationError):
+        ChannelSpec(loss=loss)
 
 
 def test_a_shortest_delay_above_the_longest_is_refused() -> None:
-    with pytest.raises(InputError, match="shortest"):
-        Channel(
-            simpy.Environment(), LatencySpec(kind="uniform", low_s=2, high_s=1), 0.0, np.random.default_rng(1)
-        )
+    with pytest.raises(ValidationError, match="above high_s"):
+        LatencySpec(kind="uniform", low_s=2, high_s=1)
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        {"from_s": 0, "to_s": 1},
+        {"agent": "dca", "sender": "dca", "receiver": "dso", "from_s": 0, "to_s": 1},
+        {"agent": "dca", "from_s": 2, "to_s": 2},
+    ],
+)
+def test_an_outage_of_nothing_or_of_no_time_is_refused(outage: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ChannelSpec.model_validate({"outages": [outage]})
+
+
+def sent_every_second(channel_spec: ChannelSpec, count: int, seed: int = 1) -> Channel:
+    """One message a second from dca to dso, and all of them under way until they have arrived."""
+    env = simpy.Environment()
+    channel = Channel(env, channel_spec, np.random.default_rng(seed))
+    for number in range(count):
+        env.process(send_at(env, channel, float(number), number))
+    env.run()
+    return channel
+
+
+def arrived(channel: Channel) -> list[int]:
+    return [record.round for record in channel.log if not record.lost]
+
+
+def test_an_agent_that_is_down_neither_sends_nor_receives() -> None:
+    slow = LatencySpec(seconds=2.5)
+    sender = sent_every_second(spec(slow, outages=[{"agent": "dca", "from_s": 3, "to_s": 6}]), 10)
+    receiver = sent_every_second(spec(slow, outages=[{"agent": "dso", "from_s": 3, "to_s": 6}]), 10)
+    assert arrived(sender) == [0, 1, 2, 6, 7, 8, 9]
+    assert arrived(receiver) == [0, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_link_that_is_down_loses_one_direction_only() -> None:
+    down = [{"sender": "dso", "receiver": "dca", "from_s": 0, "to_s": 99}]
+    assert arrived(sent_every_second(spec(LatencySpec(), outages=down), 5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_link_may_differ_from_the_others() -> None:
+    own = [{"sender": "dca", "receiver": "dso", "latency": {"seconds": 7}, "loss": 0.5}]
+    channel = sent_every_second(spec(LatencySpec(seconds=1), links=own), 200)
+    assert 60 < channel.lost < 140
+    assert {record.received_s - record.sent_s for record in channel.log if record.received_s is not None} == {7.0}
+
+
+def test_losses_in_bursts_come_together() -> None:
+    """In a two-state chain the bad share is to_bad / (to_bad + to_good), a bad spell lasts 1 / to_good messages."""
+    channel = sent_every_second(spec(LatencySpec(), burst={"to_bad": 0.05, "to_good": 0.2}), 8000)
+    lost = np.array([record.lost for record in channel.log])
+    spells = int(np.sum(np.diff(np.concatenate([[0], lost.astype(int)])) == 1))
+    assert lost.mean() == pytest.approx(0.2, abs=0.04)
+    assert lost.sum() / spells == pytest.approx(5.0, abs=0.8)
+
+
+def test_copies_are_messages_of_their_own() -> None:
+    channel = sent_every_second(spec(LatencySpec(kind="uniform", low_s=0, high_s=9), duplicate=0.3), 400)
+    copies = channel.sent - 400
+    assert 80 < copies < 160
+    assert channel.sent == channel.received and channel.lost == 0
 
 
 SCRIPT = """
 import numpy as np, simpy
 from cosim.channel import Channel
 from cosim.messages import Bid
-from cosim.scenario import LatencySpec
+from cosim.scenario import ChannelSpec, LatencySpec
 env = simpy.Environment()
-channel = Channel(env, LatencySpec(kind="lognormal"), 0.3, np.random.default_rng(7))
+channel = Channel(env, ChannelSpec(latency=LatencySpec(kind="lognormal"), loss=0.3), np.random.default_rng(7))
 for n in range(40):
     for name in ("dso", "dca", "other"):
         channel.send(Bid(sender="x", receiver=name, step=0, round=n, p_mw=[[1.0]], q_mvar=[[0.0]],

@@ -166,3 +166,17 @@ def test_an_agent_that_is_not_there_is_refused(folder: Path, agent: str) -> None
     with pytest.raises(cosim.InputError) as caught:
         run(folder, f"aggregators:\n  - {{name: dca, agent: '{agent}'}}\n")
     assert (caught.value.key, caught.value.value) == ("aggregators.0.agent", agent)
+
+
+def test_the_update_rule_of_the_documents_runs_as_it_stands(folder: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "negotiation.md").read_text()
+    block = text.split("```python\n", 1)[1].split("```", 1)[0]
+    (folder / "my_rules.py").write_text(block)
+    found = run(folder, "decentralized: {rule: 'my_rules:Flat'}\n")
+    assert len(found.rounds) == 1 and not found.steps["converged"].any()
+    assert any("the first answer counts" in note for note in found.notes)
+
+
+def test_an_update_rule_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(cosim.InputError, match="no such update rule"):
+        run(folder, "decentralized: {rule: 'my_agents:ThresholdAggregator'}\n")

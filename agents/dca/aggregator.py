@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mesa
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
@@ -17,6 +19,7 @@ from cosim.clock import Window
 from cosim.errors import InputError
 from cosim.interfaces import Row, TerminalLoad
 from cosim.messages import Bid, PricePosting
+from cosim.optimization.cuts import CutModel
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import QPSolver
 from cosim.optimization.solution import QPSolution
@@ -107,6 +110,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         )
         self._qp = self._model.at(self._work)
         self._solver = QPSolver(self._qp)
+        self._cuts, self._cut_rounds = CutModel(self._qp, self._model.power_columns()), set[int]()
         self._columns = self._model.power_columns()
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
@@ -149,16 +153,19 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         return price_p + self.reactive_ratio * price_q if self._settles_reactive else price_p
 
     def respond(self, posting: PricePosting) -> Bid:
-        """Cheapest demand at the posted prices, held near the posted target if there is one."""
+        """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
+        cost to reckon with, or slopes of the price.
+        """
         price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
-        h = self.hours
-        solution = self._solve(h * price, posting.target_p_mw, h * posting.penalty_usd_per_mw2h)
-        self._x = solution.x
-        p = np.clip(solution.x[self._columns], 0.0, None)
-        own = self._qp.objective(solution.x)
-        free = solution if posting.target_p_mw is None else self._solve(h * price)
-        best = self._qp.objective(free.x) + float((h * price * free.x[self._columns]).sum())
-        regret = max(0.0, own + float((h * price * p).sum()) - best)
+        if posting.cut_cost_usd is not None:
+            x, price = self._against_cuts(posting)
+        elif posting.price_slope_usd_per_mw2h is not None:
+            x = self._anticipating(price, posting)
+        else:
+            x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty_usd_per_mw2h).x
+        self._x = x
+        p = np.clip(x[self._columns], 0.0, None)
+        own = self._qp.objective(x)
         return Bid(
             sender=self.name,
             receiver=posting.sender,
@@ -166,9 +173,49 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             round=posting.round,
             p_mw=p,
             q_mvar=p * self.reactive_ratio,
-            regret_usd=regret,
+            regret_usd=self._regret(price, p, own),
             cost_usd=own,
+            price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
+
+    def _regret(self, price: Array, p: Array, own: float) -> float:
+        """What a demand costs more than the best one at this price (USD)."""
+        free = self._solve(self.hours * price).x
+        best = self._qp.objective(free) + float((self.hours * price * free[self._columns]).sum())
+        return max(0.0, own + float((self.hours * price * p).sum()) - best)
+
+    def _against_cuts(self, posting: PricePosting) -> tuple[Array, Array]:
+        """Schedule against all tangents of the operator's cost told in this window, and the price they come to."""
+        cost, at, slope = posting.cut_cost_usd, posting.cut_p_mw, posting.cut_slope_usd_per_mwh
+        if cost is None or at is None or slope is None or posting.target_p_mw is None:
+            raise ValueError("a tangent of the operator's cost needs cost, demand, slope and target")
+        if posting.fresh and posting.round not in self._cut_rounds:
+            self._cuts = CutModel(self._qp, self._columns)
+        if posting.round not in self._cut_rounds:
+            self._cut_rounds.add(posting.round)
+            self._cuts.add(cost[:, 0], self.hours * slope, at)
+        found = self._cuts.minimise(posting.target_p_mw, self.hours * posting.penalty_usd_per_mw2h)
+        return found.x, found.slope / self.hours
+
+    def _anticipating(self, price: Array, posting: PricePosting) -> Array:
+        """Schedule that reckons with its own weight on the price: price + slope (p - target) is what it pays."""
+        steps, count = price.shape
+        slope = np.asarray(posting.price_slope_usd_per_mw2h).reshape(steps, count, count)
+        target = posting.target_p_mw
+        if target is None:
+            raise ValueError("slopes of a price need the demand they hold around")
+        entries, where = [], []
+        for t in range(steps):
+            at = self._columns[t]
+            entries.append((2 * self.hours * slope[t]).ravel())
+            where.append(np.array([(i, j) for i in at for j in at]))
+        i, j = np.concatenate(where).T
+        size = self._qp.hessian.shape
+        hessian = sp.csr_array(self._qp.hessian + sp.coo_array((np.concatenate(entries), (i, j)), shape=size))
+        linear = np.zeros(size[0])
+        linear[self._columns] = self.hours * (price - np.einsum("tij,tj->ti", slope, target))
+        steeper = replace(self._qp, hessian=hessian)
+        return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
     def _solve(self, linear: Array, near: Array | None = None, penalty: float = 0.0) -> QPSolution:
         extra, diagonal = np.zeros(len(self._qp.variables)), np.zeros(len(self._qp.variables))

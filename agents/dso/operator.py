@@ -10,6 +10,7 @@ import numpy as np
 
 from cosim.agents.dso import reporting
 from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
+from cosim.agents.dso.linearisation import Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
@@ -19,7 +20,7 @@ from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal, terminal_map
+from cosim.grid.phases import Terminal
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.solution import QPSolution
@@ -27,8 +28,9 @@ from cosim.preparation import Prepared
 from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
-LINEARISATION_TOLERANCE = 1e-8
 SETTLED_MW = 5e-4
+HELD_PU = 5e-5
+"""How far an AC voltage may be beyond its limit (more than the linear model says) before a window is redone."""
 KILO = 1000.0
 
 
@@ -70,8 +72,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
         self.limits = _limits(scenario, feeder)
         market = scenario.market
+        self.linearisation = Linearisation(feeder, scenario.network)
         self.clearing_model = ClearingModel(
-            lindist3flow.build(feeder, losses=scenario.network.losses),
+            self.linearisation.first(float(self.load_scale[0])),
             self.terminals,
             self.resources,
             self.limits,
@@ -82,6 +85,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, _Point] = {}
+        self._refined = 0
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
 
@@ -95,7 +99,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         linearisation stays, so that all modes of a window share one statement of the physics. Steps that an earlier
         window has looked at start from where that one ended.
         """
-        self._first = window.first
+        self._first, self._refined = window.first, 0
+        self._length = window.steps
         steps = range(window.first, window.last_exclusive)
         data = [self.step_data(t) for t in steps]
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
@@ -115,6 +120,29 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             if move < SETTLED_MW:
                 break
         self._points = dict(zip(steps, points, strict=True))
+
+    def refine(self, p_mw: Array) -> bool:
+        """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
+        if self._refined >= self.scenario.network.ac_rounds:
+            return False
+        window, solution = self.clearing, self.clearing.solve(p_mw)
+        steps = range(self._first, self._first + self._length)
+        found = [window.values(i, p_mw, solution) for i in range(self._length)]
+        points = [_Point(self._dispatch(v.values), OperatingPoint(v.states), 0) for v in found]
+        beyond = [
+            self.linearisation.worst_violation_pu(
+                float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
+            ) - window.broken_pu(i, found[i], self.limits)
+            for i, t in enumerate(steps)
+        ]  # fmt: skip
+        if max(beyond) <= HELD_PU:
+            return False
+        self._refined += 1
+        networks = [self._linearise(t, p_mw[i], points[i]) for i, t in enumerate(steps)]
+        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        self._window = self._clearing(networks, [self.step_data(t) for t in steps], names)
+        self._points |= dict(zip(steps, points, strict=True))
+        return True
 
     def _clearing(
         self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
@@ -137,16 +165,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return StepData(float(self.price[t]), np.array(available))
 
     def _linearise(self, t: int, p_mw: Array, point: _Point) -> LinearNetwork:
-        scale = float(self.load_scale[t])
-        if not self.scenario.network.losses:
-            return lindist3flow.build(self.feeder, scale, losses=False)
-        nodes = self.clearing_model.nodes
-        p, q = np.zeros(len(nodes)), np.zeros(len(nodes))
-        for terminal, p_t, q_t in self._injections(p_mw, point.dispatch):
-            m = terminal_map(terminal, nodes)
-            p += m.pp * p_t + m.pq * q_t
-            q += m.qp * p_t + m.qq * q_t
-        return lindist3flow.fixed_point(self.feeder, scale, p, q, LINEARISATION_TOLERANCE, point.states)
+        injections = self._injections(p_mw, point.dispatch)
+        return self.linearisation.at(float(self.load_scale[t]), injections, point.states)
 
     def _dispatch(self, values: Mapping[str, float]) -> Array:
         """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""
@@ -175,7 +195,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
         solution = self.clearing.solve(p_mw)
-        return Clearing(p_mw, solution.objective, self._prices(solution))
+        costs = self.clearing.step_costs(p_mw, solution)
+        return Clearing(p_mw, solution.objective, self._prices(solution), costs)
 
     def opening_price(self, steps: int) -> Array:
         """Price of energy at the source in each step of the open window, the same at every terminal."""

@@ -24,13 +24,14 @@ def price_rows(feeder: Feeder, t: int, prices: NodePrices) -> list[Row]:
     rows: list[Row] = []
     buses = {b.name: b for b in feeder.buses}
     for n, (bus, phase) in enumerate(prices.nodes):
+        if len(phase) > 1:
+            continue  # a network with nodes for legs: they come below, with those of all others
         active = {k: float(prices.active[k][n]) for k in PARTS}
         reactive = {k: float(prices.reactive[k][n]) for k in PARTS}
         rows.append(_price_row(t, bus, phase, active, reactive))
     for name in dict.fromkeys(bus for bus, _ in prices.nodes):
-        for leg in ("ab", "bc", "ca"):
-            if set(leg) <= set(buses[name].phases):
-                rows.append(_price_row(t, name, leg, *prices.at_terminal(Terminal(name, "delta", (leg,)))))
+        for leg in buses[name].legs:
+            rows.append(_price_row(t, name, leg, *prices.at_terminal(Terminal(name, "delta", (leg,)))))
     return rows
 
 

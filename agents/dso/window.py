@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, StepData
+from cosim.agents.dso.clearing import ClearingModel, Limits, StepData
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
 from cosim.optimization.dominance import drop_dominated
@@ -82,6 +82,7 @@ class WindowClearing:
             self._reductions.append(reduction)
             boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
             steps.append(_numbered(drop_dominated(screen(boxed).qp, model.is_limit, model.known_bounds()).qp, t))
+        self._steps = None if ramps else steps
         self._full = _with_ramps(stack(steps), ramps, len(steps))
         self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
         self._solver = QPSolver(self.follower)
@@ -111,6 +112,14 @@ class WindowClearing:
     def solve(self, p_mw: Array) -> QPSolution:
         """Clear the window at a demand."""
         return self._solver.solve(self.theta(p_mw)).require()
+
+    def step_costs(self, p_mw: Array, solution: QPSolution) -> Array | None:
+        """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
+        if self._steps is None:
+            return None
+        parts = np.split(solution.x, self._variable_start[1:-1])
+        thetas = np.concatenate([p_mw, p_mw * self._ratio], axis=1)
+        return np.array([qp.objective(x, th) for qp, x, th in zip(self._steps, parts, thetas, strict=True)])
 
     def sensitivity(self, solution: QPSolution) -> Array:
         """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
@@ -161,6 +170,11 @@ class WindowClearing:
         named = dict(zip(explicit.variables, x.tolist(), strict=True))
         states = np.array([named[f"state[{i}]"] for i in range(len(self.networks[t].states))])
         return StepValues(named, states, explicit.objective(x, theta))
+
+    def broken_pu(self, t: int, found: StepValues, limits: Limits) -> float:
+        """By how much a cleared step's worst voltage is beyond its limit in the linear model (at the price cap)."""
+        volts = np.sqrt(np.maximum(self.networks[t].voltages.at(found.states), 0.0))
+        return max(0.0, float(limits.v_min_pu - volts.min()), float(volts.max() - limits.v_max_pu))
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""

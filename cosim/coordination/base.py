@@ -70,6 +70,8 @@ class Market:
     channel: Channel
     scenario: Scenario
     hours: float
+    tariff_usd_per_mwh: Array | None = None
+    """(steps of the horizon,) what aggregators are charged under a tariff; None: the price at the source."""
     tell: Callable[[str], None] = _nobody
     """Told what is being done, for somebody who waits."""
 

@@ -50,11 +50,14 @@ class Centralized:
         market.tell("solving for the leader")
         started = time.perf_counter()
         names = market.operator.parameter_names()
-        problem = stackelberg_problem(market)
-        solution = stackelberg(market, problem)
+        while True:
+            problem = stackelberg_problem(market)
+            solution = stackelberg(market, problem)
+            where = {name: i for i, name in enumerate(problem.leader.variables)}
+            p_mw = np.array([[solution.leader_x[where[n]] for n in row] for row in names])
+            if not market.operator.refine(p_mw):
+                break
         elapsed = time.perf_counter() - started
-        where = {name: i for i, name in enumerate(problem.leader.variables)}
-        p_mw = np.array([[solution.leader_x[where[n]] for n in row] for row in names])
         own = 0.0
         for a in market.aggregators:
             variables = a.problem([row[a.columns] for row in names]).variables

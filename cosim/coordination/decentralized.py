@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
-from cosim.coordination.updates import Posted, find_rule
+from cosim.coordination.rules import AGREED, Posted, Round, Rule, find_rule
 from cosim.interfaces import Array
 from cosim.messages import Bid, PricePosting
 from cosim.scenario import Scenario
@@ -19,12 +19,24 @@ KILO = 1000.0
 
 @dataclass(slots=True)
 class _Table:
-    """What the operator has on its table: the newest bid of each aggregator (or what it declared), complete or not."""
+    """The newest bid of each aggregator that answers the present round."""
 
-    p_mw: Array
-    regret_usd: dict[str, float] = field(default_factory=dict)
-    own_cost_usd: dict[str, float] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=dict)
+    bids: dict[str, Bid] = field(default_factory=dict)
+
+    def complete(self, market: Market, posted: Posted, number: int) -> Round | None:
+        """The round, if every aggregator has answered it."""
+        bids = [self.bids.get(a.name) for a in market.aggregators]
+        if any(bid is None or bid.round != number for bid in bids):
+            return None
+        given = [bid for bid in bids if bid is not None]
+        p_mw = np.hstack([bid.p_mw for bid in given])
+        price = market.effective(posted.prices)
+        for a, bid in zip(market.aggregators, given, strict=True):
+            if bid.price_usd_per_mwh is not None:
+                price[:, a.columns] = bid.price_usd_per_mwh
+        regret = sum(bid.regret_usd for bid in given), market.operator.regret_usd(p_mw, price)
+        own = sum(bid.cost_usd for bid in given)
+        return Round(posted, p_mw, price, own, regret, market.operator.clear(p_mw))
 
 
 class Decentralized:
@@ -35,83 +47,82 @@ class Decentralized:
     out, the last complete set of bids stands (at first the declared demand), so a window always ends with an award.
     """
 
+    def __init__(self) -> None:
+        self._rule: Rule | None = None
+
     def check(self, scenario: Scenario) -> None:
-        """Refuse an update rule that is not there."""
-        find_rule(scenario.decentralized.rule)
+        """Refuse an update rule that is not there or cannot take the scenario."""
+        find_rule(scenario.decentralized.rule).check(scenario)
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Negotiate one window."""
         began = time.perf_counter()
         env, spec = market.env, market.scenario.decentralized
         round_s = market.scenario.clock.round_s
-        rule = find_rule(spec.rule)(market)
-        posted = rule.first(declared_p_mw)
-        table = _Table(declared_p_mw.copy())
-        bids = declared_p_mw
+        rule = self._rule = self._rule or find_rule(spec.rule)(market)
+        posted = rule.first(declared_p_mw, window.first)
+        table, last = _Table(), None
         rounds: list[RoundRecord] = []
-        repeated, converged, number, last_price = 0, False, 1, None
-        regrets: tuple[float, float] | None = None
-        while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds:
+        repeated, ended, number, fresh = 0, "", 1, 1
+        while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
-            self._post(market, window, number, posted)
+            self._post(market, window, number, posted, fresh == number)
             yield env.timeout(round_s / 2)
             self._answer(market)
             yield env.timeout(round_s / 2)
-            self._collect(market, table, number)
-            if any(table.answered.get(a.name) != number for a in market.aggregators):
+            self._collect(market, table)
+            made = table.complete(market, posted, number)
+            if made is None:
                 repeated += 1
                 continue
-            bids = table.p_mw.copy()
-            price = market.effective(posted.prices)
-            moved = 0.0 if last_price is None else float(np.abs(price - last_price).max())
-            last_price = price
-            apart = bids - (rule.agreed(bids) if posted.target_p_mw is None else posted.target_p_mw)
-            cost = market.operator.clear(bids).cost_usd
-            rounds.append(
-                RoundRecord(
-                    number,
-                    float(env.now),
-                    moved,
-                    KILO * float(np.abs(apart).max()),
-                    sum(table.own_cost_usd.values()) + market.payment_usd(bids, posted.prices),
-                    cost,
-                )
-            )
-            regrets = sum(table.regret_usd.values()), market.operator.regret_usd(bids, price)
-            converged = sum(regrets) <= spec.tolerance * max(1.0, abs(cost))
-            if converged:
-                break
-            posted = rule.next(bids)
-            number += 1
-        # What was found to have no regret are the bids; a rule that mixes bids may settle on a mixture otherwise.
-        agreed = bids if converged else rule.agreed(bids)
+            rounds.append(_record(market, rule, number, made, last))
+            last, ended = made, rule.ended(made)
+            if ended and market.operator.refine(made.p_mw):
+                posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
+                fresh = number
+            elif not ended:
+                posted = rule.next(made)
+                number += 1
+        converged = ended == AGREED
+        if last is None:
+            agreed, regrets = declared_p_mw, None
+        else:
+            # What was found to have no regret are the bids; a rule may settle on something else if it did not agree.
+            agreed = last.p_mw if converged else rule.agreed(last.p_mw)
+            regrets = last.regrets_usd if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        clearing = market.operator.settle(agreed, last_price if converged else None)
+        support = last.price if converged and last is not None else None
+        clearing = rule.settled(market.operator.settle(agreed, support), last)
         market.award(window, len(rounds), clearing)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
             converged=converged,
             rounds=tuple(rounds),
-            regrets_usd=regrets if agreed is bids else None,
+            regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
-            notes=_notes(window, len(rounds), repeated, converged),
+            notes=_notes(window, len(rounds), repeated, ended),
         )
 
-    def _post(self, market: Market, window: Window, number: int, posted: Posted) -> None:
+    def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
+        steps = len(posted.prices.p_usd_per_mwh)
         for a in market.aggregators:
-            own = a.columns
+            own, cut, slope = a.columns, posted.cut, posted.slope_usd_per_mw2h
             market.send(
                 PricePosting(
                     sender=market.operator.name,
                     receiver=a.name,
                     step=window.first,
                     round=number,
+                    fresh=fresh,
                     price_p_usd_per_mwh=posted.prices.p_usd_per_mwh[:, own],
                     price_q_usd_per_mvarh=posted.prices.q_usd_per_mvarh[:, own],
                     target_p_mw=None if posted.target_p_mw is None else posted.target_p_mw[:, own],
                     penalty_usd_per_mw2h=posted.penalty,
-                    final=False,
+                    cut_p_mw=None if cut is None else cut.p_mw[:, own],
+                    cut_slope_usd_per_mwh=None if cut is None else cut.slope_usd_per_mwh[:, own],
+                    cut_cost_usd=None if cut is None else cut.cost_usd[:, None],
+                    price_slope_usd_per_mw2h=None if slope is None else slope[:, own, own].reshape(steps, -1),
                 )
             )
 
@@ -122,22 +133,33 @@ class Decentralized:
             if postings:
                 market.send(a.respond(max(postings, key=lambda m: (m.step, m.round))))
 
-    def _collect(self, market: Market, table: _Table, number: int) -> None:
-        """Take the bids that answer the present round; stale ones are dropped."""
-        columns = {a.name: a.columns for a in market.aggregators}
+    def _collect(self, market: Market, table: _Table) -> None:
+        """Take up the bids that have arrived; those that answer an earlier round are stale and count for nothing."""
         for message in market.channel.read(market.operator.name):
-            if isinstance(message, Bid) and message.round == number:
-                table.p_mw[:, columns[message.sender]] = message.p_mw
-                table.regret_usd[message.sender] = message.regret_usd
-                table.own_cost_usd[message.sender] = message.cost_usd
-                table.answered[message.sender] = number
+            if isinstance(message, Bid):
+                table.bids[message.sender] = message
 
 
-def _notes(window: Window, rounds: int, repeated: int, converged: bool) -> tuple[str, ...]:
+def _record(market: Market, rule: Rule, number: int, made: Round, last: Round | None) -> RoundRecord:
+    target = made.posted.target_p_mw
+    apart = made.p_mw - (rule.agreed(made.p_mw) if target is None else target)
+    return RoundRecord(
+        number,
+        float(market.env.now),
+        0.0 if last is None else float(np.abs(made.price - last.price).max()),
+        KILO * float(np.abs(apart).max()),
+        made.own_cost_usd + market.payment_usd(made.p_mw, made.posted.prices),
+        made.clearing.cost_usd,
+    )
+
+
+def _notes(window: Window, rounds: int, repeated: int, ended: str) -> tuple[str, ...]:
     """What a reader of the run should know of a negotiation."""
     notes = []
     if repeated:
         notes.append(f"window at step {window.first}: {repeated} rounds had to be repeated for want of bids")
-    if not converged:
+    if ended and ended != AGREED:
+        notes.append(f"window at step {window.first}: no agreement; after {rounds} rounds {ended}")
+    elif not ended:
         notes.append(f"window at step {window.first}: no agreement in {rounds} rounds, last bids stand")
     return tuple(notes)

@@ -82,6 +82,8 @@ class Welfare:
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once and award when the gate closes."""
         best = optimum(market)
+        while market.operator.refine(best.p_mw):
+            best = optimum(market)
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         own = sum(
             a.adopt(best.p_mw[:, a.columns], schedule)

@@ -6,8 +6,6 @@ from cosim.errors import InputError
 from cosim.grid.feeder import Feeder
 from cosim.grid.phases import Terminal
 
-DELTA_LEGS = ("ab", "bc", "ca")
-
 
 def terminals_of(feeder: Feeder, bus_name: str, connection: str, key: str) -> tuple[Terminal, ...]:
     """Terminals of a device.
@@ -31,7 +29,7 @@ def terminals_of(feeder: Feeder, bus_name: str, connection: str, key: str) -> tu
         raise InputError(
             f"feeder {feeder.name} has no such bus", key=f"{key}.bus", value=bus_name, allowed=allowed
         )
-    legs = tuple(leg for leg in DELTA_LEGS if leg[0] in bus.phases and leg[1] in bus.phases)
+    legs = bus.legs
     phases = tuple(bus.phases) if bus.grounded else ()
     if connection in ("three_phase", "per_phase"):
         if len(bus.phases) < 3:

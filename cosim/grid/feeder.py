@@ -1,20 +1,27 @@
-"""A distribution feeder as plain data: buses, lines, transformers, regulators, capacitors and loads.
+"""A distribution feeder as plain data: buses, lines, transformers, regulators, capacitors, loads, generators.
 
 Phases are the letters ``a``, ``b``, ``c``; a delta leg is two of them (``ab``, ``bc``, ``ca``). A bus is
 either **grounded** (a neutral is present, voltages are line to neutral) or part of a **three-wire** section
-(no neutral, only line-to-line voltages mean anything). Matrices of line codes stand in phase order a, b, c
-with zeros for missing phases. Units: kW, kvar, kVA, kV (line to line), feet, ohm per mile, microsiemens per
-mile.
+(no neutral, only line-to-line voltages mean anything). Behind a centre-tapped transformer a grounded bus has
+the two halves ``1`` and ``2`` of one winding instead, in phase opposition, and between them the leg ``12``.
+Matrices of line codes stand in phase order a, b, c (or 1, 2) with zeros for missing phases. Units: kW, kvar,
+kVA, kV (line to line), feet, ohm per mile, microsiemens per mile.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 PHASES = ("a", "b", "c")
 LEGS = ("ab", "bc", "ca")
+SPLIT = ("1", "2")
+"""The two halves of a centre-tapped winding."""
+SPLIT_LEG = "12"
+PLACE = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1}
+"""Place of a phase in a row of three."""
 TAP_STEP = 0.00625
 """Voltage ratio of one regulator step: 32 steps over plus and minus 10 %."""
 TAP_LIMIT = 16
@@ -30,8 +37,8 @@ class Bus:
 
     Attributes:
         name: unique name.
-        kv_base: nominal line-to-line voltage, kV.
-        phases: present phases in order, such as ``abc`` or ``b``.
+        kv_base: nominal line-to-line voltage, kV (between the halves of a centre-tapped winding).
+        phases: present phases in order, such as ``abc`` or ``b``; ``12``, ``1`` or ``2`` behind a centre tap.
         grounded: True with a neutral (line-to-neutral voltages), False in a three-wire section.
         x, y: coordinates for maps, in any unit.
         source: where the data come from.
@@ -44,6 +51,23 @@ class Bus:
     x: float = 0.0
     y: float = 0.0
     source: str = ""
+
+    @property
+    def split(self) -> bool:
+        """Whether the phases are halves of a centre-tapped winding."""
+        return self.phases[:1] in SPLIT
+
+    @property
+    def kv_neutral(self) -> float:
+        """Nominal voltage between a phase and the neutral (or the centroid), kV."""
+        return self.kv_base / (2.0 if self.split else math.sqrt(3))
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """The legs between phases that the bus has."""
+        if self.split:
+            return (SPLIT_LEG,) if self.phases == SPLIT_LEG else ()
+        return tuple(leg for leg in LEGS if leg[0] in self.phases and leg[1] in self.phases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +96,23 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
-    """A three-phase two-winding transformer; ``from_bus`` is the side of the feeder's source.
+    """A two-winding transformer or a bank of them; ``from_bus`` is the side of the feeder's source.
+
+    ``phases_high`` and ``phases_low`` say what the windings lie across. ``abc`` is a three-phase transformer
+    (a delta-wye one lags by 30 degrees). Anything else is a bank of single-phase units, joined by ``+``: ``b``
+    is a winding from phase b to the neutral, ``ab`` one across a leg, ``ab+cb`` an open delta, ``12`` a
+    centre-tapped secondary.
 
     Attributes:
-        kva: three-phase rating.
-        kv_high, kv_low: rated line-to-line voltage at ``from_bus`` and ``to_bus``, kV.
-        conn_high, conn_low: ``delta`` or ``wye`` (grounded).
-        r_percent, x_percent: total series resistance and reactance, percent of the rating.
+        kva: rating of all units together.
+        kv_high, kv_low: rated voltage at ``from_bus`` and ``to_bus``, kV: line to line for ``abc``, else of a
+            winding (for ``12``, of each half). A fixed tap is part of them.
+        conn_high, conn_low: ``delta``, ``wye`` (grounded) or, on the low side, ``split`` (centre-tapped).
+        r_percent, x_percent: total series resistance and reactance, percent of the rating; of a centre-tapped
+            one between the high winding and either half.
+        no_load_percent, magnetizing_percent: no-load loss and magnetising current, percent of the rating.
+        r_low_percent, x_low_percent: of a centre-tapped one, resistance of one half (part of ``r_percent``), and
+            reactance between the halves.
     """
 
     name: str
@@ -92,6 +126,26 @@ class Transformer:
     r_percent: float
     x_percent: float
     source: str = ""
+    phases_high: str = "abc"
+    phases_low: str = "abc"
+    no_load_percent: float = 0.0
+    magnetizing_percent: float = 0.0
+    r_low_percent: float = 0.0
+    x_low_percent: float = 0.0
+
+    @property
+    def three_phase(self) -> bool:
+        """One three-phase transformer, not a bank of single-phase units."""
+        return self.phases_high == "abc"
+
+    @property
+    def windings(self) -> tuple[tuple[str, str], ...]:
+        """What the high and the low winding of each unit lie across: phases or legs."""
+        if not self.three_phase:
+            return tuple(zip(self.phases_high.split("+"), self.phases_low.split("+"), strict=True))
+        high = {"wye": PHASES, "delta": LEGS if self.conn_low == "delta" else ("ac", "ba", "cb")}
+        low = {"wye": PHASES, "delta": LEGS}
+        return tuple(zip(high[self.conn_high], low[self.conn_low], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +156,8 @@ class Regulator:
         connection: ``open-delta`` (two units, three-wire) or ``wye`` (one unit a phase, grounded).
         taps: tap of each unit by leg (``ab``, ``cb``: the shared phase second) or by phase; -16 to 16 steps
             of 0.00625.
+        kva: rating of one unit; None for an ideal regulator. r_percent, x_percent: series impedance of a unit,
+            percent of its rating.
     """
 
     name: str
@@ -110,6 +166,9 @@ class Regulator:
     connection: str
     taps: Mapping[str, int] = field(hash=False)
     source: str = ""
+    kva: float | None = None
+    r_percent: float = 0.0
+    x_percent: float = 0.0
 
     def ratio(self, unit: str) -> float:
         """Voltage ratio of one unit (1.0 at tap 0)."""
@@ -118,7 +177,7 @@ class Regulator:
 
 @dataclass(frozen=True, slots=True)
 class Capacitor:
-    """A shunt capacitor giving ``kvar`` at nominal voltage on one delta leg or one phase."""
+    """A shunt capacitor giving ``kvar`` (a reactor: less than 0) at nominal voltage on one leg or one phase."""
 
     name: str
     bus: str
@@ -130,10 +189,10 @@ class Capacitor:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load on one delta leg or one phase.
+    """A load on one leg or one phase.
 
     Attributes:
-        connection: ``delta`` (``phases`` is a leg) or ``wye`` (``phases`` is one phase).
+        connection: ``delta`` (``phases`` is a leg, such as ``ab`` or ``12``) or ``wye`` (``phases`` is one phase).
         model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance.
         p_kw, q_kvar: demand at nominal voltage.
     """
@@ -143,6 +202,25 @@ class Load:
     connection: str
     phases: str
     model: str
+    p_kw: float
+    q_kvar: float
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """Generation of fixed power on one leg or one phase; the load scale does not change it.
+
+    Attributes:
+        kind: ``generator``, ``pv`` or ``storage``.
+        p_kw, q_kvar: what it delivers (a storage that charges: less than 0).
+    """
+
+    name: str
+    bus: str
+    connection: str
+    phases: str
+    kind: str
     p_kw: float
     q_kvar: float
     source: str = ""
@@ -173,7 +251,12 @@ class Feeder:
     regulators: tuple[Regulator, ...] = ()
     capacitors: tuple[Capacitor, ...] = ()
     loads: tuple[Load, ...] = ()
+    generators: tuple[Generator, ...] = ()
     notes: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+
+    def __hash__(self) -> int:
+        """Cheap, because results are kept per feeder; feeders that differ elsewhere are told apart by equality."""
+        return hash((self.name, self.source_bus, self.source_pu, len(self.buses), len(self.loads)))
 
     @cached_property
     def bus_by_name(self) -> dict[str, Bus]:

@@ -10,14 +10,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cosim.errors import InputError
-from cosim.grid.feeder import LEGS, PHASES, TAP_LIMIT, Branch, Bus, Feeder, Line, Matrix
+from cosim.grid.feeder import PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Matrix, Regulator, Transformer
 
-PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c")
+PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c", "12", "1", "2")
 LOAD_MODELS = ("PQ", "I", "Z")
 CONNECTIONS = ("delta", "wye")
-REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wye": (PHASES,)}
+REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wye": (("a", "b", "c"),)}
 TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
-TABLES = ("buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads")
+UNIT_KINDS = (*TRANSFORMER_KINDS, ("wye", "delta"), ("wye", "split"), ("delta", "split"))
+GENERATOR_KINDS = ("generator", "pv", "storage")
+TABLES = ("buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators")
 RATIO_RANGE = (0.8, 1.25)
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -76,7 +78,9 @@ def _check_duplicates(feeder: Feeder, report: _Report) -> None:
 
 def _check_numbers(feeder: Feeder, report: _Report) -> None:
     positive = {"kv_base", "kva", "kv_high", "kv_low", "length_ft"}
-    not_negative = {"r_percent", "x_percent", "kvar"}
+    not_negative = {
+        "r_percent", "x_percent", "no_load_percent", "magnetizing_percent", "r_low_percent", "x_low_percent",
+    }  # fmt: skip
     for table in TABLES:
         for row in getattr(feeder, table):
             for f in fields(row):
@@ -185,7 +189,7 @@ def _check_lines(feeder: Feeder, report: _Report) -> None:
                 "unknown line code", "lines", line.name, "code", line.code, _names(feeder.code_by_name)
             )
         for phase in line.phases:
-            k = PHASES.index(phase)
+            k = PLACE[phase]
             if code.r_ohm_per_mile[k][k] == 0 and code.x_ohm_per_mile[k][k] == 0:
                 raise report.fail(
                     f"line code {code.name} has no phase {phase}", "lines", line.name, "code", line.code,
@@ -195,38 +199,48 @@ def _check_lines(feeder: Feeder, report: _Report) -> None:
 
 def _check_transformers(feeder: Feeder, report: _Report) -> None:
     for t in feeder.transformers:
-        if (t.conn_high, t.conn_low) not in TRANSFORMER_KINDS:
-            allowed = ", ".join("-".join(kind) for kind in TRANSFORMER_KINDS)
+        kinds = TRANSFORMER_KINDS if t.three_phase else UNIT_KINDS
+        if (t.conn_high, t.conn_low) not in kinds:
+            allowed = ", ".join("-".join(kind) for kind in kinds)
             raise report.fail(
-                "unsupported connection",
-                "transformers",
-                t.name,
-                "conn_high",
-                f"{t.conn_high}-{t.conn_low}",
-                allowed,
-            )
-        ends = ((t.from_bus, t.kv_high, "kv_high", t.conn_high), (t.to_bus, t.kv_low, "kv_low", t.conn_low))
-        for bus_name, kv, column, connection in ends:
-            bus = feeder.bus_by_name[bus_name]
-            if not RATIO_RANGE[0] <= kv / bus.kv_base <= RATIO_RANGE[1]:
-                raise report.fail(
-                    f"far from the voltage of bus {bus_name}",
-                    "transformers",
-                    t.name,
-                    column,
-                    kv,
-                    f"{bus.kv_base} kV",
-                )
-            if bus.phases != "abc" or (connection == "wye" and not bus.grounded):
-                raise report.fail(
-                    f"bus {bus_name} does not fit a {connection} winding", "transformers", t.name,
-                    column.replace("kv", "conn"), connection, "three phases, and a neutral for wye",
-                )  # fmt: skip
-        if t.conn_low == "delta" and feeder.bus_by_name[t.to_bus].grounded:
-            raise report.fail(
-                "a delta winding feeds a three-wire section", "transformers", t.name, "to_bus", t.to_bus,
-                "a bus with grounded = false",
+                "unsupported connection", "transformers", t.name, "conn_high",
+                f"{t.conn_high}-{t.conn_low}", allowed,
             )  # fmt: skip
+        if t.three_phase != (t.phases_low == "abc") or t.phases_high.count("+") != t.phases_low.count("+"):
+            raise report.fail(
+                "the units differ in number", "transformers", t.name, "phases_low", t.phases_low,
+                f"as many as in phases_high, {t.phases_high}",
+            )  # fmt: skip
+        high, low = zip(*t.windings, strict=True)
+        for side, bus_name, kv, connection, members in (
+            ("high", t.from_bus, t.kv_high, t.conn_high, high),
+            ("low", t.to_bus, t.kv_low, t.conn_low, low),
+        ):
+            _check_windings(t, feeder.bus_by_name[bus_name], side, kv, connection, members, report)
+        if (t.conn_low == "delta") == feeder.bus_by_name[t.to_bus].grounded:
+            raise report.fail(
+                "a delta winding feeds a three-wire section, any other a grounded one", "transformers", t.name,
+                "to_bus", t.to_bus, f"a bus with grounded = {str(t.conn_low != 'delta').lower()}",
+            )  # fmt: skip
+
+
+def _check_windings(
+    t: Transformer, bus: Bus, side: str, kv: float, connection: str, members: Sequence[str], report: _Report
+) -> None:
+    """The windings of one side fit the phases and the voltage of their bus."""
+    legs = {"split": ("12",), "delta": (*bus.legs, *(leg[::-1] for leg in bus.legs))}.get(connection)
+    possible = tuple(bus.phases) if legs is None else legs
+    if not set(members) <= set(possible) or (connection != "delta" and not bus.grounded):
+        raise report.fail(
+            f"bus {bus.name} does not fit a {connection} winding", "transformers", t.name,
+            f"conn_{side}", connection,
+            f"{', '.join(possible)}; a neutral for {connection}" if connection != "delta" else ", ".join(possible),
+        )  # fmt: skip
+    nominal = bus.kv_base if t.three_phase or connection == "delta" else bus.kv_neutral
+    if not RATIO_RANGE[0] <= kv / nominal <= RATIO_RANGE[1]:
+        raise report.fail(
+            f"far from the voltage of bus {bus.name}", "transformers", t.name, f"kv_{side}", kv, f"{nominal:g} kV"
+        )
 
 
 def _check_regulators(feeder: Feeder, report: _Report) -> None:
@@ -246,17 +260,12 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
                 "the connection does not fit the buses", "regulators", r.name, "connection", r.connection,
                 "open-delta between three-wire buses, wye between grounded ones",
             )  # fmt: skip
-        if start.phases != end.phases or start.kv_base != end.kv_base:
+        if not set(end.phases) <= set(start.phases) or start.kv_base != end.kv_base:
             raise report.fail(
-                "the two buses differ in phases or voltage",
-                "regulators",
-                r.name,
-                "to_bus",
-                r.to_bus,
-                start.phases,
+                "the two buses differ in phases or voltage", "regulators", r.name, "to_bus", r.to_bus, start.phases
             )
         kinds: Sequence[Sequence[str]] = (
-            (tuple(start.phases),) if r.connection == "wye" else REGULATOR_UNITS["open-delta"]
+            (tuple(end.phases),) if r.connection == "wye" else REGULATOR_UNITS["open-delta"]
         )
         if not any(set(r.taps) == set(kind) for kind in kinds):
             allowed = " or ".join("+".join(kind) for kind in kinds)
@@ -274,7 +283,7 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
 
 
 def _check_devices(feeder: Feeder, report: _Report) -> None:
-    for table in ("loads", "capacitors"):
+    for table in ("loads", "capacitors", "generators"):
         for device in getattr(feeder, table):
             _check_bus(feeder, report, table, device.name, "bus", device.bus)
             bus = feeder.bus_by_name[device.bus]
@@ -296,27 +305,29 @@ def _check_devices(feeder: Feeder, report: _Report) -> None:
                     device.connection,
                     "delta",
                 )
-            allowed = _device_phases(bus, device.connection)
-            if device.phases not in allowed:
+            possible = _device_phases(bus, device.connection)
+            if device.phases not in possible:
                 raise report.fail(
                     "unknown or missing phase",
                     table,
                     device.name,
                     "phases",
                     device.phases,
-                    ", ".join(allowed),
+                    ", ".join(possible),
                 )
     for load in feeder.loads:
         if load.model not in LOAD_MODELS:
             raise report.fail(
                 "unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS)
             )
+    for unit in feeder.generators:
+        if unit.kind not in GENERATOR_KINDS:
+            allowed = ", ".join(GENERATOR_KINDS)
+            raise report.fail("unknown kind", "generators", unit.name, "kind", unit.kind, allowed)
 
 
 def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:
-    if connection == "wye":
-        return tuple(bus.phases)
-    return tuple(leg for leg in LEGS if set(leg) <= set(bus.phases))
+    return tuple(bus.phases) if connection == "wye" else bus.legs
 
 
 def _check_tree(feeder: Feeder, report: _Report) -> None:
@@ -346,9 +357,10 @@ def _check_tree(feeder: Feeder, report: _Report) -> None:
                     branch.from_bus,
                     here,
                 )
-            if isinstance(branch, Line) and set(branch.phases) != set(feeder.bus_by_name[there].phases):
+            if _fed(branch) != set(feeder.bus_by_name[there].phases):
+                column, found = ("phases", branch.phases) if isinstance(branch, Line) else ("to_bus", there)
                 raise report.fail(
-                    f"bus {there} has phases that nothing feeds", table, branch.name, "phases", branch.phases,
+                    f"bus {there} has phases that nothing feeds", table, branch.name, column, found,
                     feeder.bus_by_name[there].phases,
                 )  # fmt: skip
             reached.add(there)
@@ -358,6 +370,14 @@ def _check_tree(feeder: Feeder, report: _Report) -> None:
             raise report.fail(
                 "the bus is an island", "buses", bus.name, "name", bus.name, f"a path to {feeder.source_bus}"
             )
+
+
+def _fed(branch: Branch) -> set[str]:
+    """Phases that a branch feeds; two windings across legs feed all three."""
+    if isinstance(branch, Line):
+        return set(branch.phases)
+    members = branch.taps if isinstance(branch, Regulator) else (low for _, low in branch.windings)
+    return set("".join(members))
 
 
 def _names(names: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ The products of phasors in these laws are taken at an **operating point**. Witho
 lossless LinDist3Flow of Arnold and Sankur with phases (nearly) 120 degrees apart, after Gan and Low 2014; at
 any other point the two quadratic terms enter with value and slope, and :func:`fixed_point` repeats this at
 the network's own solution. In three-wire sections the squared voltages fix the angles between the phasors
-exactly, so that the fixed point is the AC solution; where a neutral is present phases are taken as 120
-degrees apart.
+exactly; where a neutral is present the angles come from a sweep along the branches, V_j = K V_i - Z I, with
+the flows of the point. The fixed point is therefore the AC solution.
 """
 
 from __future__ import annotations
@@ -25,15 +25,25 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.errors import RunFailure
-from cosim.grid.feeder import LEGS, PHASES, Feeder
-from cosim.grid.linear import Affine, LinearNetwork
-from cosim.grid.phases import NOMINAL, centroid_phasors, unbalance_slope
-from cosim.grid.structure import SOURCE, Structure, structure_of
+from cosim.grid.feeder import LEGS, PLACE, Feeder
+from cosim.grid.linear import Affine, LinearNetwork, Node
+from cosim.grid.phases import centroid_phasors, unbalance_slope
+from cosim.grid.structure import (
+    SOURCE,
+    Structure,
+    branch_labels,
+    line_squares,
+    products,
+    square_map,
+    structure_of,
+    voltage_labels,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 MAX_ITERATIONS = 60
+_UNIT = np.eye(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +55,18 @@ class OperatingPoint:
 
 @dataclass(slots=True)
 class _Point:
-    """An operating point as arrays: squared voltages, phasors before and after couplings, flows."""
+    """An operating point as arrays: squared voltages, phasors before and after couplings, flows.
+
+    ``product`` gives 2 Re(V_a conj V_b) and ``line_square`` the squared line-to-line voltages of each bus
+    from u, as (n, 3, 3) rows.
+    """
 
     u: Real
     v: Complex
     v_after: Complex
     flow: Complex
+    product: Real
+    line_square: Real
 
 
 @dataclass(slots=True)
@@ -116,7 +132,7 @@ def build(
     add_coupling(equations, s, at)
     add_losses(equations, s, at, losses)
     add_loads(equations, s, at, load_scale)
-    add_charging(equations, s, at)
+    add_shunts(equations, s, at)
     return LinearNetwork(
         states=s.states,
         nodes=s.nodes,
@@ -125,6 +141,11 @@ def build(
         unbalance=_unbalance(s, at),
         **_same_everywhere(s),
     )
+
+
+def nodes_of(feeder: Feeder) -> tuple[Node, ...]:
+    """(bus, phase) of every node of the feeder's networks."""
+    return structure_of(feeder).nodes
 
 
 def fixed_point(
@@ -170,10 +191,30 @@ def _point_of(s: Structure, point: OperatingPoint | None) -> _Point:
         flow = np.where(s.phases, point.states[s.pc] + 1j * point.states[s.qc], 0.0)
         if not (np.isfinite(point.states).all() and u.min() > 0):
             raise RunFailure("the power flow has no solution: a squared voltage fell to zero")
-    v = np.where(s.grounded[:, None], np.sqrt(u) * NOMINAL, centroid_phasors(u))
+    v = np.sqrt(u) * s.nominal
+    three_wire = ~s.grounded
+    v[three_wire] = centroid_phasors(u[three_wire])
+    if point is not None and s.grounded.any():
+        _sweep(s, v, flow)
     upstream = v[np.maximum(s.parent, 0)]
-    v_after = np.einsum("kab,kb->ka", s.coupling, np.where(s.phases, upstream, 0.0))
-    return _Point(u, v, np.where(s.phases, v_after, NOMINAL), flow)
+    v_after = np.where(s.phases, _coupled(s, slice(None), upstream), s.nominal)
+    product = products(v, s.grounded)
+    return _Point(u, v, v_after, flow, product, line_squares(product, s.line_scale))
+
+
+def _coupled(s: Structure, k: Index | slice, upstream: Complex) -> Complex:
+    """K V of the branches ``k``; phases that their upper bus does not have count as 0."""
+    present = s.phases[np.maximum(s.parent[k], 0)]
+    return np.asarray(np.einsum("kab,kb->ka", s.coupling[k], np.where(present, upstream, 0.0)))
+
+
+def _sweep(s: Structure, v: Complex, flow: Complex) -> None:
+    """Turn the phasors of grounded buses to the angles that the flows make, V_j = K V_i - Z conj(S / K V_i)."""
+    for level in s.levels[1:]:
+        after = np.where(s.phases[level], _coupled(s, level, v[s.parent[level]]), s.nominal[level])
+        raw = after - np.einsum("kab,kb->ka", s.impedance[level], np.conj(flow[level] / after))
+        turned = np.abs(v[level]) * raw / np.abs(raw)
+        v[level] = np.where(s.grounded[level][:, None], turned, v[level])
 
 
 def add_source(e: _Equations, s: Structure) -> None:
@@ -187,7 +228,8 @@ def add_voltage_drop(e: _Equations, s: Structure, at: _Point, losses: bool) -> N
     rows = s.u[1:, :, None]
     e.add(s.u[1:], s.u[1:], 1.0)
     structural = np.where(s.square[1:] != 0, s.u[s.parent[1:], None, :], -1)
-    e.add(rows, structural, -s.square[1:])
+    square = np.where(s.square != 0, square_map(s.coupling, at.product[np.maximum(s.parent, 0)]), 0.0)
+    e.add(rows, structural, -square[1:])
     z = s.impedance
     by_current = 2 * np.conj(at.v_after)[:, :, None] * z / np.conj(at.v_after)[:, None, :]
     if losses:
@@ -202,10 +244,10 @@ def add_voltage_drop(e: _Equations, s: Structure, at: _Point, losses: bool) -> N
 
 def add_power_balance(e: _Equations, s: Structure) -> None:
     """What a branch delivers to its bus leaves it by others (demand, load and losses are added apart)."""
-    above = np.maximum(s.parent[1:], 0)
-    for rows, sent, delivered in ((s.p, s.p, s.pc), (s.q, s.q, s.qc)):
-        e.add(rows, delivered, 1.0)
-        e.add(np.where(s.phases[1:], rows[above], -1), sent[1:], -1.0)
+    above = s.parent[1:]
+    for sent, delivered in ((s.p, s.pc), (s.q, s.qc)):
+        e.add(delivered, delivered, 1.0)
+        e.add(delivered[above], sent[1:], -1.0)
 
 
 def add_coupling(e: _Equations, s: Structure, at: _Point) -> None:
@@ -213,11 +255,11 @@ def add_coupling(e: _Equations, s: Structure, at: _Point) -> None:
     k = np.flatnonzero(s.coupled)
     upstream = at.v[s.parent[k]]
     transfer = upstream[:, :, None] * np.swapaxes(s.coupling[k], 1, 2) / at.v_after[k][:, None, :]
-    e.add(s.pc[k], s.p[k], 1.0)
-    e.add(s.qc[k], s.q[k], 1.0)
+    e.add(s.p[k], s.p[k], 1.0)
+    e.add(s.q[k], s.q[k], 1.0)
     there = np.swapaxes(s.coupling[k], 1, 2) != 0
     columns = tuple(np.where(there, x[k][:, None, :], -1) for x in (s.pc, s.qc))
-    e.add_complex((s.pc[k][:, :, None], s.qc[k][:, :, None]), (columns[0], columns[1]), -transfer)
+    e.add_complex((s.p[k][:, :, None], s.q[k][:, :, None]), (columns[0], columns[1]), -transfer)
 
 
 def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
@@ -230,7 +272,7 @@ def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
     by_conjugate = drop * current[:, :, None]
     own = (at_point / at.v_after)[:, :, None] * np.eye(3)
     present = s.impedance != 0
-    rows_p, rows_q = s.p[:, :, None], s.q[:, :, None]
+    rows_p, rows_q = s.pc[:, :, None], s.qc[:, :, None]
     p, q = (np.where(present, x[:, None, :], -1) for x in (s.pc, s.qc))
     # d loss = by_conjugate conj(dS) + own dS
     e.add(rows_p, p, -(by_conjugate + own).real)
@@ -238,8 +280,8 @@ def add_losses(e: _Equations, s: Structure, at: _Point, losses: bool) -> None:
     e.add(rows_q, p, -(by_conjugate + own).imag)
     e.add(rows_q, q, (by_conjugate - own).real)
     loss = at_point * current  # homogeneous of degree two: value - slope * point = -value
-    e.add_constant(s.p, -loss.real)
-    e.add_constant(s.q, -loss.imag)
+    e.add_constant(s.pc, -loss.real)
+    e.add_constant(s.qc, -loss.imag)
 
 
 def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> None:
@@ -247,15 +289,16 @@ def add_loads(e: _Equations, s: Structure, at: _Point, load_scale: float) -> Non
     loads = s.loads
     if not loads.model:
         return
-    across = (loads.square * at.u[loads.bus]).sum(axis=1)
+    square = np.where((loads.leg < 0)[:, None], loads.square, at.line_square[loads.bus, loads.leg])
+    across = (square * at.u[loads.bus]).sum(axis=1)
     fixed, slope = zip_coefficients(loads.model, across)
     on_phase = load_shares(s, at) * (loads.power * np.where(loads.scaled, load_scale, 1.0))[:, None]
-    p, q = s.p[loads.bus], s.q[loads.bus]
+    p, q = s.pc[loads.bus], s.qc[loads.bus]
     constant = on_phase * fixed[:, None]
     e.add_constant(p, constant.real)
     e.add_constant(q, constant.imag)
     vary = np.array([m != "PQ" for m in loads.model])
-    by_u = (on_phase * slope[:, None])[:, :, None] * loads.square[:, None, :]
+    by_u = (on_phase * slope[:, None])[:, :, None] * square[:, None, :]
     columns = np.where((vary[:, None] & (loads.square != 0))[:, None, :], s.u[loads.bus][:, None, :], -1)
     for rows, values in ((p, by_u.real), (q, by_u.imag)):
         e.add(np.where(loads.touched, rows, -1)[:, :, None], columns, -values)
@@ -278,13 +321,13 @@ def zip_coefficients(models: tuple[str, ...], square: Real) -> tuple[Real, Real]
     return np.asarray(fixed), np.asarray(slope)
 
 
-def add_charging(e: _Equations, s: Structure, at: _Point) -> None:
-    """Line charging draws V_a conj(j B_ab V_b), with |V_a| |V_b| taken as the mean of the two squares."""
+def add_shunts(e: _Equations, s: Structure, at: _Point) -> None:
+    """A shunt draws V_a conj(Y_ab V_b), with |V_a| |V_b| taken as the mean of the two squares."""
     unit = at.v / np.abs(at.v)
-    drawn = -1j * s.charging * unit[:, :, None] * np.conj(unit)[:, None, :] / 2
-    present = s.charging != 0
+    drawn = np.conj(s.shunt) * unit[:, :, None] * np.conj(unit)[:, None, :] / 2
+    present = s.shunt != 0
     own, other = (np.where(present, x, -1) for x in (s.u[:, :, None], s.u[:, None, :]))
-    for rows, values in ((s.p[:, :, None], drawn.real), (s.q[:, :, None], drawn.imag)):
+    for rows, values in ((s.pc[:, :, None], drawn.real), (s.qc[:, :, None], drawn.imag)):
         e.add(rows, own, -values)
         e.add(rows, other, -values)
 
@@ -293,13 +336,13 @@ def add_charging(e: _Equations, s: Structure, at: _Point) -> None:
 def _same_everywhere(s: Structure) -> dict[str, Any]:
     """The parts of a network that depend neither on the load nor on the operating point."""
     return {
-        "demand_p": _incidence(s, s.p),
-        "demand_q": _incidence(s, s.q),
+        "demand_p": _incidence(s, s.pc),
+        "demand_q": _incidence(s, s.qc),
         "import_p": _picked(s, s.p[:1], ((SOURCE, "p"),), together=True),
         "import_q": _picked(s, s.q[:1], ((SOURCE, "q"),), together=True),
         "voltages": _voltages(s),
-        "flows_p": _picked(s, s.p[1:], _branch_labels(s)),
-        "flows_q": _picked(s, s.q[1:], _branch_labels(s)),
+        "flows_p": _picked(s, s.p[1:], branch_labels(s)),
+        "flows_q": _picked(s, s.q[1:], branch_labels(s)),
     }
 
 
@@ -307,10 +350,6 @@ def _incidence(s: Structure, rows: Index) -> sp.csc_array[np.float64]:
     """Demand of each node in the balance row of its bus-phase."""
     entries = (np.ones(len(s.nodes)), (rows[s.phases], s.node[s.phases]))
     return sp.csc_array(sp.coo_array(entries, shape=(len(s.states), len(s.nodes))))
-
-
-def _branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
-    return tuple((s.branches[k], PHASES[x]) for k, x in zip(*np.nonzero(s.phases), strict=True) if k > 0)
 
 
 def _rows(
@@ -334,24 +373,21 @@ def _picked(
 
 
 def _voltages(s: Structure) -> Affine:
-    columns, values, labels = [], [], []
+    columns, values = [], []
     for k, bus in enumerate(s.buses):
-        for x in range(3):
-            if bus.grounded and not s.phases[k, x]:
-                continue
+        for x in (PLACE[phase] for phase in bus.phases) if bus.grounded else range(len(LEGS)):
             columns.append(s.u[k])
-            values.append(np.eye(3)[x] if bus.grounded else s.line_square[k, x])
-            labels.append((bus.name, PHASES[x] if bus.grounded else LEGS[x]))
+            values.append(_UNIT[x] if bus.grounded else s.line_square[k, x])
     places = np.where(np.array(values) != 0, np.array(columns), -1)
-    return _rows(s, places, np.array(values), np.zeros(len(labels)), tuple(labels))
+    return _rows(s, places, np.array(values), np.zeros(len(values)), voltage_labels(s))
 
 
 def _unbalance(s: Structure, at: _Point) -> Affine:
     """Tangent of V2/V1 (percent) at the point, from the squared line-to-line voltages."""
     full = np.flatnonzero(s.phases.all(axis=1))
-    square = np.einsum("kab,kb->ka", s.line_square[full], at.u[full])
+    square = np.einsum("kab,kb->ka", at.line_square[full], at.u[full])
     value, gradient = unbalance_slope(square)
-    by_u = np.einsum("ka,kab->kb", gradient, s.line_square[full])
+    by_u = np.einsum("ka,kab->kb", gradient, at.line_square[full])
     rest = value - (by_u * at.u[full]).sum(axis=1)
     columns = np.repeat(s.u[full], 2, axis=0)
     values = 100 * np.stack([by_u.real, by_u.imag], axis=1).reshape(-1, 3)

@@ -8,7 +8,7 @@ controls are off, and no load turns into a constant impedance within 0.8 to 1.2 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,31 +17,14 @@ import opendssdirect
 from numpy.typing import NDArray
 
 from cosim.errors import InputError
-from cosim.grid.feeder import (
-    FEET_PER_MILE,
-    LEGS,
-    PHASES,
-    Capacitor,
-    Feeder,
-    Line,
-    LineCode,
-    Load,
-    Matrix,
-    Regulator,
-    Transformer,
-)
+from cosim.grid.feeder import LEGS, PLACE, Feeder, Load
 from cosim.grid.feeder_check import check_feeder
+from cosim.grid.opendss_commands import V_MAX, V_MIN, circuit_commands, load_command
 from cosim.grid.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
+from cosim.grid.structure import Structure
 
 Complex = NDArray[np.complex128]
-LOAD_MODEL = {"PQ": 1, "Z": 2, "I": 5}
 KILO = 1000.0
-FREQUENCY_HZ = 60.0
-NANOFARAD = 1e3 / (2 * math.pi * FREQUENCY_HZ)
-"""Capacitance, nF, of one microsiemens."""
-REGULATOR_KVA = 2000.0
-V_MIN, V_MAX = 0.8, 1.2
-"""Voltages, per unit, between which loads keep their model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +73,8 @@ class AcCircuit:
         """
         check_feeder(feeder)
         self.feeder = feeder
+        self.node_phasors: Complex = np.full((len(feeder.buses), 3), np.nan, dtype=complex)
+        """(buses, 3) phasors of the last solution in the frame of the ground, also in three-wire sections."""
         self._dss: Any = opendssdirect.dss.NewContext()
         # Otherwise the engine moves the whole process to the folder it was first used in.
         self._dss.Basic.AllowChangeDir(False)
@@ -132,6 +117,11 @@ class AcCircuit:
             self._compile()  # the next iteration must not start from these voltages
         return solution
 
+    def node_phasors_in(self, structure: Structure) -> Complex:
+        """(n, 3) phasors of the last solution, in the order of a structure's buses."""
+        order = {bus.name: k for k, bus in enumerate(self.feeder.buses)}
+        return np.asarray(self.node_phasors[[order[bus.name] for bus in structure.buses]])
+
     def _command(self, text: str) -> None:
         self._dss.Text.Command(text)
 
@@ -161,23 +151,25 @@ class AcCircuit:
             order = {name.lower(): k for k, name in enumerate(dss.Circuit.AllNodeNames())}
             names = [[f"{b.name.lower()}.{k + 1}" for k in range(3)] for b in self.feeder.buses]
             self._places = np.array([[order.get(name, -1) for name in row] for row in names], dtype=np.intp)
-        base = np.array([KILO * b.kv_base / math.sqrt(3) for b in self.feeder.buses])
+        base = np.array([KILO * b.kv_neutral for b in self.feeder.buses])
         v = np.where(self._places >= 0, volts[self._places], np.nan) / base[:, None]
+        self.node_phasors = v
         floating = np.array([not b.grounded for b in self.feeder.buses])
         v = np.where(floating[:, None], centroid(v), v)
         line, phase = np.abs(line_to_line(v)) / math.sqrt(3), np.abs(v)
-        rates = np.stack([vuf(v), lvur(line), pvur(phase)], axis=1)
+        full = np.flatnonzero([len(b.phases) == 3 for b in self.feeder.buses])
+        rates = np.stack([vuf(v[full]), lvur(line[full]), pvur(phase[full])], axis=1)
         voltages: dict[tuple[str, str], float] = {}
         phasors: dict[str, Complex] = {}
         unbalance: dict[str, Unbalance] = {}
         for k, bus in enumerate(self.feeder.buses):
-            shown = (
-                zip(LEGS, line[k], strict=True) if not bus.grounded else zip(PHASES, phase[k], strict=True)
-            )
-            voltages |= {(bus.name, label): float(x) for label, x in shown if not np.isnan(x)}
+            if bus.grounded:
+                voltages.update({(bus.name, x): float(phase[k, PLACE[x]]) for x in bus.phases})
+            else:
+                voltages.update({(bus.name, x): float(w) for x, w in zip(LEGS, line[k], strict=True)})
             phasors[bus.name] = v[k]
-            if len(bus.phases) == 3:
-                unbalance[bus.name] = Unbalance(*map(float, rates[k]))
+        for place, rate in zip(full.tolist(), rates.tolist(), strict=True):
+            unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
         power = dss.Circuit.TotalPower()
         in_range = all(V_MIN <= x <= V_MAX for x in voltages.values())
         return AcSolution(
@@ -189,118 +181,3 @@ class AcCircuit:
             losses_kw=float(dss.Circuit.Losses()[0]) / KILO,
             converged=bool(dss.Solution.Converged()) and in_range,
         )
-
-
-def circuit_commands(feeder: Feeder) -> list[str]:
-    """The feeder as OpenDSS commands."""
-    commands = [
-        "clear",
-        f"set DefaultBaseFrequency={FREQUENCY_HZ}",
-        f"new object=circuit.feeder basekv={feeder.source_kv} pu={feeder.source_pu} bus1={feeder.source_bus} "
-        "phases=3 R1=0 X1=1e-6 R0=0 X0=1e-6",
-    ]
-    commands += [line_code_command(code) for code in feeder.line_codes]
-    commands += [line_command(line, feeder) for line in feeder.lines]
-    commands += [transformer_command(t) for t in feeder.transformers]
-    commands += [c for r in feeder.regulators for c in regulator_commands(r, feeder)]
-    commands += [load_command(feeder, load) for load in feeder.loads]
-    commands += [capacitor_command(feeder, c) for c in feeder.capacitors]
-    levels = sorted({bus.kv_base for bus in feeder.buses})
-    commands += [
-        f"set voltagebases=[{', '.join(map(repr, levels))}]",
-        "calcvoltagebases",
-        "set controlmode=off",
-        "set maxiterations=200",
-        "set tolerance=1e-8",
-    ]
-    return commands
-
-
-def line_code_command(code: LineCode) -> str:
-    """A line code by its matrices, per mile; susceptance becomes capacitance in nF."""
-    return (
-        f"new linecode.{code.name} nphases=3 basefreq={FREQUENCY_HZ} units=mi "
-        f"rmatrix={_matrix(code.r_ohm_per_mile)} xmatrix={_matrix(code.x_ohm_per_mile)} "
-        f"cmatrix={_matrix(code.b_us_per_mile, factor=NANOFARAD)}"
-    )
-
-
-def line_command(line: Line, feeder: Feeder) -> str:
-    """A line; one with fewer phases than its code brings its own matrices."""
-    nodes = _nodes(line.phases)
-    ends = f"bus1={line.from_bus}{nodes} bus2={line.to_bus}{nodes}"
-    head = f"new line.{line.name} phases={len(line.phases)} {ends}"
-    tail = f"length={line.length_ft / FEET_PER_MILE!r} units=mi"
-    if len(line.phases) == 3:
-        return f"{head} linecode={line.code} {tail}"
-    code = feeder.code_by_name[line.code]
-    return (
-        f"{head} rmatrix={_matrix(code.r_ohm_per_mile, line.phases)} "
-        f"xmatrix={_matrix(code.x_ohm_per_mile, line.phases)} "
-        f"cmatrix={_matrix(code.b_us_per_mile, line.phases, NANOFARAD)} {tail}"
-    )
-
-
-def transformer_command(t: Transformer) -> str:
-    """A two-winding three-phase transformer; its resistance is split between the windings."""
-    return (
-        f"new transformer.{t.name} phases=3 windings=2 xhl={t.x_percent} "
-        f"wdg=1 bus={t.from_bus} conn={t.conn_high} kv={t.kv_high} kva={t.kva} %r={t.r_percent / 2} "
-        f"wdg=2 bus={t.to_bus} conn={t.conn_low} kv={t.kv_low} kva={t.kva} %r={t.r_percent / 2}"
-    )
-
-
-def regulator_commands(r: Regulator, feeder: Feeder) -> list[str]:
-    """One nearly lossless single-phase unit per tap, and the through conductor of an open-delta bank."""
-    kv = feeder.bus_by_name[r.from_bus].kv_base
-    commands = []
-    for unit in r.taps:
-        nodes = _nodes(unit) if r.connection == "open-delta" else _nodes(unit) + ".0"
-        connection = "delta" if r.connection == "open-delta" else "wye"
-        rated = kv if r.connection == "open-delta" else kv / math.sqrt(3)
-        commands.append(
-            f"new transformer.{r.name}-{unit} phases=1 windings=2 "
-            f"buses=({r.from_bus}{nodes} {r.to_bus}{nodes}) conns='{connection} {connection}' "
-            f"kvs='{rated!r} {rated!r}' kvas='{REGULATOR_KVA} {REGULATOR_KVA}' "
-            f"xhl=0.001 %loadloss=0.0001 ppm=0 wdg=2 tap={r.ratio(unit)!r}"
-        )
-    if r.connection == "open-delta":
-        shared = _nodes(next(iter(r.taps))[1])
-        commands.append(
-            f"new line.{r.name}-through phases=1 bus1={r.from_bus}{shared} bus2={r.to_bus}{shared} "
-            "r0=1e-3 r1=1e-3 x0=0 x1=0 c0=0 c1=0"
-        )
-    return commands
-
-
-def load_command(feeder: Feeder, load: Load) -> str:
-    """A load on one leg or phase."""
-    return (
-        f"new load.{load.name} bus1={load.bus}{_nodes(load.phases)} phases=1 conn={load.connection} "
-        f"model={LOAD_MODEL[load.model]} kv={_rated_kv(feeder, load)!r} "
-        f"kw={load.p_kw!r} kvar={load.q_kvar!r} "
-        f"vminpu={V_MIN} vmaxpu={V_MAX}"
-    )
-
-
-def capacitor_command(feeder: Feeder, c: Capacitor) -> str:
-    """A capacitor on one leg or phase."""
-    to = f"bus2={c.bus}{_nodes(c.phases[1])}" if c.connection == "delta" else ""
-    kv = _rated_kv(feeder, c)
-    return f"new capacitor.{c.name} bus1={c.bus}{_nodes(c.phases[0])} {to} phases=1 kv={kv!r} kvar={c.kvar!r}"
-
-
-def _rated_kv(feeder: Feeder, device: Load | Capacitor) -> float:
-    kv = feeder.bus_by_name[device.bus].kv_base
-    return kv if device.connection == "delta" else kv / math.sqrt(3)
-
-
-def _nodes(phases: str) -> str:
-    return "".join(f".{PHASES.index(x) + 1}" for x in phases)
-
-
-def _matrix(matrix: Matrix, phases: Sequence[str] = PHASES, factor: float = 1.0) -> str:
-    """Lower triangle of the rows of some phases."""
-    places = [PHASES.index(x) for x in phases]
-    rows = (" ".join(repr(matrix[i][k] * factor) for k in places[: n + 1]) for n, i in enumerate(places))
-    return "(" + " | ".join(rows) + ")"

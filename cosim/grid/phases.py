@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cosim.errors import InputError
-from cosim.grid.feeder import LEGS, PHASES
+from cosim.grid.feeder import LEGS, PHASES, PLACE, SPLIT, SPLIT_LEG
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -26,12 +26,12 @@ Complex = NDArray[np.complex128]
 ALPHA = np.exp(2j * np.pi / 3)
 NOMINAL: Complex = np.array([1.0, ALPHA**2, ALPHA])
 """Nominal phasors of phases a, b, c: a turn of -120 degrees from each to the next."""
+NOMINAL_SPLIT: Complex = np.array([1.0, -1.0, ALPHA])
+"""Nominal phasors of the halves 1 and 2 of a centre-tapped winding (the third place is not used)."""
 CENTROID_TO_LINE: Real = np.array([[2.0, 2.0, -1.0], [-1.0, 2.0, 2.0], [2.0, -1.0, 2.0]]) / 3
 """W (ab, bc, ca) of u (a, b, c)."""
 LINE_TO_CENTROID: Real = np.array([[2.0, -1.0, 2.0], [2.0, 2.0, -1.0], [-1.0, 2.0, 2.0]]) / 3
 """u (a, b, c) of W (ab, bc, ca)."""
-GROUNDED_TO_LINE: Real = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]) / 2
-"""W of u where phases are 120 degrees apart, to first order in the difference of their magnitudes."""
 CENTERING: Real = np.eye(3) - 1 / 3
 """Takes the mean from three phasors: the projection on the centroid frame."""
 
@@ -41,7 +41,8 @@ class Terminal:
     """Where a device meets a bus; its power is shared equally by ``phases``.
 
     Attributes:
-        connection: ``delta`` with legs (``ab``, ``bc``, ``ca``) or ``wye`` with phases (``a``, ``b``, ``c``).
+        connection: ``delta`` with legs (``ab``, ``bc``, ``ca``; ``12``) or ``wye`` with phases (``a``, ``b``,
+            ``c``; ``1``, ``2``).
     """
 
     bus: str
@@ -49,7 +50,7 @@ class Terminal:
     phases: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        members = {"delta": LEGS, "wye": PHASES}.get(self.connection)
+        members = {"delta": (*LEGS, SPLIT_LEG), "wye": (*PHASES, *SPLIT)}.get(self.connection)
         if members is None:
             raise InputError(
                 "unknown connection", key=f"terminal {self.bus}", value=self.connection, allowed="delta, wye"
@@ -80,7 +81,7 @@ def delta_shares(leg: str, phasors: Complex = NOMINAL) -> Complex:
         leg: two phases, such as ``ab``.
         phasors: (3,) or (..., 3) voltages of a, b, c in any common frame of reference.
     """
-    first, second = PHASES.index(leg[0]), PHASES.index(leg[1])
+    first, second = PLACE[leg[0]], PLACE[leg[1]]
     shares: Complex = np.zeros(np.shape(phasors), dtype=np.complex128)
     across = phasors[..., first] - phasors[..., second]
     shares[..., first] = phasors[..., first] / across
@@ -88,37 +89,44 @@ def delta_shares(leg: str, phasors: Complex = NOMINAL) -> Complex:
     return shares
 
 
-def terminal_shares(terminal: Terminal, phasors: Complex = NOMINAL) -> Complex:
-    """(3,) complex share of a terminal's power on phases a, b, c; the shares add up to 1."""
+def terminal_shares(terminal: Terminal, phasors: Complex | None = None) -> Complex:
+    """(3,) complex share of a terminal's power on phases a, b, c (or 1, 2); the shares add up to 1."""
+    if phasors is None:
+        phasors = NOMINAL_SPLIT if terminal.phases[0][0] in SPLIT else NOMINAL
     shares: Complex = np.zeros(3, dtype=np.complex128)
     for member in terminal.phases:
         if terminal.connection == "delta":
             shares += delta_shares(member, phasors)
         else:
-            shares[PHASES.index(member)] += 1.0
+            shares[PLACE[member]] += 1.0
     return np.asarray(shares / len(terminal.phases))
 
 
 def terminal_map(
-    terminal: Terminal, nodes: Sequence[tuple[str, str]], phasors: Complex = NOMINAL
+    terminal: Terminal, nodes: Sequence[tuple[str, str]], phasors: Complex | None = None
 ) -> TerminalMap:
     """Map of a terminal's power to the nodes of a network.
 
     Args:
         terminal: the terminal.
-        nodes: (bus, phase) of every node.
-        phasors: (3,) voltages of phases a, b, c at the bus; nominal by default.
+        nodes: (bus, phase) of every node. A network that has nodes for legs as well takes the power of a delta
+            terminal there; otherwise it is shared between phases.
+        phasors: (3,) voltages of phases a, b, c at the bus, to share it by; nominal by default.
 
     Raises:
         InputError: a phase of the terminal is not among the nodes.
     """
-    shares = terminal_shares(terminal, phasors)
     on_node = np.zeros(len(nodes), dtype=complex)
     present = {phase: n for n, (bus, phase) in enumerate(nodes) if bus == terminal.bus}
-    for phase, share in zip(PHASES, shares, strict=True):
+    if terminal.connection == "delta" and phasors is None and set(terminal.phases) <= set(present):
+        on_node[[present[leg] for leg in terminal.phases]] = 1 / len(terminal.phases)
+        return TerminalMap(on_node.real.copy(), on_node.imag, on_node.imag.copy(), on_node.real.copy())
+    shares = terminal_shares(terminal, phasors)
+    touched = {phase for member in terminal.phases for phase in member}
+    for phase in sorted(touched):
         if phase in present:
-            on_node[present[phase]] = share
-        elif any(phase in member for member in terminal.phases):
+            on_node[present[phase]] = shares[PLACE[phase]]
+        else:
             raise InputError(
                 f"bus {terminal.bus} has no phase {phase}",
                 key=f"terminal {terminal.bus}", value=terminal.phases,

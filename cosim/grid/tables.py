@@ -1,8 +1,9 @@
 """Feeder <-> the CSV tables of a feeder folder.
 
 A folder holds ``feeder.csv`` (key, value, source), ``buses.csv``, ``lines.csv``, ``line_codes.csv``,
-``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv`` and ``loads.csv``. Every table
-has a ``source`` column. Tables of elements that a feeder does not have may be absent.
+``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv``, ``loads.csv`` and
+``generators.csv``. Every table has a ``source`` column. Tables of elements that a feeder does not have may be
+absent, and so may the columns of ``EXTRA``, where every row has the default.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cosim.grid.feeder import (
     Bus,
     Capacitor,
     Feeder,
+    Generator,
     Line,
     LineCode,
     Load,
@@ -48,8 +50,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "regulators": ("name", "from_bus", "to_bus", "connection", "unit", "tap", "source"),
     "capacitors": ("name", "bus", "connection", "phases", "kvar", "source"),
     "loads": ("name", "bus", "connection", "phases", "model", "p_kw", "q_kvar", "source"),
+    "generators": ("name", "bus", "connection", "phases", "kind", "p_kw", "q_kvar", "source"),
 }  # fmt: skip
-OPTIONAL = ("lines", "line_codes", "transformers", "regulators", "capacitors", "loads")
+EXTRA: dict[str, dict[str, object]] = {
+    "transformers": {
+        "phases_high": "abc", "phases_low": "abc", "no_load_percent": 0.0, "magnetizing_percent": 0.0,
+        "r_low_percent": 0.0, "x_low_percent": 0.0,
+    },
+    "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},
+}  # fmt: skip
+"""Columns that may be absent, with what their absence means."""
+OPTIONAL = ("lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators")
 
 Row = Mapping[str, str]
 T = TypeVar("T")
@@ -112,6 +123,7 @@ def _feeder_of(folder: Path) -> Feeder:
         regulators=_regulators(folder),
         capacitors=_elements(folder, "capacitors", Capacitor),
         loads=_elements(folder, "loads", Load),
+        generators=_elements(folder, "generators", Generator),
         notes=notes,
     )
 
@@ -129,11 +141,13 @@ def _rows(folder: Path, table: str) -> list[dict[str, str]]:
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"not a CSV table ({error})", file=file, key=table) from error
         found = tuple(reader.fieldnames or ())
-    if sorted(found) != sorted(COLUMNS[table]):
-        wrong = sorted(set(found) ^ set(COLUMNS[table]))
+    extra = EXTRA.get(table, {})
+    wrong = sorted(set(found) ^ set(COLUMNS[table]) - set(extra))
+    wrong = [c for c in wrong if c not in extra]
+    if wrong or len(set(found)) != len(found):
         raise InputError(
             "wrong columns", file=file, key=f"{table}.{wrong[0] if wrong else found}", value=", ".join(found),
-            allowed=", ".join(COLUMNS[table]),
+            allowed=", ".join((*COLUMNS[table], *(f"{c} (may be absent)" for c in extra))),
         )  # fmt: skip
     for i, row in enumerate(rows):
         if "" in row or None in row.values():
@@ -186,10 +200,15 @@ def _regulators(folder: Path) -> tuple[Regulator, ...]:
                 value=unit,
                 allowed="one row",
             )
-        new = Regulator(
-            name, row["from_bus"], row["to_bus"], row["connection"], taps | {unit: tap}, row["source"]
+        kva, r, x = (
+            _number(row[c], file, f"regulators.{name}.{c}") if row.get(c) else 0.0
+            for c in ("kva", "r_percent", "x_percent")
         )
-        for column in ("from_bus", "to_bus", "connection"):
+        new = Regulator(
+            name, row["from_bus"], row["to_bus"], row["connection"], taps | {unit: tap}, row["source"],
+            kva or None, r, x,
+        )  # fmt: skip
+        for column in ("from_bus", "to_bus", "connection", "kva", "r_percent", "x_percent"):
             if known and getattr(new, column) != getattr(known, column):
                 raise InputError(
                     "units of one regulator differ", file=file, key=f"regulators.{name}.{column}",
@@ -233,13 +252,13 @@ def write_feeder(feeder: Feeder, folder: str | Path) -> None:
     head = {key: (str(getattr(feeder, key)), feeder.notes.get(key, ("", ""))[1]) for key in FEEDER_KEYS}
     notes = head | {k: note for k, note in feeder.notes.items() if k not in head}
     _write(folder, "feeder", [{"key": k, "value": v, "source": s} for k, (v, s) in notes.items()])
-    for table in ("buses", "lines", "transformers", "capacitors", "loads"):
-        columns = COLUMNS[table]
+    for table in ("buses", "lines", "transformers", "capacitors", "loads", "generators"):
+        columns = (*COLUMNS[table], *EXTRA.get(table, {}))
         _write(folder, table, [{c: getattr(row, c) for c in columns} for row in getattr(feeder, table)])
     _write(folder, "line_codes", [_line_code_row(code) for code in feeder.line_codes])
     units = [
         {"name": r.name, "from_bus": r.from_bus, "to_bus": r.to_bus, "connection": r.connection, "unit": unit,
-         "tap": tap, "source": r.source}
+         "tap": tap, "source": r.source, "kva": r.kva, "r_percent": r.r_percent, "x_percent": r.x_percent}
         for r in feeder.regulators
         for unit, tap in r.taps.items()
     ]  # fmt: skip
@@ -264,8 +283,10 @@ def _write(folder: Path, table: str, rows: Iterable[Mapping[str, object]]) -> No
     if not rows and table in OPTIONAL:
         file.unlink(missing_ok=True)
         return
+    used = [c for c, value in EXTRA.get(table, {}).items() if any(row[c] != value for row in rows)]
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS[table], lineterminator="\n")
+        columns = (*COLUMNS[table][:-1], *used, COLUMNS[table][-1])
+        writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         for row in rows:
             writer.writerow({k: str(v).lower() if isinstance(v, bool) else v for k, v in row.items()})

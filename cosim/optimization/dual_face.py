@@ -12,10 +12,12 @@ from scipy.sparse.csgraph import connected_components
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
-from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.qp_solvers import QPSolver, solve_qp
 from cosim.optimization.solution import QPSolution
 
 _RANK = 1e-10
+_HELD = 1e-9
+_ACCEPT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,19 @@ class DualFace:
         away = self._price - np.asarray(target, dtype=float)
         free = self._null_space()
         change = np.zeros(len(self._duals))
-        if free.shape[1]:
+        if free.shape[1] and np.any(away):
             moves = self._to_price @ free
+            curved = (moves.T @ moves).toarray()
+            # In units of the largest distance; changes that leave the price are held small, so that an active-set
+            # solver can take it: interior points give up where most rows touch.
+            unit = float(np.abs(away).max())
             problem = ParametricQP.build(
-                hessian=moves.T @ moves,
-                cost=moves.T @ away,
+                hessian=curved + _HELD * max(1.0, float(np.abs(curved).max())) * np.eye(len(curved)),
+                cost=moves.T @ (away / unit),
                 ineq_matrix=self._signs(len(self._duals)) @ free,
-                ineq_rhs=self._duals[len(self._solution.nu) :],
+                ineq_rhs=self._duals[len(self._solution.nu) :] / unit,
             )
-            change = free @ solve_qp(problem).require().x
+            change = free @ (unit * QPSolver(problem, "daqp", accept=_ACCEPT).solve().require().x)
         found = self._at(change)
         return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
 

@@ -78,7 +78,8 @@ def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
     if negotiated is not None and led is not None:
         gain = negotiated - led
         relative = f" ({_share(gain / abs(negotiated))})" if negotiated else ""
-        text = f"{gain:,.4g} USD{relative}: their cost in the negotiation less their cost as the leader"
+        text = f"{gain:,.4g} USD{relative}" if abs(gain) >= _CENT else "less than a cent"
+        text += ": their cost in the negotiation less their cost as the leader"
         open_usd = abs(led) * (_number(value, "centralized", "mip_gap") or 0.0)
         if open_usd > max(gain, _CENT):
             text += f"; the leader's optimum is only known to within {open_usd:,.3g} USD"

@@ -88,10 +88,11 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
         _draw_branches(ax, layout, place)
         known = values.reindex(place.index)
         bare = place[known.isna()]
-        ax.scatter(bare["x"], bare["y"], s=26, facecolors="white", edgecolors=GREY, zorder=3)
+        shrink = min(1.0, (200 / len(place)) ** 0.75)  # so that thousands of buses do not cover each other
+        ax.scatter(bare["x"], bare["y"], s=26 * shrink, facecolors="white", edgecolors=GREY, zorder=3)
         shown = place[known.notna()]
-        points = ax.scatter(shown["x"], shown["y"], c=known.dropna(), cmap=cmap, s=52, edgecolors="white",
-                            linewidths=0.6, zorder=4)  # fmt: skip
+        points = ax.scatter(shown["x"], shown["y"], c=known.dropna(), cmap=cmap, s=52 * shrink, edgecolors="white",
+                            linewidths=0.6 * shrink, zorder=4)  # fmt: skip
         handles = _draw_marks(ax, layout, place)
         bar = figure.colorbar(points, ax=ax, shrink=0.75, pad=0.02, aspect=28)
         bar.set_label(label)

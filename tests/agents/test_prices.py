@@ -84,21 +84,16 @@ def test_reduced_and_explicit_clearing_cost_the_same(stressed: Day, binding: Arr
     assert reduced == pytest.approx(whole, rel=1e-7)
 
 
-def test_price_parts_sum_to_the_total(stressed: Day) -> None:
-    solution = stressed.clearing.solve(stressed.declared_p_mw)
-    prices = stressed.clearing.step(NOON, stressed.declared_p_mw, solution, 1.0).prices
-    active, reactive = prices.total()
-    assert sum(prices.active.values()) == pytest.approx(active, abs=1e-9)
-    assert sum(prices.reactive.values()) == pytest.approx(reactive, abs=1e-9)
-
-
-def test_terminal_prices_follow_by_the_chain_rule(stressed: Day) -> None:
-    solution = stressed.clearing.solve(stressed.declared_p_mw)
+def test_parts_add_up_to_the_price_of_the_clearings_own_parameters(stressed: Day, binding: Array) -> None:
+    """The adjoint gives the parts, the duals of the reduced clearing the whole; they meet by the chain rule."""
+    solution = stressed.clearing.solve(binding)
     p, q = stressed.clearing.terminal_prices(solution)
-    prices = stressed.clearing.step(NOON, stressed.declared_p_mw, solution, 1.0).prices
-    for k, terminal in enumerate(stressed.operator.terminals):
-        active, reactive = prices.at_terminal(terminal)
-        assert (sum(active.values()), sum(reactive.values())) == pytest.approx((p[NOON, k], q[NOON, k]), abs=1e-8)
+    for t in range(24):
+        prices = stressed.clearing.step(t, binding, solution, 1.0).prices
+        for k, terminal in enumerate(stressed.operator.terminals):
+            active, reactive = prices.at_terminal(terminal)
+            whole = sum(active.values()), sum(reactive.values())
+            assert whole == pytest.approx((p[t, k], q[t, k]), rel=1e-9, abs=1e-9)
 
 
 def test_broken_limits_add_at_most_the_penalty_times_the_strongest_response(stressed: Day) -> None:

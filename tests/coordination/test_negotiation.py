@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from cosim.coordination.rules import Posted
+from cosim.coordination.rules.admm import Admm
 from cosim.engine import Simulation
 from cosim.errors import InputError
+from cosim.interfaces import Array
 from cosim.simulation import RunResult
 
 from .conftest import evening_of, kpi, simulation_of
 
-RULES = ("admm", "averaged", "best_response")
+RULES = ("admm", "anticipating", "averaged", "best_response", "bundle", "proximal")
+FOR_JUMPS = ("admm", "bundle")
 SLOW = {"kind": "lognormal", "median_s": 60.0, "sigma": 1.0}
 LOSSY: dict[str, Any] = {"channel__loss": 0.2, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
 TOO_SLOW: dict[str, Any] = {"channel__latency": {"kind": "constant", "seconds": 4000}}
@@ -21,7 +25,7 @@ TOO_SLOW: dict[str, Any] = {"channel__latency": {"kind": "constant", "seconds": 
 @pytest.fixture(scope="module", params=RULES)
 def by_rule(request: pytest.FixtureRequest) -> RunResult:
     rule = str(request.param)
-    rounds = 200 if rule == "admm" else 12
+    rounds = 200 if rule in FOR_JUMPS else 12
     return evening_of("ieee37_stress", decentralized__rule=rule, decentralized__max_rounds=rounds)
 
 
@@ -47,14 +51,75 @@ def test_regrets_bound_the_welfare_gap_where_they_are_stated(by_rule: RunResult)
     assert regrets == [None, None] or sum(r or 0.0 for r in regrets) >= excess - 1e-6 * social
 
 
-def test_admm_agrees_where_a_limit_binds_and_the_simpler_rules_do_not(by_rule: RunResult) -> None:
-    """They jump to and fro between the sides of a price that jumps, which is why ADMM is the default."""
-    assert bool(by_rule.steps["converged"].all()) == (len(by_rule.rounds) > 12)
+def test_only_the_rules_made_for_jumping_prices_agree_where_a_limit_binds(
+    by_rule: RunResult, request: pytest.FixtureRequest
+) -> None:
+    """The others go to and fro between the sides of the jump, which is why ADMM is the default."""
+    rule = request.node.callspec.params["by_rule"]
+    assert bool(by_rule.steps["converged"].all()) == (rule in FOR_JUMPS)
 
 
-@pytest.mark.parametrize("rule", RULES)
+def test_a_cycle_of_best_responses_is_named_within_ten_rounds() -> None:
+    run = evening_of("ieee37_stress", decentralized__rule="best_response")
+    assert len(run.rounds) <= 10
+    assert any("repeat themselves with a period of 2 rounds" in note for note in run.notes)
+
+
+def test_a_bundle_of_tangents_needs_fewer_rounds_than_admm() -> None:
+    """Each step's cost depends on three demands only, so that few tangents say all about it."""
+    bundle, admm = (evening_of("ieee37_stress", decentralized__rule=rule) for rule in ("bundle", "admm"))
+    assert len(bundle.rounds) < len(admm.rounds)
+    assert kpi(bundle, "social_cost_usd") == pytest.approx(kpi(admm, "social_cost_usd"), rel=1e-5)
+
+
+def test_anticipating_lies_between_the_leaders_optimum_and_taking_prices() -> None:
+    """It seeks the leader's optimum, so it is no cheaper than that, and no dearer than taking prices."""
+    anticipating = evening_of("ieee37_stress", decentralized__rule="anticipating")
+    leader = evening_of("ieee37_stress", "centralized")
+    taker = evening_of("ieee37_stress", decentralized__rule="admm")
+    bound = kpi(leader, "dca_cost_usd") * (1 - kpi(leader, "mip_gap"))
+    assert bound - 1e-6 <= kpi(anticipating, "dca_cost_usd") <= kpi(taker, "dca_cost_usd") + 1e-3
+
+
+@pytest.mark.parametrize("rule", ["bundle", "anticipating"])
+def test_a_rule_for_one_aggregator_refuses_two(rule: str) -> None:
+    with pytest.raises(InputError, match="for one aggregator") as caught:
+        evening_of("ieee37", clock__steps=1, decentralized__rule=rule, aggregators=TWO)
+    assert caught.value.key == "decentralized.rule"
+
+
+def test_the_bundle_refuses_settlement_on_active_power() -> None:
+    with pytest.raises(InputError, match="active and reactive"):
+        evening_of("ieee37", clock__steps=1, decentralized__rule="bundle", market__settlement="active")
+
+
+def test_tied_steps_make_one_tangent_for_all() -> None:
+    """With ramp limits the cost of an hour depends on the others, so the bundle must not take them one by one."""
+    changes: dict[str, Any] = {"generators__dg720__ramp_kw_per_step": 20, "clock__steps": 4}
+    bundle = evening_of("ieee37_stress", decentralized__rule="bundle", **changes)
+    assert kpi(bundle, "social_cost_usd") == pytest.approx(
+        kpi(evening_of("ieee37_stress", "welfare", **changes), "social_cost_usd"), rel=1e-5
+    )
+
+
+def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {"clock__market": "rolling", "clock__window_steps": 4, "clock__gate_s": 1800}
+    warm = evening_of("ieee37_stress", **changes)
+    first = Admm.first
+
+    def forgetful(rule: Admm, declared_p_mw: Array, first_step: int) -> Posted:
+        rule._left = {}
+        return first(rule, declared_p_mw, first_step)
+
+    monkeypatch.setattr(Admm, "first", forgetful)
+    cold = evening_of("ieee37_stress", **changes)
+    assert warm.steps["converged"].all() and cold.steps["converged"].all()
+    assert len(warm.rounds) < len(cold.rounds)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "anticipating"])
 def test_every_rule_that_says_it_converged_has(rule: str) -> None:
-    """Without generators and limits prices hardly move, so that every rule converges at once."""
+    """Without generators and limits prices hardly move, so that every rule that takes prices converges at once."""
     changes: dict[str, Any] = {"generators": [], "network__v_min_pu": 0.8, "decentralized__tolerance": 1e-4}
     run = evening_of("ieee37", clock__steps=2, decentralized__rule=rule, **changes)
     assert run.steps["converged"].all() and kpi(run, "welfare_gap") <= 1e-4

@@ -10,12 +10,13 @@ import pytest
 
 from cosim.errors import RunFailure
 from cosim.grid import lindist3flow
+from cosim.grid.banks import bank_of
 from cosim.grid.feeder import Bus, Feeder, Regulator
 from cosim.grid.lindist3flow import OperatingPoint
 from cosim.grid.linear import LinearNetwork, Real
 from cosim.grid.opendss import AcCircuit, AcSolution
 from cosim.grid.phases import LINE_TO_CENTROID, Terminal, centroid, line_to_line, terminal_map
-from cosim.grid.structure import coupling_of, square_map
+from cosim.grid.structure import products, square_map
 
 PUBLISHED_KW, PUBLISHED_KVAR = 2521.827, 1249.435
 Published = list[tuple[tuple[str, str], float]]
@@ -228,7 +229,8 @@ def test_an_open_delta_regulator_is_linear_in_squares() -> None:
     ab, cb = a1 * (v[0] - v[1]), a2 * (v[2] - v[1])
     after = np.array([ab, -cb, cb - ab])
     squares = np.abs(after) ** 2 / 3
-    u = square_map(coupling_of(regulator, *BUSES), grounded=False) @ np.abs(centroid(v)) ** 2
+    product = products(v[None], np.array([False]))[0]
+    u = square_map(bank_of(regulator, *BUSES).coupling, product) @ np.abs(centroid(v)) ** 2
     assert u == pytest.approx(LINE_TO_CENTROID @ squares, abs=1e-12)
     w_ab, w_bc, w_ca = np.abs(line_to_line(v)) ** 2
     mixed = a1**2 * w_ab + a2**2 * w_bc - a1 * a2 * (w_ab + w_bc - w_ca)
@@ -238,7 +240,7 @@ def test_an_open_delta_regulator_is_linear_in_squares() -> None:
 @pytest.mark.parametrize("units", [("ab", "cb"), ("bc", "ac"), ("ca", "ba")])
 def test_an_open_delta_regulator_keeps_power_per_phase_as_its_windings_do(units: tuple[str, str]) -> None:
     regulator = Regulator("r", "i", "j", "open-delta", {units[0]: -5, units[1]: 12})
-    coupling = coupling_of(regulator, *BUSES)
+    coupling = bank_of(regulator, *BUSES).coupling
     rng = np.random.default_rng(3)
     v = centroid(np.exp(-2j * np.pi / 3 * np.arange(3)) * (1 + 0.02 * rng.standard_normal(3)))
     current_after = centroid(rng.standard_normal(3) + 1j * rng.standard_normal(3))

@@ -1,0 +1,131 @@
+"""What an update rule of the negotiation sees and says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosim.coordination.base import Market
+from cosim.errors import InputError
+from cosim.interfaces import Array, Clearing, Prices
+from cosim.scenario import Scenario
+
+AGREED = "agreed"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A tangent of the operator's cost: its value and its slope at a demand.
+
+    Attributes:
+        p_mw: (steps, terminals) where; cost_usd: (steps,), or (1,) where the operator's steps hang together.
+        slope_usd_per_mwh: (steps, terminals), the effective price there.
+    """
+
+    p_mw: Array
+    cost_usd: Array
+    slope_usd_per_mwh: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the operator posts.
+
+    Attributes:
+        prices: at the terminals.
+        target_p_mw, penalty: demand to stay near and what leaving it costs (USD/MW^2 h), or none.
+        cut: a further tangent of the operator's cost, or none.
+        slope_usd_per_mw2h: (steps, terminals, terminals) how prices move with demand around the target, or none.
+    """
+
+    prices: Prices
+    target_p_mw: Array | None = None
+    penalty: float = 0.0
+    cut: Cut | None = None
+    slope_usd_per_mw2h: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A complete round as the operator sees it.
+
+    Attributes:
+        posted: what the bids answer.
+        p_mw: (steps, terminals) all bids.
+        price: (steps, terminals) effective price at which the bidders would draw this: the posted one, unless they
+            say otherwise.
+        own_cost_usd: of all aggregators; regrets_usd: (aggregators, operator) of the bids at ``price``.
+        clearing: the operator's clearing of the bids.
+    """
+
+    posted: Posted
+    p_mw: Array
+    price: Array
+    own_cost_usd: float
+    regrets_usd: tuple[float, float]
+    clearing: Clearing
+
+
+class Rule:
+    """One way of turning bids into the next posting; made anew for each run, told of each window in turn.
+
+    Args:
+        market: the operator and the scenario's settings.
+    """
+
+    one_aggregator = False
+    """Whether the rule is for a single aggregator only."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.settings = market.scenario.decentralized
+
+    @classmethod
+    def check(cls, scenario: Scenario) -> None:
+        """Refuse a scenario that the rule cannot take.
+
+        Raises:
+            InputError: several aggregators where the rule is for one.
+        """
+        if cls.one_aggregator and len(scenario.aggregators) > 1:
+            raise InputError(
+                "this update rule is for one aggregator: what it posts takes the others' demand as fixed",
+                key="decentralized.rule",
+                value=scenario.decentralized.rule,
+                allowed="admm, averaged, best_response, proximal, or a single aggregator",
+            )
+
+    def first(self, declared_p_mw: Array, first_step: int) -> Posted:
+        """Posting that opens a window, from the declared demand; ``first_step`` places it on the horizon."""
+        raise NotImplementedError
+
+    def next(self, made: Round) -> Posted:
+        """Posting that answers a round."""
+        raise NotImplementedError
+
+    def agreed(self, p_mw: Array) -> Array:
+        """Demand to settle on if the negotiation ends without agreement at these bids."""
+        return p_mw
+
+    def settled(self, clearing: Clearing, made: Round | None) -> Clearing:
+        """What the aggregators are charged: by default what the operator's final clearing says.
+
+        Args:
+            clearing: of the awarded demand. made: the last complete round, if there was one.
+        """
+        return clearing
+
+    def ended(self, made: Round) -> str:
+        """Whether and why to stop: ``AGREED``, another reason in words, or nothing to go on.
+
+        Both sides agree when neither could gain more than the tolerance (a share of the operator's cost) by another
+        demand at the price of the bids. The regrets bound what the bids cost above the optimum, which residuals do
+        not: along a flat direction demand may differ from the operator's copy at no cost.
+        """
+        limit = self.settings.tolerance * max(1.0, abs(made.clearing.cost_usd))
+        return AGREED if sum(made.regrets_usd) <= limit else ""
+
+
+def split(market: Market, effective: Array, prices: Prices) -> Prices:
+    """Prices with these reactive parts that together come to an effective price."""
+    reactive = prices.q_usd_per_mvarh
+    return Prices(effective - reactive * market.operator.reactive_ratio, reactive)

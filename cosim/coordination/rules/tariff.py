@@ -1,0 +1,37 @@
+"""A tariff instead of a negotiation: one posting, one answer, and that is what is paid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cosim.coordination.rules.base import Posted, Round, Rule
+from cosim.interfaces import Array, Clearing, Prices
+
+
+class Tariff(Rule):
+    """Every terminal is charged ``market.tariff_usd_per_mwh`` (flat, by time of use, ...), or the price at the source.
+
+    Aggregators plan against it and the operator serves what they want. Nobody agrees to anything: what the demand costs
+    at the margin is not what is paid for it, and the regrets say by how much.
+    """
+
+    def first(self, declared_p_mw: Array, first_step: int) -> Posted:
+        steps, count = declared_p_mw.shape
+        series = self.market.tariff_usd_per_mwh
+        if series is None:
+            price = self.market.operator.opening_price(steps)
+        else:
+            price = np.repeat(series[first_step : first_step + steps, None], count, axis=1)
+        return Posted(Prices(price, np.zeros_like(price)))
+
+    def next(self, made: Round) -> Posted:
+        return made.posted
+
+    def ended(self, made: Round) -> str:
+        return "the tariff is charged whatever power costs"
+
+    def settled(self, clearing: Clearing, made: Round | None) -> Clearing:
+        """What was cleared, at the tariff."""
+        return clearing if made is None else replace(clearing, prices=made.posted.prices)

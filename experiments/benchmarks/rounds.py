@@ -1,0 +1,117 @@
+"""Benchmark: rounds until a negotiation agrees, over random loadings of a scenario.
+
+    python -m cosim.experiments.benchmarks.rounds --loadings 50
+
+Each loading scales every hour's base load and arriving work by numbers of its own, drawn around a level that is drawn
+as well. Rounds and gaps follow from the seed alone; the time of a round is this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import cosim
+from cosim.experiments.common import print_table
+from cosim.loading import load_scenario
+from cosim.preparation import prepare
+
+RULES = ("admm", "bundle", "best_response")
+LEVEL, HOURLY = 0.05, 0.10
+
+
+def loading(scenario: str, seed: int, steps: int | None = None) -> dict[str, Any]:
+    """Overrides that make one random loading: load and work each times a level times a number for each hour."""
+    prepared = prepare(*load_scenario(scenario, {} if steps is None else {"clock.steps": steps}))
+    rng = np.random.default_rng(seed)
+
+    def factors(count: int) -> Any:
+        return rng.uniform(1 - LEVEL, 1 + LEVEL) * rng.uniform(1 - HOURLY, 1 + HOURLY, count)
+
+    load = prepared.load_scale * factors(len(prepared.load_scale))
+    work = np.clip(prepared.utilisation * factors(len(prepared.utilisation)), 0.0, 1.0)
+    changes: dict[str, Any] = {
+        "network.load_scale": {"values": load.tolist()},
+        "workload.utilisation": {"values": work.tolist()},
+    }
+    return changes if steps is None else changes | {"clock.steps": steps}
+
+
+def negotiate(
+    seed: int, scenario: str, rules: Sequence[str], tolerance: float, steps: int | None
+) -> list[dict[str, Any]]:
+    """One loading negotiated by each rule."""
+    rows = []
+    for rule in rules:
+        changes = {**loading(scenario, seed, steps), "decentralized.rule": rule, "decentralized.tolerance": tolerance}
+        result = cosim.run(scenario, mode="decentralized", overrides=changes)
+        named = [note for note in result.notes if "period" in note]
+        rows.append(
+            {
+                "loading": seed,
+                "rule": rule,
+                "rounds": len(result.rounds),
+                "agreed": bool(result.steps["converged"].all()),
+                "cycle": named[0].rsplit("period of ", 1)[1].split()[0] if named else "",
+                "welfare gap": result.kpis["welfare_gap"],
+                "ms a round": 1e3 * (result.kpis["solver_s"] or 0.0) / max(1, len(result.rounds)),
+            }
+        )
+    return rows
+
+
+def measure(
+    scenario: str, loadings: int, rules: Sequence[str], tolerance: float, steps: int | None = None, workers: int = 2
+) -> list[dict[str, Any]]:
+    """All loadings by all rules, one row each."""
+    one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps)
+    if workers == 1:
+        return [row for seed in range(loadings) for row in one(seed)]
+    with ProcessPoolExecutor(workers) as pool:
+        return [row for rows in pool.map(one, range(loadings)) for row in rows]
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """One row per rule: rounds (least, median, most), how many agreed, the largest gap of those, cycles."""
+    lines: list[dict[str, object]] = []
+    for rule in dict.fromkeys(row["rule"] for row in rows):
+        mine = [row for row in rows if row["rule"] == rule]
+        agreed = [row for row in mine if row["agreed"]]
+        rounds = np.array([row["rounds"] for row in mine])
+        lines.append(
+            {
+                "rule": rule,
+                "loadings": len(mine),
+                "agreed": len(agreed),
+                "rounds, least": rounds.min(),
+                "median": float(np.median(rounds)),
+                "most": rounds.max(),
+                "largest welfare gap if agreed": f"{max((row['welfare gap'] for row in agreed), default=np.nan):.1e}",
+                "cycles named": sum(bool(row["cycle"]) for row in mine),
+                "periods": ", ".join(sorted({row["cycle"] for row in mine if row["cycle"]})) or "–",
+                "median ms a round": round(float(np.median([row["ms a round"] for row in mine])), 1),
+            }
+        )
+    return lines
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", default="ieee37_stress")
+    parser.add_argument("--loadings", type=int, default=50)
+    parser.add_argument("--rules", nargs="+", default=list(RULES))
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="both regrets together, of the operator's cost")
+    parser.add_argument("--steps", type=int, help="hours (all of the scenario's if absent)")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    rows = measure(options.scenario, options.loadings, options.rules, options.tolerance, options.steps, options.workers)
+    print_table(f"{options.scenario}: rounds to agree, tolerance {options.tolerance:g}", summary(rows))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,175 @@
+"""Negotiations over channels that delay, lose, repeat and fail: none hangs, none raises, all are accounted for.
+
+The agents are stand-ins with closed-form answers, so that a thousand schedules of faults take seconds; the same
+protocol, clock and channel run with the real ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import simpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cosim.channel import Channel
+from cosim.clock import Window
+from cosim.coordination.base import Market, Outcome
+from cosim.coordination.decentralized import Decentralized
+from cosim.interfaces import Array, Clearing, Prices
+from cosim.loading import load_scenario
+from cosim.messages import Bid, PricePosting
+from cosim.scenario import ChannelSpec, Scenario
+
+from .conftest import evening_of, kpi
+
+STEPS, GATE_S, ROUND_S = 3, 120, 5
+WANTED = np.array([[1.0], [2.0], [3.0]])
+
+
+class Operator:
+    """cost = sum 1/2 a p^2, so the price is a p."""
+
+    name = "dso"
+    a = 10.0
+
+    def __init__(self, terminals: int) -> None:
+        self.reactive_ratio = np.zeros(terminals)
+
+    def clear(self, p_mw: Array) -> Clearing:
+        price = self.a * p_mw
+        costs = 0.5 * self.a * (p_mw**2).sum(axis=1)
+        return Clearing(p_mw, float(costs.sum()), Prices(price, 0 * price), costs)
+
+    def refine(self, p_mw: Array) -> bool:
+        return False
+
+    def opening_price(self, steps: int) -> Array:
+        return np.full((steps, len(self.reactive_ratio)), 20.0)
+
+    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
+        chosen = (price + penalty * p_mw) / (self.a + penalty)
+        return Clearing(chosen, self.clear(chosen).cost_usd, Prices(self.a * chosen, 0 * chosen))
+
+    def regret_usd(self, p_mw: Array, price: Array) -> float:
+        best = price / self.a
+        return float((0.5 * self.a * p_mw**2 - price * p_mw - (0.5 * self.a * best**2 - price * best)).sum())
+
+    def settle(self, p_mw: Array, support: Array | None) -> Clearing:
+        return self.clear(p_mw)
+
+
+class Aggregator:
+    """own cost = sum 1/2 b (p - wanted)^2, so demand falls with the price."""
+
+    b = 4.0
+
+    def __init__(self, name: str, column: int) -> None:
+        self.name, self.columns = name, slice(column, column + 1)
+        self.adopted: Array | None = None
+
+    def respond(self, posting: PricePosting) -> Bid:
+        price, weight = posting.price_p_usd_per_mwh, posting.penalty_usd_per_mw2h
+        target = 0.0 if posting.target_p_mw is None else posting.target_p_mw
+        p = (self.b * WANTED - price + weight * target) / (self.b + weight)
+        free = WANTED - price / self.b
+        regret = float((self._own(p) + price * p - self._own(free) - price * free).sum())
+        return Bid(
+            sender=self.name, receiver=posting.sender, step=posting.step, round=posting.round, p_mw=p, q_mvar=0 * p,
+            regret_usd=regret, cost_usd=float(self._own(p).sum()),
+        )  # fmt: skip
+
+    def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
+        self.adopted = p_mw
+        return float(self._own(p_mw).sum())
+
+    def _own(self, p: Array) -> Array:
+        return np.asarray(0.5 * self.b * (p - WANTED) ** 2)
+
+
+def scenario() -> Scenario:
+    changes = {"clock.steps": STEPS, "clock.window_steps": STEPS, "decentralized.tolerance": 1e-6,
+               "decentralized.penalty_usd_per_mw2h": 10.0}  # fmt: skip
+    return load_scenario("ieee37", changes)[0]
+
+
+SCENARIO = scenario()
+
+
+def negotiated(spec: ChannelSpec, seed: int) -> tuple[Outcome, Market]:
+    """One window between the operator and two aggregators."""
+    env = simpy.Environment()
+    channel = Channel(env, spec, np.random.default_rng(seed))
+    aggregators = (Aggregator("west", 0), Aggregator("east", 1))
+    clock = SCENARIO.clock.model_copy(update={"round_s": ROUND_S})
+    market = Market(
+        Operator(2), aggregators, env, channel, SCENARIO.model_copy(update={"clock": clock}), 1.0  # type: ignore[arg-type]
+    )
+    found: list[Outcome] = []
+
+    def run() -> Any:
+        window = Window(0, 0, STEPS, STEPS, 0, GATE_S, ROUND_S)
+        found.append((yield from Decentralized().run(market, window, np.hstack([WANTED, WANTED]))))
+
+    env.process(run())
+    env.run(until=10 * GATE_S)
+    return found[0], market
+
+
+RANGES = st.lists(st.floats(0, 30), min_size=2, max_size=2).map(sorted)
+DELAYS = st.one_of(
+    st.builds(dict, kind=st.just("constant"), seconds=st.floats(0, 30)),
+    RANGES.map(lambda ends: {"kind": "uniform", "low_s": ends[0], "high_s": ends[1]}),
+    st.builds(dict, kind=st.just("lognormal"), median_s=st.floats(0.01, 10), sigma=st.floats(0, 2)),
+)
+SPANS = st.tuples(st.floats(0, GATE_S), st.floats(0.1, GATE_S)).map(lambda s: {"from_s": s[0], "to_s": s[0] + s[1]})
+OUTAGES = st.one_of(
+    st.tuples(st.sampled_from(["dso", "west", "east"]), SPANS).map(lambda t: {"agent": t[0], **t[1]}),
+    st.tuples(st.sampled_from(["west", "east"]), SPANS).map(lambda t: {"sender": "dso", "receiver": t[0], **t[1]}),
+)
+FAULTS = st.fixed_dictionaries({
+    "latency": DELAYS,
+    "loss": st.floats(0, 0.95),
+    "duplicate": st.floats(0, 0.9),
+    "burst": st.none() | st.fixed_dictionaries({"to_bad": st.floats(0, 1), "to_good": st.floats(0.01, 1)}),
+    "outages": st.lists(OUTAGES, max_size=4),
+    "links": st.just([]) | DELAYS.map(lambda d: [{"sender": "west", "receiver": "dso", "latency": d}]),
+})  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faults=FAULTS, seed=st.integers(0, 2**32 - 1))
+def test_whatever_fails_the_window_ends_with_an_award_and_every_message_is_accounted_for(
+    faults: dict[str, Any], seed: int
+) -> None:
+    outcome, market = negotiated(ChannelSpec.model_validate(faults), seed)
+    channel = market.channel
+    assert channel.sent == channel.received + channel.lost + channel.in_flight
+    assert market.env.now >= 0 and outcome.clearing.p_mw.shape == (STEPS, 2)
+    for a in market.aggregators:
+        assert np.array_equal(a.adopted, outcome.clearing.p_mw[:, a.columns])  # type: ignore[attr-defined]
+    assert outcome.converged == (not any("no agreement" in note for note in outcome.notes))
+    if outcome.converged:
+        assert outcome.clearing.p_mw == pytest.approx(np.hstack([WANTED, WANTED]) * 4 / 14, abs=0.02)
+    elif not outcome.rounds:
+        assert np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
+
+
+def test_an_aggregator_that_stays_away_keeps_what_it_declared() -> None:
+    down = [{"agent": "east", "from_s": 0, "to_s": 10 * GATE_S}]
+    outcome, _ = negotiated(ChannelSpec.model_validate({"outages": down}), 1)
+    assert not outcome.converged and np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
+
+
+def test_an_aggregator_that_comes_back_in_time_still_agrees() -> None:
+    down = [{"agent": "east", "from_s": 10, "to_s": 60}]
+    outcome, _ = negotiated(ChannelSpec.model_validate({"outages": down}), 1)
+    assert outcome.converged and any("repeated" in note for note in outcome.notes)
+
+
+def test_a_crashed_aggregators_work_is_still_served() -> None:
+    run = evening_of("ieee37", clock__steps=3, channel__outages=[{"agent": "dca", "from_s": 0.25, "to_s": 1e6}])
+    assert kpi(run, "unserved_mwh") <= 1e-7 and run.work["late_mwh"].max() <= 1e-7
+    assert not run.steps["converged"].all()
