@@ -18,8 +18,9 @@ import numpy as np
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.arrays import Vector
-from cosim.optimization.branch import BranchAndBound, relative_gap
+from cosim.optimization.branch import BranchAndBound
 from cosim.optimization.certificate import Certificate, certify
+from cosim.optimization.gap import relative_gap
 from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.mip import solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
@@ -170,7 +171,9 @@ def _by_branch(
     result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
-    z = _better_of(problem, level, result.z, relaxation.sharpen(result.decisions))
+    z = result.z
+    if not result.exact:
+        z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
     return _finish(
         problem,
         screened,

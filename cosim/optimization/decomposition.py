@@ -20,29 +20,32 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, csr, rows
-from cosim.optimization.bounds import split
-from cosim.optimization.oracle import BlockAnswer, BlockOracle
+from cosim.optimization.oracle import BlockOracle
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.patchwork import Patch, Patchwork
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
 from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, SingleLevel
 
 _TOLERANCE = 1e-8
+_LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
+_ZERO = 1e-7
 _FIRST_STEP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: its parameters, the payment, the leaf it was found in, and which sides are zero there."""
+    """A point of a block: its parameters, the payment, and which duals and slacks are zero there."""
 
     theta: Vector
     payment: float
-    answer: BlockAnswer
+    dual_zero: npt.NDArray[np.bool_]
+    slack_zero: npt.NDArray[np.bool_]
 
     def allowed(self, held: Decisions) -> bool:
         """Whether the point keeps these decisions."""
-        broken = ((held == DUAL_ZERO) & ~self.answer.dual_zero) | ((held == SLACK_ZERO) & ~self.answer.slack_zero)
+        broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
         return not bool(np.any(broken))
 
 
@@ -52,17 +55,13 @@ class Step:
 
     Attributes:
         mu: the next multipliers.
-        leader_cost: least own cost + mu'th of the leader.
         value: what the model promises for L(mu).
-        distance: largest difference between the leader's parameters and the blocks' mixtures.
         theta: the leader's parameters.
         mixtures: for each block its columns and their weights.
     """
 
     mu: Vector
-    leader_cost: float
     value: float
-    distance: float
     theta: Vector
     mixtures: list[list[tuple[Column, float]]]
 
@@ -73,20 +72,19 @@ class Decomposition:
     Args:
         level: the whole problem.
         oracles: of its blocks, each parameter in exactly one.
+        home: for each of them its place among the blocks of the patchwork.
 
     Attributes:
-        level, oracles: see above.
+        level, oracles, home: see above.
         columns: the points found so far, block by block.
-        answers: the blocks' last answers.
     """
 
-    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle]) -> None:
-        self.level, self.oracles = level, tuple(oracles)
+    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
+        self.level, self.oracles, self.home = level, tuple(oracles), tuple(home)
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
         self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self.columns: list[list[Column]] = [[] for _ in self.oracles]
-        self.answers: list[BlockAnswer] = []
         eye = sp.eye_array(len(leader.variables), format="csr")
         matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
         rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
@@ -104,6 +102,8 @@ class Decomposition:
         self._rows = rows(self._leader.ineq_matrix, put.first_rows)
         width = float(np.mean(follower.theta_upper - follower.theta_lower))
         self._width = max(width, 1e-9)
+        form = full_form(leader.hessian, leader.eq_matrix, self._rows)
+        self._alone = Piqp(form, _LEADER_TOLERANCE)
 
     @property
     def solves(self) -> int:
@@ -114,32 +114,58 @@ class Decomposition:
         """Change of mu per difference of parameters from which the proximal term starts."""
         return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
 
-    def evaluate(self, mu: Vector, leader_cost: float, held: Decisions, enough: float) -> float | None:
+    def evaluate(self, mu: Vector, held: Decisions, enough: float) -> float | None:
         """L(mu) where these pairs are decided, and a new column of every block.
 
         Args:
             mu: (k,) multipliers in the order of the follower's parameters.
-            leader_cost: the leader's least own cost + mu'th.
             held: (m,) decided pairs of the follower.
             enough: violation up to which a block's point counts as one.
 
         Returns:
-            The bound; infinite if a block has no point; None if one could not be minimised.
+            The bound; infinite if leader or a block has no point; None if one could not be minimised.
         """
-        total = leader_cost
-        self.answers = []
+        total = self._leader_cost(mu)
+        if total is None:
+            return None
         for b, oracle in enumerate(self.oracles):
             found = oracle.minimise(mu[oracle.parameters], held[oracle.rows], enough)
             if found is None:
                 return None
             total += found.bound
-            self.answers.append(found)
             if total == np.inf:
                 return total
-            known = (np.abs(c.theta - found.theta).max(initial=0.0) < _SAME for c in self.columns[b])
-            if not any(known):
-                self.columns[b].append(Column(found.theta, found.payment, found))
+            self._add(b, Column(found.theta, found.payment, found.dual_zero, found.slack_zero))
         return total
+
+    def take(self, patch: Patch, pieces: Patchwork) -> Vector:
+        """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
+        mu = np.zeros(len(self._at))
+        theta = pieces.theta(patch.y)
+        z, _ = pieces.point(patch)
+        slack, dual = self.level.slack(z), z[self.level.sigma_at]
+        loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
+        binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
+        for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
+            piece, at = patch.pieces[home], theta[oracle.parameters]
+            mu[oracle.parameters] = piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
+            self._add(b, Column(at, piece.payment(at), loose[oracle.rows], binding[oracle.rows]))
+        return mu
+
+    def _add(self, b: int, new: Column) -> None:
+        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME for c in self.columns[b])
+        if not any(known):
+            self.columns[b].append(new)
+
+    def _leader_cost(self, mu: Vector) -> float | None:
+        """The leader's least own cost + mu'th; infinite if it has no point, None if it could not be found."""
+        leader, put = self._leader, self._limits
+        cost = leader.cost.copy()
+        np.add.at(cost, self._at, mu)
+        raw = self._alone.solve(cost, None, put)
+        if raw.status != "optimal":
+            return np.inf if raw.status == "infeasible" else None
+        return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
 
     def propose(self, center: Vector, step: float, held: Decisions) -> Step | None:
         """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
@@ -182,7 +208,7 @@ class Decomposition:
             value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
             mixtures.append(list(zip(mine, weights[first : first + len(mine)].tolist(), strict=True)))
             first += len(mine)
-        return Step(mu, own, value, float(np.abs(difference).max()), y[self._at], mixtures)
+        return Step(mu, value, y[self._at], mixtures)
 
     def _mixtures(self, columns: list[list[Column]]) -> tuple[sp.csr_array, sp.csr_array, Vector]:
         """Parameters of each column (k, columns), membership (blocks with columns, columns), and payments."""
@@ -206,23 +232,18 @@ class Decomposition:
         return mixture, member, paid
 
 
-def decompose(level: SingleLevel, *, payment: bool) -> Decomposition | None:
+def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
-    It needs a payment, at least two blocks, a bounded box, each parameter in exactly one block, and a leader
-    that does not name follower variables. Blocks without parameters pay nothing and are left out.
+    It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
+    nothing and are left out.
     """
-    follower, leader = level.follower, level.leader
+    follower = level.follower
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
-    if not payment or not bounded or set(leader.variables) & set(follower.variables):
-        return None
-    blocks = split(follower)
-    used = np.concatenate([block.parameters for block in blocks]) if blocks else np.zeros(0)
+    blocks = [pieces_of.block for pieces_of in pieces.blocks]
     rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
-    everyone = np.array_equal(np.sort(used), np.arange(len(follower.parameters)))
-    if len(blocks) < 2 or not rows_known or not everyone:
+    if len(blocks) < 2 or not bounded or not rows_known:
         return None
-    paying = [block for block in blocks if len(block.parameters)]
-    return Decomposition(
-        level, [BlockOracle(block, follower.constant_theta[block.parameters]) for block in paying]
-    )
+    home = [b for b, block in enumerate(blocks) if len(block.parameters)]
+    oracles = [BlockOracle(blocks[b], follower.constant_theta[blocks[b].parameters]) for b in home]
+    return Decomposition(level, oracles, home)

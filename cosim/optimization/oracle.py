@@ -37,7 +37,6 @@ class BlockAnswer:
         theta: (k,) the parameters of the point that attains it, up to `violation`.
         payment: the payment there in the relaxation's terms.
         violation: sum of dual * slack at the point: 0 if it meets the optimality conditions.
-        decisions: the leaf it was found in.
         dual_zero, slack_zero: (m,) which duals and slacks are zero there.
         exhausted: False if the search was cut short; `bound` holds all the same.
     """
@@ -46,7 +45,6 @@ class BlockAnswer:
     theta: Vector
     payment: float
     violation: float
-    decisions: Decisions
     dual_zero: npt.NDArray[np.bool_]
     slack_zero: npt.NDArray[np.bool_]
     exhausted: bool
@@ -123,13 +121,19 @@ class BlockOracle:
             if found.status == "infeasible":
                 continue
             if found.status != "optimal":
-                return None
+                # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
+                split = self._split(leaf)
+                if split is None or relaxation.solves >= limit:
+                    return None
+                for child in split:
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             leaf.bound, leaf.mu, leaf.z = max(found.objective, bound), mu, found.z
             heapq.heappush(heap, (leaf.bound, next(number), leaf))
         self._leaves[key] = []
         nothing, nowhere = np.full(len(mu), np.nan), np.zeros(len(held), dtype=bool)
-        return BlockAnswer(np.inf, nothing, np.inf, 0.0, held.copy(), nowhere, nowhere, True)
+        return BlockAnswer(np.inf, nothing, np.inf, 0.0, nowhere, nowhere, True)
 
     def _start(self, held: Decisions) -> list[_Leaf]:
         """The leaves known for these decisions, or those of the whole block with the decisions put in."""
@@ -174,6 +178,18 @@ class BlockOracle:
             rest[pair] = DUAL_ZERO
         return [_Leaf(rest, leaf.bound, mu), *out]
 
+    def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
+        """Both decisions of one open pair of a leaf without a point; None if all are decided."""
+        undecided = np.flatnonzero(leaf.decisions == OPEN)
+        if not len(undecided):
+            return None
+        out = []
+        for side in (DUAL_ZERO, SLACK_ZERO):
+            decisions = leaf.decisions.copy()
+            decisions[undecided[0]] = side
+            out.append(_Leaf(decisions, leaf.bound, leaf.mu))
+        return out
+
     def _answer(self, leaf: _Leaf, mu: Vector, violation: float, exhausted: bool) -> BlockAnswer:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
@@ -183,7 +199,6 @@ class BlockOracle:
             theta,
             leaf.bound + float(mu @ theta),
             violation,
-            leaf.decisions.copy(),
             z[level.sigma_at] <= _ZERO * (1.0 + np.abs(z[level.sigma_at]).max(initial=0.0)),
             slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
             exhausted,

@@ -62,6 +62,7 @@ class Patchwork:
         low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
         low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
         self._low, self._high = low, np.maximum(low, high)
+        self._tried: set[tuple[int, ...]] = set()
         self.solves = 0
 
     def at(self, theta: Vector) -> tuple[Piece, ...] | None:
@@ -103,14 +104,14 @@ class Patchwork:
         return Patch(tuple(pieces), value, raw.x, tuple(pull))
 
     def descend(self, start: Sequence[Piece], deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch | None:
-        """Walk from one choice of pieces to better ones until none is near.
+        """Walk from one choice of pieces to better ones until none is near; what was tried before is not tried again.
 
         Args:
             start: one piece per block.
             deadline: `time.perf_counter()` at which to stop.
             others: per block, further pieces to try.
         """
-        best = self.solve(start)
+        best = self._new(start)
         for _ in range(_MOST_STEPS):
             if best is None:
                 return None
@@ -135,10 +136,18 @@ class Patchwork:
         for pieces in tried:
             if time.perf_counter() > deadline:
                 return None
-            found = self.solve(pieces)
+            found = self._new(pieces)
             if found is not None and found.cost < enough:
                 return found
         return None
+
+    def _new(self, pieces: Sequence[Piece]) -> Patch | None:
+        """The best point with these pieces, unless they were tried before."""
+        key = tuple(id(piece) for piece in pieces)
+        if key in self._tried:
+            return None
+        self._tried.add(key)
+        return self.solve(pieces)
 
     def _moves(self, now: Patch, others: Sequence[Sequence[Piece]]) -> Iterator[tuple[float, int, Piece]]:
         """Other pieces for single blocks, the most promising first: least rise of the payment on the spot, less what

@@ -43,6 +43,10 @@ class Piece:
     matrix: Vector
     rhs: Vector
 
+    def holds(self, theta: Vector) -> bool:
+        """Whether the parameters lie on the piece."""
+        return bool(np.all(self.matrix @ theta <= self.rhs + _INSIDE))
+
     def payment(self, theta: Vector) -> float:
         """Price times parameters, as the piece has it, inside or not."""
         return float(theta @ (0.5 * self.hessian @ theta + self.linear))
@@ -74,9 +78,13 @@ class BlockPieces:
     def at(self, theta: Vector) -> Piece | None:
         """A piece that holds these parameters, one of them where several meet; None where there is none to be had.
 
-        Where pieces meet, what binds may not tell one of them; then one a little aside is taken.
+        Of several known ones it is that with the least payment. Where pieces meet, what binds may not tell one of
+        them; then one a little aside is taken.
         """
         qp = self._qp
+        known = [piece for piece in self._known.values() if piece is not None and piece.holds(theta)]
+        if known:
+            return min(known, key=lambda piece: piece.payment(theta))
         found = self._read(theta)
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         aside = np.random.default_rng(len(self._known))

@@ -40,6 +40,7 @@ class QPSolver:
         polish: sharpen the answer by solving the optimality conditions on its active set; kept when better
             and near.
         accept: residual above which an answer is not trusted and the next solver is asked.
+        alone: ask no other solver; an answer up to 100 times worse than `accept` is then taken.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class QPSolver:
         tolerance: float = 1e-10,
         polish: bool = True,
         accept: float = 1e-7,
+        alone: bool = False,
     ) -> None:
         if solver not in SOLVERS:
             raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
         self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
-        self._tolerance, self._polish, self._accept = tolerance, polish, accept
+        self._tolerance, self._polish, self._accept, self._alone = tolerance, polish, accept, alone
         self._placement = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
         self._matrices = Matrices.of(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
@@ -92,7 +94,7 @@ class QPSolver:
         tried: list[str] = []
         best: QPSolution | None = None
         start = warm.x if warm is not None and warm.optimal else None
-        for name in dict.fromkeys((self.name, "piqp", "highs")):
+        for name in dict.fromkeys((self.name,) if self._alone else (self.name, "piqp", "highs")):
             tried.append(name)
             raw = self._backend(name).solve(cost, extra_diagonal, limits, start)
             if raw.status in ("infeasible", "unbounded") and name != "highs":

@@ -209,25 +209,6 @@ class Relaxation:
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
         return Point("optimal", z, value, wish)
 
-    def multipliers(self, decisions: Decisions) -> tuple[Point, Vector] | None:
-        """The optimum with these pairs decided, and what the follower's side would pay for a unit of each th more.
-
-        With the parameters of leader and follower told apart, these are the multipliers of their equality. None if
-        there is no optimum to be had.
-        """
-        self.solves += 1
-        raw = self._piqp.solve(self.cost, None, self.limits(decisions))
-        if raw.status != "optimal":
-            return None
-        level, form = self.level, self._form
-        equalities = raw.equalities.copy()
-        equalities[: len(level.leader.eq_rows)] = 0.0
-        own = np.where(self._put.first_rows < self.pairs, raw.rows, 0.0)
-        slope = form.eq_matrix.T @ equalities + form.row_matrix.T @ own
-        mu = slope[level.theta_at] + level.follower.constant_theta
-        value = float(self.cost @ raw.x + 0.5 * raw.x @ (level.qp.hessian @ raw.x)) + level.qp.constant
-        return Point("optimal", raw.x, value, np.zeros(self.pairs)), mu
-
     def violations(self, z: Vector, decisions: Decisions) -> Vector:
         """dual * slack of each undecided pair at z, (m,): what the payment is underestimated by."""
         level = self.level
@@ -272,7 +253,7 @@ class Relaxation:
             ineq_rhs=qp.ineq_rhs[stay],
         )
         # A coarser answer is better here than a slow one from the solver of last resort: the certificate judges it.
-        found = QPSolver(decided, "piqp", accept=_SHARP).solve()
+        found = QPSolver(decided, "piqp", accept=_SHARP, alone=True).solve()
         return found.x if found.optimal else None
 
     def _nothing(self, status: str) -> Point:
