@@ -25,8 +25,8 @@ from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.mip import solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
+from cosim.optimization.presolve import Presolved, presolve
 from cosim.optimization.relaxation import Relaxation, SingleLevel, check_names, single_level
-from cosim.optimization.screening import Screening, screen
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -137,34 +137,23 @@ def solve(
             value=formulation,
             allowed="strong-duality",
         )
-    screened = screen(_boxed(problem))
+    presolved = presolve(problem.follower, problem.leader)
     if solver == "branch":
-        return _by_branch(problem, screened, gap, time_limit_s, start, began)
-    return _by_mip(problem, screened, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began)
-
-
-def _boxed(problem: BilevelProblem) -> ParametricQP:
-    """The follower with the leader's own bounds of each parameter in its box."""
-    from cosim.optimization.screening import variable_bounds
-
-    lower, upper = variable_bounds(problem.leader)
-    at = {name: i for i, name in enumerate(problem.leader.variables)}
-    where = [at[name] for name in problem.follower.parameters]
-    follower = problem.follower
-    return follower.with_theta_box(
-        np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+        return _by_branch(problem, presolved, gap, time_limit_s, start, began)
+    return _by_mip(
+        problem, presolved, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
     )
 
 
 def _by_branch(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     gap: float,
     time_limit_s: float,
     start: Theta | None,
     began: float,
 ) -> BilevelSolution:
-    level = single_level(screened.qp, problem.leader, payment=problem.payment)
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment)
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
@@ -176,7 +165,7 @@ def _by_branch(
         z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
     return _finish(
         problem,
-        screened,
+        presolved,
         z[level.leader_at],
         z[level.x_at],
         z[level.nu_at],
@@ -208,7 +197,7 @@ def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp
 
 def _by_mip(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     formulation: str,
     solver: str,
     complementarity: str,
@@ -218,9 +207,9 @@ def _by_mip(
     dual_bounds: Mapping[str, float] | None,
     began: float,
 ) -> BilevelSolution:
-    kept = set(screened.qp.ineq_rows)
+    kept = set(presolved.qp.ineq_rows)
     answer = solve_mip(
-        screened.qp,
+        presolved.qp,
         problem.leader,
         payment=problem.payment,
         formulation=formulation,
@@ -231,11 +220,11 @@ def _by_mip(
         time_limit_s=time_limit_s - (time.perf_counter() - began),
         dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
     )
-    big = np.full(screened.row_count, np.inf)
-    big[screened.kept] = answer.conditions.dual_bounds
+    big = np.full(len(problem.follower.ineq_rows), np.inf)
+    big[presolved.rows] = answer.conditions.dual_bounds
     return _finish(
         problem,
-        screened,
+        presolved,
         answer.leader_x,
         answer.x,
         answer.nu,
@@ -254,9 +243,9 @@ def _by_mip(
 
 def _finish(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     leader_x: Vector,
-    x: Vector,
+    kept_x: Vector,
     nu: Vector,
     kept_sigma: Vector,
     bound: float,
@@ -272,8 +261,7 @@ def _finish(
 ) -> BilevelSolution:
     """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
     follower, leader = problem.follower, problem.leader
-    sigma = np.zeros(screened.row_count)
-    sigma[screened.kept] = kept_sigma
+    x, sigma = presolved.recover(kept_x, nu, kept_sigma)
     at = {name: i for i, name in enumerate(leader.variables)}
     theta = leader_x[[at[name] for name in follower.parameters]]
     price = follower.price(nu, sigma)

@@ -26,6 +26,7 @@ from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
+_WORTH = 0.01
 _EAGER, _EVERY = 20, 10
 
 
@@ -92,7 +93,7 @@ class BranchAndBound:
         self._deadline = self._began + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
         self._payment, self._progress = payment, progress
-        self._pieces = patchwork(relaxation.level, payment=payment)
+        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap)
         self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
         self._opened = 0
 

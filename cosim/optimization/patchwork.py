@@ -7,7 +7,7 @@ leader's rows and the pieces' sides. The local search walks over sides that hold
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,8 @@ from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, Sing
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
 _MOST_STEPS = 40
-_MOST_SINGLES = 16
+_MOST_SINGLES = 10
+_PULL = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,19 @@ class Patch:
 class Patchwork:
     """All pieces of a follower and the leader over them; make it with `patchwork`.
 
+    Args:
+        level: the problem.
+        blocks: of the follower.
+        least: relative improvement below which the search does not go on.
+
     Attributes:
         solves: QPs solved so far.
     """
 
-    def __init__(self, level: SingleLevel, blocks: Sequence[BlockPieces]) -> None:
+    def __init__(self, level: SingleLevel, blocks: Sequence[BlockPieces], least: float) -> None:
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
-        self._level, self.blocks = level, tuple(blocks)
+        self._level, self.blocks, self._least = level, tuple(blocks), least
         at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
@@ -123,20 +129,22 @@ class Patchwork:
 
     def _step(self, now: Patch, others: Sequence[Sequence[Piece]], deadline: float) -> Patch | None:
         """The first better neighbour: all held-back blocks moved on together, then one block at a time."""
-        moves = list(self._moves(now, others))
-        enough = now.cost - _BETTER * max(1.0, abs(now.cost))
+        enough = now.cost - max(self._least, _BETTER) * max(1.0, abs(now.cost))
+        strongest = [move for b in range(len(self.blocks)) for move in self._moves(now, b, 1)]
         together = list(now.pieces)
-        for _, b, piece in reversed(moves):
+        for _, b, piece in strongest:
             together[b] = piece
-        tried: list[list[Piece]] = [together] if len({b for _, b, _ in moves}) > 1 else []
-        for _, b, piece in moves[:_MOST_SINGLES]:
-            single = list(now.pieces)
-            single[b] = piece
-            tried.append(single)
-        for pieces in tried:
+        if len(strongest) > 1:
+            found = self._new(together)
+            if found is not None and found.cost < enough:
+                return found
+        moves = [move for b in range(len(self.blocks)) for move in self._moves(now, b, None, others[b] if others else ())]
+        for _, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
             if time.perf_counter() > deadline:
                 return None
-            found = self._new(pieces)
+            single = list(now.pieces)
+            single[b] = piece
+            found = self._new(single)
             if found is not None and found.cost < enough:
                 return found
         return None
@@ -149,28 +157,30 @@ class Patchwork:
         self._tried.add(key)
         return self.solve(pieces)
 
-    def _moves(self, now: Patch, others: Sequence[Sequence[Piece]]) -> Iterator[tuple[float, int, Piece]]:
-        """Other pieces for single blocks, the most promising first: least rise of the payment on the spot, less what
-        the side's multiplier gains over a tenth of the box.
+    def _moves(
+        self, now: Patch, b: int, most: int | None, others: Sequence[Piece] = ()
+    ) -> list[tuple[float, int, Piece]]:
+        """Other pieces for one block with a figure of merit, smaller being more promising: the rise of the payment on
+        the spot, less what the side's multiplier gains over a tenth of a unit.
+
+        Args:
+            most: across how many sides to look, those with the largest multipliers; None for all.
+            others: further pieces.
         """
-        out: list[tuple[float, int, Piece]] = []
-        for b, (block, piece, at, pull) in enumerate(
-            zip(self.blocks, now.pieces, self._at, now.pull, strict=True)
-        ):
-            theta, here = now.y[at], piece.payment(now.y[at])
-            strongest = float(pull.max(initial=0.0))
-            for row in np.flatnonzero(pull > max(1e-6, 1e-6 * strongest)).tolist():
-                found = block.across(piece, row, theta)
-                if found is not None:
-                    out.append((found.payment(theta) - here - 0.1 * float(pull[row]), b, found))
-            for other in others[b] if others else ():
-                if other is not piece:
-                    out.append((other.payment(theta) - here, b, other))
-        seen: set[tuple[int, int]] = set()
-        for rise, b, found in sorted(out, key=lambda move: move[0]):
-            if (b, id(found)) not in seen:
-                seen.add((b, id(found)))
-                yield rise, b, found
+        block, piece, theta, pull = self.blocks[b], now.pieces[b], now.y[self._at[b]], now.pull[b]
+        here, out, seen = piece.payment(theta), [], {id(piece)}
+        for row in np.argsort(-pull, kind="stable")[:most].tolist():
+            if pull[row] <= _PULL * max(1.0, float(pull.max())):
+                break
+            found = block.across(piece, row, theta)
+            if found is not None and id(found) not in seen:
+                seen.add(id(found))
+                out.append((found.payment(theta) - here - 0.1 * float(pull[row]), b, found))
+        for other in others:
+            if id(other) not in seen:
+                seen.add(id(other))
+                out.append((other.payment(theta) - here, b, other))
+        return out
 
     def point(self, patch: Patch) -> tuple[Vector, Decisions]:
         """All variables of the single-level form at a patch, and its pattern."""
@@ -190,7 +200,7 @@ class Patchwork:
         return z, decisions
 
 
-def patchwork(level: SingleLevel, *, payment: bool) -> Patchwork | None:
+def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
     They need a payment, a leader that does not name follower variables, each parameter in one block at most, and
@@ -204,7 +214,7 @@ def patchwork(level: SingleLevel, *, payment: bool) -> Patchwork | None:
     if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
         return None
     blocks = [BlockPieces(part, follower.constant_theta[part.parameters]) for part in parts]
-    return Patchwork(level, blocks) if all(block.usable for block in blocks) else None
+    return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
 
 
 def _gather(parts: Sequence[tuple[Vector, Vector, Vector]], shape: tuple[int, int]) -> sp.csr_array:

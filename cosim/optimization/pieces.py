@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import scipy.optimize
 
 from cosim.optimization.arrays import Vector
 from cosim.optimization.bounds import Block
@@ -102,7 +103,7 @@ class BlockPieces:
             return None
         qp = self._qp
         slack = qp.ineq_rhs + self._ineq_theta @ theta - self._ineq @ answer.x
-        binding = self._independent(answer.sigma > slack, answer.sigma)
+        binding = self._independent(answer.x, answer.sigma > slack)
         key = binding.tobytes()
         if key not in self._known:
             self._known[key] = self._piece(binding)
@@ -120,15 +121,17 @@ class BlockPieces:
         found = self.at(beyond)
         return None if found is piece else found
 
-    def _independent(self, binding: npt.NDArray[np.bool_], sigma: Vector) -> npt.NDArray[np.bool_]:
-        """Of these rows as many as do not depend on each other, those with large duals first: both ends of a box
-        without width say the same.
-        """
+    def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of rows that bind, as many as do not depend on each other, first those that a basic dual needs."""
         held = np.vstack([self._eq, self._ineq[binding]])
         if np.linalg.matrix_rank(held) == len(held):
             return binding
+        p, gradient = len(self._eq), self._hessian @ x + self._qp.cost
+        basic, _ = scipy.optimize.nnls(np.vstack([held[:p], -held[:p], held[p:]]).T, -gradient)
+        weight = basic[2 * p :]
         kept, basis = np.zeros_like(binding), self._eq
-        for i in sorted(np.flatnonzero(binding).tolist(), key=lambda i: (-sigma[i], i)):
+        order = np.argsort(-weight, kind="stable")
+        for i in np.flatnonzero(binding)[order].tolist():
             wider = np.vstack([basis, self._ineq[i]])
             if np.linalg.matrix_rank(wider) == len(wider):
                 kept[i], basis = True, wider
