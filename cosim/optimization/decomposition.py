@@ -20,33 +20,18 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, csr, rows
-from cosim.optimization.oracle import BlockOracle
+from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, SingleLevel
+from cosim.optimization.relaxation import Decisions, SingleLevel
 
 _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
 _ZERO = 1e-7
 _FIRST_STEP = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A point of a block: its parameters, the payment, and which duals and slacks are zero there."""
-
-    theta: Vector
-    payment: float
-    dual_zero: npt.NDArray[np.bool_]
-    slack_zero: npt.NDArray[np.bool_]
-
-    def allowed(self, held: Decisions) -> bool:
-        """Whether the point keeps these decisions."""
-        broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
-        return not bool(np.any(broken))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +95,23 @@ class Decomposition:
         """QPs solved so far by all blocks."""
         return sum(oracle.solves for oracle in self.oracles)
 
+    @property
+    def size(self) -> int:
+        """Columns known so far."""
+        return sum(map(len, self.columns))
+
     def first_step(self, mu: Vector) -> float:
         """Change of mu per difference of parameters from which the proximal term starts."""
         return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
 
-    def evaluate(self, mu: Vector, held: Decisions, enough: float) -> float | None:
+    def evaluate(self, mu: Vector, held: Decisions, enough: float, deadline: float = np.inf) -> float | None:
         """L(mu) where these pairs are decided, and a new column of every block.
 
         Args:
             mu: (k,) multipliers in the order of the follower's parameters.
             held: (m,) decided pairs of the follower.
-            enough: violation up to which a block's point counts as one.
+            enough: how far each block's part may stay below its minimum.
+            deadline: `time.perf_counter()` after which blocks return the bounds they have.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -129,13 +120,17 @@ class Decomposition:
         if total is None:
             return None
         for b, oracle in enumerate(self.oracles):
-            found = oracle.minimise(mu[oracle.parameters], held[oracle.rows], enough)
+            price, here = mu[oracle.parameters], held[oracle.rows]
+            fit = [c for c in self.columns[b] if c.allowed(here)]
+            known = min(fit, key=lambda c: c.payment - float(price @ c.theta), default=None)
+            found = oracle.minimise(price, here, enough, known, deadline)
             if found is None:
                 return None
             total += found.bound
             if total == np.inf:
                 return total
-            self._add(b, Column(found.theta, found.payment, found.dual_zero, found.slack_zero))
+            if found.column is not None and found.column is not known:
+                self._add(b, found.column)
         return total
 
     def take(self, patch: Patch, pieces: Patchwork) -> Vector:

@@ -20,7 +20,7 @@ from cosim.optimization.pieces import Piece
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation
 
 _ROUNDS = 60
-_PART = 0.02
+_PART = 0.1
 _LEAST = 1e-7
 _SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
 _WORTH = 0.1
@@ -95,7 +95,7 @@ class HullTree:
                 continue
             pair = None if step is None else self._pair(node, step)
             if pair is None:
-                return result(min(lower, node.bound, closed), False)
+                return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
             for k, side in enumerate((DUAL_ZERO, SLACK_ZERO)):
                 child = node.held.copy()
                 child[pair] = side
@@ -112,7 +112,7 @@ class HullTree:
         return time.perf_counter() > self._deadline
 
     def _enough(self) -> float:
-        """Violation of a block's point that is too small to matter for the gap."""
+        """How far a block's bound may stay below its minimum: all of them together a part of the gap."""
         allowed = self._gap * max(1.0, abs(self._points.best))
         return max(_LEAST, _PART * allowed / len(self._parts.oracles))
 
@@ -122,10 +122,12 @@ class HullTree:
         None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
         """
         parts = self._parts
-        best = parts.evaluate(node.center, node.held, self._enough())
+        best = parts.evaluate(node.center, node.held, self._enough(), self._deadline)
         if best is None:
             return None
         node.bound = max(node.bound, best)
+        if self._missing(node.bound) > 0:
+            self._switch()
         last: Step | None = None
         for number in range(_ROUNDS):
             if self._missing(node.bound) <= 0 or self._late():
@@ -133,8 +135,8 @@ class HullTree:
             step = parts.propose(node.center, node.step, node.held)
             if step is None:
                 break
-            last = step
-            value = parts.evaluate(step.mu, node.held, self._enough())
+            last, before = step, parts.size
+            value = parts.evaluate(step.mu, node.held, self._enough(), self._deadline)
             if value is None:
                 return None
             promised, gained = step.value - best, value - best
@@ -146,7 +148,10 @@ class HullTree:
                 node.step /= _SLOWER
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if promised < _WORTH * self._missing(node.bound) and number > 0:
+            if number & (number + 1) == 0 and self._missing(node.bound) > 0:
+                self._ask(last)
+            stalled = value <= best and parts.size == before
+            if stalled or (promised < _WORTH * self._missing(node.bound) and number > 0):
                 break
         if last is not None and self._missing(node.bound) > 0:
             self._ask(last)
@@ -160,6 +165,19 @@ class HullTree:
                 found = [self._pieces.blocks[home].at(c.theta) for c, weight in mixture if weight > _USED]
                 others[home] = [piece for piece in found if piece is not None]
         self._points.near(step.theta, others)
+        self._take()
+
+    def _switch(self) -> None:
+        """From the best point, try for each block the piece of its last column."""
+        others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
+        for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
+            piece = self._pieces.blocks[home].at(columns[-1].theta)
+            others[home] = [] if piece is None else [piece]
+        self._points.onward(others)
+        self._take()
+
+    def _take(self) -> None:
+        """Give the model the best point as columns when it is a new one."""
         if self._points.patch is not None and self._points.patch is not self._taken:
             self._taken = self._points.patch
             self._parts.take(self._taken, self._pieces)

@@ -67,12 +67,19 @@ class Incumbents:
         if self.pieces is None or start is None:
             self._from_answer(theta)
             return
-        found = self.pieces.descend(start, self._deadline, others)
+        self._keep(self.pieces, self.pieces.descend(start, self._deadline, others))
+
+    def onward(self, others: Sequence[Sequence[Piece]]) -> None:
+        """Search on from the best point over pieces, with these further pieces per block."""
+        if self.pieces is not None and self.patch is not None and time.perf_counter() <= self._deadline:
+            self._keep(self.pieces, self.pieces.onward(self.patch, self._deadline, others))
+
+    def _keep(self, pieces: Patchwork, found: Patch | None) -> None:
         if found is None:
             return
         if self.patch is None or found.cost < self.patch.cost:
             self.patch = found
-        z, decisions = self.pieces.point(found)
+        z, decisions = pieces.point(found)
         cost = self._relaxation.level.qp.objective(z)
         if self._offer(Point("optimal", z, cost, np.zeros(len(decisions))), decisions):
             self.exact = True

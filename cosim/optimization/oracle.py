@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,25 +30,26 @@ _MOST_SOLVES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class BlockAnswer:
-    """The block's minimum at some multipliers.
+class Column:
+    """A point of a block: its parameters, the payment, and which duals and slacks are zero there."""
 
-    Attributes:
-        bound: a proven lower bound of c(mu).
-        theta: (k,) the parameters of the point that attains it, up to `violation`.
-        payment: the payment there in the relaxation's terms.
-        violation: sum of dual * slack at the point: 0 if it meets the optimality conditions.
-        dual_zero, slack_zero: (m,) which duals and slacks are zero there.
-        exhausted: False if the search was cut short; `bound` holds all the same.
-    """
-
-    bound: float
     theta: Vector
     payment: float
-    violation: float
     dual_zero: npt.NDArray[np.bool_]
     slack_zero: npt.NDArray[np.bool_]
-    exhausted: bool
+
+    def allowed(self, held: Decisions) -> bool:
+        """Whether the point keeps these decisions."""
+        broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
+        return not bool(np.any(broken))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswer:
+    """The block's minimum at some multipliers: a proven lower bound of c(mu), and a point, None if none was found."""
+
+    bound: float
+    column: Column | None
 
 
 @dataclass(slots=True)
@@ -89,14 +91,18 @@ class BlockOracle:
         """QPs solved so far."""
         return self._relaxation.solves
 
-    def minimise(self, mu: Vector, held: Decisions, enough: float) -> BlockAnswer | None:
+    def minimise(
+        self, mu: Vector, held: Decisions, enough: float, known: Column | None, deadline: float
+    ) -> BlockAnswer | None:
         """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
         solver gave up or there is no lower end.
 
         Args:
             mu: (k,) multipliers.
             held: (m,) decided pairs.
-            enough: violation up to which a relaxed point counts as one of the block.
+            enough: how far the bound may stay below the minimum.
+            known: a point of the block that keeps the decisions, the better the sooner the search ends.
+            deadline: `time.perf_counter()` after which the bound is returned as it is.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
@@ -106,14 +112,18 @@ class BlockOracle:
         for leaf in self._start(held):
             heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
         limit = relaxation.solves + _MOST_SOLVES
+        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
         while heap:
             bound, _, leaf = heapq.heappop(heap)
+            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
+                self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                return BlockAnswer(bound, known)
             if leaf.z is not None and leaf.mu is mu:
                 product = self._product(leaf)
-                tired = relaxation.solves >= limit
-                if product.sum() <= enough or tired or not np.any(product > 0):
+                if product.sum() <= enough or relaxation.solves >= limit or not np.any(product > 0):
                     self._leaves[key] = [other for _, _, other in heap] + [leaf]
-                    return self._answer(leaf, mu, float(product.sum()), not tired)
+                    # A column may lie a little too low, by what its point violates: the model is then too hopeful.
+                    return BlockAnswer(bound, self._column(leaf, mu))
                 for child in self._children(leaf, product, mu):
                     heapq.heappush(heap, (bound, next(number), child))
                 continue
@@ -132,8 +142,7 @@ class BlockOracle:
             leaf.bound, leaf.mu, leaf.z = max(found.objective, bound), mu, found.z
             heapq.heappush(heap, (leaf.bound, next(number), leaf))
         self._leaves[key] = []
-        nothing, nowhere = np.full(len(mu), np.nan), np.zeros(len(held), dtype=bool)
-        return BlockAnswer(np.inf, nothing, np.inf, 0.0, nowhere, nowhere, True)
+        return BlockAnswer(np.inf, None)
 
     def _start(self, held: Decisions) -> list[_Leaf]:
         """The leaves known for these decisions, or those of the whole block with the decisions put in."""
@@ -190,16 +199,13 @@ class BlockOracle:
             out.append(_Leaf(decisions, leaf.bound, leaf.mu))
         return out
 
-    def _answer(self, leaf: _Leaf, mu: Vector, violation: float, exhausted: bool) -> BlockAnswer:
+    def _column(self, leaf: _Leaf, mu: Vector) -> Column:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
-        theta, slack = z[level.theta_at].copy(), level.slack(z)
-        return BlockAnswer(
-            leaf.bound,
+        theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
+        return Column(
             theta,
             leaf.bound + float(mu @ theta),
-            violation,
-            z[level.sigma_at] <= _ZERO * (1.0 + np.abs(z[level.sigma_at]).max(initial=0.0)),
+            dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)),
             slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
-            exhausted,
         )

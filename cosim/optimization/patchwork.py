@@ -118,9 +118,11 @@ class Patchwork:
             others: per block, further pieces to try.
         """
         best = self._new(start)
+        return None if best is None else self.onward(best, deadline, others)
+
+    def onward(self, best: Patch, deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch:
+        """Walk on from a patch; see `descend`."""
         for _ in range(_MOST_STEPS):
-            if best is None:
-                return None
             better = self._step(best, others, deadline)
             if better is None:
                 return best
@@ -138,7 +140,8 @@ class Patchwork:
             found = self._new(together)
             if found is not None and found.cost < enough:
                 return found
-        moves = [move for b in range(len(self.blocks)) for move in self._moves(now, b, None, others[b] if others else ())]
+        given = others if others else [()] * len(self.blocks)
+        moves = [move for b, more in enumerate(given) for move in self._moves(now, b, None, more)]
         for _, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
             if time.perf_counter() > deadline:
                 return None

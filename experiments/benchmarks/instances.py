@@ -101,7 +101,7 @@ def _step(
     cost[0], cost[p], cost[[low, high]] = price * h, costs[0] * h, _CAP * h
     watched = network.by_site.shape[0]
     total = float(network.by_site.sum(axis=1).max() * top.mean())
-    band = (0.35 if shape.tight else 3.0) * total
+    band = (0.42 if shape.tight else 3.0) * total
     voltage = np.zeros((watched, n))
     voltage[:, p], voltage[:, q] = network.by_power, network.by_reactive
     sag = load * network.by_site.sum(axis=1) * 0.3
@@ -138,7 +138,7 @@ def _step(
 
 
 def _leader(rng: np.random.Generator, shape: Shape, top: np.ndarray) -> ParametricQP:
-    """Work of all sites together in each quarter of the day, a least part of it at each site, and a small cost of delay."""
+    """Work of all sites together in each quarter of the day, a least part of it at each site, and a cost of delay."""
     sites, steps, h = shape.sites, shape.steps, shape.step_h
     names = [f"t{t} site{i}" for t in range(steps) for i in range(sites)]
     quarter = (np.arange(steps) * 4 // steps).repeat(sites)
