@@ -91,6 +91,10 @@ def stackelberg(market: Market, problem: BilevelProblem) -> BilevelSolution:
     """
     spec = market.scenario.centralized
     start = optimum(market).p_mw.ravel()
+
+    def told(best: float, bound: float, gap: float) -> None:
+        market.tell(f"best {best:.2f} USD, bound {bound:.2f} USD, gap {100 * gap:.3f} %")
+
     by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
     return solve(
         problem,
@@ -101,4 +105,5 @@ def stackelberg(market: Market, problem: BilevelProblem) -> BilevelSolution:
         gap=spec.gap,
         time_limit_s=spec.time_limit_s,
         start=start,
+        progress=told,
     )

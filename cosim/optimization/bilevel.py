@@ -18,8 +18,9 @@ import numpy as np
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.arrays import Vector
-from cosim.optimization.branch import BranchAndBound
+from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
+from cosim.optimization.diagnosis import why_infeasible, why_unbounded
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.mip import solve_mip
@@ -102,6 +103,7 @@ def solve(
     time_limit_s: float = 300.0,
     start: Theta | None = None,
     dual_bounds: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -110,17 +112,19 @@ def solve(
         formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP
             solver).
         solver: 'branch' (tree over complementarities), or a MIP by 'highs', 'scip', 'gurobi' or 'auto'.
-        complementarity: 'big-m' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP solvers.
+        complementarity: 'big-m' or 'indicator' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP
+            solvers.
         bits: binaries per parameter in 'kkt-mccormick'.
         gap: relative gap, absolute below one unit of money.
         time_limit_s: wall time; then the best point so far is returned with its gap.
         start: parameter values of a good point, for a first incumbent ('branch').
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+        progress: called now and then with the best cost, the bound and the gap ('branch').
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
-        RunFailure: if there is no feasible point, the problem is unbounded, no point was found in time, or
-            the certificate fails.
+        RunFailure: if there is no feasible point (it names the families of limits that cannot hold together), the
+            problem is unbounded, no point was found in time, or the certificate fails.
     """
     began = time.perf_counter()
     for key, value, allowed in (
@@ -139,7 +143,7 @@ def solve(
         )
     presolved = presolve(problem.follower, problem.leader)
     if solver == "branch":
-        return _by_branch(problem, presolved, gap, time_limit_s, start, began)
+        return _by_branch(problem, presolved, gap, time_limit_s, start, progress, began)
     return _by_mip(
         problem, presolved, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
     )
@@ -151,15 +155,19 @@ def _by_branch(
     gap: float,
     time_limit_s: float,
     start: Theta | None,
+    progress: Progress | None,
     began: float,
 ) -> BilevelSolution:
     level = single_level(presolved.qp, problem.leader, payment=problem.payment)
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
-    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
+    result = BranchAndBound(
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress
+    ).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
-        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
+        why = _reason(problem, result.status)
+        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")
     z = result.z
     if not result.exact:
         z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
@@ -176,6 +184,17 @@ def _by_branch(
         result.status,
         began,
     )
+
+
+def _reason(problem: BilevelProblem, status: str) -> str:
+    """What is to blame, as far as linear programs can tell."""
+    if status == "infeasible":
+        found = why_infeasible(problem.leader, problem.follower)
+        return f"; these limits cannot hold together: {', '.join(found)}" if found else ""
+    if status == "unbounded":
+        found = why_unbounded(problem.leader)
+        return f"; without an end: {', '.join(found)}" if found else ""
+    return ""
 
 
 def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:

@@ -20,7 +20,7 @@ from cosim.optimization.relaxation import Relaxation, single_level
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bound_is_valid_and_not_weaker_than_the_relaxation(seed: int) -> None:
-    follower, leader = day(seed, hours=4)
+    follower, leader = day(seed, hours=3)
     level = single_level(follower, leader, payment=True)
     relaxation = Relaxation(level)
     root = relaxation.solve(np.zeros(relaxation.pairs, dtype=np.int8)).objective
