@@ -22,7 +22,7 @@ from cosim.optimization.gap import relative_gap
 from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, cheapest_together
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
@@ -73,7 +73,8 @@ class BranchAndBound:
         relaxation: of the bilevel problem.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
-        start: parameters th from which a first incumbent is sought.
+        start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
+            leader and follower together, if left out.
         payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
@@ -101,10 +102,11 @@ class BranchAndBound:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
         points = self._points
-        if self._start is not None:
-            points.near(self._start)
+        start = cheapest_together(self._relaxation.level) if self._start is None and self._payment else self._start
+        if start is not None:
+            points.near(start)
             if points.z is None:
-                points.at(self._start)
+                points.at(start)
         heap: list[_Node] = []
         closed = self._open(root, -np.inf, 0, 0, heap)
         floor, before, by_blocks = -np.inf, 0, self._by_blocks() if heap else None

@@ -25,6 +25,7 @@ _LEAST = 1e-7
 _SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
 _WORTH = 0.1
 _USED = 1e-3
+_RECENTRES = 6
 
 
 @dataclass(order=True, slots=True)
@@ -126,8 +127,7 @@ class HullTree:
         if best is None:
             return None
         node.bound = max(node.bound, best)
-        if self._missing(node.bound) > 0:
-            self._switch()
+        best = self._recentre(node, best)
         last: Step | None = None
         for number in range(_ROUNDS):
             if self._missing(node.bound) <= 0 or self._late():
@@ -167,20 +167,40 @@ class HullTree:
         self._points.near(step.theta, others)
         self._take()
 
-    def _switch(self) -> None:
-        """From the best point, try for each block the piece of its last column."""
+    def _recentre(self, node: _Node, best: float) -> float:
+        """As long as the blocks' last columns lead to a clearly better point, go to the multipliers that hold it; the
+        value at the node's center.
+        """
+        for _ in range(_RECENTRES):
+            missing, before = self._missing(node.bound), self._points.best
+            if missing <= 0 or self._late():
+                break
+            mu = self._switch()
+            if mu is None or before - self._points.best < _WORTH * missing or np.any(node.held != OPEN):
+                break
+            value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline)
+            if value is None:
+                break
+            if value > best:
+                node.center, best = mu, value
+                node.bound = max(node.bound, value)
+        return best
+
+    def _switch(self) -> Vector | None:
+        """From the best point, try for each block the piece of its last column; the multipliers of a new best."""
         others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
         for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
             piece = self._pieces.blocks[home].at(columns[-1].theta)
             others[home] = [] if piece is None else [piece]
         self._points.onward(others)
-        self._take()
+        return self._take()
 
-    def _take(self) -> None:
-        """Give the model the best point as columns when it is a new one."""
-        if self._points.patch is not None and self._points.patch is not self._taken:
-            self._taken = self._points.patch
-            self._parts.take(self._taken, self._pieces)
+    def _take(self) -> Vector | None:
+        """Give the model the best point as columns when it is a new one; the multipliers that hold it."""
+        if self._points.patch is None or self._points.patch is self._taken:
+            return None
+        self._taken = self._points.patch
+        return self._parts.take(self._taken, self._pieces)
 
     def _pair(self, node: _Node, step: Step) -> int | None:
         """The undecided pair that best tells apart the cells between which a block's hull is met."""

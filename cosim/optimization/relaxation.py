@@ -120,6 +120,44 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at)
 
 
+def cheapest_together(level: SingleLevel) -> Vector | None:
+    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
+    are none to be had.
+    """
+    follower, leader = level.follower, level.leader
+    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
+    cost, k = np.zeros(n), np.arange(len(level.theta_at))
+    np.add.at(cost, level.leader_at, leader.cost)
+    np.add.at(cost, level.x_at, follower.cost)
+    np.add.at(cost, level.theta_at, follower.constant_theta)
+    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
+    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
+    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
+    both = ParametricQP.build(
+        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
+        cost=cost,
+        eq_matrix=sp.vstack([
+            _spread(leader.eq_matrix, level.leader_at, n),
+            _spread(follower.eq_matrix, level.x_at, n) - _spread(follower.eq_theta, level.theta_at, n),
+        ]),
+        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
+        ineq_matrix=sp.vstack([
+            _spread(leader.ineq_matrix, level.leader_at, n),
+            _spread(rows(follower.ineq_matrix, finite), level.x_at, n)
+            - _spread(rows(follower.ineq_theta, finite), level.theta_at, n),
+            box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
+        ]),
+        ineq_rhs=np.concatenate([
+            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
+        ]),
+    )  # fmt: skip
+    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
+    if not found.optimal:
+        return None
+    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
+    return theta
+
+
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
     """Refuse a leader with parameters of its own or without the follower's parameters among its variables."""
     if leader.parameters:
