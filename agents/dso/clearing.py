@@ -1,33 +1,39 @@
-"""The operator's clearing of one market step, stated once as a Pyomo block.
+"""The operator's clearing of one market step, stated once.
 
     minimise   h * ( price P_sub + slope/2 P_sub^2 + reactive price Q_sub
                      + sum_g (b_g P_g + a_g P_g^2) + sum_u c_u Q_u^2
-                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + price cap * s_f )
-    subject to the linear power flow, voltage limits softened by s_v, branch ratings softened by s_f, and the
-    capability of each unit. The demand of the data centers enters as a parameter.
+                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u + price cap * s_f )
+    subject to the linear power flow, voltage limits softened by s_v, limits of VUF softened by s_u, branch ratings
+    softened by s_f, and the capability of each unit. The demand of the data centers enters as a parameter.
 
 Power is in MW and Mvar, squared voltage in per unit, money in USD per step (``h`` hours), so that a dual divided
-by ``h`` is a price in USD/MWh. What changes from step to step is a mutable parameter: the block is compiled once.
+by ``h`` is a price in USD/MWh. What the operator decides and what it costs is a Pyomo block, compiled once; the rows
+that the network enters come from :mod:`cosim.agents.dso.network_rows`. With the network's states as variables they make
+the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the reduced one
+(:meth:`ClearingModel.reduced`), in which only what is dispatched remains.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.agents.dso import network_rows
+from cosim.agents.dso.network_rows import NetworkRows, OutputChoice
 from cosim.agents.dso.resources import Resources, inverter_polygon
-from cosim.grid.linear import Affine, LinearNetwork
+from cosim.grid.linear import LinearNetwork
 from cosim.grid.phases import Terminal, terminal_map
 from cosim.optimization.compile import CompiledBlock, compile_block
 from cosim.optimization.parametric import ParametricQP
 
-FLOW_POLYGON_SIDES = 12
+Real = NDArray[np.float64]
+Index = NDArray[np.intp]
+Columns = sp.csc_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Limits:
         voltage_penalty_usd_per_pu2h: price of the worst violation of a squared voltage in a step.
         branch_rating_mva: three-phase rating of some branches, by name.
         unbalance_price_usd_per_pct2h: price of |VUF|^2 (percent squared) at each of ``unbalance_buses``.
+        unbalance_limit_pct: limit of VUF there, or none.
     """
 
     v_min_pu: float
@@ -49,6 +56,16 @@ class Limits:
     branch_rating_mva: dict[str, float]
     unbalance_price_usd_per_pct2h: float
     unbalance_buses: tuple[str, ...]
+    unbalance_limit_pct: float | None = None
+
+    @property
+    def unbalance_penalty_usd_per_pct_h(self) -> float:
+        """Price of the worst violation of the limit of VUF in a step.
+
+        With W the squares of the line-to-line voltages, V2/V1 moves by no more than the largest of them, per unit of
+        |V1|^2 (see ``phases.unbalance_phasor``), so a percent of VUF costs a hundredth of a squared voltage.
+        """
+        return self.voltage_penalty_usd_per_pu2h / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +73,69 @@ class StepData:
     """What changes from step to step besides the network: prices and what each generator can give (MW)."""
 
     price_usd_per_mwh: float
-    available_mw: NDArray[np.float64]
+    available_mw: Real
 
 
-def voltage_penalty(network: LinearNetwork, price_cap_usd_per_mwh: float) -> float:
-    """Penalty (USD/h per pu^2) at which a broken voltage limit adds the price cap to the price of the worst node.
+@dataclass(frozen=True, slots=True)
+class Injections:
+    """How units and data centers load the nodes: (nodes, m) node demand caused by one unit of each of m inputs.
 
-    The worst violation of a step is penalised once, so the duals of all voltage limits of one kind add up to at
-    most this penalty, and the voltage part of a price is at most ``penalty * max |d v^2 / d p|``. The response is
-    taken from the unloaded feeder; under load it is a few percent stronger, and the part can pass the cap by that.
+    Attributes:
+        p, q: the inputs are the own variables ``own`` (their columns), then P and then Q of each terminal.
     """
-    identity = np.eye(len(network.nodes))
-    response = network.response(network.voltages, identity, np.zeros_like(identity))
-    return float(price_cap_usd_per_mwh / np.abs(response).max())
+
+    p: Columns
+    q: Columns
+    own: Index
+
+    def at(self, x: Real, theta: Real) -> tuple[Real, Real]:
+        """Node demand (MW, Mvar) at own variables x and terminal demand theta (P, then Q of each)."""
+        inputs = np.concatenate([x[self.own], theta])
+        return np.asarray(self.p @ inputs), np.asarray(self.q @ inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStep:
+    """What the operator decides in a step and what it costs, without the network.
+
+    Attributes:
+        qp: the problem; its parameters are none.
+        rows: its inequalities, dense.
+        low, high: (n,) bounds that every feasible x keeps.
+    """
+
+    qp: ParametricQP
+    rows: Real
+    low: Real
+    high: Real
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedStep:
+    """A step's clearing with the network solved for: what is dispatched, as dense rows.
+
+    Attributes:
+        own: cost and rows of the units alone.
+        equalities: E x = e + B theta; inequalities: G x <= g + W theta, the network's rows only. Each as
+            (matrix, rhs, by theta).
+    """
+
+    own: OwnStep
+    equalities: tuple[Real, Real, Real]
+    inequalities: tuple[Real, Real, Real]
 
 
 class ClearingModel:
     """The clearing of one step, compiled once and instantiated for each step's network and prices.
 
     Parameters of the QP are ``p[k]`` and ``q[k]``, the demand (MW, Mvar) of data-center terminal ``k``.
+
+    Args:
+        network: any network of the feeder; all others have its structure.
+        terminals: of the data centers.
+        resources, limits: what is dispatched and what is kept.
+        hours: length of a step.
+        slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh: of the import.
     """
 
     def __init__(
@@ -88,64 +149,155 @@ class ClearingModel:
         reactive_price_usd_per_mvarh: float = 0.0,
     ) -> None:
         self.limits, self.resources, self.terminals, self.nodes = limits, resources, terminals, network.nodes
+        counted = limits.unbalance_price_usd_per_pct2h > 0 or limits.unbalance_limit_pct is not None
+        buses = limits.unbalance_buses if counted else ()
+        self.outputs = network_rows.choose_outputs(network, limits.branch_rating_mva, buses)
         m = self.block = pyo.ConcreteModel()
         m.hours = hours
         m.price = pyo.Param(mutable=True, initialize=0.0)
         m.slope, m.reactive_price = slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh
-        add_demand(m, len(terminals))
         add_units(m, resources)
-        add_network(m, network, terminals, resources)
-        add_voltage_limits(m, network, limits)
-        add_branch_limits(m, network, limits)
-        add_unbalance(m, network, limits)
+        add_import(m)
+        add_slacks(m)
+        add_unbalance_parts(m, self.outputs, limits)
         add_cost(m, resources, limits)
-        parameters = [*m.p.values(), *m.q.values()]
-        self.compiled: CompiledBlock = compile_block(m, parameters=parameters)
+        self.compiled: CompiledBlock = compile_block(m, variables=m.component_data_objects(pyo.Var))
+        self.variables = self.compiled.variable_names
+        self.place = {name: i for i, name in enumerate(self.variables)}
+        count = range(len(terminals))
+        self.parameters = (*(f"p[{k}]" for k in count), *(f"q[{k}]" for k in count))
+        self.equalities, self.inequalities = self._network_rows(network)
+        self.injections = self._injections()
+        self._own_rows: Real | None = None
+        self._right: tuple[tuple[Columns, Columns], Real] | None = None
 
     def at(self, network: LinearNetwork, data: StepData) -> ParametricQP:
-        """The QP of one step: the same statement with this step's numbers."""
+        """The explicit QP of one step: every state of the network is a variable, every flow equation a row."""
+        own, outputs, inputs = self.own(data).qp, self.outputs.of(network), self.injections
+        ny, n, mine = len(network.states), len(self.variables), len(inputs.own)
+        flow = sp.csr_array(network.demand_p @ inputs.p + network.demand_q @ inputs.q)
+        pick = sp.csr_array((np.ones(mine), (np.arange(mine), inputs.own)), shape=(mine, n))
+        eq, ineq = self.equalities, self.inequalities
+        k = len(self.parameters)
+        return ParametricQP(
+            hessian=sp.csr_array(sp.block_diag([own.hessian, sp.csr_array((ny, ny))])),
+            cost=np.concatenate([own.cost, np.zeros(ny)]),
+            cost_theta=sp.csr_array((n + ny, k)),
+            eq_matrix=sp.csr_array(
+                sp.block_array([[-(flow[:, :mine] @ pick), network.matrix], [eq.own, eq.outputs @ outputs.rows]])
+            ),
+            eq_rhs=np.concatenate([network.constant, eq.rhs - eq.outputs @ outputs.constant]),
+            eq_theta=sp.csr_array(sp.vstack([flow[:, mine:], sp.csr_array((len(eq.rhs), k))])),
+            ineq_matrix=sp.csr_array(
+                sp.vstack(
+                    [
+                        sp.hstack([own.ineq_matrix, sp.csr_array((len(own.ineq_rows), ny))]),
+                        sp.hstack([ineq.own, ineq.outputs @ outputs.rows]),
+                    ]
+                )
+            ),
+            ineq_rhs=np.concatenate([own.ineq_rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
+            ineq_theta=sp.csr_array((len(own.ineq_rows) + len(ineq.rhs), k)),
+            constant=own.constant,
+            constant_theta=np.zeros(k),
+            variables=(*self.variables, *(f"state[{i}]" for i in range(ny))),
+            parameters=self.parameters,
+            eq_rows=(*(f"flow_equation[{i}]" for i in range(ny)), *eq.names),
+            ineq_rows=(*own.ineq_rows, *ineq.names),
+            theta_lower=np.full(k, -np.inf),
+            theta_upper=np.full(k, np.inf),
+        )
+
+    def reduced(self, network: LinearNetwork, own: OwnStep) -> ReducedStep:
+        """The same step with its states solved for: one solve of the network with a column for each input."""
+        inputs = self.injections
+        base, slopes = network.affine_in(self.outputs.of(network), self._injected(network))
+        mine = len(inputs.own)
+        blocks = []
+        for rows in (self.equalities, self.inequalities):
+            matrix, by_input = rows.own.toarray(), _clean(np.asarray(rows.outputs @ slopes))
+            matrix[:, inputs.own] += by_input[:, :mine]
+            blocks.append((matrix, rows.rhs - rows.outputs @ base, -by_input[:, mine:]))
+        return ReducedStep(own, blocks[0], blocks[1])
+
+    def own(self, data: StepData) -> OwnStep:
+        """Cost and rows of what the operator decides, without the network."""
         m = self.block
         m.price.set_value(data.price_usd_per_mwh)
         for g, available in enumerate(data.available_mw):
             m.available[g].set_value(float(available))
-        for name, values in network_coefficients(network).items():
-            # Unchecked: these are thousands of numbers of our own making, and checking them takes most of the time.
-            getattr(m, name).store_values(dict(enumerate(values.tolist())), check=False)
-        return self.compiled.instance()
+        qp = self.compiled.instance()
+        if self._own_rows is None:
+            self._own_rows = qp.ineq_matrix.toarray()  # bounds and inverters: no number in them ever changes
+        low, high = self._bounds
+        high = high.copy()
+        high[[self.place[f"gen_p[{g}]"] for g in range(len(data.available_mw))]] = data.available_mw
+        return OwnStep(qp, self._own_rows, low, high)
 
-    def is_limit(self, row: str) -> bool:
-        """Whether a row is a limit of the network, of which many can never be the first to bind."""
-        return row.startswith(("v_low[", "v_high[", "branch_limit["))
-
-    def known_bounds(self) -> dict[str, tuple[float, float]]:
-        """Bounds that rows of more than one variable imply: reactive power within the inverter's rating."""
-        return {f"gen_q[{g}]": (-u.s_mva, u.s_mva) for g, u in enumerate(self.resources.generators)}
+    def _injected(self, network: LinearNetwork) -> Real:
+        """(states, inputs) right-hand sides of the network's equations for a unit of each input."""
+        source = (network.demand_p, network.demand_q)
+        if self._right is None or any(a is not b for a, b in zip(self._right[0], source, strict=True)):
+            right = network.demand_p @ self.injections.p + network.demand_q @ self.injections.q
+            self._right = (source, right.toarray())  # networks of one feeder share their incidence
+        return self._right[1]
 
     @cached_property
     def kept(self) -> frozenset[str]:
-        """Variables that must stay explicit because their cost is quadratic or their price hourly."""
-        m = self.block
-        defined = {v.name for family in (m.state, m.p, m.q) for v in family.values()}
-        if m.reactive_price == 0:
-            defined.add(m.q_sub.name)
-        return frozenset(v.name for v in m.component_data_objects(pyo.Var) if v.name not in defined)
-
+        """Variables that the reduced clearing keeps: all but the network's states."""
+        return frozenset(self.variables)
 
     @cached_property
-    def kept_rows(self) -> frozenset[str]:
-        """Equations of the kept variables that depend on the network's states: prices are made from their duals."""
-        m = self.block
-        rows = [m.import_p_equation, *m.unbalance_equation.values()]
-        if m.reactive_price != 0:
-            rows.append(m.import_q_equation)
-        return frozenset(row.name for row in rows)
+    def _bounds(self) -> tuple[Real, Real]:
+        """Bounds of the own variables; reactive power lies within the inverter's rating."""
+        low, high = np.full(len(self.variables), -np.inf), np.full(len(self.variables), np.inf)
+        for i, v in enumerate(self.compiled.variables):
+            low[i] = -np.inf if v.lower is None else pyo.value(v.lower)
+            high[i] = np.inf if v.upper is None else pyo.value(v.upper)
+        for g, unit in enumerate(self.resources.generators):
+            i = self.place[f"gen_q[{g}]"]
+            low[i], high[i] = -unit.s_mva, unit.s_mva
+        return low, high
 
+    def _network_rows(self, network: LinearNetwork) -> tuple[NetworkRows, NetworkRows]:
+        choice, place, limits = self.outputs, self.place, self.limits
+        equalities = [network_rows.import_equation("p", place["p_sub"])]
+        if "q_sub" in place:
+            equalities.append(network_rows.import_equation("q", place["q_sub"]))
+        if limits.unbalance_price_usd_per_pct2h > 0:
+            parts = np.array([place[f"vuf_part[{i}]"] for i in choice.unbalance])
+            equalities.append(network_rows.unbalance_equations(choice, parts))
+        low, high, flow = (place[f"{name}_slack"] for name in ("v_low", "v_high", "flow"))
+        inequalities = network_rows.voltage_limits(choice, low, high, limits.v_min_pu, limits.v_max_pu)
+        rating = np.array([limits.branch_rating_mva[network.flows_p.labels[i][0]] for i in choice.flows])
+        inequalities += network_rows.branch_limits(choice, flow, rating) if len(rating) else []
+        if limits.unbalance_limit_pct is not None:
+            slack = place["vuf_slack"]
+            inequalities += network_rows.unbalance_limits(choice, slack, limits.unbalance_limit_pct)
+        sizes = len(self.variables), choice.count
+        return network_rows.gather(equalities, *sizes), network_rows.gather(inequalities, *sizes)
 
-def add_demand(m: pyo.ConcreteModel, count: int) -> None:
-    """Demand of the data-center terminals (MW, Mvar): parameters of the clearing."""
-    m.terminal = pyo.RangeSet(0, count - 1)
-    m.p = pyo.Var(m.terminal)
-    m.q = pyo.Var(m.terminal)
+    def _injections(self) -> Injections:
+        """Inputs: P and Q of each generator, Q of each leg of an SVG (generation lowers demand), then the terminals."""
+        inputs: list[tuple[Terminal, str, float]] = []
+        own: list[int] = []
+        for g, unit in enumerate(self.resources.generators):
+            inputs += [(unit.terminal, "p", -1.0), (unit.terminal, "q", -1.0)]
+            own += [self.place[f"gen_p[{g}]"], self.place[f"gen_q[{g}]"]]
+        for s, svg in enumerate(self.resources.svgs):
+            for leg, terminal in enumerate(svg.terminals):
+                inputs.append((terminal, "q", -1.0))
+                own.append(self.place[f"svg_q[{s},{leg}]"])
+        inputs += [(terminal, kind, 1.0) for kind in "pq" for terminal in self.terminals]
+        p, q = [], []
+        for terminal, kind, sign in inputs:
+            t = terminal_map(terminal, self.nodes)
+            p.append(sp.csc_array(sign * (t.pp if kind == "p" else t.pq)[:, None]))
+            q.append(sp.csc_array(sign * (t.qp if kind == "p" else t.qq)[:, None]))
+        none = sp.csc_array((len(self.nodes), 0))
+        return Injections(
+            sp.csc_array(sp.hstack([none, *p])), sp.csc_array(sp.hstack([none, *q])), np.array(own, dtype=np.intp)
+        )
 
 
 def add_units(m: pyo.ConcreteModel, resources: Resources) -> None:
@@ -172,124 +324,34 @@ def add_units(m: pyo.ConcreteModel, resources: Resources) -> None:
     )
 
 
-def network_coefficients(network: LinearNetwork) -> dict[str, NDArray[np.float64]]:
-    """Numbers of a network that change with its operating point, by the name of their parameter in the block."""
-    outputs = {f"{k}_rows": o.rows.data for k, o in _outputs(network).items()}
-    constants = {f"{k}_constant": o.constant for k, o in _outputs(network).items()}
-    return {"matrix": network.matrix.data, "constant": network.constant, **outputs, **constants}
+def add_import(m: pyo.ConcreteModel) -> None:
+    """Import at the source: MW, and Mvar where reactive energy has a price."""
+    m.p_sub = pyo.Var()
+    if m.reactive_price != 0:
+        m.q_sub = pyo.Var()
 
 
-def _outputs(network: LinearNetwork) -> dict[str, Affine]:
-    return {"import_p": network.import_p, "import_q": network.import_q, "unbalance": network.unbalance}
-
-
-def add_network(
-    m: pyo.ConcreteModel, network: LinearNetwork, terminals: tuple[Terminal, ...], resources: Resources
-) -> None:
-    """The linear power flow ``matrix y = constant + demand_p p + demand_q q`` and the import at the source."""
-    for name, values in network_coefficients(network).items():
-        initial = dict(enumerate(map(float, values)))
-        setattr(m, name, pyo.Param(range(len(values)), mutable=True, initialize=initial))
-    m.state = pyo.Var(range(len(network.states)))
-    node_p: list[list[Any]] = [[] for _ in network.nodes]
-    node_q: list[list[Any]] = [[] for _ in network.nodes]
-
-    def draw(terminal: Terminal, p: Any, q: Any, sign: float) -> None:
-        t = terminal_map(terminal, network.nodes)
-        for to, by_p, by_q in ((node_p, t.pp, t.pq), (node_q, t.qp, t.qq)):
-            for n in np.flatnonzero((by_p != 0) | (by_q != 0)):
-                to[n].append(sign * (float(by_p[n]) * p + float(by_q[n]) * q))
-
-    for k, terminal in enumerate(terminals):
-        draw(terminal, m.p[k], m.q[k], 1.0)
-    for g, unit in enumerate(resources.generators):
-        draw(unit.terminal, m.gen_p[g], m.gen_q[g], -1.0)
-    for s, leg in m.leg:
-        draw(resources.svgs[s].terminals[leg], 0.0, m.svg_q[s, leg], -1.0)
-
-    rows = network.matrix
-    position = rows.copy()
-    position.data = np.arange(rows.nnz, dtype=float)
-    by_row = position.tocsr()
-    demand_p, demand_q = network.demand_p.tocsr(), network.demand_q.tocsr()
-
-    def balance(m: pyo.ConcreteModel, i: int) -> object:
-        span = slice(by_row.indptr[i], by_row.indptr[i + 1])
-        left = sum(
-            m.matrix[int(k)] * m.state[int(j)]
-            for k, j in zip(by_row.data[span], by_row.indices[span], strict=True)
-        )
-        right = m.constant[i]
-        for incidence, node in ((demand_p, node_p), (demand_q, node_q)):
-            for k in range(incidence.indptr[i], incidence.indptr[i + 1]):
-                right += float(incidence.data[k]) * sum(node[incidence.indices[k]])
-        return left == right
-
-    m.flow_equation = pyo.Constraint(range(len(network.states)), rule=balance)
-    m.p_sub, m.q_sub = pyo.Var(), pyo.Var()
-    m.import_p_equation = pyo.Constraint(expr=m.p_sub == _affine(m, "import_p", network.import_p, 0))
-    m.import_q_equation = pyo.Constraint(expr=m.q_sub == _affine(m, "import_q", network.import_q, 0))
-
-
-def _affine(m: pyo.ConcreteModel, name: str, output: Affine, row: int) -> Any:
-    """One row of a network output as an expression of the states, with mutable coefficients."""
-    coefficients, constants = getattr(m, f"{name}_rows"), getattr(m, f"{name}_constant")
-    span = range(output.rows.indptr[row], output.rows.indptr[row + 1])
-    return sum(coefficients[k] * m.state[int(output.rows.indices[k])] for k in span) + constants[row]
-
-
-def _fixed_row(m: pyo.ConcreteModel, output: Affine, row: int) -> Any:
-    span = range(output.rows.indptr[row], output.rows.indptr[row + 1])
-    terms = (float(output.rows.data[k]) * m.state[int(output.rows.indices[k])] for k in span)
-    return sum(terms) + float(output.constant[row])
-
-
-def add_voltage_limits(m: pyo.ConcreteModel, network: LinearNetwork, limits: Limits) -> None:
-    """Squared voltage between its limits, softened by the worst violation of the step (one slack each way)."""
-    rows = range(len(network.voltages.labels))
+def add_slacks(m: pyo.ConcreteModel) -> None:
+    """Worst violation of the step: squared voltage each way (pu^2), branch rating (MVA)."""
     m.v_low_slack = pyo.Var(bounds=(0, None))
     m.v_high_slack = pyo.Var(bounds=(0, None))
-    low, high = limits.v_min_pu**2, limits.v_max_pu**2
-    m.v_low = pyo.Constraint(
-        rows, rule=lambda m, i: -_fixed_row(m, network.voltages, i) - m.v_low_slack <= -low
-    )
-    m.v_high = pyo.Constraint(
-        rows, rule=lambda m, i: _fixed_row(m, network.voltages, i) - m.v_high_slack <= high
-    )
-
-
-def add_branch_limits(m: pyo.ConcreteModel, network: LinearNetwork, limits: Limits) -> None:
-    """Apparent power of each phase within a polygon inscribed in a third of the branch's rating, softened."""
-    sides = FLOW_POLYGON_SIDES
-    labels = [
-        (i, label) for i, label in enumerate(network.flows_p.labels) if label[0] in limits.branch_rating_mva
-    ]
     m.flow_slack = pyo.Var(bounds=(0, None))
 
-    def rating(m: pyo.ConcreteModel, i: int, k: int) -> object:
-        angle = math.pi * (2 * k + 1) / sides
-        radius = limits.branch_rating_mva[network.flows_p.labels[i][0]] / 3 * math.cos(math.pi / sides)
-        p, q = _fixed_row(m, network.flows_p, i), _fixed_row(m, network.flows_q, i)
-        return math.cos(angle) * p + math.sin(angle) * q - m.flow_slack <= radius
 
-    m.branch_side = pyo.Set(initialize=[(i, k) for i, _ in labels for k in range(sides)], dimen=2)
-    m.branch_limit = pyo.Constraint(m.branch_side, rule=rating)
-
-
-def add_unbalance(m: pyo.ConcreteModel, network: LinearNetwork, limits: Limits) -> None:
-    """Real and imaginary part of the (linearised) voltage unbalance factor, in percent, where it is priced."""
-    priced = limits.unbalance_buses if limits.unbalance_price_usd_per_pct2h > 0 else ()
-    rows = [i for i, label in enumerate(network.unbalance.labels) if label[0] in priced]
-    m.unbalance_row = pyo.Set(initialize=rows)
+def add_unbalance_parts(m: pyo.ConcreteModel, outputs: OutputChoice, limits: Limits) -> None:
+    """Real and imaginary part of the voltage unbalance factor where it is priced, worst violation where limited (%)."""
+    priced = limits.unbalance_price_usd_per_pct2h > 0
+    m.unbalance_row = pyo.Set(initialize=outputs.unbalance.tolist() if priced else [])
     m.vuf_part = pyo.Var(m.unbalance_row)
-    m.unbalance_equation = pyo.Constraint(
-        m.unbalance_row, rule=lambda m, i: m.vuf_part[i] == _affine(m, "unbalance", network.unbalance, i)
-    )
+    if limits.unbalance_limit_pct is not None:
+        m.vuf_slack = pyo.Var(bounds=(0, None))
 
 
 def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None:
     """Cost of the step in USD: import, generation, reactive wear, unbalance, and broken limits."""
-    energy = m.price * m.p_sub + 0.5 * m.slope * m.p_sub**2 + m.reactive_price * m.q_sub
+    energy = m.price * m.p_sub + 0.5 * m.slope * m.p_sub**2
+    if m.reactive_price != 0:
+        energy += m.reactive_price * m.q_sub
     generation = sum(
         u.cost_usd_per_mwh * m.gen_p[g]
         + u.cost_usd_per_mw2h * m.gen_p[g] ** 2
@@ -300,4 +362,15 @@ def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None
     unbalance = limits.unbalance_price_usd_per_pct2h * sum(m.vuf_part[i] ** 2 for i in m.unbalance_row)
     broken = limits.voltage_penalty_usd_per_pu2h * (m.v_low_slack + m.v_high_slack)
     broken += limits.price_cap_usd_per_mwh * m.flow_slack
+    if limits.unbalance_limit_pct is not None:
+        broken += limits.unbalance_penalty_usd_per_pct_h * m.vuf_slack
     m.cost = pyo.Objective(expr=m.hours * (energy + generation + reactive + unbalance + broken))
+
+
+_NOISE = 1e-14
+
+
+def _clean(values: Real) -> Real:
+    """Set to zero what is rounding noise against the largest number of its row."""
+    largest = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0)
+    return np.asarray(np.where(np.abs(values) < _NOISE * largest, 0.0, values))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from cosim.grid import ac_linear, lindist3flow
 from cosim.grid.feeder import Feeder
@@ -14,6 +16,8 @@ from cosim.grid.opendss import AcCircuit
 from cosim.grid.phases import Terminal, terminal_map
 from cosim.scenario import NetworkSpec
 
+Real = NDArray[np.float64]
+Injection = tuple[Terminal, float, float]
 LINEARISATION_TOLERANCE = 1e-8
 KILO = 1000.0
 
@@ -31,14 +35,15 @@ class Linearisation:
         self._circuit = AcCircuit(feeder) if spec.model == "ac-linear" else None
         self._judge = self._circuit or (AcCircuit(feeder) if spec.ac_rounds else None)
         self._limits = spec.v_min_pu, spec.v_max_pu
+        self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
     def worst_violation_pu(
-        self, load_scale: float, injections: Sequence[tuple[Terminal, float, float]]
+        self, load_scale: float, injections: Sequence[Injection]
     ) -> float:
         """By how much the worst AC voltage is beyond its limit; 0 if none is, infinite if there is no solution.
 
         Args:
-            load_scale, injections: see :meth:`at`.
+            load_scale, injections: of one step; see :meth:`at`.
         """
         if self._judge is None:
             raise RuntimeError("nobody asked for limits that hold in AC power flow")
@@ -57,29 +62,44 @@ class Linearisation:
 
     def at(
         self,
-        load_scale: float,
-        injections: Sequence[tuple[Terminal, float, float]],
-        start: OperatingPoint | None = None,
-    ) -> LinearNetwork:
-        """The network at an operating point.
+        load_scale: Sequence[float],
+        injections: Sequence[Sequence[Injection]],
+        starts: Sequence[OperatingPoint | None],
+        tolerance: float = LINEARISATION_TOLERANCE,
+    ) -> list[LinearNetwork]:
+        """The networks at the operating points of several steps.
 
         Args:
-            load_scale: factor on the base loads.
-            injections: (terminal, MW, Mvar) of everything controllable, demand positive.
-            start: states of an earlier network of the same model near the point.
+            load_scale: factor on the base loads, one for each step.
+            injections: (terminal, MW, Mvar) of everything controllable, demand positive; the same terminals in
+                each step.
+            starts: states of an earlier network of the same model near each point.
+            tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit).
 
         Raises:
             RunFailure: the power flow has no solution there.
         """
         if self._circuit is not None:
-            in_kw = [(terminal, KILO * p, KILO * q) for terminal, p, q in injections]
-            return ac_linear.build(self._circuit, load_scale, in_kw)
+            in_kw = [[(terminal, KILO * p, KILO * q) for terminal, p, q in step] for step in injections]
+            return [ac_linear.build(self._circuit, k, step) for k, step in zip(load_scale, in_kw, strict=True)]
+        scale = np.array(load_scale)
         if not self.losses:
-            return lindist3flow.build(self._feeder, load_scale, losses=False)
-        nodes = lindist3flow.nodes_of(self._feeder)
-        p, q = np.zeros((2, len(nodes)))
-        for terminal, p_t, q_t in injections:
-            m = terminal_map(terminal, nodes)
-            p += m.pp * p_t + m.pq * q_t
-            q += m.qp * p_t + m.qq * q_t
-        return lindist3flow.fixed_point(self._feeder, load_scale, p, q, LINEARISATION_TOLERANCE, start)
+            return lindist3flow.build_many(self._feeder, scale, None, losses=False)
+        p, q = self._node_demand(injections)
+        return lindist3flow.fixed_points(self._feeder, scale, p, q, starts, tolerance)
+
+    def _node_demand(self, injections: Sequence[Sequence[Injection]]) -> tuple[Real, Real]:
+        """(steps, nodes) demand of injections, MW and Mvar."""
+        terminals = tuple(terminal for terminal, _, _ in injections[0])
+        if terminals not in self._maps:
+            nodes = lindist3flow.nodes_of(self._feeder)
+            maps = [terminal_map(terminal, nodes) for terminal in terminals]
+            empty = np.zeros((0, len(nodes)))
+            self._maps[terminals] = tuple(
+                sp.csr_array(np.vstack([empty, *(getattr(m, name) for m in maps)]))
+                for name in ("pp", "pq", "qp", "qq")
+            )
+        pp, pq, qp, qq = self._maps[terminals]
+        power = np.array([[(p, q) for _, p, q in step] for step in injections]).reshape(len(injections), -1, 2)
+        p, q = power[..., 0], power[..., 1]
+        return np.asarray(p @ pp + q @ pq), np.asarray(p @ qp + q @ qq)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mesa
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
-from cosim.agents.dso.clearing import ClearingModel, Limits, StepData, voltage_penalty
-from cosim.agents.dso.linearisation import Linearisation
+from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep, ReducedStep, StepData
+from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
 from cosim.errors import InputError
 from cosim.grid import lindist3flow
-from cosim.grid.feeder import Feeder
+from cosim.grid.feeder import Feeder, phase_rating_kva
 from cosim.grid.lindist3flow import OperatingPoint
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
+from cosim.grid.response import strongest_response
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.solution import QPSolution
@@ -29,6 +31,8 @@ from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
+ROUGHLY = 1e-4
+"""How closely a linearisation meets its own solution while the dispatch still moves."""
 HELD_PU = 5e-5
 """How far an AC voltage may be beyond its limit (more than the linear model says) before a window is redone."""
 KILO = 1000.0
@@ -85,6 +89,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, _Point] = {}
+        self._own: dict[int, OwnStep] = {}
         self._refined = 0
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
@@ -95,31 +100,44 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
         Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
-        dispatch jump, averages settle), until it moves by less than ``SETTLED_MW`` or the rounds are used up. Then the
-        linearisation stays, so that all modes of a window share one statement of the physics. Steps that an earlier
-        window has looked at start from where that one ended.
+        dispatch jump, averages settle), until it moves by less than ``SETTLED_MW`` or the rounds are used up; steps
+        that have settled stay as they are. Then the linearisation stays, so that all modes of a window share one
+        statement of the physics. Steps that an earlier window has looked at start from where that one ended, others
+        from the same step of the day before.
         """
-        self._first, self._refined = window.first, 0
-        self._length = window.steps
-        steps = range(window.first, window.last_exclusive)
-        data = [self.step_data(t) for t in steps]
-        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        self._first, self._refined, self._length = window.first, 0, window.steps
+        steps = np.arange(window.first, window.last_exclusive)
+        self._own = {int(t): self.clearing_model.own(self.step_data(int(t))) for t in steps}
+        points = [self._start(int(t)) for t in steps]
+        moving = np.arange(len(steps))
+        for _ in range(LINEARISATION_ROUNDS - 1 if self.scenario.network.losses else 0):
+            there = declared_p_mw[moving]
+            trial = self._clearing(
+                *self._linearised(steps[moving], there, [points[i] for i in moving], ROUGHLY), there, there
+            )
+            solution = trial.solve(there)
+            before = [points[i] for i in moving]
+            for j, i in enumerate(moving):
+                found = trial.values(j, there, solution)
+                points[i] = points[i].moved_to(self._dispatch(found.values), found.states)
+            moved = [np.abs(points[i].dispatch - p.dispatch).max(initial=0.0) for i, p in zip(moving, before, strict=True)]
+            settled = np.array(moved) < SETTLED_MW
+            if settled.all():
+                break
+            if not self._ramps():  # which tie all steps together
+                moving = moving[~settled]
+        self._window = self._clearing(*self._linearised(steps, declared_p_mw, points))
+        self._points |= dict(zip(steps.tolist(), points, strict=True))
+
+    def _start(self, t: int) -> _Point:
+        """Where the linearisation of a step begins."""
+        day = round(24 / self.hours)
         count = len(self.resources.generators) + sum(len(svg.terminals) for svg in self.resources.svgs)
-        points = [self._points.get(t, _Point(np.zeros((count, 2)), None, 0)) for t in steps]
-        for k in range(1, LINEARISATION_ROUNDS + 1):
-            networks = [self._linearise(t, declared_p_mw[i], points[i]) for i, t in enumerate(steps)]
-            self._window = self._clearing(networks, data, names)
-            if not self.scenario.network.losses or k == LINEARISATION_ROUNDS:
-                break
-            solution = self._window.solve(declared_p_mw)
-            results = [self._window.values(i, declared_p_mw, solution) for i in range(len(data))]
-            moved = [p.moved_to(self._dispatch(r.values), r.states) for p, r in zip(points, results, strict=True)]
-            steady = zip(moved, points, strict=True)
-            move = max(float(np.abs(a.dispatch - b.dispatch).max(initial=0.0)) for a, b in steady)
-            points = moved
-            if move < SETTLED_MW:
-                break
-        self._points = dict(zip(steps, points, strict=True))
+        if t in self._points:
+            return self._points[t]
+        if t - day in self._points:
+            return replace(self._points[t - day], visits=1)
+        return _Point(np.zeros((count, 2)), None, 0)
 
     def refine(self, p_mw: Array) -> bool:
         """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
@@ -138,24 +156,47 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if max(beyond) <= HELD_PU:
             return False
         self._refined += 1
-        networks = [self._linearise(t, p_mw[i], points[i]) for i, t in enumerate(steps)]
-        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
-        self._window = self._clearing(networks, [self.step_data(t) for t in steps], names)
+        self._window = self._clearing(*self._linearised(steps, p_mw, points))
         self._points |= dict(zip(steps, points, strict=True))
         return True
 
     def _clearing(
-        self, networks: Sequence[LinearNetwork], data: Sequence[StepData], names: list[list[str]]
+        self,
+        networks: Sequence[LinearNetwork],
+        reduced: Sequence[ReducedStep],
+        p_low_mw: Array | None = None,
+        p_high_mw: Array | None = None,
     ) -> WindowClearing:
+        """Clearing of steps for any demand within the ratings, or within these limits."""
+        low = np.zeros((len(networks), len(self.terminals))) if p_low_mw is None else p_low_mw
+        high = np.tile(self.p_max_mw, (len(networks), 1)) if p_high_mw is None else p_high_mw
+        steps = range(self._first, self._first + len(networks))
+        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        return WindowClearing(
+            self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
+        )
+
+    def _ramps(self) -> list[tuple[int, float, float | None]]:
+        """Generators with a ramp limit: index, MW per step, and what they gave last."""
         before = self._last_output
-        ramps = [
+        return [
             (g, unit.ramp_mw_per_step, None if before is None else float(before[g]))
             for g, unit in enumerate(self.resources.generators)
             if unit.ramp_mw_per_step is not None
         ]
-        return WindowClearing(
-            self.clearing_model, networks, data, self.reactive_ratio, self.p_max_mw, names, ramps
-        )
+
+    def _linearised(
+        self,
+        steps: Sequence[int] | NDArray[np.intp],
+        p_mw: Array,
+        points: Sequence[_Point],
+        tolerance: float = LINEARISATION_TOLERANCE,
+    ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
+        """Networks of some steps at their points, and the clearings on them."""
+        injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
+        scale = [float(self.load_scale[t]) for t in steps]
+        networks = self.linearisation.at(scale, injections, [point.states for point in points], tolerance)
+        return networks, [self.clearing_model.reduced(n, self._own[t]) for n, t in zip(networks, steps, strict=True)]
 
     def step_data(self, t: int) -> StepData:
         available = [
@@ -163,10 +204,6 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             for u in self.resources.generators
         ]
         return StepData(float(self.price[t]), np.array(available))
-
-    def _linearise(self, t: int, p_mw: Array, point: _Point) -> LinearNetwork:
-        injections = self._injections(p_mw, point.dispatch)
-        return self.linearisation.at(float(self.load_scale[t]), injections, point.states)
 
     def _dispatch(self, values: Mapping[str, float]) -> Array:
         """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""
@@ -195,7 +232,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def clear(self, p_mw: Array) -> Clearing:
         """Least-cost clearing at a demand (steps, terminals)."""
         solution = self.clearing.solve(p_mw)
-        costs = self.clearing.step_costs(p_mw, solution)
+        costs = self.clearing.step_costs(solution)
         return Clearing(p_mw, solution.objective, self._prices(solution), costs)
 
     def opening_price(self, steps: int) -> Array:
@@ -273,6 +310,15 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return Prices(p / self.hours, q / self.hours)
 
 
+def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
+    """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
+    found = {}
+    if scenario.network.feeder_ratings:
+        each = {b.name: phase_rating_kva(b, feeder.bus_by_name[b.to_bus]) for b in feeder.branches}
+        found = {name: 3 * kva / KILO for name, kva in each.items() if kva is not None}
+    return found | {name: kva / KILO for name, kva in scenario.network.branch_rating_kva.items()}
+
+
 def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
     network = scenario.network
     buses = {b.name for b in feeder.buses}
@@ -294,8 +340,9 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         v_min_pu=network.v_min_pu,
         v_max_pu=network.v_max_pu,
         price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
-        voltage_penalty_usd_per_pu2h=voltage_penalty(flat, network.price_cap_usd_per_mwh),
-        branch_rating_mva={k: v / 1000 for k, v in network.branch_rating_kva.items()},
+        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
+        branch_rating_mva=_ratings(scenario, feeder),
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,
+        unbalance_limit_pct=network.unbalance.limit_pct,
     )

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import FLOW_POLYGON_SIDES
+from cosim.agents.dso.clearing import ClearingModel
+from cosim.agents.dso.network_rows import PARTS as ROW_PARTS
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.phases import Terminal, terminal_map
 
@@ -53,30 +54,25 @@ class NodePrices:
         return active, reactive
 
 
-def node_prices(network: LinearNetwork, duals: Mapping[str, float], hours: float) -> NodePrices:
+def node_prices(
+    model: ClearingModel, network: LinearNetwork, equalities: Vector, inequalities: Vector, hours: float
+) -> NodePrices:
     """Prices and parts at every node.
 
     Args:
+        model: the clearing, whose network rows the duals belong to.
         network: the linearised network that the step was cleared with.
-        duals: dual of each row of the clearing by name (absent: zero), in the sign convention of ParametricQP.
+        equalities, inequalities: duals of ``model.equalities`` and ``model.inequalities``, in the sign convention of
+            ParametricQP.
         hours: length of the step.
     """
-    energy_p, energy_q = (
-        -duals.get("import_p_equation", 0.0) / hours,
-        -duals.get("import_q_equation", 0.0) / hours,
-    )
-    weights = np.zeros((len(network.states), 4))
-    weights[:, 0] = network.import_p.rows.T @ [energy_p] + network.import_q.rows.T @ [energy_q]
-    high = _family(duals, "v_high[{}]:up", len(network.voltages.labels))
-    low = _family(duals, "v_low[{}]:up", len(network.voltages.labels))
-    weights[:, 1] = network.voltages.rows.T @ (high - low) / hours
-    by_p, by_q = _congestion(duals, len(network.flows_p.labels))
-    weights[:, 2] = (network.flows_p.rows.T @ by_p + network.flows_q.rows.T @ by_q) / hours
-    weights[:, 3] = network.unbalance.rows.T @ -_family(
-        duals, "unbalance_equation[{}]", len(network.unbalance.labels)
-    )
-    weights[:, 3] /= hours
-    by_demand_p, by_demand_q = network.adjoint(weights)
+    on_outputs = np.zeros((model.outputs.count, len(ROW_PARTS)))
+    for rows, dual in ((model.equalities, equalities), (model.inequalities, inequalities)):
+        for k in range(len(ROW_PARTS)):
+            on_outputs[:, k] += rows.outputs.T @ np.where(rows.part == k, dual, 0.0)
+    on_outputs /= hours
+    by_demand_p, by_demand_q = network.adjoint(model.outputs.of(network).rows.T @ on_outputs)
+    energy_p, energy_q = on_outputs[:2, 0]
     ones = np.ones(len(network.nodes))
     return NodePrices(
         nodes=network.nodes,
@@ -93,19 +89,3 @@ def _parts(by_demand: Vector, energy: Vector) -> dict[str, Vector]:
         "congestion": by_demand[:, 2],
         "unbalance": by_demand[:, 3],
     }
-
-
-def _family(duals: Mapping[str, float], name: str, count: int) -> Vector:
-    return np.array([duals.get(name.format(i), 0.0) for i in range(count)])
-
-
-def _congestion(duals: Mapping[str, float], count: int) -> tuple[Vector, Vector]:
-    """Duals of the rating polygons, projected on P and Q of each branch-phase."""
-    by_p, by_q = np.zeros(count), np.zeros(count)
-    angles = np.pi * (2 * np.arange(FLOW_POLYGON_SIDES) + 1) / FLOW_POLYGON_SIDES
-    for i in range(count):
-        for k, angle in enumerate(angles):
-            dual = duals.get(f"branch_limit[{i},{k}]:up", 0.0)
-            by_p[i] += dual * np.cos(angle)
-            by_q[i] += dual * np.sin(angle)
-    return by_p, by_q

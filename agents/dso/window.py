@@ -10,17 +10,15 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, Limits, StepData
+from cosim.agents.dso.assembly import assemble, with_ramps
+from cosim.agents.dso.clearing import ClearingModel, Limits, ReducedStep
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
-from cosim.optimization.dominance import drop_dominated
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP, stack
 from cosim.optimization.qp_solvers import QPSolver
-from cosim.optimization.reduction import Reduction, reduce
-from cosim.optimization.screening import screen
 from cosim.optimization.solution import QPSolution
-from cosim.optimization.transform import map_parameters, rename, with_rows
+from cosim.optimization.transform import map_parameters
 
 Array = NDArray[np.float64]
 
@@ -53,9 +51,10 @@ class WindowClearing:
     Args:
         model: the compiled clearing of one step.
         networks: the linearised network of each step.
-        data: prices and availabilities of each step.
+        reduced: the clearing of each step on its network (:meth:`ClearingModel.reduced`).
         ratio: (terminals,) Mvar per MW.
-        p_max_mw: (terminals,) most that a terminal draws.
+        p_low_mw, p_high_mw: (steps, terminals) least and most that a terminal draws: rows that cannot bind in between
+            are left out.
         labels: (steps, terminals) parameter names.
         ramps: (generator index, MW per step, previous output or None) for generators with ramp limits.
     """
@@ -64,30 +63,26 @@ class WindowClearing:
         self,
         model: ClearingModel,
         networks: Sequence[LinearNetwork],
-        data: Sequence[StepData],
+        reduced: Sequence[ReducedStep],
         ratio: Array,
-        p_max_mw: Array,
+        p_low_mw: Array,
+        p_high_mw: Array,
         labels: Sequence[Sequence[str]],
         ramps: Sequence[tuple[int, float, float | None]] = (),
     ) -> None:
-        self.networks, self.labels, self._ratio = tuple(networks), labels, ratio
-        self._terminals = len(ratio)
-        self._reductions: list[Reduction] = []
-        self._explicit: list[ParametricQP] = []
-        steps = []
-        for t, (network, step) in enumerate(zip(networks, data, strict=True)):
-            explicit = model.at(network, step)
-            self._explicit.append(explicit)
-            reduction = reduce(explicit, model.kept, model.kept_rows)
-            self._reductions.append(reduction)
-            boxed = _within_ratings(reduction.qp, ratio, p_max_mw)
-            steps.append(_numbered(drop_dominated(screen(boxed).qp, model.is_limit, model.known_bounds()).qp, t))
-        self._steps = None if ramps else steps
-        self._full = _with_ramps(stack(steps), ramps, len(steps))
-        self.follower = _on_active_power(self._full, ratio, p_max_mw, labels)
-        self._solver = QPSolver(self.follower)
-        self._variable_start = np.cumsum([0, *(len(r.qp.variables) for r in self._reductions)])
+        self.model, self.networks, self.labels, self._ratio = model, tuple(networks), labels, ratio
+        self._steps = [
+            assemble(model, step, t, ratio, p_low_mw[t], p_high_mw[t]) for t, step in enumerate(reduced)
+        ]
+        self._tied = bool(ramps)
+        self._full = with_ramps(stack([step.qp for step in self._steps]), ramps, len(self._steps))
+        self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
+        self._row_start = np.cumsum([0, *(len(step.qp.ineq_rows) for step in self._steps)])
         self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
+
+    @cached_property
+    def _solver(self) -> QPSolver:
+        return QPSolver(self.follower)
 
     @cached_property
     def _free(self) -> ParametricQP:
@@ -113,13 +108,19 @@ class WindowClearing:
         """Clear the window at a demand."""
         return self._solver.solve(self.theta(p_mw)).require()
 
-    def step_costs(self, p_mw: Array, solution: QPSolution) -> Array | None:
+    def step_costs(self, solution: QPSolution) -> Array | None:
         """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
-        if self._steps is None:
+        if self._tied:
             return None
-        parts = np.split(solution.x, self._variable_start[1:-1])
-        thetas = np.concatenate([p_mw, p_mw * self._ratio], axis=1)
-        return np.array([qp.objective(x, th) for qp, x, th in zip(self._steps, parts, thetas, strict=True)])
+        return np.array([self._cost(t, solution) for t in range(len(self._steps))])
+
+    def _cost(self, t: int, solution: QPSolution) -> float:
+        return self._steps[t].qp.objective(self._own(t, solution), np.zeros(len(self.model.parameters)))
+
+    def _own(self, t: int, solution: QPSolution) -> Array:
+        """What the operator decides in a step, (own variables,)."""
+        n = len(self.model.variables)
+        return np.asarray(solution.x[n * t : n * (t + 1)])
 
     def sensitivity(self, solution: QPSolution) -> Array:
         """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
@@ -162,14 +163,12 @@ class WindowClearing:
 
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
         """Every variable of one step of a solved window, its network's states and its cost."""
-        start = self._variable_start[t]
-        reduction, explicit = self._reductions[t], self._explicit[t]
+        network, x = self.networks[t], self._own(t, solution)
         theta = np.concatenate([p_mw[t], p_mw[t] * self._ratio])
-        reduced = solution.x[start : start + len(reduction.qp.variables)]
-        x = reduction.recover_x(reduced, theta)
-        named = dict(zip(explicit.variables, x.tolist(), strict=True))
-        states = np.array([named[f"state[{i}]"] for i in range(len(self.networks[t].states))])
-        return StepValues(named, states, explicit.objective(x, theta))
+        states = network.solve(*self.model.injections.at(x, theta))
+        named = dict(zip(self.model.variables, x.tolist(), strict=True))
+        named.setdefault("q_sub", float(network.import_q.at(states)[0]))
+        return StepValues(named, states, self._cost(t, solution))
 
     def broken_pu(self, t: int, found: StepValues, limits: Limits) -> float:
         """By how much a cleared step's worst voltage is beyond its limit in the linear model (at the price cap)."""
@@ -178,24 +177,21 @@ class WindowClearing:
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""
-        suffix = f"@{t}"
-        duals: dict[str, float] = {}
-        for names, dual in ((self.follower.eq_rows, solution.nu), (self.follower.ineq_rows, solution.sigma)):
-            of_step = ((n, v) for n, v in zip(names, dual.tolist(), strict=True) if n.endswith(suffix))
-            duals |= {n.removesuffix(suffix): v for n, v in of_step}
         found, network = self.values(t, p_mw, solution), self.networks[t]
-        return StepResult(found.values, found.cost_usd, node_prices(network, duals, hours), found.states, network)
+        prices = node_prices(self.model, network, *self.duals(t, solution), hours)
+        return StepResult(found.values, found.cost_usd, prices, found.states, network)
 
-
-def _within_ratings(qp: ParametricQP, ratio: Array, p_max_mw: Array) -> ParametricQP:
-    """The box of the parameters p[k], q[k]: from nothing to the most that a terminal draws."""
-    n = len(ratio)
-    upper = {f"p[{k}]": p_max_mw[k] for k in range(n)} | {f"q[{k}]": p_max_mw[k] * ratio[k] for k in range(n)}
-    return qp.with_theta_box(dict.fromkeys(upper, 0.0), upper)
+    def duals(self, t: int, solution: QPSolution) -> tuple[Array, Array]:
+        """Duals of the network's equalities and inequalities in a step, zero for rows that cannot bind."""
+        step, model = self._steps[t], self.model
+        equalities, inequalities = len(model.equalities.names), np.zeros(len(model.inequalities.names))
+        first = self._row_start[t] + len(step.own_rows)
+        inequalities[step.network_rows] = solution.sigma[first : self._row_start[t + 1]]
+        return np.asarray(solution.nu[equalities * t : equalities * (t + 1)]), inequalities
 
 
 def _on_active_power(
-    qp: ParametricQP, ratio: Array, p_max_mw: Array, labels: Sequence[Sequence[str]]
+    qp: ParametricQP, ratio: Array, p_low_mw: Array, p_high_mw: Array, labels: Sequence[Sequence[str]]
 ) -> ParametricQP:
     """Let Q follow P at each terminal: the parameters p and q of each step become p alone, in order of step."""
     n, names = len(ratio), [name for row in labels for name in row]
@@ -206,37 +202,4 @@ def _on_active_power(
         values += [1.0] * n + list(ratio)
     columns = np.concatenate([np.tile(np.arange(n), 2) + n * t for t in range(len(labels))])
     mapping = sp.csr_array((values, (rows, columns)), shape=(len(order), len(names)))
-    upper = np.tile(p_max_mw, len(labels))
-    return map_parameters(qp, mapping, tuple(names), np.zeros(len(names)), upper)
-
-
-def _numbered(qp: ParametricQP, t: int) -> ParametricQP:
-    """Names made unique across the window."""
-
-    def numbered(name: str) -> str:
-        return f"{name}@{t}"
-
-    return rename(qp, numbered, numbered, numbered)
-
-
-def _with_ramps(
-    qp: ParametricQP, ramps: Sequence[tuple[int, float, float | None]], steps: int
-) -> ParametricQP:
-    """Ramp limits |P_g[t] - P_g[t-1]| <= r between the steps of the window and from the one before it."""
-    column = {name: i for i, name in enumerate(qp.variables)}
-    rows, rhs, names = [], [], []
-    for g, limit, before in ramps:
-        for t in range(steps):
-            if t == 0 and before is None:
-                continue
-            row = np.zeros(len(qp.variables))
-            row[column[f"gen_p[{g}]@{t}"]] = 1.0
-            if t > 0:
-                row[column[f"gen_p[{g}]@{t - 1}"]] = -1.0
-            start = (before or 0.0) if t == 0 else 0.0
-            rows += [row, -row]
-            rhs += [limit + start, limit - start]
-            names += [f"ramp_up[{g}]@{t}", f"ramp_down[{g}]@{t}"]
-    if not rows:
-        return qp
-    return with_rows(qp, sp.csr_array(np.array(rows)), np.array(rhs), tuple(names))
+    return map_parameters(qp, mapping, tuple(names), p_low_mw.ravel(), p_high_mw.ravel())

@@ -21,6 +21,8 @@ from scipy.sparse.linalg import SuperLU, splu
 
 Real = NDArray[np.float64]
 Node = tuple[str, str]
+COLUMNS = 16
+"""How many right-hand sides are solved for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ class LinearNetwork:
 
     def solve(self, p: Real, q: Real) -> Real:
         """States (ny,) at node demand ``p`` (MW) and ``q`` (Mvar), both (nn,)."""
-        return np.asarray(self._lu.solve(self.constant + self.demand_p @ p + self.demand_q @ q))
+        return self.states_at(self.constant + self.demand_p @ p + self.demand_q @ q)
+
+    def states_at(self, right: Real) -> Real:
+        """States (ny,) at a right-hand side (ny,)."""
+        return np.asarray(self._lu.solve(right))
 
     def response(self, output: Affine, columns_p: Real, columns_q: Real) -> Real:
         """Derivative of an output with respect to injections.
@@ -86,8 +92,20 @@ class LinearNetwork:
         Returns:
             (k, m) array.
         """
-        states = self._lu.solve(np.asarray(self.demand_p @ columns_p + self.demand_q @ columns_q))
+        right = self.demand_p @ columns_p + self.demand_q @ columns_q
+        states = self._states(right.toarray() if sp.issparse(right) else np.asarray(right))
         return np.asarray(output.rows @ states)
+
+    def affine_in(self, output: Affine, injected: Real) -> tuple[Real, Real]:
+        """An output as an affine function of m injections: values (k,) without them and derivatives (k, m).
+
+        Args:
+            output: k rows.
+            injected: (ny, m) ``demand_p @ p + demand_q @ q`` of one unit of each injection.
+        """
+        states = self._states(np.column_stack([self.constant, injected]))
+        values = output.rows @ states
+        return np.asarray(values[:, 0] + output.constant), np.asarray(values[:, 1:])
 
     def adjoint(self, state_weights: Real) -> tuple[Real, Real]:
         """Gradient of ``state_weights' y`` with respect to node demand.
@@ -101,6 +119,16 @@ class LinearNetwork:
         weights = np.asarray(state_weights, dtype=float)
         multipliers = self._lu.solve(weights, "T")
         return np.asarray(self.demand_p.T @ multipliers), np.asarray(self.demand_q.T @ multipliers)
+
+    def _states(self, right: Real) -> Real:
+        """States (ny, m) of m right-hand sides, a few at a time: the factors do not fit a cache beside all of them."""
+        if right.ndim == 1 or right.shape[1] <= COLUMNS:
+            return np.asarray(self._lu.solve(right))
+        out = np.empty(right.shape, order="F")
+        for first in range(0, right.shape[1], COLUMNS):
+            block = slice(first, first + COLUMNS)
+            out[:, block] = self._lu.solve(np.asfortranarray(right[:, block]))
+        return out
 
     @property
     def _lu(self) -> SuperLU:
@@ -116,3 +144,4 @@ class LinearNetwork:
         for name, value in state.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_factors", [])
+

@@ -229,24 +229,24 @@ def _ordered(feeder: Feeder) -> tuple[tuple[Bus, ...], tuple[Branch | None, ...]
 
 
 def products(v: Complex, grounded: NDArray[np.bool_]) -> Real:
-    """(n, 3, 3) rows that give 2 Re(V_a conj V_b) for ab, bc, ca (or 12, first) from the squares u of a bus.
+    """(..., n, 3, 3) rows that give 2 Re(V_a conj V_b) for ab, bc, ca (or 12, first) from the squares u of a bus.
 
     In a three-wire section it is u_c - u_a - u_b, exactly. Where a neutral is present it is 2 |V_a| |V_b| cos
-    of the angle between the phasors ``v`` (n, 3), with the tangent of |V_a| |V_b| at ``v``.
+    of the angle between the phasors ``v`` (..., n, 3), with the tangent of |V_a| |V_b| at ``v``.
     """
-    following = np.roll(v, -1, axis=1)
+    following = np.roll(v, -1, axis=-1)
     cosine = (v * np.conj(following)).real / np.abs(v * following)
     ratio = np.abs(following) / np.abs(v)
-    rows = np.zeros((len(v), 3, 3))
+    rows = np.zeros((*v.shape, 3))
     for k in range(3):
-        rows[:, k, k] = np.where(grounded, cosine[:, k] * ratio[:, k], -1.0)
-        rows[:, k, (k + 1) % 3] = np.where(grounded, cosine[:, k] / ratio[:, k], -1.0)
-        rows[:, k, (k + 2) % 3] = np.where(grounded, 0.0, 1.0)
+        rows[..., k, k] = np.where(grounded, cosine[..., k] * ratio[..., k], -1.0)
+        rows[..., k, (k + 1) % 3] = np.where(grounded, cosine[..., k] / ratio[..., k], -1.0)
+        rows[..., k, (k + 2) % 3] = np.where(grounded, 0.0, 1.0)
     return rows
 
 
 def line_squares(product: Real, scale: Real) -> Real:
-    """(n, 3, 3) squared line-to-line voltages, |V_a - V_b|^2 = u_a + u_b - 2 Re(V_a conj V_b), from u."""
+    """(..., n, 3, 3) squared line-to-line voltages, |V_a - V_b|^2 = u_a + u_b - 2 Re(V_a conj V_b), from u."""
     ends = np.eye(3) + np.roll(np.eye(3), 1, axis=1)
     return np.asarray((ends - product) * scale[:, None, None])
 

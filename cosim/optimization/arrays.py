@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,3 +34,20 @@ def columns(matrix: Matrix, which: list[int] | Indices) -> Matrix:
 def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
     """These rows of a matrix, as csr; also right when there are none."""
     return sp.csr_array(matrix)[np.asarray(which, dtype=np.int64)]
+
+
+def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
+    """Matrices (csr) side by side along the diagonal, as csr; zeros that they store stay stored."""
+    across = np.cumsum([0, *(m.shape[1] for m in matrices)])
+    entries = np.cumsum([0, *(m.nnz for m in matrices)])
+    indices = [m.indices + shift for m, shift in zip(matrices, across[:-1], strict=True)]
+    pointers = [m.indptr[1:] + shift for m, shift in zip(matrices, entries[:-1], strict=True)]
+    nothing = np.zeros(0, dtype=np.int64)
+    return sp.csr_array(
+        (
+            np.concatenate([np.zeros(0), *(m.data for m in matrices)]),
+            np.concatenate([nothing, *indices]),
+            np.concatenate([np.zeros(1, dtype=np.int64), *pointers]),
+        ),
+        shape=(sum(m.shape[0] for m in matrices), int(across[-1])),
+    )

@@ -70,6 +70,8 @@ class _Layout:
     plain: list[tuple[int, Any, float]]
     symbolic: list[tuple[int, Any, float]]
     shape: tuple[int, ...]
+    constant: Matrix = None
+    """The matrix, once it was asked for, if nothing in it ever changes."""
 
     def values(self) -> Vector:
         if not self.plain and not self.symbolic:
@@ -85,7 +87,12 @@ class _Layout:
         return np.bincount(self.row, weights=self.values(), minlength=self.shape[0]).astype(float)
 
     def matrix(self) -> Matrix:
-        return sp.csr_array((self.values(), (self.row, self.column)), shape=self.shape)
+        if self.constant is not None:
+            return self.constant
+        matrix = sp.csr_array((self.values(), (self.row, self.column)), shape=self.shape)
+        if not self.plain and not self.symbolic:
+            self.constant = matrix
+        return matrix
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Indices, Matrix, Vector, csr
+from cosim.optimization.arrays import Indices, Matrix, csr
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_backends import Highs, Limits, full_form
 from cosim.optimization.screening import variable_bounds
@@ -88,7 +89,7 @@ def why_unbounded(leader: ParametricQP) -> tuple[str, ...]:
     return _families(leader.variables, falls)
 
 
-def _families(names: Iterable[str], which: Vector | Indices) -> tuple[str, ...]:
+def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(family(name) for name, flag in zip(names, which, strict=True) if flag))
 
 

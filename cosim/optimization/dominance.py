@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Vector, rows
+from cosim.optimization.arrays import rows
+from cosim.optimization.box import implied
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.screening import Dropped, Screening, keep_rows, variable_bounds
-
-_TIE = 1e-12
 
 
 def drop_dominated(
@@ -35,27 +34,11 @@ def drop_dominated(
         lower[i], upper[i] = max(lower[i], least), min(upper[i], most)
     low, high = np.concatenate([lower, qp.theta_lower]), np.concatenate([upper, qp.theta_upper])
     which = np.array([i for i, name in enumerate(qp.ineq_rows) if candidates(name)], dtype=np.int64)
-    matrix = sp.csc_array(rows(sp.csr_array(sp.hstack([qp.ineq_matrix, -qp.ineq_theta])), which))
-    count, rhs = len(which), qp.ineq_rhs[which]
-    excess = rhs[None, :] - rhs[:, None]
-    for c in range(matrix.shape[1]):
-        column = matrix[:, [c]].toarray().ravel()
-        if column.any():
-            excess += _most(column[:, None] - column[None, :], low[c], high[c])
-    first = np.arange(count)[None, :] < np.arange(count)[:, None]
-    implied = (excess < -_TIE) | ((np.abs(excess) <= _TIE) & first)
-    np.fill_diagonal(implied, False)
-    gone = implied.any(axis=1)
+    matrix = rows(sp.csr_array(sp.hstack([qp.ineq_matrix, -qp.ineq_theta])), which).toarray()
+    gone, slack = implied(matrix, qp.ineq_rhs[which], low, high)
     kept = np.setdiff1d(np.arange(len(qp.ineq_rows)), which[gone])
     smaller = keep_rows(qp, kept)
     dropped = tuple(
-        Dropped(qp.ineq_rows[which[i]], "dominated", float(-excess[i].min())) for i in np.flatnonzero(gone)
+        Dropped(qp.ineq_rows[which[i]], "dominated", float(slack[i])) for i in np.flatnonzero(gone)
     )
     return Screening(smaller, dropped, kept, len(qp.ineq_rows))
-
-
-def _most(difference: Vector, low: float, high: float) -> Vector:
-    """Largest value of difference * z over low <= z <= high, with 0 * infinity = 0."""
-    with np.errstate(invalid="ignore"):
-        most = np.where(difference > 0, difference * high, difference * low)
-    return np.where(difference == 0, 0.0, most)

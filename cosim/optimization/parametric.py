@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Matrix, Vector, columns, csr
+from cosim.optimization.arrays import Matrix, Vector, block_diagonal, columns, csr
 from cosim.optimization.solution import QPSolution
 
 Theta: TypeAlias = "Mapping[str, float] | Vector"
@@ -323,7 +323,20 @@ def stack(problems: Sequence[ParametricQP]) -> ParametricQP:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError("stacked problems share a name", key=field, value=twice)
-    return join(problems)
+    boxes = {name: [getattr(qp, name) for qp in problems] for name in _SPARSE}
+    vectors = {name: [getattr(qp, name) for qp in problems] for name in _DENSE}
+    names = {field: tuple(name for qp in problems for name in getattr(qp, field)) for field in _NAMES}
+    return ParametricQP(
+        **{name: block_diagonal(parts) for name, parts in boxes.items()},
+        **{name: np.concatenate([np.zeros(0), *parts]) for name, parts in vectors.items()},
+        **names,
+        constant=sum(qp.constant for qp in problems),
+    )
+
+
+_SPARSE = ("hessian", "cost_theta", "eq_matrix", "eq_theta", "ineq_matrix", "ineq_theta")
+_DENSE = ("cost", "eq_rhs", "ineq_rhs", "constant_theta", "theta_lower", "theta_upper")
+_NAMES = ("variables", "parameters", "eq_rows", "ineq_rows")
 
 
 def _selector(own: tuple[str, ...], everyone: tuple[str, ...]) -> Matrix:

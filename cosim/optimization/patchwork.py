@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Vector, rows
+from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.bounds import split
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
@@ -220,8 +220,9 @@ def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patch
     return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
 
 
-def _gather(parts: Sequence[tuple[Vector, Vector, Vector]], shape: tuple[int, int]) -> sp.csr_array:
+def _gather(parts: Sequence[tuple[Vector, Indices, Indices]], shape: tuple[int, int]) -> sp.csr_array:
     if not parts:
         return sp.csr_array(shape)
-    value, row, column = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    value = np.concatenate([part[0] for part in parts])
+    row, column = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
     return sp.csr_array((value, (row, column)), shape=shape)

@@ -206,6 +206,7 @@ class Highs:
         self._form = form
         self._rows = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
         self._solver = quiet_highs()
+        self._ready = False
         for option, value in {
             "time_limit": time_limit_s,
             "primal_feasibility_tolerance": max(tolerance, 1e-10),
@@ -220,25 +221,23 @@ class Highs:
         del start
         solver, form = self._solver, self._form
         n, p = form.hessian.shape[0], form.eq_matrix.shape[0]
+        if diagonal is not None:
+            self._ready = False
         if np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
             return unsolved(form, "infeasible")
-        model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_col_, lp.num_row_ = n, self._rows.shape[0]
-        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
-        lp.row_lower_ = np.concatenate([limits.eq_rhs, limits.lower])
-        lp.row_upper_ = np.concatenate([limits.eq_rhs, limits.upper])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
-        lp.a_matrix_.value_ = self._rows.data
-        lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
-        lower.eliminate_zeros()
-        if lower.nnz:
-            model.hessian_.dim_ = n
-            model.hessian_.format_ = highspy.HessianFormat.kTriangular
-            model.hessian_.start_, model.hessian_.index_ = lower.indptr, lower.indices
-            model.hessian_.value_ = lower.data
-        solver.passModel(model)
+        row_lower = np.concatenate([limits.eq_rhs, limits.lower])
+        row_upper = np.concatenate([limits.eq_rhs, limits.upper])
+        if self._ready:
+            # a linear program again, with other vectors: the last basis is a good one to start from
+            every, rows = np.arange(n, dtype=np.int32), np.arange(len(row_lower), dtype=np.int32)
+            solver.changeColsCost(n, every, cost)
+            solver.changeColsBounds(n, every, limits.x_lower, limits.x_upper)
+            solver.changeRowsBounds(len(rows), rows, row_lower, row_upper)
+        else:
+            lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
+            lower.eliminate_zeros()
+            solver.passModel(self._model(cost, limits, row_lower, row_upper, lower))
+            self._ready = lower.nnz == 0
         solver.run()
         status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:
@@ -248,6 +247,23 @@ class Highs:
         if status == highspy.HighsModelStatus.kInfeasible:
             return unsolved(form, "infeasible")
         return unsolved(form, "unbounded" if status == highspy.HighsModelStatus.kUnbounded else "failed")
+
+    def _model(self, cost: Vector, limits: Limits, row_lower: Vector, row_upper: Vector, lower: Matrix) -> Any:
+        """The model as HiGHS takes it; ``lower`` is the lower triangle of the Hessian."""
+        model = highspy.HighsModel()
+        lp = model.lp_
+        lp.num_col_, lp.num_row_ = len(cost), self._rows.shape[0]
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
+        lp.row_lower_, lp.row_upper_ = row_lower, row_upper
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
+        lp.a_matrix_.value_ = self._rows.data
+        if lower.nnz:
+            model.hessian_.dim_ = len(cost)
+            model.hessian_.format_ = highspy.HessianFormat.kTriangular
+            model.hessian_.start_, model.hessian_.index_ = lower.indptr, lower.indices
+            model.hessian_.value_ = lower.data
+        return model
 
 
 def make_backend(name: str, form: Form, tolerance: float) -> Backend:

@@ -2,7 +2,8 @@
 
     python -m cosim.experiments.benchmarks.centralized --hours 4 8 24 --slopes 0 5 --time-limit 60
 
-The same window of the same scenario in every line, with a flat or a sloped price at the substation. A time is compared with that of the branch solver in the same run.
+The same window of the same scenario in every line, with a flat or a sloped price at the substation. A time is compared
+with that of the branch solver in the same run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from cosim import InputError, RunFailure
 from cosim.coordination.base import Market
-from cosim.coordination.centralized import stackelberg_problem
+from cosim.coordination.leaders import stackelberg_problem
 from cosim.coordination.welfare import optimum
 from cosim.engine import Simulation
 from cosim.experiments.common import print_table

@@ -16,7 +16,7 @@ from cosim.optimization.parametric import ParametricQP
 
 
 def kinked() -> BilevelProblem:
-    """A source at 5 and more up to 1, beyond it one at 20: where demand reaches 1 the price jumps, and the leader stays.
+    """A source at 5 and more up to 1, beyond it one at 20: the price jumps at 1, and there the leader stays.
 
     The limit of the first source is written with a trace of the second, so that it is a limit and no bound.
     """

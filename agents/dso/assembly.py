@@ -1,0 +1,119 @@
+"""From the reduced clearings of steps to one parametric QP: rows that can bind, names, and where each row came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep
+from cosim.agents.dso.network_rows import NetworkRows
+from cosim.optimization.box import can_bind, implied
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.transform import with_rows
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledStep:
+    """The QP of one step, and which rows of the clearing its inequalities are.
+
+    Attributes:
+        qp: names end in ``@step``; parameters are P, then Q of each terminal.
+        own_rows, network_rows: rows that stayed; the QP has the own ones first.
+    """
+
+    qp: ParametricQP
+    own_rows: Index
+    network_rows: Index
+
+
+def assemble(
+    model: ClearingModel, step: ReducedStep, t: int, ratio: Array, p_low_mw: Array, p_high_mw: Array
+) -> AssembledStep:
+    """The QP of a reduced step with the rows that can bind while terminals draw between these limits.
+
+    Args:
+        model: the clearing.
+        step: the step with its network solved for.
+        t: number of the step, for the names.
+        ratio: (terminals,) Mvar per MW.
+        p_low_mw, p_high_mw: (terminals,) least and most that each terminal draws.
+    """
+    own = step.own.qp
+    matrix, rhs, by_theta = step.inequalities
+    own_kept = _own_rows(step.own)
+    kept = _network_rows(model.inequalities, step, ratio, p_low_mw, p_high_mw)
+    e, e_rhs, e_theta = step.equalities
+    k = len(model.parameters)
+    names = [own.ineq_rows[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
+    qp = ParametricQP(
+        hessian=own.hessian,
+        cost=own.cost,
+        cost_theta=sp.csr_array((len(own.cost), k)),
+        eq_matrix=sp.csr_array(e),
+        eq_rhs=e_rhs,
+        eq_theta=sp.csr_array(e_theta),
+        ineq_matrix=sp.csr_array(np.vstack([step.own.rows[own_kept], matrix[kept]])),
+        ineq_rhs=np.concatenate([own.ineq_rhs[own_kept], rhs[kept]]),
+        ineq_theta=sp.csr_array(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
+        constant=own.constant,
+        constant_theta=np.zeros(k),
+        variables=tuple(f"{name}@{t}" for name in model.variables),
+        parameters=tuple(f"{name}@{t}" for name in model.parameters),
+        eq_rows=tuple(f"{name}@{t}" for name in model.equalities.names),
+        ineq_rows=tuple(f"{name}@{t}" for name in names),
+        theta_lower=np.concatenate([p_low_mw, p_low_mw * ratio]),
+        theta_upper=np.concatenate([p_high_mw, p_high_mw * ratio]),
+    )
+    return AssembledStep(qp, own_kept, kept)
+
+
+def _own_rows(own: OwnStep) -> Index:
+    """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
+    bound = np.count_nonzero(own.rows, axis=1) <= 1
+    return np.flatnonzero(bound | can_bind(own.rows, own.qp.ineq_rhs, own.low, own.high))
+
+
+def _network_rows(
+    kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array
+) -> Index:
+    """Limits that can bind, and of those of one family the ones that no other always undercuts."""
+    matrix, rhs, by_theta = step.inequalities
+    terminals = len(ratio)
+    both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
+    low, high = np.concatenate([step.own.low, p_low_mw]), np.concatenate([step.own.high, p_high_mw])
+    left = np.flatnonzero(can_bind(both, rhs, low, high))
+    kept = [np.zeros(0, dtype=np.intp)]
+    for family in np.unique(kinds.family[left]):
+        members = left[kinds.family[left] == family]
+        # rows of a family differ in what they depend on, never in their slack, so open columns cancel
+        gone, _ = implied(both[members], rhs[members], low, high)
+        kept.append(members[~gone])
+    return np.concatenate(kept)
+
+
+def with_ramps(qp: ParametricQP, ramps: Sequence[tuple[int, float, float | None]], steps: int) -> ParametricQP:
+    """Ramp limits |P_g[t] - P_g[t-1]| <= r between the steps of the window and from the one before it."""
+    column = {name: i for i, name in enumerate(qp.variables)}
+    entries, rhs, names = [], [], []
+    for g, limit, before in ramps:
+        for t in range(steps):
+            if t == 0 and before is None:
+                continue
+            row = np.zeros(len(qp.variables))
+            row[column[f"gen_p[{g}]@{t}"]] = 1.0
+            if t > 0:
+                row[column[f"gen_p[{g}]@{t - 1}"]] = -1.0
+            start = (before or 0.0) if t == 0 else 0.0
+            entries += [row, -row]
+            rhs += [limit + start, limit - start]
+            names += [f"ramp_up[{g}]@{t}", f"ramp_down[{g}]@{t}"]
+    if not entries:
+        return qp
+    return with_rows(qp, sp.csr_array(np.array(entries)), np.array(rhs), tuple(names))

@@ -1,0 +1,144 @@
+"""Prices against what they mean: how much more the AC-feasible optimum costs when demand at one bus-phase grows.
+
+    python -m cosim.experiments.benchmarks.ac_prices --scenario ieee37_stress --steps 3 12 19
+
+For each step the AC tangent is taken anew at the optimal dispatch until that no longer moves, so that the optimum is one
+of the AC power flow; its prices come from the adjoint at the last tangent. Then a bus-phase (or leg) draws a little more
+and a little less, everything is iterated again, and the difference in cost is the price by definition. Nothing of the
+price's own computation enters it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.agents.dso import DistributionSystemOperator
+from cosim.agents.dso.clearing import ClearingModel
+from cosim.agents.dso.prices import NodePrices, node_prices
+from cosim.engine import Simulation
+from cosim.errors import RunFailure
+from cosim.experiments.common import print_table
+from cosim.grid.phases import Terminal
+from cosim.loading import load_scenario
+from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.reduction import reduce
+from cosim.preparation import prepare
+
+Real = NDArray[np.float64]
+DELTA_MW = 2e-3
+RELAXED = 0.4
+"""Part of the way that a point moves to the dispatch it led to: a linear loss overshoots."""
+STEADY_MW = 1e-7
+ROUNDS = 80
+
+
+@dataclass(frozen=True)
+class AcOptimum:
+    """An optimum at which the tangent was taken: its cost (USD), prices, and whether a voltage limit binds there."""
+
+    cost_usd: float
+    prices: NodePrices
+    binds: bool
+    rounds: int
+
+
+class AcClearing:
+    """One scenario's clearing with probes: bus-phases or legs whose demand is moved."""
+
+    def __init__(self, scenario: str, probes: Sequence[Terminal], overrides: dict[str, object] | None = None) -> None:
+        changes = {"network.model": "ac-linear", **(overrides or {})}
+        simulation = Simulation(prepare(*load_scenario(scenario, changes)))
+        operator = simulation.market.operator
+        assert isinstance(operator, DistributionSystemOperator)
+        window = next(iter(simulation.prepared.calendar.windows()))
+        self.operator, self.probes = operator, tuple(probes)
+        self.declared_mw = simulation.market.declared(window)
+        self.terminals = (*operator.terminals, *self.probes)
+        self.model = ClearingModel(
+            operator.linearisation.first(1.0), self.terminals, operator.resources, operator.limits, operator.hours
+        )
+
+    def optimum(self, t: int, share: float, extra: Real | None = None) -> AcOptimum:
+        """The AC-feasible optimum of a step.
+
+        Args:
+            t: step of the horizon.
+            share: of the declared demand that the data centers draw.
+            extra: (probes, 2) MW and Mvar of the probes; none by default.
+
+        Raises:
+            RunFailure: the dispatch does not settle.
+        """
+        operator, model = self.operator, self.model
+        drawn = share * self.declared_mw[t]
+        probes = np.zeros((len(self.probes), 2)) if extra is None else extra
+        p = np.concatenate([drawn, probes[:, 0]])
+        q = np.concatenate([drawn * operator.reactive_ratio, probes[:, 1]])
+        units = [u.terminal for u in operator.resources.generators]
+        units += [terminal for svg in operator.resources.svgs for terminal in svg.terminals]
+        dispatch = np.zeros((len(units), 2))
+        for k in range(ROUNDS):
+            injections = [(a, float(b), float(c)) for a, b, c in zip(self.terminals, p, q, strict=True)]
+            injections += [(a, -float(b), -float(c)) for a, (b, c) in zip(units, dispatch, strict=True)]
+            network = operator.linearisation.at([float(operator.load_scale[t])], [injections], [None])[0]
+            qp = reduce(model.at(network, operator.step_data(t)), model.kept, model.equalities.names).qp
+            solution = solve_qp(qp, np.concatenate([p, q])).require()
+            values = dict(zip(qp.variables, solution.x.tolist(), strict=True))
+            found = operator._dispatch(values)
+            if np.abs(found - dispatch).max(initial=0.0) <= STEADY_MW:
+                nu = dict(zip(qp.eq_rows, solution.nu.tolist(), strict=True))
+                sigma = dict(zip(qp.ineq_rows, solution.sigma.tolist(), strict=True))
+                limits = np.array([sigma[name] for name in model.inequalities.names])
+                equal = np.array([nu[name] for name in model.equalities.names])
+                prices = node_prices(model, network, equal, limits, operator.hours)
+                return AcOptimum(solution.objective, prices, bool(limits.max(initial=0.0) > 1e-3), k + 1)
+            dispatch = dispatch + RELAXED * (found - dispatch)
+        raise RunFailure(f"the dispatch of step {t} does not settle in {ROUNDS} tangents")
+
+    def compare(self, t: int, share: float) -> list[dict[str, object]]:
+        """Price and difference quotient at every probe, active and reactive."""
+        here = self.optimum(t, share)
+        rows: list[dict[str, object]] = []
+        for k, probe in enumerate(self.probes):
+            for kind, parts in enumerate(here.prices.at_terminal(probe)):
+                cost = []
+                for sign in (1.0, -1.0):
+                    extra = np.zeros((len(self.probes), 2))
+                    extra[k, kind] = sign * DELTA_MW
+                    cost.append(self.optimum(t, share, extra).cost_usd)
+                slope = (cost[0] - cost[1]) / (2 * DELTA_MW) / self.operator.hours
+                price = sum(parts.values())
+                largest = max(abs(x) for x in here.prices.total()[kind])
+                rows.append(
+                    {
+                        "step": t, "where": f"{probe.bus}.{probe.phases[0]}", "of": "PQ"[kind], "price": price,
+                        "voltage part": parts["voltage"], "loss part": parts["loss"], "difference": slope,
+                        "apart %": 100 * abs(price - slope) / max(abs(slope), 0.01 * largest),
+                        "limit binds": here.binds, "rounds": here.rounds,
+                    }
+                )  # fmt: skip
+        return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print prices and difference quotients at some legs of the IEEE 37-node feeder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", default="ieee37_stress")
+    parser.add_argument("--steps", type=int, nargs="*", default=[3, 12, 19])
+    parser.add_argument("--share", type=float, default=0.9, help="of the declared demand")
+    options = parser.parse_args(arguments)
+    places = (("701", "ab"), ("736", "bc"), ("740", "ca"), ("718", "ab"), ("728", "bc"))
+    probes = [Terminal(bus, "delta", (leg,)) for bus, leg in places]
+    clearing = AcClearing(options.scenario, probes)
+    rows = [row for t in options.steps for row in clearing.compare(t, options.share)]
+    print_table(f"{options.scenario}, {100 * options.share:.0f} % of the declared demand", rows)
+    print(f"largest difference {max(float(str(r['apart %'])) for r in rows):.3f} %")
+
+
+if __name__ == "__main__":
+    main()
