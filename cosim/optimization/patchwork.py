@@ -131,6 +131,8 @@ class Patchwork:
 
     def _step(self, now: Patch, others: Sequence[Sequence[Piece]], deadline: float) -> Patch | None:
         """The first better neighbour: all held-back blocks moved on together, then one block at a time."""
+        if time.perf_counter() > deadline:
+            return None
         enough = now.cost - max(self._least, _BETTER) * max(1.0, abs(now.cost))
         strongest = [move for b in range(len(self.blocks)) for move in self._moves(now, b, 1)]
         together = list(now.pieces)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 import scipy.optimize
 
 from cosim.optimization.arrays import Vector
@@ -20,7 +21,8 @@ from cosim.optimization.qp_solvers import QPSolver
 _SINGULAR = 1e-9
 _NOISE = 1e-12
 _INSIDE = 1e-9
-_LARGEST = 1500
+_LARGEST = 200
+_DEPENDENT = 1e-9
 _STEP = 1e-4
 _ASIDE = (1e-5, 1e-4, 1e-3)
 
@@ -129,12 +131,16 @@ class BlockPieces:
         p, gradient = len(self._eq), self._hessian @ x + self._qp.cost
         basic, _ = scipy.optimize.nnls(np.vstack([held[:p], -held[:p], held[p:]]).T, -gradient)
         weight = basic[2 * p :]
-        kept, basis = np.zeros_like(binding), self._eq
+        kept = np.zeros_like(binding)
+        basis = scipy.linalg.orth(self._eq.T).T if p else np.zeros((0, len(x)))
         order = np.argsort(-weight, kind="stable")
         for i in np.flatnonzero(binding)[order].tolist():
-            wider = np.vstack([basis, self._ineq[i]])
-            if np.linalg.matrix_rank(wider) == len(wider):
-                kept[i], basis = True, wider
+            row = self._ineq[i]
+            apart = row - basis.T @ (basis @ row)
+            apart -= basis.T @ (basis @ apart)
+            length = float(np.linalg.norm(apart))
+            if length > _DEPENDENT * float(np.linalg.norm(row)):
+                kept[i], basis = True, np.vstack([basis, apart / length])
         return kept
 
     def _piece(self, binding: npt.NDArray[np.bool_]) -> Piece | None:
