@@ -26,6 +26,7 @@ _ZERO = 1e-7
 _TOUCH = 1e-5
 _BETTER = 1e-9
 _WALK = 12
+_GRACE_S = 1.0
 
 
 class Incumbents:
@@ -67,7 +68,9 @@ class Incumbents:
         if self.pieces is None or start is None:
             self._from_answer(theta)
             return
-        self._keep(self.pieces, self.pieces.descend(start, self._deadline, others))
+        # A first point is worth a moment after the deadline: without one there is nothing to return.
+        deadline = self._deadline + (_GRACE_S if self.patch is None else 0.0)
+        self._keep(self.pieces, self.pieces.descend(start, deadline, others))
 
     def onward(self, others: Sequence[Sequence[Piece]]) -> None:
         """Search on from the best point over pieces, with these further pieces per block."""
