@@ -80,9 +80,7 @@ def _own_rows(own: OwnStep) -> Index:
     return np.flatnonzero(bound | can_bind(own.rows, own.qp.ineq_rhs, own.low, own.high))
 
 
-def _network_rows(
-    kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array
-) -> Index:
+def _network_rows(kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array) -> Index:
     """Limits that can bind, and of those of one family the ones that no other always undercuts."""
     matrix, rhs, by_theta = step.inequalities
     terminals = len(ratio)

@@ -15,8 +15,9 @@ the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import pyomo.environ as pyo
@@ -33,7 +34,7 @@ from cosim.optimization.parametric import ParametricQP
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
-Columns = sp.csc_array
+Columns: TypeAlias = "sp.csc_array[np.float64]"
 
 
 @dataclass(frozen=True, slots=True)

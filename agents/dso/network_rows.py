@@ -100,12 +100,17 @@ def import_equation(kind: str, variable: int) -> _Family:
     return _Family((f"import_{kind}_equation",), "import", own, (zero, output, -np.ones(1)), np.zeros(1))
 
 
-def voltage_limits(choice: OutputChoice, low_slack: int, high_slack: int, v_min_pu: float, v_max_pu: float) -> list[_Family]:
+def voltage_limits(
+    choice: OutputChoice, low_slack: int, high_slack: int, v_min_pu: float, v_max_pu: float
+) -> list[_Family]:
     """Squared voltage between its limits, softened by the worst violation of the step (one slack each way)."""
     n = choice.voltages
     every, w = np.arange(n), 2 + np.arange(n)
     families = []
-    for name, sign, slack, limit in (("v_low", -1.0, low_slack, -(v_min_pu**2)), ("v_high", 1.0, high_slack, v_max_pu**2)):
+    for name, sign, slack, limit in (
+        ("v_low", -1.0, low_slack, -(v_min_pu**2)),
+        ("v_high", 1.0, high_slack, v_max_pu**2),
+    ):
         families.append(
             _Family(
                 names=tuple(f"{name}[{i}]:up" for i in range(n)),
@@ -194,7 +199,9 @@ def gather(families: Sequence[_Family], own: int, outputs: int) -> NetworkRows:
     starts = np.cumsum([0, *sizes])
 
     def block(entries: Sequence[tuple[Index, Index, Real]], columns: int) -> sp.csr_array[np.float64]:
-        row = np.concatenate([np.zeros(0, dtype=np.intp), *(r + s for (r, _, _), s in zip(entries, starts, strict=False))])
+        row = np.concatenate(
+            [np.zeros(0, dtype=np.intp), *(r + s for (r, _, _), s in zip(entries, starts, strict=False))]
+        )
         column = np.concatenate([np.zeros(0, dtype=np.intp), *(c for _, c, _ in entries)])
         value = np.concatenate([np.zeros(0), *(v for _, _, v in entries)])
         return sp.csr_array(sp.coo_array((value, (row, column)), shape=(int(starts[-1]), columns)))

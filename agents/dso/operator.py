@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import mesa
 import numpy as np
@@ -120,8 +121,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             for j, i in enumerate(moving):
                 found = trial.values(j, there, solution)
                 points[i] = points[i].moved_to(self._dispatch(found.values), found.states)
-            moved = [np.abs(points[i].dispatch - p.dispatch).max(initial=0.0) for i, p in zip(moving, before, strict=True)]
-            settled = np.array(moved) < SETTLED_MW
+            pairs = zip((points[i] for i in moving), before, strict=True)
+            moved = np.array([np.abs(a.dispatch - b.dispatch).max(initial=0.0) for a, b in pairs])
+            settled = moved < SETTLED_MW
             if settled.all():
                 break
             if not self._ramps():  # which tie all steps together
@@ -297,11 +299,15 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Prices, dispatch, voltages and unbalance of the step committed last."""
         result = self._committed
         return {
-            "prices": reporting.price_rows(self.feeder, t, result.prices),
+            "prices": self._price_rows.of(t, result.prices),
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
         }
+
+    @cached_property
+    def _price_rows(self) -> reporting.PriceRows:
+        return reporting.PriceRows(self.feeder, self.clearing_model.nodes)
 
     # -- prices -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.sparse as sp
 
 from cosim.agents.dso.clearing import Limits
 from cosim.agents.dso.prices import PARTS, NodePrices
@@ -13,35 +14,55 @@ from cosim.agents.dso.resources import Resources
 from cosim.agents.dso.window import StepResult
 from cosim.grid.feeder import Feeder
 from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal
+from cosim.grid.phases import Terminal, terminal_map
 from cosim.interfaces import Row
 
 KILO = 1000.0
 
 
-def price_rows(feeder: Feeder, t: int, prices: NodePrices) -> list[Row]:
-    """DLMP and its parts at every bus-phase, and at every delta leg of a bus."""
-    rows: list[Row] = []
-    buses = {b.name: b for b in feeder.buses}
-    for n, (bus, phase) in enumerate(prices.nodes):
-        if len(phase) > 1:
-            continue  # a network with nodes for legs: they come below, with those of all others
-        active = {k: float(prices.active[k][n]) for k in PARTS}
-        reactive = {k: float(prices.reactive[k][n]) for k in PARTS}
-        rows.append(_price_row(t, bus, phase, active, reactive))
-    for name in dict.fromkeys(bus for bus, _ in prices.nodes):
-        for leg in buses[name].legs:
-            rows.append(_price_row(t, name, leg, *prices.at_terminal(Terminal(name, "delta", (leg,)))))
-    return rows
+class PriceRows:
+    """Writes the price of every bus-phase and of every delta leg of a bus, in that order.
 
+    Which nodes a leg's price comes from, and with what share, is found once.
 
-def _price_row(
-    t: int, bus: str, phase: str, active: Mapping[str, float], reactive: Mapping[str, float]
-) -> Row:
-    row: Row = {"step": t, "bus": bus, "phase": phase}
-    row |= {"dlmp_p": sum(active.values()), "dlmp_q": sum(reactive.values())}
-    row |= {k: active[k] for k in PARTS}
-    return row | {f"q_{k}": reactive[k] for k in PARTS}
+    Args:
+        feeder: the feeder.
+        nodes: of the prices to be written.
+    """
+
+    def __init__(self, feeder: Feeder, nodes: tuple[tuple[str, str], ...]) -> None:
+        buses = {b.name: b for b in feeder.buses}
+        by_bus: dict[str, list[int]] = {}
+        for n, (bus, _) in enumerate(nodes):
+            by_bus.setdefault(bus, []).append(n)
+        # a network with nodes for legs has them among the nodes: they come with those of all others
+        self._phases = np.array([n for n, (_, phase) in enumerate(nodes) if len(phase) == 1], dtype=np.intp)
+        self._labels = [nodes[n] for n in self._phases]
+        entries: dict[str, list[float]] = {"row": [], "column": [], "pp": [], "pq": [], "qp": [], "qq": []}
+        for bus, here in by_bus.items():
+            for leg in buses[bus].legs:
+                share = terminal_map(Terminal(bus, "delta", (leg,)), [nodes[n] for n in here])
+                entries["row"] += [len(self._labels) - len(self._phases)] * len(here)
+                entries["column"] += here
+                for name in ("pp", "pq", "qp", "qq"):
+                    entries[name] += getattr(share, name).tolist()
+                self._labels.append((bus, leg))
+        shape = (len(self._labels) - len(self._phases), len(nodes))
+        place = np.array([entries["row"], entries["column"]], dtype=np.intp)
+        self._shares = {k: sp.csr_array((entries[k], place), shape=shape) for k in ("pp", "pq", "qp", "qq")}
+
+    def of(self, t: int, prices: NodePrices) -> list[Row]:
+        """DLMP and its parts at every bus-phase, and at every delta leg of a bus."""
+        p = np.column_stack([prices.active[k] for k in PARTS])
+        q = np.column_stack([prices.reactive[k] for k in PARTS])
+        share = self._shares
+        active = np.vstack([p[self._phases], share["pp"] @ p + share["qp"] @ q])
+        reactive = np.vstack([q[self._phases], share["pq"] @ p + share["qq"] @ q])
+        keys = ("step", "bus", "phase", "dlmp_p", "dlmp_q", *PARTS, *(f"q_{k}" for k in PARTS))
+        return [
+            dict(zip(keys, (t, *label, sum(a), sum(r), *a, *r), strict=True))
+            for label, a, r in zip(self._labels, active.tolist(), reactive.tolist(), strict=True)
+        ]
 
 
 def dispatch_rows(resources: Resources, t: int, values: Mapping[str, float]) -> list[Row]:

@@ -81,7 +81,7 @@ class Equations:
         """Add to the right-hand side."""
         shape = np.broadcast_shapes(np.shape(rows), np.shape(values)[1:])
         flat = np.broadcast_to(values, (self.count, *shape)).reshape(self.count, -1)
-        np.add.at(self.constant, (slice(None), np.broadcast_to(rows, shape).ravel()), flat)
+        np.add.at(self.constant.T, np.broadcast_to(rows, shape).ravel(), flat.T)
 
     def finish(self) -> Layout:
         """The layout of what was collected."""

@@ -133,7 +133,7 @@ class LinearNetwork:
     @property
     def _lu(self) -> SuperLU:
         if not self._factors:
-            self._factors.append(splu(self.matrix))
+            self._factors.append(splu(self.matrix, relax=1, panel_size=1))  # states hang together like a tree
         return self._factors[0]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def _climb(network: LinearNetwork, nodes: Index) -> float:
 
 def _by_demand(network: LinearNetwork, nodes: Index) -> Real:
     """(voltages, nodes) magnitude of the change of each squared voltage by demand at these nodes."""
-    columns = sp.csc_array((np.ones(len(nodes)), (nodes, np.arange(len(nodes)))), shape=(len(network.nodes), len(nodes)))
+    columns = sp.csc_array(
+        (np.ones(len(nodes)), (nodes, np.arange(len(nodes)))), shape=(len(network.nodes), len(nodes))
+    )
     none = sp.csc_array(columns.shape)
     return np.abs(network.response(network.voltages, columns, none))

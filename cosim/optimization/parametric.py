@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -323,15 +323,14 @@ def stack(problems: Sequence[ParametricQP]) -> ParametricQP:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError("stacked problems share a name", key=field, value=twice)
-    boxes = {name: [getattr(qp, name) for qp in problems] for name in _SPARSE}
-    vectors = {name: [getattr(qp, name) for qp in problems] for name in _DENSE}
-    names = {field: tuple(name for qp in problems for name in getattr(qp, field)) for field in _NAMES}
-    return ParametricQP(
-        **{name: block_diagonal(parts) for name, parts in boxes.items()},
-        **{name: np.concatenate([np.zeros(0), *parts]) for name, parts in vectors.items()},
-        **names,
-        constant=sum(qp.constant for qp in problems),
-    )
+    fields: dict[str, Any] = {}
+    for name in _SPARSE:
+        fields[name] = block_diagonal([getattr(qp, name) for qp in problems])
+    for name in _DENSE:
+        fields[name] = np.concatenate([np.zeros(0), *(getattr(qp, name) for qp in problems)])
+    for name in _NAMES:
+        fields[name] = tuple(label for qp in problems for label in getattr(qp, name))
+    return ParametricQP(**fields, constant=sum(qp.constant for qp in problems))
 
 
 _SPARSE = ("hessian", "cost_theta", "eq_matrix", "eq_theta", "ineq_matrix", "ineq_theta")

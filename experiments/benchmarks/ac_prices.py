@@ -2,10 +2,10 @@
 
     python -m cosim.experiments.benchmarks.ac_prices --scenario ieee37_stress --steps 3 12 19
 
-For each step the AC tangent is taken anew at the optimal dispatch until that no longer moves, so that the optimum is one
-of the AC power flow; its prices come from the adjoint at the last tangent. Then a bus-phase (or leg) draws a little more
-and a little less, everything is iterated again, and the difference in cost is the price by definition. Nothing of the
-price's own computation enters it.
+For each step the AC tangent is taken anew at the optimal dispatch until that no longer moves, so that the optimum is
+one of the AC power flow; its prices come from the adjoint at the last tangent. Then a bus-phase (or leg) draws a little
+more and a little less, everything is iterated again, and the difference in cost is the price by definition. Nothing of
+the price's own computation enters it.
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@
 
 Data centers and generators stand on three-phase medium-voltage buses all over the feeder. Each step has a load, a
 price and a linearisation of its own. ``set-up``: what happens once per window (linearise, solve for the inputs, drop
-the rows that cannot bind, and the first solve). ``per step``: new demand of the data centers, the optimum, the network's
-states, and energy, loss, voltage and congestion prices of P and Q at every node.
+the rows that cannot bind, and the first solve). ``per step``: new demand of the data centers, the optimum, the
+network's states, and energy, loss, voltage and congestion prices of P and Q at every node.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,15 +76,20 @@ def limits_of(feeder: Feeder, cap_usd_per_mwh: float = 2000.0) -> Limits:
 
 
 class Stopwatch:
-    """Seconds by what was done; a second measurement of the same thing is added."""
+    """Seconds by what was done; a second measurement of the same thing is added.
 
-    def __init__(self) -> None:
+    Args:
+        clock: of the wall, or of this process.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._clock = clock
+        self._last = clock()
 
     def lap(self, name: str) -> None:
         """Time since the last lap belongs to this."""
-        now = time.perf_counter()
+        now = self._clock()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
 

@@ -31,7 +31,7 @@ from cosim.experiments.common import median_s, print_table
 SCRIPT = Path(__file__).with_name("peer_distopf.py")
 CASE = "ieee123_30der"
 VARIANTS = ((1.0, 1.0, 0.5), (0.8, 0.4, 0.5), (1.2, 0.9, 0.6), (1.4, 1.0, 1.5), (1.9, 1.0, 0.5))
-"""Load multiplier, price of import, price of the units' energy; in the last one voltage limits bind and prices differ."""
+"""Load multiplier, price of import, of the units' energy; in the last one voltage limits bind and prices differ."""
 MARK = "RESULT"
 
 
@@ -57,7 +57,9 @@ def compare(peer: dict[str, Any], repeats: int) -> list[dict[str, object]]:
     case.solve(*VARIANTS[0])
     compiled = time.perf_counter() - start
     # no step like the one before it: another variant each time, and another load
-    steps = ((load * (1 - 0.1 * math.sin(k) ** 2), *prices) for k, (load, *prices) in enumerate(itertools.cycle(VARIANTS)))
+    steps = (
+        (load * (1 - 0.1 * math.sin(k) ** 2), *prices) for k, (load, *prices) in enumerate(itertools.cycle(VARIANTS))
+    )
     seconds = median_s(lambda: case.solve(*next(steps)), repeats)
     place = {node: k for k, node in enumerate(case.network.nodes)}
     rows: list[dict[str, object]] = []

@@ -1,11 +1,12 @@
 """A case of DistOPF, from its own tables, stated in this package's terms: a LinearNetwork and a ParametricQP.
 
 The peer's network is LinDist in its simplest form, so it is not our LinDist3Flow of the same feeder: no losses, all
-phases 120 degrees apart, every load on its own phase to a neutral, delta and two-phase loads split beforehand, regulators
-without coupling between phases, capacitors proportional to squared voltage. What is kept from it literally is the data,
-each of these laws, the octagon of the inverters, and hard voltage limits. What is ours is the form: the states are solved
-for once, limits that no output of the units and no load in its range can reach are dropped, and prices at all nodes come
-from one adjoint solve. Powers are in units of the peer's base (1 MVA: MW and Mvar), prices in its money per MWh.
+phases 120 degrees apart, every load on its own phase to a neutral, delta and two-phase loads split beforehand,
+regulators without coupling between phases, capacitors proportional to squared voltage. What is kept from it literally
+is the data, each of these laws, the octagon of the inverters, batteries, and hard voltage limits. What is ours is the
+form: the states are solved for once, limits that no output of the units and no load in its range can reach are dropped,
+and prices at all nodes come from one adjoint solve. Powers are in units of the peer's base (1 MVA: MW and Mvar), prices
+in its money per MWh.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _add_drops(
     u: dict[Node, int],
     nf: int,
 ) -> None:
-    """u_j = ratio^2 u_i - 2 Re(gamma conj(z) S), gamma turning 120 degrees between phases; regulators: own phase only."""
+    """u_j = ratio^2 u_i - 2 Re(gamma conj(z) S), gamma turning 120 degrees between phases; regulators: no mutual z."""
     ratio = {(r["fb"], r["tb"], x): r[f"ratio_{x}"] for r in regulators for x in r["phases"]}
     for (k, x), own in flow_at.items():
         b = branches[k]
@@ -265,7 +266,9 @@ class PeerCase:
         network = self.network
         found = self._solver.solve(np.array([import_price, unit_price, load])).require()
         right = network.constant + (load - 1.0) * self._load
-        states = network.states_at(right + network.demand_p @ (self._p @ found.x) + network.demand_q @ (self._q @ found.x))
+        states = network.states_at(
+            right + network.demand_p @ (self._p @ found.x) + network.demand_q @ (self._q @ found.x)
+        )
         duals = np.zeros(2 * len(network.nodes))
         duals[self.kept] = found.sigma[self._own_rows :]
         high, low = np.split(duals, 2)

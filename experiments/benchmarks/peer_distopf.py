@@ -2,9 +2,9 @@
 
     PEER_PYTHON experiments/benchmarks/peer_distopf.py CASE REPEATS 'LOAD:IMPORT_PRICE:UNIT_PRICE' ...
 
-Imports nothing but the peer: it runs in an environment of its own. For each variant the peer builds its model (LinDist,
-linear inverter octagons, P and Q of each unit controlled), minimises the cost of import and of the units with HiGHS, and
-reads out all variables and duals, as its own ``solve`` does.
+Imports nothing but the peer: it runs in an environment of its own. For each variant the peer builds its model
+(LinDist, linear inverter octagons, P and Q of each unit controlled), minimises the cost of import and of the units with
+HiGHS, and reads out all variables and duals, as its own ``solve`` does.
 """
 
 # mypy: ignore-errors
@@ -38,8 +38,12 @@ def cost(import_price, unit_price):
     """Linear cost of import at the swing bus and of the units' energy."""
 
     def rule(m):
-        imported = sum(m.p_flow[f, t, x, s] for f, t, x in m.branch_phase_set if f in m.swing_bus_set for s in m.time_set)
-        return import_price * imported + unit_price * sum(m.p_gen[g, x, s] for g, x in m.gen_phase_set for s in m.time_set)
+        imported = sum(
+            m.p_flow[f, t, x, s] for f, t, x in m.branch_phase_set if f in m.swing_bus_set for s in m.time_set
+        )
+        return import_price * imported + unit_price * sum(
+            m.p_gen[g, x, s] for g, x in m.gen_phase_set for s in m.time_set
+        )
 
     return rule
 

@@ -16,8 +16,14 @@ IMPORT, UNIT = 1.0, 1.6
 
 
 def tables() -> dict[str, dict[str, list[object]]]:
-    """A source, a regulator of ratio 1 and a line to one single-phase load with an inverter; 0.98 is the lower limit."""
-    bus = {"bus_type": ["SWING", "PQ", "PQ"], "id": [1, 2, 3], "phases": ["a"] * 3, "v_a": [1.0] * 3, "v_min": [0.98] * 3}
+    """A source, a regulator of ratio 1 and a line to a single-phase load with an inverter; 0.98 is the lower limit."""
+    bus = {
+        "bus_type": ["SWING", "PQ", "PQ"],
+        "id": [1, 2, 3],
+        "phases": ["a"] * 3,
+        "v_a": [1.0] * 3,
+        "v_min": [0.98] * 3,
+    }
     bus |= {"v_max": [1.05] * 3, "cvr_p": [0.0] * 3, "cvr_q": [0.0] * 3}
     bus |= {"pl_a": [0.0, 0.0, LOAD_P], "ql_a": [0.0, 0.0, LOAD_Q]}
     branch = {"fb": [1, 2], "tb": [2, 3], "phases": ["a", "a"], "r_aa": [0.0, R], "x_aa": [0.0, X]}
