@@ -158,8 +158,18 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                     "dca_cost_usd": record.dca_cost_usd, "dso_cost_usd": record.dso_cost_usd,
                 },
             )  # fmt: skip
+        self._note_limited_prices(window, outcome)
         for t in window.committed:
             self._take_step(window, outcome, t)
+
+    def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
+        """Say in which steps the floor or the cap was charged instead of the price."""
+        spec, price = self.prepared.scenario.market, outcome.clearing.prices.p_usd_per_mwh
+        for name, limit in (("floor", spec.price_floor_usd_per_mwh), ("cap", spec.price_cap_usd_per_mwh)):
+            at = [t for t in window.committed if limit is not None and bool(np.any(price[t - window.first] == limit))]
+            if at:
+                steps = ", ".join(map(str, at))
+                self.books.notes.append(f"the price {name} of {limit:g} USD/MWh was charged in steps {steps}")
 
     def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
         local, market, prepared = t - window.first, self.market, self.prepared

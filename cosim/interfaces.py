@@ -137,5 +137,8 @@ class AggregatorAgent(Protocol):
     def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
         """Commit to a demand (and, if given, to this solution of :meth:`problem`); returns its own cost in USD."""
 
+    def drawn_mw(self) -> Array:
+        """(steps, own terminals) what the adopted schedule draws; asked where bids lie on a grid."""
+
     def commit(self, t: int) -> tuple[float, dict[str, list[Row]]]:
         """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables."""

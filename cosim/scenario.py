@@ -65,16 +65,28 @@ class ClockSpec(Section):
 
 
 class UnbalanceSpec(Section):
-    """A price on voltage unbalance: USD/h per (percent VUF)^2 at each named bus, linearised VUF."""
+    """A price on voltage unbalance, USD/h per (percent VUF)^2, and a limit of it, percent VUF, at each named bus.
+
+    VUF is |V2|/|V1|, linearised; a limit is broken rather than kept where keeping it costs more than the price cap.
+    """
 
     price_usd_per_pct2h: NonNegative = 0.0
+    limit_pct: Positive | None = None
     buses: tuple[BusName, ...] = ()
+
+    @model_validator(mode="after")
+    def _limit_somewhere(self) -> UnbalanceSpec:
+        if self.limit_pct is not None and not self.buses:
+            raise ValueError("limit_pct needs the buses at which it holds; allowed: buses: [...]")
+        return self
 
 
 class NetworkSpec(Section):
     """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
 
-    ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
+    ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
+    ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
+    transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
     flow.
     """
 
@@ -88,6 +100,7 @@ class NetworkSpec(Section):
     v_max_pu: Positive = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
+    feeder_ratings: bool = False
     unbalance: UnbalanceSpec = UnbalanceSpec()
     load_scale: SeriesSpec
 
@@ -105,13 +118,28 @@ class NetworkSpec(Section):
 
 
 class MarketSpec(Section):
-    """What energy costs at the substation, and what the aggregator is charged for."""
+    """What energy costs at the substation, and what the aggregator is charged for.
+
+    ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
+    may be negative. ``bid_step_kw`` is the grid on which power is bid; what is drawn is the nearest that the work
+    allows, and the operator settles that.
+    """
 
     price_usd_per_mwh: SeriesSpec
     slope_usd_per_mwh_per_mw: NonNegative = 0.0
     reactive_price_usd_per_mvarh: NonNegative = 0.0
     settlement: Literal["active", "active+reactive"] = "active+reactive"
     tariff_usd_per_mwh: SeriesSpec | None = None
+    price_floor_usd_per_mwh: Finite | None = None
+    price_cap_usd_per_mwh: Finite | None = None
+    bid_step_kw: Positive | None = None
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> MarketSpec:
+        floor, cap = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
+        if floor is not None and cap is not None and floor > cap:
+            raise ValueError(f"price_floor_usd_per_mwh {floor:g} is above price_cap_usd_per_mwh {cap:g}")
+        return self
 
 
 class GeneratorSpec(Section):
@@ -270,8 +298,15 @@ class DecentralizedSpec(Section):
 
 
 class CentralizedSpec(Section):
-    """The bilevel optimum: which single-level form, which solver, how close."""
+    """The bilevel optimum: who leads, which single-level form, which solver, how close.
 
+    ``leader``: ``all`` aggregators as one, one by its name with the others taking prices, or ``each`` in turn with the
+    others' demand as it last was, until no demand moves by more than ``settled_kw`` or ``max_sweeps`` are over.
+    """
+
+    leader: Name = "all"
+    max_sweeps: Annotated[int, Field(gt=0)] = 20
+    settled_kw: Positive = 1.0
     formulation: Literal["strong-duality", "kkt-mccormick"] = "strong-duality"
     solver: Literal["auto", "branch", "scip", "highs", "gurobi"] = "auto"
     complementarity: Literal["big-m", "sos1"] = "big-m"

@@ -74,6 +74,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         )
         self.reactive_ratio = np.array([s.reactive_ratio for s in self.sites for _ in s.terminals])
         self._models: dict[int, ScheduleModel] = {}
+        step_kw = scenario.market.bid_step_kw
+        self._bid_step_mw = None if step_kw is None else step_kw / KILO
         self._settles_reactive = scenario.market.settlement == "active+reactive"
         self._x: Array | None = None
 
@@ -164,7 +166,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         else:
             x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty_usd_per_mw2h).x
         self._x = x
-        p = np.clip(x[self._columns], 0.0, None)
+        p = self._on_grid(np.clip(x[self._columns], 0.0, None))
         own = self._qp.objective(x)
         return Bid(
             sender=self.name,
@@ -177,6 +179,10 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             cost_usd=own,
             price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
+
+    def _on_grid(self, p_mw: Array) -> Array:
+        """The nearest power that may be bid."""
+        return p_mw if self._bid_step_mw is None else np.round(p_mw / self._bid_step_mw) * self._bid_step_mw
 
     def _regret(self, price: Array, p: Array, own: float) -> float:
         """What a demand costs more than the best one at this price (USD)."""
@@ -245,6 +251,12 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         elif self._x is None or np.abs(self._x[self._columns] - p_mw).max() > 1e-9:
             self._x = self._solve(np.zeros_like(p_mw), p_mw, _ADOPT_PENALTY).x
         return self._qp.objective(self._x)
+
+    def drawn_mw(self) -> Array:
+        """(steps, own terminals) what the adopted schedule draws."""
+        if self._x is None:
+            raise RuntimeError("the aggregator was asked for its power before a window was opened")
+        return np.clip(self._x[self._columns], 0.0, None)
 
     # -- after the window -------------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
     minimise   h * ( price P_sub + slope/2 P_sub^2 + reactive price Q_sub
                      + sum_g (b_g P_g + a_g P_g^2) + sum_u c_u Q_u^2
-                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + price cap * s_f )
-    subject to the linear power flow, voltage limits softened by s_v, branch ratings softened by s_f, and the
-    capability of each unit. The demand of the data centers enters as a parameter.
+                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u + price cap * s_f )
+    subject to the linear power flow, voltage limits softened by s_v, limits of VUF softened by s_u, branch ratings
+    softened by s_f, and the capability of each unit. The demand of the data centers enters as a parameter.
 
 Power is in MW and Mvar, squared voltage in per unit, money in USD per step (``h`` hours), so that a dual divided
 by ``h`` is a price in USD/MWh. What the operator decides and what it costs is a Pyomo block, compiled once; the rows
@@ -47,6 +47,7 @@ class Limits:
         voltage_penalty_usd_per_pu2h: price of the worst violation of a squared voltage in a step.
         branch_rating_mva: three-phase rating of some branches, by name.
         unbalance_price_usd_per_pct2h: price of |VUF|^2 (percent squared) at each of ``unbalance_buses``.
+        unbalance_limit_pct: limit of VUF there, or none.
     """
 
     v_min_pu: float
@@ -56,6 +57,16 @@ class Limits:
     branch_rating_mva: dict[str, float]
     unbalance_price_usd_per_pct2h: float
     unbalance_buses: tuple[str, ...]
+    unbalance_limit_pct: float | None = None
+
+    @property
+    def unbalance_penalty_usd_per_pct_h(self) -> float:
+        """Price of the worst violation of the limit of VUF in a step.
+
+        With W the squares of the line-to-line voltages, V2/V1 moves by no more than the largest of them, per unit of
+        |V1|^2 (see ``phases.unbalance_phasor``), so a percent of VUF costs a hundredth of a squared voltage.
+        """
+        return self.voltage_penalty_usd_per_pu2h / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +150,9 @@ class ClearingModel:
         reactive_price_usd_per_mvarh: float = 0.0,
     ) -> None:
         self.limits, self.resources, self.terminals, self.nodes = limits, resources, terminals, network.nodes
-        priced = limits.unbalance_buses if limits.unbalance_price_usd_per_pct2h > 0 else ()
-        self.outputs = network_rows.choose_outputs(network, limits.branch_rating_mva, priced)
+        counted = limits.unbalance_price_usd_per_pct2h > 0 or limits.unbalance_limit_pct is not None
+        buses = limits.unbalance_buses if counted else ()
+        self.outputs = network_rows.choose_outputs(network, limits.branch_rating_mva, buses)
         m = self.block = pyo.ConcreteModel()
         m.hours = hours
         m.price = pyo.Param(mutable=True, initialize=0.0)
@@ -148,7 +160,7 @@ class ClearingModel:
         add_units(m, resources)
         add_import(m)
         add_slacks(m)
-        add_unbalance_parts(m, self.outputs)
+        add_unbalance_parts(m, self.outputs, limits)
         add_cost(m, resources, limits)
         self.compiled: CompiledBlock = compile_block(m, variables=m.component_data_objects(pyo.Var))
         self.variables = self.compiled.variable_names
@@ -253,13 +265,16 @@ class ClearingModel:
         equalities = [network_rows.import_equation("p", place["p_sub"])]
         if "q_sub" in place:
             equalities.append(network_rows.import_equation("q", place["q_sub"]))
-        if len(choice.unbalance):
+        if limits.unbalance_price_usd_per_pct2h > 0:
             parts = np.array([place[f"vuf_part[{i}]"] for i in choice.unbalance])
             equalities.append(network_rows.unbalance_equations(choice, parts))
         low, high, flow = (place[f"{name}_slack"] for name in ("v_low", "v_high", "flow"))
         inequalities = network_rows.voltage_limits(choice, low, high, limits.v_min_pu, limits.v_max_pu)
         rating = np.array([limits.branch_rating_mva[network.flows_p.labels[i][0]] for i in choice.flows])
         inequalities += network_rows.branch_limits(choice, flow, rating) if len(rating) else []
+        if limits.unbalance_limit_pct is not None:
+            slack = place["vuf_slack"]
+            inequalities += network_rows.unbalance_limits(choice, slack, limits.unbalance_limit_pct)
         sizes = len(self.variables), choice.count
         return network_rows.gather(equalities, *sizes), network_rows.gather(inequalities, *sizes)
 
@@ -324,10 +339,13 @@ def add_slacks(m: pyo.ConcreteModel) -> None:
     m.flow_slack = pyo.Var(bounds=(0, None))
 
 
-def add_unbalance_parts(m: pyo.ConcreteModel, outputs: OutputChoice) -> None:
-    """Real and imaginary part of the voltage unbalance factor (percent) where it is priced."""
-    m.unbalance_row = pyo.Set(initialize=outputs.unbalance.tolist())
+def add_unbalance_parts(m: pyo.ConcreteModel, outputs: OutputChoice, limits: Limits) -> None:
+    """Real and imaginary part of the voltage unbalance factor where it is priced, worst violation where limited (%)."""
+    priced = limits.unbalance_price_usd_per_pct2h > 0
+    m.unbalance_row = pyo.Set(initialize=outputs.unbalance.tolist() if priced else [])
     m.vuf_part = pyo.Var(m.unbalance_row)
+    if limits.unbalance_limit_pct is not None:
+        m.vuf_slack = pyo.Var(bounds=(0, None))
 
 
 def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None:
@@ -345,6 +363,8 @@ def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None
     unbalance = limits.unbalance_price_usd_per_pct2h * sum(m.vuf_part[i] ** 2 for i in m.unbalance_row)
     broken = limits.voltage_penalty_usd_per_pu2h * (m.v_low_slack + m.v_high_slack)
     broken += limits.price_cap_usd_per_mwh * m.flow_slack
+    if limits.unbalance_limit_pct is not None:
+        broken += limits.unbalance_penalty_usd_per_pct_h * m.vuf_slack
     m.cost = pyo.Objective(expr=m.hours * (energy + generation + reactive + unbalance + broken))
 
 

@@ -1,4 +1,4 @@
-"""Rows of the clearing that the network enters: import, voltage limits, branch ratings, unbalance, one function each.
+"""Rows of the clearing that the network enters: import, voltage limits, branch ratings and unbalance.
 
 A row stands in the operator's own variables x (units, slacks, import) and in outputs w of the network::
 
@@ -24,6 +24,7 @@ from cosim.grid.linear import Affine, LinearNetwork
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
 FLOW_POLYGON_SIDES = 12
+_INSCRIBED = math.cos(math.pi / FLOW_POLYGON_SIDES)
 PARTS = ("import", "voltage", "congestion", "unbalance")
 """What a row's dual is a part of: the first holds the equations of the import, the others limits and prices."""
 
@@ -130,20 +131,18 @@ def branch_limits(choice: OutputChoice, slack: int, rating_mva: Real) -> list[_F
         slack: own variable by which the worst rating of the step is exceeded (MVA).
         rating_mva: three-phase rating of the branch of each.
     """
-    n, sides = len(choice.flows), FLOW_POLYGON_SIDES
+    n = len(choice.flows)
     every = np.arange(n)
     p, q = 2 + choice.voltages + every, 2 + choice.voltages + n + every
     families = []
-    for k in range(sides):
-        angle = math.pi * (2 * k + 1) / sides
-        weights = np.concatenate([np.full(n, math.cos(angle)), np.full(n, math.sin(angle))])
+    for k in range(FLOW_POLYGON_SIDES):
         families.append(
             _Family(
                 names=tuple(f"branch_limit[{i},{k}]:up" for i in choice.flows),
                 part="congestion",
                 own=(every, np.full(n, slack), np.full(n, -1.0)),
-                outputs=(np.tile(every, 2), np.concatenate([p, q]), weights),
-                rhs=np.asarray(rating_mva) / 3 * math.cos(math.pi / sides),
+                outputs=(np.tile(every, 2), np.concatenate([p, q]), np.repeat(_side(k), n)),
+                rhs=np.asarray(rating_mva) / 3 * _INSCRIBED,
             )
         )
     return families
@@ -156,6 +155,37 @@ def unbalance_equations(choice: OutputChoice, variables: Index) -> _Family:
     outputs = (every, choice.count - n + every, np.full(n, -1.0))
     names = tuple(f"unbalance_equation[{i}]" for i in choice.unbalance)
     return _Family(names, "unbalance", (every, np.asarray(variables), np.ones(n)), outputs, np.zeros(n))
+
+
+def unbalance_limits(choice: OutputChoice, slack: int, limit_pct: float) -> list[_Family]:
+    """(Linearised) V2/V1 of each bus within a polygon inscribed in the circle of the limit, percent, softened.
+
+    Args:
+        choice: its ``unbalance`` are real and imaginary part of one bus after the other.
+        slack: own variable by which the worst limit of the step is exceeded (percent).
+    """
+    n = len(choice.unbalance) // 2
+    every, first = np.arange(n), choice.count - len(choice.unbalance)
+    real, imaginary = first + 2 * every, first + 2 * every + 1
+    families = []
+    for k in range(FLOW_POLYGON_SIDES):
+        normal = _side(k)
+        families.append(
+            _Family(
+                names=tuple(f"unbalance_limit[{i},{k}]:up" for i in choice.unbalance[::2]),
+                part="unbalance",
+                own=(every, np.full(n, slack), np.full(n, -1.0)),
+                outputs=(np.tile(every, 2), np.concatenate([real, imaginary]), np.repeat(normal, n)),
+                rhs=np.full(n, limit_pct * _INSCRIBED),
+            )
+        )
+    return families
+
+
+def _side(k: int) -> Real:
+    """(2,) unit normal of a side of the polygons that stand for circles."""
+    angle = math.pi * (2 * k + 1) / FLOW_POLYGON_SIDES
+    return np.array([math.cos(angle), math.sin(angle)])
 
 
 def gather(families: Sequence[_Family], own: int, outputs: int) -> NetworkRows:

@@ -18,7 +18,7 @@ from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
 from cosim.errors import InputError
 from cosim.grid import lindist3flow
-from cosim.grid.feeder import Feeder
+from cosim.grid.feeder import Feeder, phase_rating_kva
 from cosim.grid.lindist3flow import OperatingPoint
 from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
@@ -316,6 +316,15 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return Prices(p / self.hours, q / self.hours)
 
 
+def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
+    """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
+    found = {}
+    if scenario.network.feeder_ratings:
+        each = {b.name: phase_rating_kva(b, feeder.bus_by_name[b.to_bus]) for b in feeder.branches}
+        found = {name: 3 * kva / KILO for name, kva in each.items() if kva is not None}
+    return found | {name: kva / KILO for name, kva in scenario.network.branch_rating_kva.items()}
+
+
 def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
     network = scenario.network
     buses = {b.name for b in feeder.buses}
@@ -338,7 +347,8 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         v_max_pu=network.v_max_pu,
         price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
         voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
-        branch_rating_mva={k: v / 1000 for k, v in network.branch_rating_kva.items()},
+        branch_rating_mva=_ratings(scenario, feeder),
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,
+        unbalance_limit_pct=network.unbalance.limit_pct,
     )

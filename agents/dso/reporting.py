@@ -122,4 +122,6 @@ def slack_kwh(limits: Limits, hours: float, values: Mapping[str, float]) -> floa
     """What was paid for broken limits in a step, as energy at the price cap (kWh)."""
     broken = limits.voltage_penalty_usd_per_pu2h * (values["v_low_slack"] + values["v_high_slack"])
     broken += limits.price_cap_usd_per_mwh * values["flow_slack"]
+    if limits.unbalance_limit_pct is not None:
+        broken += limits.unbalance_penalty_usd_per_pct_h * values["vuf_slack"]
     return float(np.maximum(broken, 0.0) * hours / limits.price_cap_usd_per_mwh * KILO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,8 +100,9 @@ class Market:
         """Hand a message to the channel."""
         self.channel.send(message)
 
-    def award(self, window: Window, number: int, clearing: Clearing) -> None:
-        """Tell every aggregator what it was awarded and at which price."""
+    def award(self, window: Window, number: int, clearing: Clearing) -> Clearing:
+        """Tell every aggregator what it was awarded and at which price; returns that, prices within floor and cap."""
+        clearing = replace(clearing, prices=self._charged(clearing.prices))
         for a in self.aggregators:
             own = a.columns
             self.send(
@@ -116,6 +117,14 @@ class Market:
                     price_q_usd_per_mvarh=clearing.prices.q_usd_per_mvarh[:, own],
                 )
             )
+        return clearing
+
+    def _charged(self, prices: Prices) -> Prices:
+        """Prices of active power within the market's floor and cap."""
+        spec = self.scenario.market
+        floor = -np.inf if spec.price_floor_usd_per_mwh is None else spec.price_floor_usd_per_mwh
+        cap = np.inf if spec.price_cap_usd_per_mwh is None else spec.price_cap_usd_per_mwh
+        return replace(prices, p_usd_per_mwh=np.clip(prices.p_usd_per_mwh, floor, cap))
 
 
 class Coordination(Protocol):

@@ -1,19 +1,14 @@
-"""The centralized mode: the aggregators as one leader who knows the operator's problem (Stackelberg)."""
+"""The centralized mode: aggregators lead who know the operator's problem (Stackelberg)."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-
-import numpy as np
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.coordination.welfare import optimum
+from cosim.coordination.leaders import ALL, EACH, decide
 from cosim.errors import InputError
 from cosim.interfaces import Array
-from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
-from cosim.optimization.parametric import join
 from cosim.optimization.solvers import installed
 from cosim.scenario import Scenario
 
@@ -22,7 +17,9 @@ class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
 
     def check(self, scenario: Scenario) -> None:
-        """Refuse settlement on active power alone, and a solver that is missing or cannot take the formulation."""
+        """Refuse settlement on active power alone, a leader that is not there, and a solver that is missing or cannot
+        take the formulation.
+        """
         if scenario.market.settlement == "active":
             raise InputError(
                 "the centralized mode prices active and reactive power together",
@@ -31,6 +28,11 @@ class Centralized:
                 allowed="active+reactive",
             )
         spec = scenario.centralized
+        who = (ALL, EACH, *(a.name for a in scenario.aggregators))
+        if spec.leader not in who:
+            raise InputError(
+                "no such leader", key="centralized.leader", value=spec.leader, allowed=", ".join(who)
+            )
         if spec.solver == "branch" and spec.formulation != "strong-duality":
             raise InputError(
                 "the branch solver works on strong duality",
@@ -49,56 +51,19 @@ class Centralized:
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         market.tell("solving for the leader")
         started = time.perf_counter()
-        names = market.operator.parameter_names()
-        while True:
-            problem = stackelberg_problem(market)
-            solution = stackelberg(market, problem)
-            where = {name: i for i, name in enumerate(problem.leader.variables)}
-            p_mw = np.array([[solution.leader_x[where[n]] for n in row] for row in names])
-            if not market.operator.refine(p_mw):
-                break
+        decision = decide(market)
+        while market.operator.refine(decision.p_mw):
+            decision = decide(market)
         elapsed = time.perf_counter() - started
-        own = 0.0
-        for a in market.aggregators:
-            variables = a.problem([row[a.columns] for row in names]).variables
-            own += a.adopt(p_mw[:, a.columns], solution.leader_x[[where[v] for v in variables]])
-        position = {name: i for i, name in enumerate(problem.follower.parameters)}
-        price = np.array([[solution.price[position[n]] for n in row] for row in names]) / market.hours
-        clearing = market.operator.settle(p_mw, price)
-        market.award(window, 0, clearing)
+        own = sum(a.adopt(decision.p_mw[:, a.columns], decision.schedules[a.name]) for a in market.aggregators)
+        clearing = market.operator.settle(decision.p_mw, decision.price)
+        clearing = market.award(window, 0, clearing)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
-            certificate=asdict(solution.certificate),
-            gap=solution.gap,
-            solver=solution.solver,
+            certificate=decision.certificate,
+            gap=decision.gap,
+            solver=", ".join(sorted({s.solver for s in decision.solutions.values()})),
             solver_s=elapsed,
+            notes=decision.notes,
         )
-
-
-def stackelberg_problem(market: Market) -> BilevelProblem:
-    """The open window as a bilevel problem: all aggregators together lead, the operator follows."""
-    names = market.operator.parameter_names()
-    leader = join([a.problem([row[a.columns] for row in names]) for a in market.aggregators])
-    return BilevelProblem(follower=market.operator.follower(), leader=leader)
-
-
-def stackelberg(market: Market, problem: BilevelProblem) -> BilevelSolution:
-    """The leader's optimum, started from the welfare optimum.
-
-    Raises:
-        RunFailure: the certificate does not hold, or the solver found nothing.
-    """
-    spec = market.scenario.centralized
-    start = optimum(market).p_mw.ravel()
-    by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
-    return solve(
-        problem,
-        formulation=spec.formulation,
-        solver="branch" if by_tree else spec.solver,
-        complementarity=spec.complementarity,
-        bits=spec.bits,
-        gap=spec.gap,
-        time_limit_s=spec.time_limit_s,
-        start=start,
-    )

@@ -19,5 +19,5 @@ class Uncoordinated:
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         own = sum(a.adopt(declared_p_mw[:, a.columns]) for a in market.aggregators)
         clearing = market.operator.settle(declared_p_mw, None)
-        market.award(window, 0, clearing)
+        clearing = market.award(window, 0, clearing)
         return Outcome(clearing=clearing, own_cost_usd=own)

@@ -90,5 +90,5 @@ class Welfare:
             for a, schedule in zip(market.aggregators, best.schedules, strict=True)
         )
         clearing = market.operator.settle(best.p_mw, best.price_usd_per_mwh)
-        market.award(window, 0, clearing)
+        clearing = market.award(window, 0, clearing)
         return Outcome(clearing=clearing, own_cost_usd=own, solver=best.solver, solver_s=best.solver_s)

@@ -83,7 +83,12 @@ class LineCode:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line section between two buses, with its phases, length in feet and line code."""
+    """A line section between two buses.
+
+    Attributes:
+        phases: present phases in order; length_ft: in feet; code: name of its construction.
+        amps: what each conductor may carry (A); None if nobody says.
+    """
 
     name: str
     from_bus: str
@@ -92,6 +97,7 @@ class Line:
     length_ft: float
     code: str
     source: str = ""
+    amps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +233,21 @@ class Generator:
 
 
 Branch = Line | Transformer | Regulator
+
+
+def phase_rating_kva(branch: Branch, bus: Bus) -> float | None:
+    """What each phase of a branch may carry at nominal voltage, kVA; None if its table does not say.
+
+    A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating.
+
+    Args:
+        branch: of a feeder. bus: its end away from the source.
+    """
+    if isinstance(branch, Line):
+        return None if branch.amps is None else branch.amps * bus.kv_neutral
+    if isinstance(branch, Transformer):
+        return branch.kva / len(bus.phases)
+    return branch.kva
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _check_duplicates(feeder: Feeder, report: _Report) -> None:
 
 
 def _check_numbers(feeder: Feeder, report: _Report) -> None:
-    positive = {"kv_base", "kva", "kv_high", "kv_low", "length_ft"}
+    positive = {"kv_base", "kva", "kv_high", "kv_low", "length_ft", "amps"}
     not_negative = {
         "r_percent", "x_percent", "no_load_percent", "magnetizing_percent", "r_low_percent", "x_low_percent",
     }  # fmt: skip

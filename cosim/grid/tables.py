@@ -57,6 +57,7 @@ EXTRA: dict[str, dict[str, object]] = {
         "phases_high": "abc", "phases_low": "abc", "no_load_percent": 0.0, "magnetizing_percent": 0.0,
         "r_low_percent": 0.0, "x_low_percent": 0.0,
     },
+    "lines": {"amps": None},
     "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},
 }  # fmt: skip
 """Columns that may be absent, with what their absence means."""
@@ -162,7 +163,9 @@ def _elements(folder: Path, table: str, kind: Callable[..., T]) -> tuple[T, ...]
     """Rows of a table as dataclasses whose fields carry the names of its columns."""
     types: dict[str, str] = kind.__annotations__
     file = folder / f"{table}.csv"
-    readers: dict[str, Callable[[str, Path, str], Any]] = {"float": _number, "bool": _truth, "int": _whole}
+    readers: dict[str, Callable[[str, Path, str], Any]] = {
+        "float": _number, "bool": _truth, "int": _whole, "float | None": _number_if_any,
+    }  # fmt: skip
     elements = []
     for row in _rows(folder, table):
         values: dict[str, Any] = {}
@@ -223,6 +226,10 @@ def _number(text: str, file: Path, key: str) -> float:
         return float(text)
     except ValueError:
         raise InputError("not a number", file=file, key=key, value=text, allowed="a number") from None
+
+
+def _number_if_any(text: str, file: Path, key: str) -> float | None:
+    return _number(text, file, key) if text else None
 
 
 def _whole(text: str, file: Path, key: str) -> int:

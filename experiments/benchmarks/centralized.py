@@ -14,7 +14,7 @@ from typing import Any
 
 from cosim import InputError, RunFailure
 from cosim.coordination.base import Market
-from cosim.coordination.centralized import stackelberg_problem
+from cosim.coordination.leaders import stackelberg_problem
 from cosim.coordination.welfare import optimum
 from cosim.engine import Simulation
 from cosim.experiments.common import print_table

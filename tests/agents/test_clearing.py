@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from cosim.agents.dso.resources import inverter_polygon
 from cosim.errors import InputError
 from cosim.grid.phases import terminal_map
+from cosim.grid.tables import read_feeder, write_feeder
 from cosim.interfaces import Array
 
 from .conftest import Day, opened
@@ -114,3 +117,61 @@ def test_an_unbalance_price_makes_an_unbalance_part() -> None:
     solution = day.clearing.solve(day.declared_p_mw)
     prices = day.clearing.step(0, day.declared_p_mw, solution, 1.0).prices
     assert np.abs(prices.active["unbalance"]).max() > 1e-3
+
+
+VUF_LIMIT = {"limit_pct": 0.5, "buses": ["718", "736", "740"]}
+
+
+def vuf_pct(day: Day, t: int, p_mw: Array) -> Array:
+    """VUF of the linear model at the limited buses of a cleared step."""
+    solution = day.clearing.solve(p_mw)
+    network, choice = day.clearing.networks[t], day.operator.clearing_model.outputs
+    parts = network.unbalance.at(day.clearing.values(t, p_mw, solution).states)[choice.unbalance]
+    return np.asarray(np.hypot(parts[::2], parts[1::2]))
+
+
+def test_a_limit_of_unbalance_is_kept_by_generators_of_each_leg() -> None:
+    evening = {"clock.start": "2024-07-15T20:00:00", "clock.steps": 1}
+    free = opened("ieee37_svg", {**evening, "network.unbalance": {**VUF_LIMIT, "limit_pct": 50}})
+    kept = opened("ieee37_svg", {**evening, "network.unbalance": VUF_LIMIT})
+    assert vuf_pct(free, 0, free.declared_p_mw).max() > 0.6
+    assert vuf_pct(kept, 0, kept.declared_p_mw).max() <= 0.5 + 1e-9
+
+
+def test_a_limit_of_unbalance_that_binds_has_a_price() -> None:
+    day = opened("ieee37_svg", {"clock.start": "2024-07-15T20:00:00", "clock.steps": 1, "network.unbalance": VUF_LIMIT})
+    solution = day.clearing.solve(day.declared_p_mw)
+    prices = day.clearing.step(0, day.declared_p_mw, solution, 1.0).prices
+    assert np.abs(prices.active["unbalance"]).max() > 1e-3
+
+
+def test_a_limit_of_unbalance_that_nothing_can_keep_is_broken_at_the_price_cap() -> None:
+    impossible = {**VUF_LIMIT, "limit_pct": 0.01}
+    day = opened("ieee37", {"clock.steps": 1, "network.unbalance": impossible, "generators": []})
+    broken = day.clearing.values(0, day.declared_p_mw, day.clearing.solve(day.declared_p_mw)).values["vuf_slack"]
+    assert broken == pytest.approx(vuf_pct(day, 0, day.declared_p_mw).max(), abs=0.05)
+
+
+def test_a_limit_of_unbalance_nowhere_is_refused() -> None:
+    with pytest.raises(InputError, match="needs the buses"):
+        opened("ieee37", {"network.unbalance": {"limit_pct": 1.0}})
+
+
+def rated_feeder(folder: Path, amps: float) -> Path:
+    """The IEEE 37 feeder with this ampacity on the line to bus 740."""
+    feeder = read_feeder("ieee37")
+    lines = tuple(replace(line, amps=amps) if line.name == "711-740" else line for line in feeder.lines)
+    write_feeder(replace(feeder, lines=lines), folder)
+    return folder
+
+
+def test_ratings_of_the_feeder_limit_as_those_of_the_scenario_do(tmp_path: Path) -> None:
+    by_feeder = opened("ieee37", {
+        "clock.steps": 1, "network.feeder": str(rated_feeder(tmp_path / "rated", 36.0)), "network.feeder_ratings": True,
+    })  # fmt: skip
+    kva = 3 * 36.0 * 4.8 / 3**0.5
+    by_scenario = opened("ieee37", {"clock.steps": 1, "network.branch_rating_kva": {"711-740": kva}})
+    cost = by_scenario.operator.clear(by_scenario.declared_p_mw).cost_usd
+    assert by_feeder.operator.clear(by_feeder.declared_p_mw).cost_usd == pytest.approx(cost, rel=1e-9)
+    free = opened("ieee37", {"clock.steps": 1})
+    assert cost > free.operator.clear(free.declared_p_mw).cost_usd + 0.1

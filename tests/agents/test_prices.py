@@ -16,7 +16,7 @@ from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.reduction import reduce
 
-from .conftest import Day
+from .conftest import Day, opened
 
 EPSILON_MW = 1e-4
 NIGHT, NOON, EVENING = 3, 12, 19
@@ -123,3 +123,16 @@ def test_without_limits_or_losses_one_price_holds_everywhere(stressed: Day) -> N
     flow = np.array([n.startswith("flow_equation[") for n in qp.eq_rows])
     constant_power = [n for n, (bus, _) in enumerate(flat.nodes) if bus == "799"]
     assert -(flat.demand_p.T @ duals.nu[flow])[constant_power] == pytest.approx(40.0, rel=1e-6)
+
+
+def test_price_with_a_limit_of_unbalance_is_the_derivative_too() -> None:
+    limit = {"limit_pct": 0.5, "buses": ["718", "736", "740"]}
+    day = opened("ieee37_svg", {"clock.start": "2024-07-15T20:00:00", "clock.steps": 1, "network.unbalance": limit})
+    demand = 0.95 * day.declared_p_mw
+    prices = day.clearing.step(0, demand, day.clearing.solve(demand), 1.0).prices
+    assert np.abs(prices.active["unbalance"]).max() > 1e-2
+    total, here = prices.total()[0], cost_with(day, 0, demand[0], 0, 0.0, False)
+    for node in np.random.default_rng(5).choice(len(total), size=6, replace=False):
+        up = (cost_with(day, 0, demand[0], node, EPSILON_MW, False) - here) / EPSILON_MW
+        down = (here - cost_with(day, 0, demand[0], node, -EPSILON_MW, False)) / EPSILON_MW
+        assert_between(float(total[node]), down, up)

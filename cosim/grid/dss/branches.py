@@ -34,6 +34,8 @@ LENGTHS_PER_MILE = {
 }  # fmt: skip
 """A length without a unit is taken as thousands of feet; only its product with the matrices matters."""
 DIGITS = 12
+UNSTATED_AMPS = 400.0
+"""What OpenDSS gives a line of which nothing is said."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class Branches:
         self.lines.append(
             Line(
                 self.names.new(first.name), self.bus_name[upper], self.bus_name[lower], phases,
-                round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group),
+                round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group), _amps(group),
             )
         )  # fmt: skip
 
@@ -262,6 +264,12 @@ class Branches:
         p = group[0].properties
         if len(group[0].ends) == 3 and (p["XHL"] != p["XHT"] or len(set(listed(p["pctRs"])[1:])) > 1):
             self.omissions.approximated(group[0].element, "the halves of its centre-tapped winding differ")
+
+
+def _amps(group: Sequence[RawBranch]) -> float | None:
+    """Least normal ampacity of the lines of a group that state one (A)."""
+    stated = [float(b.properties["NormAmps"]) for b in group if b.kind == "line"]
+    return min((a for a in stated if a > 0 and a != UNSTATED_AMPS), default=None)
 
 
 def _phases(branch: RawBranch) -> int:

@@ -1,0 +1,182 @@
+"""Who leads: some aggregators over the operator, and over the others as takers of its prices or with fixed demand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from cosim.coordination.base import Market
+from cosim.coordination.welfare import optimum
+from cosim.interfaces import AggregatorAgent, Array
+from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
+from cosim.optimization.parametric import ParametricQP, join
+
+KILO = 1000.0
+ALL, EACH = "all", "each"
+
+
+@dataclass(slots=True)
+class Decision:
+    """What the leaders decided, and what everybody does then.
+
+    Attributes:
+        p_mw: (steps, terminals) demand of all aggregators; price: likewise, the operator's, reactive part included,
+            in USD/MWh.
+        schedules: for each aggregator the variables of its problem.
+        solutions: the last bilevel solution of each leader by name.
+        notes: what a reader should know of how it came about.
+    """
+
+    p_mw: Array
+    price: Array
+    schedules: dict[str, Array] = field(default_factory=dict)
+    solutions: dict[str, BilevelSolution] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """The widest gap of a leader's optimum to its proven bound."""
+        return max(s.gap for s in self.solutions.values())
+
+    @property
+    def certificate(self) -> dict[str, object]:
+        """The certificate, leader by leader if there are several."""
+        found: dict[str, dict[str, object]] = {name: asdict(s.certificate) for name, s in self.solutions.items()}
+        return next(iter(found.values())) if len(found) == 1 else dict(found)
+
+
+def decide(market: Market) -> Decision:
+    """The open window as ``centralized.leader`` has it: all together, one, or each in turn.
+
+    Raises:
+        RunFailure: a certificate does not hold, or the solver found nothing.
+    """
+    start = optimum(market)
+    schedules = {a.name: x for a, x in zip(market.aggregators, start.schedules, strict=True)}
+    decision = Decision(start.p_mw.copy(), start.price_usd_per_mwh, schedules)
+    chosen = market.scenario.centralized.leader
+    if chosen == EACH:
+        return _in_turn(market, decision)
+    leaders = [a for a in market.aggregators if chosen in (ALL, a.name)]
+    lead(market, leaders, decision, ALL if chosen == ALL else chosen)
+    return decision
+
+
+def _in_turn(market: Market, decision: Decision) -> Decision:
+    """Gauss-Seidel over leaders: each finds its optimum with the others' demand as it last was.
+
+    A point that no leader leaves is an equilibrium among leaders (of an EPEC; Hobbs, Metzler and Pang 2000). It need
+    not exist, and turns need not find it: then the run says how far demand still moves, or after how many sweeps it
+    comes back.
+    """
+    spec = market.scenario.centralized
+    seen: list[bytes] = []
+    for sweep in range(1, spec.max_sweeps + 1):
+        before = decision.p_mw.copy()
+        for a in market.aggregators:
+            others = [b for b in market.aggregators if b is not a]
+            lead(market, [a], decision, a.name, fixed=others)
+        moved_kw = KILO * float(np.abs(decision.p_mw - before).max())
+        if moved_kw <= spec.settled_kw:
+            decision.notes = (f"leaders settled after {sweep} sweeps: no demand moved by more than {moved_kw:.3f} kW",)
+            return decision
+        mark = np.round(KILO * decision.p_mw / spec.settled_kw).astype(np.int64).tobytes()
+        if mark in seen:
+            period = len(seen) - seen.index(mark)
+            decision.notes = (
+                f"leaders did not settle: demand comes back after {period} sweeps, moving by {moved_kw:.1f} kW",
+            )
+            return decision
+        seen.append(mark)
+    decision.notes = (
+        f"leaders did not settle in {spec.max_sweeps} sweeps: demand still moves by {moved_kw:.1f} kW in a sweep",
+    )
+    return decision
+
+
+def lead(
+    market: Market,
+    leaders: Collection[AggregatorAgent],
+    decision: Decision,
+    name: str,
+    fixed: Collection[AggregatorAgent] = (),
+) -> None:
+    """Take up in a decision the optimum of these leaders; who neither leads nor is fixed takes prices."""
+    problem = stackelberg_problem(market, leaders, fixed, decision.p_mw)
+    names = _names(market)
+    at = dict(_pairs(names, decision.p_mw))
+    solution = _solve(market, problem, np.array([at[n] for n in problem.follower.parameters]))
+    found = dict(zip(problem.follower.variables, solution.x, strict=True))
+    found |= dict(zip(problem.leader.variables, solution.leader_x, strict=True))
+    for a in market.aggregators:
+        if a not in fixed:
+            own = a.problem(names[:, a.columns].tolist()).variables
+            decision.schedules[a.name] = np.array([found[v] for v in own])
+            decision.p_mw[:, a.columns] = [[found[n] for n in row] for row in names[:, a.columns]]
+    decision.price = _operators_price(market, problem.follower, solution)
+    decision.solutions[name] = solution
+
+
+def stackelberg_problem(
+    market: Market,
+    leaders: Collection[AggregatorAgent] | None = None,
+    fixed: Collection[AggregatorAgent] = (),
+    p_mw: Array | None = None,
+) -> BilevelProblem:
+    """The open window as a bilevel problem: the leaders (None: all aggregators, as one) lead, the rest follows.
+
+    Aggregators that take prices answer together with the operator: at given demand of the leaders, the market of
+    operator and takers clears where the sum of their costs is least, at its dual price.
+
+    Args:
+        fixed: aggregators whose demand stays as in ``p_mw`` (steps, terminals).
+    """
+    leaders = market.aggregators if leaders is None else leaders
+    names = _names(market)
+    follower = market.operator.follower()
+    if fixed and p_mw is not None:
+        follower = follower.fix(
+            {n: float(p) for a in fixed for n, p in _pairs(names[:, a.columns], p_mw[:, a.columns])}
+        )
+    takers = [a for a in market.aggregators if a not in leaders and a not in fixed]
+    if takers:
+        follower = follower.free({str(n) for a in takers for n in names[:, a.columns].ravel()})
+        follower = join([follower, *(a.problem(names[:, a.columns].tolist()) for a in takers)])
+    return BilevelProblem(follower, join([a.problem(names[:, a.columns].tolist()) for a in leaders]))
+
+
+def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolution:
+    """The leader's optimum, from a good point."""
+    spec = market.scenario.centralized
+    by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
+    return solve(
+        problem,
+        formulation=spec.formulation,
+        solver="branch" if by_tree else spec.solver,
+        complementarity=spec.complementarity,
+        bits=spec.bits,
+        gap=spec.gap,
+        time_limit_s=spec.time_limit_s,
+        start=start,
+    )
+
+
+def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSolution) -> Array:
+    """(steps, terminals) USD/MWh: what the operator's own rows price demand at, at every terminal."""
+    whole = market.operator.follower()
+    nu = dict(zip(follower.eq_rows, solution.nu, strict=True))
+    sigma = dict(zip(follower.ineq_rows, solution.sigma, strict=True))
+    price = whole.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
+    at = dict(zip(whole.parameters, price, strict=True))
+    return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
+
+
+def _names(market: Market) -> np.ndarray[tuple[int, int], np.dtype[np.str_]]:
+    """(steps, terminals) names of the operator's parameters."""
+    return np.array(market.operator.parameter_names(), dtype=np.str_)
+
+
+def _pairs(names: np.ndarray[tuple[int, int], np.dtype[np.str_]], values: Array) -> Iterator[tuple[str, float]]:
+    return zip(names.ravel().tolist(), values.ravel().tolist(), strict=True)
