@@ -8,6 +8,7 @@ from typing import Any
 
 import mesa
 import numpy as np
+import pandas as pd
 import simpy
 
 from cosim.channel import Channel
@@ -29,9 +30,13 @@ def _silent(done: int, total: int, text: str) -> None:
 
 @dataclass(slots=True)
 class Books:
-    """What a simulation leaves: rows of every table, and what no table can say."""
+    """What a simulation leaves: rows of every table, and what no table can say.
+
+    Rows of past windows are kept as frames, which take a small part of their room.
+    """
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    past: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     welfare_usd: float | None = 0.0
     notes: list[str] = field(default_factory=list)
@@ -39,6 +44,18 @@ class Books:
     def add(self, table: str, *rows: Row) -> None:
         """Append rows to a table."""
         self.rows.setdefault(table, []).extend(rows)
+
+    def pack(self) -> None:
+        """Turn the rows so far into frames."""
+        for table, rows in self.rows.items():
+            if rows:
+                self.past.setdefault(table, []).append(pd.DataFrame(rows))
+        self.rows = {}
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All rows of each table that has some."""
+        self.pack()
+        return {table: pd.concat(parts, ignore_index=True) for table, parts in self.past.items()}
 
 
 class Simulation(mesa.Model):  # type: ignore[misc]
@@ -161,6 +178,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._note_limited_prices(window, outcome)
         for t in window.committed:
             self._take_step(window, outcome, t)
+        books.pack()
 
     def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""

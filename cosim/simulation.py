@@ -207,7 +207,7 @@ def _simulate(simulation: Simulation, draft: Record, progress: Progress | None) 
     except Exception as error:
         raise RunFailure(f"the simulation stopped: {type(error).__name__}: {error}") from error
     wall_s = time.perf_counter() - started
-    tables = Tables.from_rows(books.rows)
+    tables = Tables.from_frames(books.frames())
     limits = draft.limits or VoltageLimits(0.0, 2.0)
     facts = _facts(prepared, books, wall_s)
     figures = compute_kpis(tables, facts, limits)

@@ -18,7 +18,7 @@ def refused(overrides: dict[str, Any], scenario: str = "ieee37") -> InputError:
     return caught.value
 
 
-@pytest.mark.parametrize("name", ["ieee37", "ieee37_svg", "ieee37_stress", "ieee37_stress_svg"])
+@pytest.mark.parametrize("name", ["ieee37", "ieee37_svg", "ieee37_stress", "ieee37_stress_svg", "ieee37_year"])
 def test_shipped_scenarios_are_valid(name: str) -> None:
     scenario, path = load_scenario(name)
     assert (scenario.name, path.suffix) == (name, ".yaml")

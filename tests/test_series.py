@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosim.errors import InputError
+from cosim.experiments import synthetic_year
 from cosim.series import read_series, shipped_series
 
 DAY = [float(hour) for hour in range(24)]
@@ -169,7 +170,7 @@ def test_every_shipped_table_has_a_named_source() -> None:
     assert all(row["source"] and row["unit"] for _, row in sources())
 
 
-@pytest.mark.parametrize(("folder", "row"), sources())
+@pytest.mark.parametrize(("folder", "row"), [s for s in sources() if s[1]["file"] != "synthetic_year.csv"])
 def test_every_shipped_table_is_one_day_of_its_column(folder: str, row: dict[str, str]) -> None:
     values = read_series(f"{folder}/{row['file']}", row["column"], steps=48, step_s=3600)
     assert values[:24].tolist() == values[24:].tolist()
@@ -233,3 +234,18 @@ def clear_sky_pv(hour: float, latitude_deg: float = 34.0, day: int = 197) -> flo
 def test_pv_output_follows_the_clear_sky_formula_at_mid_hour() -> None:
     expected = [clear_sky_pv(hour + 0.5) for hour in range(24)]
     assert shipped("pv_clear_sky", "per_unit") == pytest.approx(expected, abs=5.1e-5)
+
+
+def test_the_shipped_year_is_what_its_seed_makes() -> None:
+    shipped_year = resources.files("cosim.data") / "profiles" / "synthetic_year.csv"
+    assert shipped_year.read_text(encoding="utf-8") == synthetic_year.table()
+
+
+def test_a_year_of_another_seed_is_another_year() -> None:
+    assert synthetic_year.table(2) != synthetic_year.table(1)
+
+
+def test_the_clear_sky_of_the_year_is_that_of_the_shipped_day() -> None:
+    """Day 197 in standard time, an hour before daylight saving time."""
+    day = synthetic_year.clear_sky_per_unit(np.array([197]))[0]
+    assert np.roll(day, 1) == pytest.approx(shipped("profiles/pv_clear_sky", "per_unit"), abs=1e-4)

@@ -29,7 +29,7 @@ from cosim.scenario import DataCenterSpec
 
 Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3
-_ADOPT_PENALTY = 1e5
+_ADOPT_PENALTY, _ADOPT_ROUNDS, _ADOPTED_MW = 1e5, 20, 1e-9
 _LATE_TOLERANCE_MWH = 1e-6
 KILO = 1000.0
 
@@ -249,8 +249,19 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         if solution is not None:
             self._x = solution
         elif self._x is None or np.abs(self._x[self._columns] - p_mw).max() > 1e-9:
-            self._x = self._solve(np.zeros_like(p_mw), p_mw, _ADOPT_PENALTY).x
+            self._x = self._drawing(p_mw)
         return self._qp.objective(self._x)
+
+    def _drawing(self, p_mw: Array) -> Array:
+        """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""
+        pull = np.zeros_like(p_mw)
+        for _ in range(_ADOPT_ROUNDS):
+            x = self._solve(pull, p_mw, _ADOPT_PENALTY).x
+            off = x[self._columns] - p_mw
+            if np.abs(off).max() <= _ADOPTED_MW:
+                break
+            pull += _ADOPT_PENALTY * off
+        return x
 
     def drawn_mw(self) -> Array:
         """(steps, own terminals) what the adopted schedule draws."""

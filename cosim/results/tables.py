@@ -308,10 +308,19 @@ class _Frames:
         Raises:
             InputError: an unknown table, or rows that do not fit (see :func:`check`).
         """
-        unknown = sorted(set(rows) - set(cls.names()))
+        return cls.from_frames({n: pd.DataFrame(list(table)) if table else pd.DataFrame() for n, table in rows.items()})
+
+    @classmethod
+    def from_frames(cls, frames: Mapping[str, pd.DataFrame]) -> Self:
+        """Tables from frames; a table that is not given is empty but has its columns.
+
+        Raises:
+            InputError: an unknown table, or a frame that does not fit (see :func:`check`).
+        """
+        unknown = sorted(set(frames) - set(cls.names()))
         if unknown:
             raise InputError("unknown table", key=unknown[0], allowed=", ".join(cls.names()))
-        return cls(**{n: pd.DataFrame(list(rows[n])) if rows.get(n) else empty(n) for n in cls.names()})
+        return cls(**{n: frames[n] if n in frames and len(frames[n]) else empty(n) for n in cls.names()})
 
     def write(self, folder: Path) -> None:
         """Write each table to ``folder/NAME.parquet``."""
