@@ -86,8 +86,8 @@ class NetworkSpec(Section):
 
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
-    transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on, until limits hold in AC power
-    flow.
+    transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on,
+    until limits hold in AC power flow.
     """
 
     feeder: str

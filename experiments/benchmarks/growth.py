@@ -5,8 +5,8 @@
 IEEE 37 and IEEE 123, OpenDSS scripts of your own, and synthetic radial feeders up to 50,000 nodes, each in a process of
 its own. Import: from an OpenDSS script to checked tables, solved original and comparison included. Linearise: one
 operating point, AC power flow included. Solve for inputs: factors and sensitivities of all limited outputs to 10 data
-centers and 20 generators. Clear and price: per step, prices of P and Q at every node. Times are those of one processor, so that
-whatever else the machine does is left out of them.
+centers and 20 generators. Clear and price: per step, prices of P and Q at every node. Times are those of one
+processor, so that whatever else the machine does is left out of them.
 """
 
 from __future__ import annotations
