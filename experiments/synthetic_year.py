@@ -3,8 +3,8 @@
     python -m cosim.experiments.synthetic_year --out year.csv
 
 Each hour is the hour of the mean day times a season, a factor for weekends, weather of the day (a first-order
-autoregression) and noise of its own; photovoltaic output is the clear sky of the day of the year times cloudiness. It is
-a test load of realistic shape, not a record of any year. The numbers follow from the seed alone.
+autoregression) and noise of its own; photovoltaic output is the clear sky of the day of the year times cloudiness. It
+is a test load of realistic shape, not a record of any year. The numbers follow from the seed alone.
 """
 
 from __future__ import annotations
