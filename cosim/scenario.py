@@ -309,7 +309,7 @@ class CentralizedSpec(Section):
     settled_kw: Positive = 1.0
     formulation: Literal["strong-duality", "kkt-mccormick"] = "strong-duality"
     solver: Literal["auto", "branch", "scip", "highs", "gurobi"] = "auto"
-    complementarity: Literal["big-m", "sos1"] = "big-m"
+    complementarity: Literal["big-m", "sos1", "indicator"] = "big-m"
     bits: Annotated[int, Field(ge=1, le=16)] = 6
     gap: Positive = 1e-3
     time_limit_s: Positive = 300.0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
+from cosim.optimization.arrays import from_dense
 from cosim.optimization.box import can_bind, implied
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.transform import with_rows
@@ -56,12 +57,12 @@ def assemble(
         hessian=own.hessian,
         cost=own.cost,
         cost_theta=sp.csr_array((len(own.cost), k)),
-        eq_matrix=sp.csr_array(e),
+        eq_matrix=from_dense(e),
         eq_rhs=e_rhs,
-        eq_theta=sp.csr_array(e_theta),
-        ineq_matrix=sp.csr_array(np.vstack([step.own.rows[own_kept], matrix[kept]])),
+        eq_theta=from_dense(e_theta),
+        ineq_matrix=from_dense(np.vstack([step.own.rows[own_kept], matrix[kept]])),
         ineq_rhs=np.concatenate([own.ineq_rhs[own_kept], rhs[kept]]),
-        ineq_theta=sp.csr_array(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
+        ineq_theta=from_dense(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
         constant=own.constant,
         constant_theta=np.zeros(k),
         variables=tuple(f"{name}@{t}" for name in model.variables),

@@ -240,7 +240,7 @@ class ClearingModel:
         source = (network.demand_p, network.demand_q)
         if self._right is None or any(a is not b for a, b in zip(self._right[0], source, strict=True)):
             right = network.demand_p @ self.injections.p + network.demand_q @ self.injections.q
-            self._right = (source, right.toarray())  # networks of one feeder share their incidence
+            self._right = (source, right.toarray(order="F"))  # networks of one feeder share their incidence
         return self._right[1]
 
     @cached_property

@@ -129,16 +129,21 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             if not self._ramps():  # which tie all steps together
                 moving = moving[~settled]
         self._window = self._clearing(*self._linearised(steps, declared_p_mw, points))
+        self._points = {t: p for t, p in self._points.items() if t >= window.first - self._day}
         self._points |= dict(zip(steps.tolist(), points, strict=True))
+
+    @property
+    def _day(self) -> int:
+        """Steps of a day."""
+        return round(24 / self.hours)
 
     def _start(self, t: int) -> _Point:
         """Where the linearisation of a step begins."""
-        day = round(24 / self.hours)
         count = len(self.resources.generators) + sum(len(svg.terminals) for svg in self.resources.svgs)
         if t in self._points:
             return self._points[t]
-        if t - day in self._points:
-            return replace(self._points[t - day], visits=1)
+        if t - self._day in self._points:
+            return replace(self._points[t - self._day], visits=1)
         return _Point(np.zeros((count, 2)), None, 0)
 
     def refine(self, p_mw: Array) -> bool:

@@ -151,6 +151,10 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
     """The leader's optimum, from a good point."""
     spec = market.scenario.centralized
     by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
+
+    def told(best: float, bound: float, gap: float) -> None:
+        market.tell(f"best {best:.2f} USD, bound {bound:.2f} USD, gap {100 * gap:.3f} %")
+
     return solve(
         problem,
         formulation=spec.formulation,
@@ -160,6 +164,7 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
         gap=spec.gap,
         time_limit_s=spec.time_limit_s,
         start=start,
+        progress=told,
     )
 
 

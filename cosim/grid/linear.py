@@ -93,8 +93,7 @@ class LinearNetwork:
             (k, m) array.
         """
         right = self.demand_p @ columns_p + self.demand_q @ columns_q
-        states = self._states(right.toarray() if sp.issparse(right) else np.asarray(right))
-        return np.asarray(output.rows @ states)
+        return self._slopes(output, right.toarray() if sp.issparse(right) else np.asarray(right))
 
     def affine_in(self, output: Affine, injected: Real) -> tuple[Real, Real]:
         """An output as an affine function of m injections: values (k,) without them and derivatives (k, m).
@@ -103,9 +102,7 @@ class LinearNetwork:
             output: k rows.
             injected: (ny, m) ``demand_p @ p + demand_q @ q`` of one unit of each injection.
         """
-        states = self._states(np.column_stack([self.constant, injected]))
-        values = output.rows @ states
-        return np.asarray(values[:, 0] + output.constant), np.asarray(values[:, 1:])
+        return output.at(self.states_at(self.constant)), self._slopes(output, injected)
 
     def adjoint(self, state_weights: Real) -> tuple[Real, Real]:
         """Gradient of ``state_weights' y`` with respect to node demand.
@@ -120,15 +117,13 @@ class LinearNetwork:
         multipliers = self._lu.solve(weights, "T")
         return np.asarray(self.demand_p.T @ multipliers), np.asarray(self.demand_q.T @ multipliers)
 
-    def _states(self, right: Real) -> Real:
-        """States (ny, m) of m right-hand sides, a few at a time: the factors do not fit a cache beside all of them."""
-        if right.ndim == 1 or right.shape[1] <= COLUMNS:
-            return np.asarray(self._lu.solve(right))
-        out = np.empty(right.shape, order="F")
+    def _slopes(self, output: Affine, right: Real) -> Real:
+        """(k, m) what right-hand sides (ny, m) make of an output, a few at a time: all their states fill no cache."""
+        slopes = np.empty((len(output.constant), right.shape[1]))
         for first in range(0, right.shape[1], COLUMNS):
             block = slice(first, first + COLUMNS)
-            out[:, block] = self._lu.solve(np.asfortranarray(right[:, block]))
-        return out
+            slopes[:, block] = output.rows @ self._lu.solve(np.asfortranarray(right[:, block]))
+        return slopes
 
     @property
     def _lu(self) -> SuperLU:

@@ -36,6 +36,13 @@ def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
     return sp.csr_array(matrix)[np.asarray(which, dtype=np.int64)]
 
 
+def from_dense(matrix: Vector) -> Matrix:
+    """The nonzeros of a dense matrix, as csr; made by hand because it is done for every step of every window."""
+    there = matrix != 0
+    pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.count_nonzero(there, axis=1))])
+    return sp.csr_array((matrix[there], np.nonzero(there)[1], pointers), shape=matrix.shape)
+
+
 def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
     """Matrices (csr) side by side along the diagonal, as csr; zeros that they store stay stored."""
     across = np.cumsum([0, *(m.shape[1] for m in matrices)])

@@ -18,14 +18,16 @@ import numpy as np
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.arrays import Vector
-from cosim.optimization.branch import BranchAndBound, relative_gap
+from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
+from cosim.optimization.diagnosis import why_infeasible, why_unbounded
+from cosim.optimization.gap import relative_gap
 from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.mip import solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
+from cosim.optimization.presolve import Presolved, presolve
 from cosim.optimization.relaxation import Relaxation, SingleLevel, check_names, single_level
-from cosim.optimization.screening import Screening, screen
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -101,6 +103,7 @@ def solve(
     time_limit_s: float = 300.0,
     start: Theta | None = None,
     dual_bounds: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -109,17 +112,19 @@ def solve(
         formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP
             solver).
         solver: 'branch' (tree over complementarities), or a MIP by 'highs', 'scip', 'gurobi' or 'auto'.
-        complementarity: 'big-m' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP solvers.
+        complementarity: 'big-m' or 'indicator' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP
+            solvers.
         bits: binaries per parameter in 'kkt-mccormick'.
         gap: relative gap, absolute below one unit of money.
         time_limit_s: wall time; then the best point so far is returned with its gap.
         start: parameter values of a good point, for a first incumbent ('branch').
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+        progress: called now and then with the best cost, the bound and the gap ('branch').
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
-        RunFailure: if there is no feasible point, the problem is unbounded, no point was found in time, or
-            the certificate fails.
+        RunFailure: if there is no feasible point (it names the families of limits that cannot hold together), the
+            problem is unbounded, no point was found in time, or the certificate fails.
     """
     began = time.perf_counter()
     for key, value, allowed in (
@@ -136,44 +141,39 @@ def solve(
             value=formulation,
             allowed="strong-duality",
         )
-    screened = screen(_boxed(problem))
+    presolved = presolve(problem.follower, problem.leader)
     if solver == "branch":
-        return _by_branch(problem, screened, gap, time_limit_s, start, began)
-    return _by_mip(problem, screened, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began)
-
-
-def _boxed(problem: BilevelProblem) -> ParametricQP:
-    """The follower with the leader's own bounds of each parameter in its box."""
-    from cosim.optimization.screening import variable_bounds
-
-    lower, upper = variable_bounds(problem.leader)
-    at = {name: i for i, name in enumerate(problem.leader.variables)}
-    where = [at[name] for name in problem.follower.parameters]
-    follower = problem.follower
-    return follower.with_theta_box(
-        np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+        return _by_branch(problem, presolved, gap, time_limit_s, start, progress, began)
+    return _by_mip(
+        problem, presolved, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
     )
 
 
 def _by_branch(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     gap: float,
     time_limit_s: float,
     start: Theta | None,
+    progress: Progress | None,
     began: float,
 ) -> BilevelSolution:
-    level = single_level(screened.qp, problem.leader, payment=problem.payment)
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment)
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
-    result = BranchAndBound(relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment).run()
+    result = BranchAndBound(
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress
+    ).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
-        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}")
-    z = _better_of(problem, level, result.z, relaxation.sharpen(result.decisions))
+        why = _reason(problem, result.status)
+        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")
+    z = result.z
+    if not result.exact:
+        z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
     return _finish(
         problem,
-        screened,
+        presolved,
         z[level.leader_at],
         z[level.x_at],
         z[level.nu_at],
@@ -184,6 +184,17 @@ def _by_branch(
         result.status,
         began,
     )
+
+
+def _reason(problem: BilevelProblem, status: str) -> str:
+    """What is to blame, as far as linear programs can tell."""
+    if status == "infeasible":
+        found = why_infeasible(problem.leader, problem.follower)
+        return f"; these limits cannot hold together: {', '.join(found)}" if found else ""
+    if status == "unbounded":
+        found = why_unbounded(problem.leader)
+        return f"; without an end: {', '.join(found)}" if found else ""
+    return ""
 
 
 def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:
@@ -205,7 +216,7 @@ def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp
 
 def _by_mip(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     formulation: str,
     solver: str,
     complementarity: str,
@@ -215,9 +226,9 @@ def _by_mip(
     dual_bounds: Mapping[str, float] | None,
     began: float,
 ) -> BilevelSolution:
-    kept = set(screened.qp.ineq_rows)
+    kept = set(presolved.qp.ineq_rows)
     answer = solve_mip(
-        screened.qp,
+        presolved.qp,
         problem.leader,
         payment=problem.payment,
         formulation=formulation,
@@ -228,11 +239,11 @@ def _by_mip(
         time_limit_s=time_limit_s - (time.perf_counter() - began),
         dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
     )
-    big = np.full(screened.row_count, np.inf)
-    big[screened.kept] = answer.conditions.dual_bounds
+    big = np.full(len(problem.follower.ineq_rows), np.inf)
+    big[presolved.rows] = answer.conditions.dual_bounds
     return _finish(
         problem,
-        screened,
+        presolved,
         answer.leader_x,
         answer.x,
         answer.nu,
@@ -251,9 +262,9 @@ def _by_mip(
 
 def _finish(
     problem: BilevelProblem,
-    screened: Screening,
+    presolved: Presolved,
     leader_x: Vector,
-    x: Vector,
+    kept_x: Vector,
     nu: Vector,
     kept_sigma: Vector,
     bound: float,
@@ -269,8 +280,7 @@ def _finish(
 ) -> BilevelSolution:
     """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
     follower, leader = problem.follower, problem.leader
-    sigma = np.zeros(screened.row_count)
-    sigma[screened.kept] = kept_sigma
+    x, sigma = presolved.recover(kept_x, nu, kept_sigma)
     at = {name: i for i, name in enumerate(leader.variables)}
     theta = leader_x[[at[name] for name in follower.parameters]]
     price = follower.price(nu, sigma)

@@ -43,11 +43,18 @@ def implied(matrix: Vector, rhs: Vector, low: Vector, high: Vector) -> tuple[NDA
         (k,) whether the row goes, and the slack it always keeps behind the one that implies it.
     """
     gone, slack = np.zeros(len(rhs), dtype=bool), np.zeros(len(rhs))
+    finite = np.isfinite(low) & np.isfinite(high)
+    open_part, open_low, open_high = matrix[:, ~finite], low[~finite], high[~finite]
+    middle = matrix[:, finite] @ ((low[finite] + high[finite]) / 2) - rhs
+    reach = matrix[:, finite] * ((high[finite] - low[finite]) / 2)
     for i in np.argsort(rhs - largest(matrix, low, high), kind="stable"):
         if gone[i]:
             continue
-        rest = np.flatnonzero(~gone)
-        excess = largest(matrix[rest] - matrix[i], low, high) - (rhs[rest] - rhs[i])
+        # a row that exceeds this one's in the middle of the box is not implied by it
+        rest = np.flatnonzero(~gone & (middle <= middle[i] + TIE))
+        excess = middle[rest] - middle[i] + np.abs(reach[rest] - reach[i]).sum(axis=1)
+        if len(open_low):
+            excess += largest(open_part[rest] - open_part[i], open_low, open_high)
         goes = (excess < -TIE) | ((np.abs(excess) <= TIE) & (rest > i))
         goes &= rest != i
         gone[rest[goes]] = True

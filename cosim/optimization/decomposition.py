@@ -5,214 +5,240 @@ Give leader and follower a copy each of the parameters th and price their differ
     L(mu) = min over the leader's rows of  own cost + mu'th   +   sum over blocks b of  c_b(mu_b),
     c_b(mu_b) = min over the exact optimality conditions of block b of  payment_b - mu_b'th_b
 
-For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks,
-where the relaxation of `relaxation` only has each block's convex relaxation. c_b is a small bilevel problem
-of its own, solved by the same tree. mu moves by a proximal bundle method; the blocks' patterns, put together,
-make good incumbents.
+For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks, where
+the relaxation of `relaxation` only has each block's convex relaxation. c_b is found exactly by `oracle`; mu moves
+by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 2002).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Indices, Vector, csr
-from cosim.optimization.bounds import Block, split
+from cosim.optimization.arrays import Vector, csr, rows
+from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import QPSolver
-from cosim.optimization.relaxation import Decisions, Relaxation, SingleLevel, single_level
+from cosim.optimization.patchwork import Patch, Patchwork
+from cosim.optimization.qp_backends import Limits, Piqp, full_form
+from cosim.optimization.qp_solvers import place_rows, two_sided
+from cosim.optimization.relaxation import Decisions, SingleLevel
 
-Minimise = Callable[[Relaxation, float], tuple[float, float, Vector, Decisions] | None]
-_ROUNDS = 40
-_LOOK_BACK = 3
-_WORTH = 0.3
+_TOLERANCE = 1e-8
+_LEADER_TOLERANCE = 1e-9
+_SAME = 1e-9
+_ZERO = 1e-7
+_FIRST_STEP = 1.0
 
 
-@dataclass
-class _Part:
-    """One block, its own single-level form, and the columns (th, payment, pattern) found so far."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the model of all blocks proposes.
 
-    block: Block
-    relaxation: Relaxation
-    plain_cost: Vector
-    at_leader: Indices
-    columns: list[tuple[Vector, float, Decisions]] = field(default_factory=list)
+    Attributes:
+        mu: the next multipliers.
+        value: what the model promises for L(mu).
+        theta: the leader's parameters.
+        mixtures: for each block its columns and their weights.
+    """
+
+    mu: Vector
+    value: float
+    theta: Vector
+    mixtures: list[list[tuple[Column, float]]]
 
 
 class Decomposition:
-    """The Lagrangian bound of one single-level form; make it with `decompose`.
+    """The Lagrangian function of one single-level form and the model of it; make it with `decompose`.
 
     Args:
         level: the whole problem.
-        blocks: of its follower, each parameter in exactly one.
-        minimise: solves a small relaxation to a gap: (bound, objective, z, decisions), or None.
+        oracles: of its blocks, each parameter in exactly one.
+        home: for each of them its place among the blocks of the patchwork.
+
+    Attributes:
+        level, oracles, home: see above.
+        columns: the points found so far, block by block.
     """
 
-    def __init__(self, level: SingleLevel, blocks: list[Block], minimise: Minimise) -> None:
-        self._level, self._minimise = level, minimise
+    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
+        self.level, self.oracles, self.home = level, tuple(oracles), tuple(home)
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
-        self._parts = []
-        for block in blocks:
-            qp = replace(block.qp, constant_theta=follower.constant_theta[block.parameters])
-            names = qp.parameters
-            own = ParametricQP.build(cost=np.zeros(len(names)), variables=names)
-            part = Relaxation(single_level(qp, own, payment=True))
-            where = np.array([place[name] for name in names], dtype=np.int64)
-            self._parts.append(_Part(block, part, part.cost.copy(), where))
-        self._theta_at_leader = np.array([place[name] for name in follower.parameters], dtype=np.int64)
-        self._leader = self._with_box(leader)
-        self._leader_solver = QPSolver(self._leader)
-        self.solves = 0
-
-    def _with_box(self, leader: ParametricQP) -> ParametricQP:
-        """The leader with the follower's box of th among its rows."""
-        follower, at = self._level.follower, self._theta_at_leader
+        self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
+        self.columns: list[list[Column]] = [[] for _ in self.oracles]
         eye = sp.eye_array(len(leader.variables), format="csr")
-        size = (len(leader.ineq_rows) + 2 * len(at), len(leader.variables))
-        return replace(
-            leader,
-            ineq_matrix=csr(sp.vstack([leader.ineq_matrix, eye[at], -eye[at]]), size),
-            ineq_rhs=np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower]),
-            ineq_theta=csr(None, (size[0], 0)),
-            ineq_rows=tuple(f"row {i}" for i in range(size[0])),
+        matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
+        rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
+        self._leader = ParametricQP.build(
+            hessian=leader.hessian,
+            cost=leader.cost,
+            constant=leader.constant,
+            eq_matrix=leader.eq_matrix,
+            eq_rhs=leader.eq_rhs,
+            ineq_matrix=matrix,
+            ineq_rhs=rhs,
         )
+        put = place_rows(self._leader)
+        self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
+        self._rows = rows(self._leader.ineq_matrix, put.first_rows)
+        width = float(np.mean(follower.theta_upper - follower.theta_lower))
+        self._width = max(width, 1e-9)
+        form = full_form(leader.hessian, leader.eq_matrix, self._rows)
+        self._alone = Piqp(form, _LEADER_TOLERANCE)
 
-    def run(
-        self,
-        missing: Callable[[float], float],
-        propose: Callable[[Vector, Decisions | None], None],
-        gap: float,
-        deadline: float,
-    ) -> float:
-        """The best bound found.
+    @property
+    def solves(self) -> int:
+        """QPs solved so far by all blocks."""
+        return sum(oracle.solves for oracle in self.oracles)
+
+    @property
+    def size(self) -> int:
+        """Columns known so far."""
+        return sum(map(len, self.columns))
+
+    def first_step(self, mu: Vector) -> float:
+        """Change of mu per difference of parameters from which the proximal term starts."""
+        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
+
+    def evaluate(self, mu: Vector, held: Decisions, enough: float, deadline: float = np.inf) -> float | None:
+        """L(mu) where these pairs are decided, and a new column of every block.
 
         Args:
-            missing: how far a bound still is from being good enough; not positive when it is.
-            propose: is offered parameters, and a pattern of the whole follower, as a possible incumbent.
-            gap: gap to which the blocks are solved.
-            deadline: `time.perf_counter()` at which to stop.
-        """
-        mu = self._first_multipliers()
-        if mu is None:
-            return -np.inf
-        best, center = -np.inf, mu
-        history: list[float] = []
-        width = float(np.mean(self._level.follower.theta_upper - self._level.follower.theta_lower))
-        step = 0.15 * max(float(np.mean(np.abs(mu[self._theta_at_leader]))), 1e-6) / max(width, 1e-9)
-        for _ in range(_ROUNDS):
-            value = self._evaluate(mu, gap)
-            if value is None:
-                break
-            if value > best:
-                best, center, step = value, mu, 1.5 * step
-            else:
-                step *= 0.4
-            history.append(best)
-            found = self._master(center, step)
-            if found is None:
-                break
-            mu, theta, pattern = found
-            propose(theta, pattern)
-            if missing(best) <= 0 or time.perf_counter() > deadline:
-                break
-            if len(history) > _LOOK_BACK and best - history[-1 - _LOOK_BACK] < _WORTH * missing(best):
-                break
-        return best
-
-    def _first_multipliers(self) -> Vector | None:
-        """Minus the gradient of the leader's side at the convex relaxation, in the leader's variables."""
-        level = self._level
-        found = QPSolver(level.qp, "piqp").solve()
-        if not found.optimal:
-            return None
-        leader = level.leader
-        first = 2 * len(level.follower.ineq_rows)
-        y = found.x[level.leader_at]
-        gradient = leader.cost + leader.hessian @ y + leader.eq_matrix.T @ found.nu[: len(leader.eq_rows)]
-        gradient = gradient + leader.ineq_matrix.T @ found.sigma[first : first + len(leader.ineq_rows)]
-        mu = np.zeros(len(leader.variables))
-        mu[self._theta_at_leader] = -gradient[self._theta_at_leader]
-        return mu
-
-    def _evaluate(self, mu: Vector, gap: float) -> float | None:
-        """L(mu), and a new column of every block."""
-        own = self._leader_solver.solve(extra_linear=mu)
-        if not own.optimal:
-            return None
-        total = own.objective
-        for part in self._parts:
-            level = part.relaxation.level
-            part.relaxation.cost = part.plain_cost.copy()
-            part.relaxation.cost[level.theta_at] -= mu[part.at_leader]
-            found = self._minimise(part.relaxation, gap / 4)
-            if found is None:
-                return None
-            bound, objective, z, decisions = found
-            total += bound
-            theta = z[level.theta_at]
-            part.columns.append((theta, objective + float(mu[part.at_leader] @ theta), decisions))
-        return total
-
-    def _master(self, center: Vector, step: float) -> tuple[Vector, Vector, Decisions] | None:
-        """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference.
+            mu: (k,) multipliers in the order of the follower's parameters.
+            held: (m,) decided pairs of the follower.
+            enough: how far each block's part may stay below its minimum.
+            deadline: `time.perf_counter()` after which blocks return the bounds they have.
 
         Returns:
-            The next multipliers, the leader's parameters, and the pattern of each block's heaviest column.
+            The bound; infinite if leader or a block has no point; None if one could not be minimised.
         """
-        leader = self._leader
-        n = len(leader.variables)
-        counts = [len(part.columns) for part in self._parts]
-        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        mixture = np.zeros((n, first[-1]))
-        paid, member = np.zeros(first[-1]), np.zeros((len(counts), first[-1]))
-        for b, part in enumerate(self._parts):
-            for k, (theta, value, _) in enumerate(part.columns):
-                mixture[part.at_leader, first[b] + k] = theta
-                paid[first[b] + k], member[b, first[b] + k] = value, 1.0
-        keep = np.zeros(n)
-        keep[self._theta_at_leader] = 1.0
-        difference = sp.csr_array(np.hstack([np.diag(keep), -mixture]))
-        wide = sp.block_diag([leader.hessian, sp.csr_array((first[-1], first[-1]))])
-        master = ParametricQP.build(
-            hessian=wide + step * (difference.T @ difference),
-            cost=np.concatenate([leader.cost, paid]) + difference.T @ center,
-            eq_matrix=sp.block_diag([leader.eq_matrix, sp.csr_array(member)]),
-            eq_rhs=np.concatenate([leader.eq_rhs, np.ones(len(counts))]),
-            ineq_matrix=sp.block_diag([leader.ineq_matrix, -sp.eye_array(first[-1])]),
-            ineq_rhs=np.concatenate([leader.ineq_rhs, np.zeros(first[-1])]),
-        )
-        found = QPSolver(master, "piqp", tolerance=1e-8, polish=False, accept=1e-2).solve()
-        if not found.optimal:
+        total = self._leader_cost(mu)
+        if total is None:
             return None
-        pattern = np.zeros(len(self._level.follower.ineq_rows), dtype=np.int8)
-        for b, part in enumerate(self._parts):
-            weight = found.x[n + first[b] : n + first[b + 1]]
-            pattern[part.block.ineq_rows] = part.columns[int(np.argmax(weight))][2]
-        return center + step * (difference @ found.x), found.x[self._theta_at_leader], pattern
+        for b, oracle in enumerate(self.oracles):
+            price, here = mu[oracle.parameters], held[oracle.rows]
+            fit = [c for c in self.columns[b] if c.allowed(here)]
+            known = min(fit, key=lambda c: c.payment - float(price @ c.theta), default=None)
+            found = oracle.minimise(price, here, enough, known, deadline)
+            if found is None:
+                return None
+            total += found.bound
+            if total == np.inf:
+                return total
+            if found.column is not None and found.column is not known:
+                self._add(b, found.column)
+        return total
+
+    def take(self, patch: Patch, pieces: Patchwork) -> Vector:
+        """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
+        mu = np.zeros(len(self._at))
+        theta = pieces.theta(patch.y)
+        z, _ = pieces.point(patch)
+        slack, dual = self.level.slack(z), z[self.level.sigma_at]
+        loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
+        binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
+        for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
+            piece, at = patch.pieces[home], theta[oracle.parameters]
+            mu[oracle.parameters] = piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
+            self._add(b, Column(at, piece.payment(at), loose[oracle.rows], binding[oracle.rows]))
+        return mu
+
+    def _add(self, b: int, new: Column) -> None:
+        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME for c in self.columns[b])
+        if not any(known):
+            self.columns[b].append(new)
+
+    def _leader_cost(self, mu: Vector) -> float | None:
+        """The leader's least own cost + mu'th; infinite if it has no point, None if it could not be found."""
+        leader, put = self._leader, self._limits
+        cost = leader.cost.copy()
+        np.add.at(cost, self._at, mu)
+        raw = self._alone.solve(cost, None, put)
+        if raw.status != "optimal":
+            return np.inf if raw.status == "infeasible" else None
+        return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
+
+    def propose(self, center: Vector, step: float, held: Decisions) -> Step | None:
+        """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
+        leader, k = self._leader, len(self._at)
+        n = len(leader.cost)
+        columns = [
+            [c for c in mine if c.allowed(held[oracle.rows])]
+            for oracle, mine in zip(self.oracles, self.columns, strict=True)
+        ]
+        count = sum(map(len, columns))
+        mixture, member, paid = self._mixtures(columns)
+        pick = sp.csr_array((np.ones(k), (np.arange(k), self._at)), shape=(k, n))
+        form = full_form(
+            sp.block_diag([leader.hessian, sp.csr_array((count, count)), step * sp.eye_array(k)]),
+            csr(sp.block_array([
+                [leader.eq_matrix, sp.csr_array((len(leader.eq_rhs), count)), None],
+                [None, member, sp.csr_array((member.shape[0], k))],
+                [pick, -mixture, -sp.eye_array(k)],
+            ]), (0, 0)),
+            csr(sp.hstack([self._rows, sp.csr_array((self._rows.shape[0], count + k))]), (0, 0)),
+        )  # fmt: skip
+        base, open_end = self._limits, np.full(k, np.inf)
+        limits = Limits(
+            np.concatenate([leader.eq_rhs, np.ones(member.shape[0]), np.zeros(k)]),
+            base.lower,
+            base.upper,
+            np.concatenate([base.x_lower, np.zeros(count), -open_end]),
+            np.concatenate([base.x_upper, np.full(count + k, np.inf)]),
+        )
+        cost = np.concatenate([leader.cost, paid, center])
+        raw = Piqp(form, _TOLERANCE).solve(cost, None, limits)
+        if raw.status != "optimal":
+            return None
+        y, weights, difference = raw.x[:n], raw.x[n : n + count], raw.x[n + count :]
+        mu = center + step * difference
+        own = float(leader.cost @ y + 0.5 * y @ (leader.hessian @ y) + mu @ y[self._at]) + leader.constant
+        value, mixtures, first = own, [], 0
+        for oracle, mine in zip(self.oracles, columns, strict=True):
+            at = mu[oracle.parameters]
+            value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
+            mixtures.append(list(zip(mine, weights[first : first + len(mine)].tolist(), strict=True)))
+            first += len(mine)
+        return Step(mu, value, y[self._at], mixtures)
+
+    def _mixtures(self, columns: list[list[Column]]) -> tuple[sp.csr_array, sp.csr_array, Vector]:
+        """Parameters of each column (k, columns), membership (blocks with columns, columns), and payments."""
+        count = sum(map(len, columns))
+        at_row, at_column, value = [], [], []
+        block: list[int] = []
+        paid: npt.NDArray[np.float64] = np.array([c.payment for mine in columns for c in mine])
+        for b, (oracle, mine) in enumerate(zip(self.oracles, columns, strict=True)):
+            for c in mine:
+                at_row.append(oracle.parameters)
+                at_column.append(np.full(len(c.theta), len(block)))
+                value.append(c.theta)
+                block.append(b)
+        shape = (len(self._at), count)
+        if not count:
+            return sp.csr_array(shape), sp.csr_array((0, 0)), paid
+        mixture = sp.csr_array(
+            (np.concatenate(value), (np.concatenate(at_row), np.concatenate(at_column))), shape=shape
+        )
+        member = sp.csr_array((np.ones(count), (block, np.arange(count))), shape=(len(columns), count))
+        return mixture, member, paid
 
 
-def decompose(level: SingleLevel, *, payment: bool, minimise: Minimise) -> Decomposition | None:
+def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
-    It needs a payment, at least two blocks, a bounded box, each parameter in exactly one block, and a leader
-    that does not name follower variables.
+    It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
+    nothing and are left out.
     """
-    follower, leader = level.follower, level.leader
+    follower = level.follower
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
-    if not payment or not bounded or set(leader.variables) & set(follower.variables):
-        return None
-    blocks = split(follower)
-    used = np.concatenate([block.parameters for block in blocks]) if blocks else np.zeros(0)
+    blocks = [pieces_of.block for pieces_of in pieces.blocks]
     rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
-    if (
-        len(blocks) < 2
-        or not rows_known
-        or not np.array_equal(np.sort(used), np.arange(len(follower.parameters)))
-    ):
+    if len(blocks) < 2 or not bounded or not rows_known:
         return None
-    return Decomposition(level, blocks, minimise)
+    home = [b for b, block in enumerate(blocks) if len(block.parameters)]
+    oracles = [BlockOracle(blocks[b], follower.constant_theta[blocks[b].parameters]) for b in home]
+    return Decomposition(level, oracles, home)

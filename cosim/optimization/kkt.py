@@ -1,8 +1,9 @@
-"""The optimality conditions of a ParametricQP as a Pyomo block, complementarity by proven big-M or by SOS1.
+"""The optimality conditions of a ParametricQP as a Pyomo block; complementarity by big-M, indicators, or SOS1.
 
 For each row i of G with dual sigma_i and slack s_i:
 
     big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `bounds`)
+    indicator  b_i = 0 forces sigma_i = 0, b_i = 1 forces s_i = 0; the same bounds stand on the two variables
     SOS1    at most one of sigma_i and s_i is not zero
 
 A row that provably never binds gets sigma_i = 0, one that always binds s_i = 0. There is no other source of
@@ -24,7 +25,7 @@ from cosim.optimization.bounds import FollowerBounds
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.screening import variable_bounds
 
-COMPLEMENTARITIES = ("big-m", "sos1")
+COMPLEMENTARITIES = ("big-m", "sos1", "indicator")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Conditions:
         dual_bounds: the M of each dual, infinite where SOS1 stands instead.
         sos1: rows with an SOS1.
         binaries: how many pairs have a binary.
+        indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
     """
 
     x: list[Any]
@@ -47,6 +49,7 @@ class Conditions:
     dual_bounds: Vector
     sos1: tuple[str, ...]
     binaries: int
+    indicators: list[tuple[Any, bool, Any]]
 
 
 def add_kkt(
@@ -64,7 +67,7 @@ def add_kkt(
         block: an empty Pyomo block.
         qp: the follower.
         theta: Pyomo variables in the order of its parameters.
-        complementarity: 'big-m' or 'sos1'.
+        complementarity: one of `COMPLEMENTARITIES`.
         bounds: proven bounds of `qp`, if they have been made before.
         dual_bounds: bounds of some duals, by row name, that the caller can prove; they may only tighten.
 
@@ -106,6 +109,7 @@ def add_kkt(
         if not isinstance(gradient, int | float | np.floating):
             block.rows.add(gradient == 0)
     big, sos = np.full(m, np.inf), []
+    indicators: list[tuple[Any, bool, Any]] = []
     block.bind = pyo.Var(range(m), domain=pyo.Binary)
     binaries = 0
     for i, name in enumerate(qp.ineq_rows):
@@ -117,11 +121,16 @@ def add_kkt(
         room = proven.slack(i)
         if room == 0.0:
             slack[i].fix(0.0)
-        elif complementarity == "big-m" and np.isfinite(dual) and np.isfinite(room):
+        elif complementarity != "sos1" and np.isfinite(dual) and np.isfinite(room):
             block.bind[i].unfix()
             binaries += 1
             big[i] = dual
             sigma[i].setub(dual)
+            if complementarity == "indicator":
+                # Never on an open variable: a solver that then makes up an M of its own may cut off the optimum.
+                slack[i].setub(room)
+                indicators += [(block.bind[i], False, sigma[i]), (block.bind[i], True, slack[i])]
+                continue
             block.rows.add(sigma[i] <= dual * block.bind[i])
             block.rows.add(slack[i] <= room * (1 - block.bind[i]))
         else:
@@ -134,7 +143,7 @@ def add_kkt(
         for k in range(len(qp.parameters))
     ]
     names = tuple(qp.ineq_rows[i] for i in sos)
-    return Conditions(x, nu, sigma, slack, prices, big, names, binaries)
+    return Conditions(x, nu, sigma, slack, prices, big, names, binaries, indicators)
 
 
 def dot(matrix: Matrix, row: int, variables: Sequence[Any]) -> Any:

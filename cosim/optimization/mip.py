@@ -112,7 +112,9 @@ def solve_mip(
             np.array([high - low for low, high in ranges]), np.array([v.ub - v.lb for v in theta]), bits
         )
     model.cost = pyo.Objective(expr=cost)
-    run = solve_model(model, solver, squares=squares.pairs, gap=gap, time_limit_s=time_limit_s)
+    run = solve_model(
+        model, solver, squares=squares.pairs, indicators=conditions.indicators, gap=gap, time_limit_s=time_limit_s
+    )
     return MipAnswer(
         _values(everyone),
         _values(conditions.x),

@@ -40,6 +40,7 @@ class QPSolver:
         polish: sharpen the answer by solving the optimality conditions on its active set; kept when better
             and near.
         accept: residual above which an answer is not trusted and the next solver is asked.
+        alone: ask no other solver; an answer up to 100 times worse than `accept` is then taken.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class QPSolver:
         tolerance: float = 1e-10,
         polish: bool = True,
         accept: float = 1e-7,
+        alone: bool = False,
     ) -> None:
         if solver not in SOLVERS:
             raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
         self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
-        self._tolerance, self._polish, self._accept = tolerance, polish, accept
+        self._tolerance, self._polish, self._accept, self._alone = tolerance, polish, accept, alone
         self._placement = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
         self._matrices = Matrices.of(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
@@ -92,7 +94,7 @@ class QPSolver:
         tried: list[str] = []
         best: QPSolution | None = None
         start = warm.x if warm is not None and warm.optimal else None
-        for name in dict.fromkeys((self.name, "piqp", "highs")):
+        for name in dict.fromkeys((self.name,) if self._alone else (self.name, "piqp", "highs")):
             tried.append(name)
             raw = self._backend(name).solve(cost, extra_diagonal, limits, start)
             if raw.status in ("infeasible", "unbounded") and name != "highs":
@@ -128,29 +130,8 @@ class QPSolver:
         return self._backends[name]
 
     def limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
-        """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow
-        any x.
-        """
-        put = self._placement
-        n, m = len(self.qp.variables), len(put.first_rows)
-        sides: dict[int, tuple[Vector, Vector]] = {}
-        for kind, size in ((BOUND, n), (ROW, m)):
-            lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-            for positive, side in ((True, upper), (False, lower)):
-                mine = (put.kind == kind) & ((put.scale > 0) == positive)
-                side[put.place[mine]] = rhs[mine] / put.scale[mine]
-            sides[kind] = (lower, upper)
-        empty = rhs[put.kind == NOTHING]
-        possible = bool(np.all(empty >= -1e-9))
-        for lower, upper in sides.values():
-            crossed = lower > upper
-            if np.any(crossed):
-                # A gap of rounding size is closed; a wider one leaves no feasible point.
-                possible &= bool(
-                    np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed])))
-                )
-                lower[crossed] = upper[crossed]
-        return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
+        """The sides of the two-sided form for these right-hand sides, see `two_sided`."""
+        return two_sided(self._placement, len(self.qp.variables), eq_rhs, rhs)
 
     def _finish(
         self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
@@ -230,6 +211,26 @@ def place_rows(qp: ParametricQP) -> Placement:
             first_value.append(float(data[0]))
         used.add((ROW, where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
+
+
+def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
+    """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
+    sides: dict[int, tuple[Vector, Vector]] = {}
+    for kind, size in ((BOUND, variables), (ROW, len(put.first_rows))):
+        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+        for positive, side in ((True, upper), (False, lower)):
+            mine = (put.kind == kind) & ((put.scale > 0) == positive)
+            side[put.place[mine]] = rhs[mine] / put.scale[mine]
+        sides[kind] = (lower, upper)
+    empty = rhs[put.kind == NOTHING]
+    possible = bool(np.all(empty >= -1e-9))
+    for lower, upper in sides.values():
+        crossed = lower > upper
+        if np.any(crossed):
+            # A gap of rounding size is closed; a wider one leaves no feasible point.
+            possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
+            lower[crossed] = upper[crossed]
+    return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
 
 
 def solve_qp(

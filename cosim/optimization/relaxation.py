@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import payment_terms
 from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form, prove
-from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows
+from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows, two_sided
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
@@ -119,6 +120,44 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at)
 
 
+def cheapest_together(level: SingleLevel) -> Vector | None:
+    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
+    are none to be had.
+    """
+    follower, leader = level.follower, level.leader
+    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
+    cost, k = np.zeros(n), np.arange(len(level.theta_at))
+    np.add.at(cost, level.leader_at, leader.cost)
+    np.add.at(cost, level.x_at, follower.cost)
+    np.add.at(cost, level.theta_at, follower.constant_theta)
+    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
+    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
+    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
+    both = ParametricQP.build(
+        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
+        cost=cost,
+        eq_matrix=sp.vstack([
+            _spread(leader.eq_matrix, level.leader_at, n),
+            _spread(follower.eq_matrix, level.x_at, n) - _spread(follower.eq_theta, level.theta_at, n),
+        ]),
+        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
+        ineq_matrix=sp.vstack([
+            _spread(leader.ineq_matrix, level.leader_at, n),
+            _spread(rows(follower.ineq_matrix, finite), level.x_at, n)
+            - _spread(rows(follower.ineq_theta, finite), level.theta_at, n),
+            box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
+        ]),
+        ineq_rhs=np.concatenate([
+            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
+        ]),
+    )  # fmt: skip
+    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
+    if not found.optimal:
+        return None
+    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
+    return theta
+
+
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
     """Refuse a leader with parameters of its own or without the follower's parameters among its variables."""
     if leader.parameters:
@@ -151,7 +190,6 @@ class Relaxation:
         level: the form.
         pairs: how many complementarities it has.
         cost: linear cost of its variables; may be changed between solves.
-        follower_solver: the follower alone, to be cleared at given parameters.
         solves: QPs solved so far.
     """
 
@@ -159,15 +197,17 @@ class Relaxation:
         self.level = level
         qp = level.qp
         self.pairs = len(level.follower.ineq_rows)
-        self._solver = QPSolver(qp, "piqp")
         self._put = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._put.first_rows))
-        self._limits, self._possible = self._solver.limits(qp.eq_rhs, qp.ineq_rhs)
+        self._limits, self._possible = two_sided(self._put, len(qp.variables), qp.eq_rhs, qp.ineq_rhs)
         self._piqp: Backend = Piqp(self._form, _TOLERANCE)
         self.cost = qp.cost.copy()
-        # Sharpened answers matter: a pattern read off a blurred one often has an empty cell.
-        self.follower_solver = QPSolver(level.follower)
         self.solves = 0
+
+    @cached_property
+    def follower_solver(self) -> QPSolver:
+        """The follower alone. Its answers are sharpened: a pattern read off a blurred one often has an empty cell."""
+        return QPSolver(self.level.follower)
 
     def solve(self, decisions: Decisions, *, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -207,6 +247,13 @@ class Relaxation:
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
         return Point("optimal", z, value, wish)
 
+    def violations(self, z: Vector, decisions: Decisions) -> Vector:
+        """dual * slack of each undecided pair at z, (m,): what the payment is underestimated by."""
+        level = self.level
+        product: Vector = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[decisions != OPEN] = 0.0
+        return product
+
     def any_point(self, decisions: Decisions) -> Vector | None:
         """A feasible point of small size where the relaxation has no lower end."""
         n = len(self.level.qp.variables)
@@ -244,7 +291,7 @@ class Relaxation:
             ineq_rhs=qp.ineq_rhs[stay],
         )
         # A coarser answer is better here than a slow one from the solver of last resort: the certificate judges it.
-        found = QPSolver(decided, "piqp", accept=_SHARP).solve()
+        found = QPSolver(decided, "piqp", accept=_SHARP, alone=True).solve()
         return found.x if found.optimal else None
 
     def _nothing(self, status: str) -> Point:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyomo.environ as pyo
@@ -21,6 +21,9 @@ _MODULE = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
 _MAX_ROUNDS = 60
 # What Gurobi solves without a licence file.
 GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
+
+
+Indicator: TypeAlias = tuple[Any, bool, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Size:
     rows: int
     quadratic: bool
     sos: bool
+    indicators: bool = False
 
 
 def installed() -> tuple[str, ...]:
@@ -50,12 +54,12 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name, module in _MODULE.items() if find_spec(module) is not None)
 
 
-def measure(model: Any, squares: Sequence[tuple[Any, Any]] = ()) -> Size:
-    """Count variables and rows of a model; `squares` as in `solve_model`."""
+def measure(model: Any, squares: Sequence[tuple[Any, Any]] = (), indicators: Sequence[Indicator] = ()) -> Size:
+    """Count variables and rows of a model; `squares` and `indicators` as in `solve_model`."""
     variables = sum(not v.fixed for v in model.component_data_objects(pyo.Var, descend_into=True))
     rows = sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True, descend_into=True))
     sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
-    return Size(variables, rows + len(squares), bool(squares), sos)
+    return Size(variables, rows + len(squares), bool(squares), sos, bool(indicators))
 
 
 def fits_free_gurobi(size: Size) -> bool:
@@ -76,6 +80,7 @@ def choose(name: str, size: Size) -> str:
         raise InputError("unknown solver", key="solver", value=name, allowed=", ".join(NAMES))
     if name == "auto":
         order = ["scip", "gurobi", "highs"] if size.quadratic or size.sos else ["highs", "scip", "gurobi"]
+        order = ["scip"] if size.indicators else order
         name = next((one for one in order if one in have and not (one == "highs" and size.sos)), "")
         if not name:
             raise InputError(
@@ -83,6 +88,8 @@ def choose(name: str, size: Size) -> str:
             )
     if name not in have:
         raise InputError("solver is not installed", key="solver", value=name, allowed=", ".join(have))
+    if name != "scip" and size.indicators:
+        raise InputError("indicator constraints go to SCIP only", key="solver", value=name, allowed="scip")
     if name == "highs" and size.sos:
         raise InputError(
             "HiGHS has no SOS1, and for some pairs no bound could be proven",
@@ -98,6 +105,7 @@ def solve_model(
     solver: str = "auto",
     *,
     squares: Sequence[tuple[Any, Any]] = (),
+    indicators: Sequence[Indicator] = (),
     gap: float = 1e-6,
     time_limit_s: float = 300.0,
 ) -> SolverRun:
@@ -108,6 +116,7 @@ def solve_model(
         solver: one of `NAMES`.
         squares: pairs (t, y) of variables that mean t >= y^2, with t in the objective. SCIP and Gurobi get
             them as quadratic rows; for HiGHS tangents are added until the gap is closed.
+        indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point so far is loaded.
 
@@ -115,7 +124,7 @@ def solve_model(
         InputError: see `choose`; also if a model is too large for Gurobi without a licence.
         RunFailure: if no point was found.
     """
-    name = choose(solver, measure(model, squares))
+    name = choose(solver, measure(model, squares, indicators))
     if name == "highs" and squares:
         return _tangents(model, squares, gap, time_limit_s)
     if squares:
@@ -123,13 +132,15 @@ def solve_model(
         for t, y in squares:
             model.squares.add(t >= y * y)
     try:
-        return _once(model, name, gap, time_limit_s)
+        return _once(model, name, gap, time_limit_s, indicators)
     finally:
         if squares:
             model.del_component("squares")
 
 
-def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
+def _once(
+    model: Any, name: str, gap: float, time_limit_s: float, indicators: Sequence[Indicator] = ()
+) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
         # Silent: SCIP keeps the interpreter's lock while it writes to a pipe that another thread has to empty.
@@ -137,7 +148,8 @@ def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
         "highs": {"mip_feasibility_tolerance": 1e-8},
     }.get(name, {})
     try:
-        found = SolverFactory(_PYOMO[name]).solve(
+        engine = _with_indicators(indicators) if indicators else SolverFactory(_PYOMO[name])
+        found = engine.solve(
             model,
             time_limit=max(time_limit_s, 0.1),
             rel_gap=gap,
@@ -167,6 +179,24 @@ def _once(model: Any, name: str, gap: float, time_limit_s: float) -> SolverRun:
         ended,
         time.perf_counter() - began,
     )
+
+
+def _with_indicators(indicators: Sequence[Indicator]) -> Any:
+    """Pyomo's SCIP that is also told of indicator constraints, for which Pyomo has no component of its own."""
+    from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
+
+    class WithIndicators(ScipDirect):  # type: ignore[misc]
+        def _create_solver_model(self, model: Any, config: Any) -> Any:
+            made = super()._create_solver_model(model, config)
+            known = self._pyomo_var_to_solver_var_map
+            for binary, value, variable in indicators:
+                for one in (binary, variable):
+                    if one not in known:
+                        self._add_var(one)
+                self._solver_model.addConsIndicator(known[variable] <= 0.0, binvar=known[binary], activeone=value)
+            return made
+
+    return WithIndicators()
 
 
 def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float) -> SolverRun:

@@ -1,13 +1,15 @@
 """How fast the bilevel optimum is proven: branching on complementarities against MIP formulations and solvers.
 
-    python -m cosim.experiments.benchmarks.centralized --hours 4 8 24 --time-limit 60
+    python -m cosim.experiments.benchmarks.centralized --hours 4 8 24 --slopes 0 5 --time-limit 60
 
-The same window of the same scenario in every line. A time is compared with that of the branch solver in the same run.
+The same window of the same scenario in every line, with a flat or a sloped price at the substation. A time is compared
+with that of the branch solver in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,24 +31,34 @@ class Method:
 
     formulation: str
     solver: str
+    complementarity: str = "big-m"
 
     @property
     def name(self) -> str:
         """As tables show it."""
-        return f"{self.formulation}, {self.solver}"
+        how = "" if self.solver == "branch" else f", {self.complementarity}"
+        return f"{self.formulation}, {self.solver}{how}"
 
 
 METHODS = (
     Method("strong-duality", "branch"),
     Method("strong-duality", "scip"),
+    Method("strong-duality", "scip", "indicator"),
+    Method("strong-duality", "scip", "sos1"),
+    Method("strong-duality", "highs"),
     Method("kkt-mccormick", "highs"),
     Method("kkt-mccormick", "scip"),
 )
 
 
-def opened(scenario: str, hours: int) -> Market:
-    """The market of a scenario with its first window of so many steps opened."""
-    simulation = Simulation(prepare(*load_scenario(scenario, {"clock.steps": hours, "clock.window_steps": hours})))
+def opened(scenario: str, hours: int, slope: float = 0.0) -> Market:
+    """The market of a scenario with its first window of so many steps opened.
+
+    Args:
+        slope: of the price at the substation, USD/MWh per MW.
+    """
+    changes = {"clock.steps": hours, "clock.window_steps": hours, "market.slope_usd_per_mwh_per_mw": slope}
+    simulation = Simulation(prepare(*load_scenario(scenario, changes)))
     window = next(iter(simulation.prepared.calendar.windows()))
     simulation.market.operator.open_window(window, simulation.market.declared(window))
     return simulation.market
@@ -59,29 +71,32 @@ def measure(
     methods: Sequence[Method] = METHODS,
     gap: float = 1e-3,
     bits: int = 6,
+    slopes: Sequence[float] = (0.0,),
 ) -> list[dict[str, object]]:
     """One row per horizon and method; a method that finds nothing in time says why.
 
     Args:
         time_limit_s: of each solve. gap: relative, at which a solve stops. bits: per demand in kkt-mccormick.
+        slopes: of the price at the substation, USD/MWh per MW.
     """
     rows: list[dict[str, object]] = []
-    for horizon in hours:
-        market = opened(scenario, horizon)
+    for horizon, slope in itertools.product(hours, slopes):
+        market = opened(scenario, horizon, slope)
         problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
         first: float | None = None
         for method in methods:
             options: dict[str, Any] = {"gap": gap, "bits": bits, "time_limit_s": time_limit_s, "start": start}
+            options["complementarity"] = method.complementarity
+            which = {"hours": horizon, "slope": slope, "method": method.name}
             try:
                 found = solve(problem, method.formulation, method.solver, **options)
             except (InputError, RunFailure) as error:
-                rows.append({"hours": horizon, "method": method.name, "outcome": "none", "reason": str(error)})
+                rows.append({**which, "outcome": "none", "reason": str(error)})
                 continue
             first = found.time_s if first is None else first
             rows.append(
                 {
-                    "hours": horizon,
-                    "method": method.name,
+                    **which,
                     "objective USD": round(found.leader_cost, 3),
                     "bound USD": round(found.bound, 3),
                     "gap": f"{found.gap:.1e}",
@@ -100,17 +115,20 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", default="ieee37_stress")
     parser.add_argument("--hours", type=int, nargs="+", default=[4, 8, 24])
+    parser.add_argument("--slopes", type=float, nargs="+", default=[0.0, 5.0], help="USD/MWh per MW")
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve")
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--bits", type=int, default=6, help="binaries per demand in kkt-mccormick")
     options = parser.parse_args()
-    rows = measure(options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits)
+    rows = measure(
+        options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits, slopes=options.slopes
+    )
     limit = f"at most {options.time_limit:g} s each"
     shown = [{k: v for k, v in row.items() if k != "reason"} for row in rows]
     print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", shown)
     for row in rows:
         if "reason" in row:
-            print(f"{row['method']}, {row['hours']} h: {row['reason']}")
+            print(f"{row['method']}, {row['hours']} h, slope {row['slope']:g}: {row['reason']}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from cosim.grid.feeder import Bus, Feeder, Line, LineCode, Load, Matrix
 NODES_PER_SITE = 6
 """A three-phase bus and one single-phase bus behind each of its phases."""
 LOAD_KW, POWER_FACTOR = 6000.0, 0.95
-REACH_FT, SERVICE_FT = 15_000.0, 300.0
+REACH_FT, SERVICE_FT = 60_000.0, 300.0
 SOURCE = "made by rule"
 _R, _X = 0.3465, 1.0179
 _RM, _XM = 0.1560, 0.4600

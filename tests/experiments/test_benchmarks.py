@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from cosim.coordination.decentralized import Decentralized
-from cosim.experiments.benchmarks import centralized, framework, network, sweep
+from cosim.experiments.benchmarks import centralized, clearing, framework, growth, network, sweep
+from cosim.experiments.benchmarks.synthetic import synthetic_feeder
+from cosim.grid import lindist3flow
+from cosim.grid.opendss import AcCircuit
 
 
 def test_network_is_compared_with_opendss() -> None:
@@ -52,3 +55,35 @@ def test_memory_stays_flat_over_many_runs(tmp_path: Path) -> None:
     """One worker that is never replaced: 60 runs may not take a tenth more than the first ones."""
     rows = sweep.memory(tmp_path, 60)
     assert float(str(rows[-1]["ratio"])) < 1.1 and len({r["open files"] for r in rows}) == 1
+
+
+@pytest.mark.parametrize("model", ["ac-linear", "lindist3flow"])
+def test_a_window_is_cleared_and_priced_at_every_node(model: str) -> None:
+    found = clearing.measure("ieee13", model, steps=2, rounds=1)
+    nodes = len(lindist3flow.nodes_of(clearing.read_feeder("ieee13")))
+    assert found["nodes"] == nodes
+    assert int(str(found["priced"])) >= nodes
+    assert float(str(found["per step s"])) > 0
+
+
+def test_synthetic_feeders_keep_load_and_reach_and_have_a_power_flow() -> None:
+    for nodes in (60, 600):
+        feeder = synthetic_feeder(nodes)
+        assert len(lindist3flow.nodes_of(feeder)) == pytest.approx(nodes, rel=0.15)
+        assert feeder.load_kw == pytest.approx(6000.0)
+        found = AcCircuit(feeder).solve()
+        assert found.converged
+        assert 0.9 < min(found.voltages.values()) < 1.0
+
+
+def test_growth_measures_draws_and_fits_what_it_is_given() -> None:
+    small = growth.measure("100")
+    assert small["nodes"] > 80 and small["memory MB"] > 0
+    rows = []
+    for n in (10_000, 40_000):
+        made = {"feeder": f"synthetic {n}", "nodes": n, "memory MB": n**0.5}
+        rows.append({**small, **dict.fromkeys(growth.STAGES, 1e-5 * n), **made})
+    fitted = {str(r["what"]): r["exponent"] for r in growth.exponents(rows)}
+    assert fitted.pop("memory MB") == pytest.approx(0.5)
+    assert all(value == pytest.approx(1.0) for value in fitted.values())
+    assert len(growth.figure(rows).axes) == 2

@@ -9,41 +9,56 @@ import pytest
 from hourly import day
 from random_programs import random_qp
 
-from cosim.optimization.arrays import Vector
 from cosim.optimization.bilevel import BilevelProblem, solve
-from cosim.optimization.branch import BranchAndBound
 from cosim.optimization.decomposition import decompose
+from cosim.optimization.hull_tree import HullTree
+from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import Decisions, Relaxation, single_level
-
-
-def minimise(relaxation: Relaxation, gap: float) -> tuple[float, float, Vector, Decisions] | None:
-    found = BranchAndBound(relaxation, gap=gap, time_limit_s=10).run()
-    if found.z is None or found.decisions is None:
-        return None
-    return found.bound, found.objective, found.z, found.decisions
+from cosim.optimization.patchwork import patchwork
+from cosim.optimization.relaxation import Relaxation, single_level
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bound_is_valid_and_not_weaker_than_the_relaxation(seed: int) -> None:
-    follower, leader = day(seed, hours=4)
+    follower, leader = day(seed, hours=3)
     level = single_level(follower, leader, payment=True)
     relaxation = Relaxation(level)
     root = relaxation.solve(np.zeros(relaxation.pairs, dtype=np.int8)).objective
-    parts = decompose(level, payment=True, minimise=minimise)
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None
+    parts = decompose(level, pieces)
+    assert parts is not None
+    deadline = time.perf_counter() + 30
+    points = Incumbents(relaxation, payment=True, pieces=pieces, deadline=deadline)
+    points.near(0.5 * (follower.theta_lower + follower.theta_upper))
+    told: list[float] = []
+    found = HullTree(parts, relaxation, points, 1e-6, deadline, told.append).run()
+    optimum = solve(BilevelProblem(follower, leader), gap=1e-7).leader_cost
+    assert root - 1e-6 * abs(root) <= found.bound <= optimum + 1e-6 * abs(optimum)
+    assert found.finished and told == sorted(told)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_multipliers_give_a_lower_bound(seed: int) -> None:
+    follower, leader = day(seed, hours=3)
+    level = single_level(follower, leader, payment=True)
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None
+    parts = decompose(level, pieces)
     assert parts is not None
     optimum = solve(BilevelProblem(follower, leader), gap=1e-7).leader_cost
-    bound = parts.run(
-        lambda value: optimum - value, lambda theta, pattern: None, 1e-6, time.perf_counter() + 20
-    )
-    assert root - 1e-6 * abs(root) <= bound <= optimum + 1e-6 * abs(optimum)
+    rng, held = np.random.default_rng(seed), np.zeros(len(follower.ineq_rows), dtype=np.int8)
+    for _ in range(6):
+        value = parts.evaluate(rng.uniform(0.0, 80.0, len(follower.parameters)), held, 1e-7)
+        assert value is not None and value <= optimum + 1e-6 * abs(optimum)
 
 
 def test_a_follower_in_one_piece_is_left_alone() -> None:
     follower = random_qp(0)
     leader = ParametricQP.build(cost=np.ones(3), variables=follower.parameters)
     level = single_level(follower, leader, payment=True)
-    assert decompose(level, payment=True, minimise=minimise) is None
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None and decompose(level, pieces) is None
 
 
 @pytest.mark.parametrize("seed", range(2))

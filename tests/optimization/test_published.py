@@ -66,7 +66,7 @@ def test_branching_finds_the_published_optimum(problems: dict[str, Any], name: s
     assert found.certificate.passed
 
 
-@pytest.mark.parametrize("complementarity", ["big-m", "sos1"])
+@pytest.mark.parametrize("complementarity", ["big-m", "sos1", "indicator"])
 @pytest.mark.parametrize("name", NAMES)
 def test_scip_finds_the_published_optimum(problems: dict[str, Any], name: str, complementarity: str) -> None:
     pytest.importorskip("pyscipopt")

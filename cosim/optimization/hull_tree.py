@@ -1,0 +1,232 @@
+"""Branch and bound over the blocks of a follower: each node's bound is that of the convex hulls of all blocks.
+
+A node decides some pairs. Its bound is the best L(mu) of the decomposition with these decisions. What stays open
+is a block whose hull is met between two of its cells; the pair that tells the cells apart is decided next.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cosim.optimization.arrays import Vector
+from cosim.optimization.decomposition import Decomposition, Step
+from cosim.optimization.incumbents import Incumbents
+from cosim.optimization.pieces import Piece
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation
+
+_ROUNDS = 60
+_PART = 0.1
+_LEAST = 1e-7
+_SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
+_WORTH = 0.1
+_USED = 1e-3
+_RECENTRES = 6
+
+
+@dataclass(order=True, slots=True)
+class _Node:
+    bound: float
+    order: int
+    held: Decisions = field(compare=False)
+    center: Vector = field(compare=False)
+    step: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HullResult:
+    """The bound, how many nodes and QPs it took, and whether the tree was finished (else time, or a block gave up)."""
+
+    bound: float
+    nodes: int
+    solves: int
+    finished: bool
+
+
+class HullTree:
+    """The tree over one decomposition.
+
+    Args:
+        parts: the decomposition.
+        relaxation: of the same problem.
+        points: keeps the best point; it has one over pieces.
+        gap: relative gap at which to stop.
+        deadline: `time.perf_counter()` at which to stop.
+        report: told of the best bound whenever it moves.
+    """
+
+    def __init__(
+        self,
+        parts: Decomposition,
+        relaxation: Relaxation,
+        points: Incumbents,
+        gap: float,
+        deadline: float,
+        report: Callable[[float], None],
+    ) -> None:
+        assert points.patch is not None and points.pieces is not None
+        self._parts, self._relaxation, self._points, self._pieces = parts, relaxation, points, points.pieces
+        self._gap, self._deadline, self._report = gap, deadline, report
+        self._taken = points.patch
+
+    def run(self) -> HullResult:
+        """Search until the gap is closed, the time is up, or a block cannot be minimised."""
+        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        mu = self._parts.take(self._taken, self._pieces)
+        heap = [_Node(-np.inf, 0, held, mu, self._parts.first_step(mu))]
+        closed, nodes = np.inf, 0
+
+        def result(bound: float, finished: bool) -> HullResult:
+            return HullResult(bound, nodes, self._parts.solves, finished)
+
+        while heap:
+            lower = min(heap[0].bound, closed)
+            self._report(lower)
+            if self._missing(lower) <= 0 or self._late():
+                break
+            node = heapq.heappop(heap)
+            nodes += 1
+            step = self._bound(node, min(closed, heap[0].bound) if heap else closed)
+            if self._missing(node.bound) <= 0:
+                closed = min(closed, node.bound)
+                continue
+            pair = None if step is None else self._pair(node, step)
+            if pair is None:
+                return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
+            for k, side in enumerate((DUAL_ZERO, SLACK_ZERO)):
+                child = node.held.copy()
+                child[pair] = side
+                heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, child, node.center, node.step))
+        lower = min(heap[0].bound, closed) if heap else closed
+        return result(lower, not heap or self._missing(lower) <= 0)
+
+    def _missing(self, bound: float) -> float:
+        """How far a bound is from closing the gap to the best point; not positive when it is closed."""
+        best = self._points.best
+        return best - self._gap * max(1.0, abs(best)) - bound
+
+    def _late(self) -> bool:
+        return time.perf_counter() > self._deadline
+
+    def _enough(self) -> float:
+        """How far a block's bound may stay below its minimum: all of them together a part of the gap."""
+        allowed = self._gap * max(1.0, abs(self._points.best))
+        return max(_LEAST, _PART * allowed / len(self._parts.oracles))
+
+    def _bound(self, node: _Node, others: float) -> Step | None:
+        """Raise a node's bound until it closes the gap or the model promises little more; its last step.
+
+        None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
+        """
+        parts = self._parts
+        best = parts.evaluate(node.center, node.held, self._enough(), self._deadline)
+        if best is None:
+            return None
+        node.bound = max(node.bound, best)
+        best = self._recentre(node, best)
+        last: Step | None = None
+        for number in range(_ROUNDS):
+            if self._missing(node.bound) <= 0 or self._late():
+                break
+            step = parts.propose(node.center, node.step, node.held)
+            if step is None:
+                break
+            last, before = step, parts.size
+            value = parts.evaluate(step.mu, node.held, self._enough(), self._deadline)
+            if value is None:
+                return None
+            promised, gained = step.value - best, value - best
+            if gained > 0:
+                node.center, best = step.mu, value
+                if gained > _SERIOUS * promised:
+                    node.step *= _FASTER
+            elif gained < -promised:
+                node.step /= _SLOWER
+            node.bound = max(node.bound, value)
+            self._report(min(node.bound, others))
+            if number & (number + 1) == 0 and self._missing(node.bound) > 0:
+                self._ask(last)
+            stalled = value <= best and parts.size == before
+            if stalled or (promised < _WORTH * self._missing(node.bound) and number > 0):
+                break
+        if last is not None and self._missing(node.bound) > 0:
+            self._ask(last)
+        return last
+
+    def _ask(self, step: Step) -> None:
+        """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""
+        others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
+        for home, mixture in zip(self._parts.home, step.mixtures, strict=True):
+            if sum(weight > _USED for _, weight in mixture) > 1:
+                found = [self._pieces.blocks[home].at(c.theta) for c, weight in mixture if weight > _USED]
+                others[home] = [piece for piece in found if piece is not None]
+        self._points.near(step.theta, others)
+        self._take()
+
+    def _recentre(self, node: _Node, best: float) -> float:
+        """As long as the blocks' last columns lead to a clearly better point, go to the multipliers that hold it; the
+        value at the node's center.
+        """
+        for _ in range(_RECENTRES):
+            missing, before = self._missing(node.bound), self._points.best
+            if missing <= 0 or self._late():
+                break
+            mu = self._switch()
+            if mu is None or before - self._points.best < _WORTH * missing or np.any(node.held != OPEN):
+                break
+            value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline)
+            if value is None:
+                break
+            if value > best:
+                node.center, best = mu, value
+                node.bound = max(node.bound, value)
+        return best
+
+    def _switch(self) -> Vector | None:
+        """From the best point, try for each block the piece of its last column; the multipliers of a new best."""
+        others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
+        for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
+            piece = self._pieces.blocks[home].at(columns[-1].theta)
+            others[home] = [] if piece is None else [piece]
+        self._points.onward(others)
+        return self._take()
+
+    def _take(self) -> Vector | None:
+        """Give the model the best point as columns when it is a new one; the multipliers that hold it."""
+        if self._points.patch is None or self._points.patch is self._taken:
+            return None
+        self._taken = self._points.patch
+        return self._parts.take(self._taken, self._pieces)
+
+    def _pair(self, node: _Node, step: Step) -> int | None:
+        """The undecided pair that best tells apart the cells between which a block's hull is met."""
+        best, found = 0.0, None
+        for oracle, home, mixture in zip(self._parts.oracles, self._parts.home, step.mixtures, strict=True):
+            used = [(c, w) for c, w in mixture if w > _USED]
+            if len(used) < 2:
+                continue
+            held = node.held[oracle.rows]
+            binding = sum(w * ~c.dual_zero for c, w in used)
+            loose = sum(w * ~c.slack_zero for c, w in used)
+            apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
+            weight, theta = 1.0, step.theta[oracle.parameters]
+            piece = self._pieces.blocks[home].at(theta)
+            if piece is not None:
+                mixed = sum(w * c.payment for c, w in used) / sum(w for _, w in used)
+                weight = max(piece.payment(theta) - mixed, 1e-6)
+            at = int(np.argmax(apart))
+            if weight * apart[at] > best:
+                best, found = weight * float(apart[at]), int(oracle.rows[at])
+        return found if found is not None else self._violated(node)
+
+    def _violated(self, node: _Node) -> int | None:
+        """The most violated pair of the node's relaxation."""
+        found = self._relaxation.solve(node.held)
+        if found.status != "optimal":
+            return None
+        product = self._relaxation.violations(found.z, node.held)
+        return int(np.argmax(product)) if product.max(initial=0.0) > _LEAST else None

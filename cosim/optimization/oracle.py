@@ -1,0 +1,211 @@
+"""The exact least payment of one block at given multipliers, asked for again and again.
+
+A block is a part of the follower that shares no variable with the rest. For multipliers mu of its parameters th
+
+    c(mu) = min of  payment - mu'th   over the block's optimality conditions and the box of th.
+
+The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
+and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
+(mu - mu')'th, so that most leaves need no new solve.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cosim.optimization.arrays import Indices, Vector
+from cosim.optimization.bounds import Block
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, single_level
+
+_ZERO = 1e-7
+_CHAIN = 6
+_MOST_SOLVES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A point of a block: its parameters, the payment, and which duals and slacks are zero there."""
+
+    theta: Vector
+    payment: float
+    dual_zero: npt.NDArray[np.bool_]
+    slack_zero: npt.NDArray[np.bool_]
+
+    def allowed(self, held: Decisions) -> bool:
+        """Whether the point keeps these decisions."""
+        broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
+        return not bool(np.any(broken))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswer:
+    """The block's minimum at some multipliers: a proven lower bound of c(mu), and a point, None if none was found."""
+
+    bound: float
+    column: Column | None
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """Some pairs decided; `bound` held at `mu` (whatever mu where that is None). `z` is its optimum at `mu`."""
+
+    decisions: Decisions
+    bound: float
+    mu: Vector | None
+    z: Vector | None = None
+
+
+class BlockOracle:
+    """One block, its relaxation, and the leaves of the trees of earlier questions.
+
+    Args:
+        block: the part of the follower.
+        constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+
+    Attributes:
+        block: see above.
+        parameters, rows: where the block's parameters and inequalities lie in the whole follower.
+        solves: QPs solved so far.
+    """
+
+    def __init__(self, block: Block, constant_theta: Vector) -> None:
+        qp = replace(block.qp, constant_theta=constant_theta)
+        leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
+        self._relaxation = Relaxation(single_level(qp, leader, payment=True))
+        self._plain = self._relaxation.cost.copy()
+        self._lower, self._upper = qp.theta_lower, qp.theta_upper
+        self.block = block
+        self.parameters: Indices = block.parameters
+        self.rows: Indices = block.ineq_rows
+        self._leaves: dict[bytes, list[_Leaf]] = {}
+
+    @property
+    def solves(self) -> int:
+        """QPs solved so far."""
+        return self._relaxation.solves
+
+    def minimise(
+        self, mu: Vector, held: Decisions, enough: float, known: Column | None, deadline: float
+    ) -> BlockAnswer | None:
+        """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
+        solver gave up or there is no lower end.
+
+        Args:
+            mu: (k,) multipliers.
+            held: (m,) decided pairs.
+            enough: how far the bound may stay below the minimum.
+            known: a point of the block that keeps the decisions, the better the sooner the search ends.
+            deadline: `time.perf_counter()` after which the bound is returned as it is.
+        """
+        relaxation, level = self._relaxation, self._relaxation.level
+        relaxation.cost = self._plain.copy()
+        relaxation.cost[level.theta_at] -= mu
+        key, number = held.tobytes(), itertools.count()
+        heap: list[tuple[float, int, _Leaf]] = []
+        for leaf in self._start(held):
+            heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
+        limit = relaxation.solves + _MOST_SOLVES
+        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
+        while heap:
+            bound, _, leaf = heapq.heappop(heap)
+            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
+                self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                return BlockAnswer(bound, known)
+            if leaf.z is not None and leaf.mu is mu:
+                product = self._product(leaf)
+                if product.sum() <= enough or relaxation.solves >= limit or not np.any(product > 0):
+                    self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                    # A column may lie a little too low, by what its point violates: the model is then too hopeful.
+                    return BlockAnswer(bound, self._column(leaf, mu))
+                for child in self._children(leaf, product, mu):
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
+            found = relaxation.solve(leaf.decisions)
+            if found.status == "infeasible":
+                continue
+            if found.status != "optimal":
+                # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
+                split = self._split(leaf)
+                if split is None or relaxation.solves >= limit:
+                    return None
+                for child in split:
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
+            # The old bound, carried along, may be the better one by the solver's last digits.
+            leaf.bound, leaf.mu, leaf.z = max(found.objective, bound), mu, found.z
+            heapq.heappush(heap, (leaf.bound, next(number), leaf))
+        self._leaves[key] = []
+        return BlockAnswer(np.inf, None)
+
+    def _start(self, held: Decisions) -> list[_Leaf]:
+        """The leaves known for these decisions, or those of the whole block with the decisions put in."""
+        known = self._leaves.get(held.tobytes())
+        if known is not None:
+            return known
+        whole = self._leaves.get(np.zeros_like(held).tobytes())
+        if whole is None:
+            return [_Leaf(held.copy(), -np.inf, None)]
+        out = []
+        for leaf in whole:
+            if np.any((leaf.decisions != OPEN) & (held != OPEN) & (leaf.decisions != held)):
+                continue
+            out.append(_Leaf(np.maximum(leaf.decisions, held), leaf.bound, leaf.mu))
+        return out
+
+    def _moved(self, leaf: _Leaf, mu: Vector) -> float:
+        """The leaf's bound at other multipliers than it was solved for."""
+        if leaf.mu is None:
+            return leaf.bound
+        change = leaf.mu - mu
+        return leaf.bound + float(np.minimum(change * self._lower, change * self._upper).sum())
+
+    def _product(self, leaf: _Leaf) -> Vector:
+        level, z = self._relaxation.level, leaf.z
+        assert z is not None
+        product = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[leaf.decisions != OPEN] = 0.0
+        return product
+
+    def _children(self, leaf: _Leaf, product: Vector, mu: Vector) -> list[_Leaf]:
+        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
+        in which it is the first that does.
+        """
+        worst = np.argsort(-product, kind="stable")[:_CHAIN]
+        worst = worst[product[worst] > 0.01 * product[worst[0]]]
+        rest, out = leaf.decisions.copy(), []
+        for pair in worst:
+            binding = rest.copy()
+            binding[pair] = SLACK_ZERO
+            out.append(_Leaf(binding, leaf.bound, mu))
+            rest[pair] = DUAL_ZERO
+        return [_Leaf(rest, leaf.bound, mu), *out]
+
+    def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
+        """Both decisions of one open pair of a leaf without a point; None if all are decided."""
+        undecided = np.flatnonzero(leaf.decisions == OPEN)
+        if not len(undecided):
+            return None
+        out = []
+        for side in (DUAL_ZERO, SLACK_ZERO):
+            decisions = leaf.decisions.copy()
+            decisions[undecided[0]] = side
+            out.append(_Leaf(decisions, leaf.bound, leaf.mu))
+        return out
+
+    def _column(self, leaf: _Leaf, mu: Vector) -> Column:
+        level, z = self._relaxation.level, leaf.z
+        assert z is not None
+        theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
+        return Column(
+            theta,
+            leaf.bound + float(mu @ theta),
+            dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)),
+            slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
+        )

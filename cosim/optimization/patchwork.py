@@ -1,0 +1,230 @@
+"""Points of a bilevel problem from one piece per block of the follower: a convex QP in the leader's variables alone.
+
+With a piece chosen for every block the whole problem is min of own cost + sum of the pieces' payments over the
+leader's rows and the pieces' sides. The local search walks over sides that hold the optimum back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.bounds import split
+from cosim.optimization.pieces import BlockPieces, Piece
+from cosim.optimization.qp_backends import Limits, Piqp, full_form
+from cosim.optimization.qp_solvers import place_rows, two_sided
+from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, SingleLevel
+
+_TOLERANCE = 1e-9
+_BETTER = 1e-8
+_MOST_STEPS = 40
+_MOST_SINGLES = 10
+_PULL = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The optimum of one choice of pieces.
+
+    Attributes:
+        pieces: one per block.
+        cost: the leader's whole cost.
+        y: the leader's variables.
+        pull: per block, the multipliers of its piece's sides.
+    """
+
+    pieces: tuple[Piece, ...]
+    cost: float
+    y: Vector
+    pull: tuple[Vector, ...]
+
+
+class Patchwork:
+    """All pieces of a follower and the leader over them; make it with `patchwork`.
+
+    Args:
+        level: the problem.
+        blocks: of the follower.
+        least: relative improvement below which the search does not go on.
+
+    Attributes:
+        solves: QPs solved so far.
+    """
+
+    def __init__(self, level: SingleLevel, blocks: Sequence[BlockPieces], least: float) -> None:
+        leader, follower = level.leader, level.follower
+        place = {name: i for i, name in enumerate(leader.variables)}
+        self._level, self.blocks, self._least = level, tuple(blocks), least
+        at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
+        self._at = [at[block.block.parameters] for block in self.blocks]
+        put = place_rows(leader)
+        self._rows = rows(leader.ineq_matrix, put.first_rows)
+        self._limits, self._possible = two_sided(put, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
+        low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
+        low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
+        self._low, self._high = low, np.maximum(low, high)
+        self._tried: set[tuple[int, ...]] = set()
+        self.solves = 0
+
+    def at(self, theta: Vector) -> tuple[Piece, ...] | None:
+        """One piece per block at these parameters of the whole follower; None if a block has none to offer."""
+        found = [block.at(theta[block.block.parameters]) for block in self.blocks]
+        return None if any(piece is None for piece in found) else tuple(p for p in found if p is not None)
+
+    def theta(self, y: Vector) -> Vector:
+        """The follower's parameters among the leader's variables."""
+        out = np.zeros(len(self._level.follower.parameters))
+        for block, at in zip(self.blocks, self._at, strict=True):
+            out[block.block.parameters] = y[at]
+        return out
+
+    def solve(self, pieces: Sequence[Piece]) -> Patch | None:
+        """The best point with these pieces; None if they do not go together."""
+        leader, n = self._level.leader, len(self._level.leader.variables)
+        sides = [len(piece.rhs) for piece in pieces]
+        cost, entries, squares = leader.cost.copy(), [], []
+        first = 0
+        for piece, at, count in zip(pieces, self._at, sides, strict=True):
+            cost[at] += piece.linear
+            size = len(at)
+            squares.append((piece.hessian.ravel(), np.repeat(at, size), np.tile(at, size)))
+            entries.append((piece.matrix.ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
+            first += count
+        hessian = leader.hessian + _gather(squares, (n, n))
+        matrix = sp.vstack([self._rows, _gather(entries, (first, n))])
+        upper = np.concatenate([self._limits.upper, *(piece.rhs for piece in pieces)])
+        lower = np.concatenate([self._limits.lower, np.full(first, -np.inf)])
+        limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
+        self.solves += 1
+        form = full_form(hessian, leader.eq_matrix, matrix)
+        raw = Piqp(form, _TOLERANCE).solve(cost, None, limits)
+        if raw.status != "optimal":
+            return None
+        value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
+        pull = np.split(raw.rows[self._rows.shape[0] :], np.cumsum(sides)[:-1]) if sides else []
+        return Patch(tuple(pieces), value, raw.x, tuple(pull))
+
+    def descend(self, start: Sequence[Piece], deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch | None:
+        """Walk from one choice of pieces to better ones until none is near; what was tried before is not tried again.
+
+        Args:
+            start: one piece per block.
+            deadline: `time.perf_counter()` at which to stop.
+            others: per block, further pieces to try.
+        """
+        best = self._new(start)
+        return None if best is None else self.onward(best, deadline, others)
+
+    def onward(self, best: Patch, deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch:
+        """Walk on from a patch; see `descend`."""
+        for _ in range(_MOST_STEPS):
+            better = self._step(best, others, deadline)
+            if better is None:
+                return best
+            best = better
+        return best
+
+    def _step(self, now: Patch, others: Sequence[Sequence[Piece]], deadline: float) -> Patch | None:
+        """The first better neighbour: all held-back blocks moved on together, then one block at a time."""
+        if time.perf_counter() > deadline:
+            return None
+        enough = now.cost - max(self._least, _BETTER) * max(1.0, abs(now.cost))
+        strongest = [move for b in range(len(self.blocks)) for move in self._moves(now, b, 1)]
+        together = list(now.pieces)
+        for _, b, piece in strongest:
+            together[b] = piece
+        if len(strongest) > 1:
+            found = self._new(together)
+            if found is not None and found.cost < enough:
+                return found
+        given = others if others else [()] * len(self.blocks)
+        moves = [move for b, more in enumerate(given) for move in self._moves(now, b, None, more)]
+        for _, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
+            if time.perf_counter() > deadline:
+                return None
+            single = list(now.pieces)
+            single[b] = piece
+            found = self._new(single)
+            if found is not None and found.cost < enough:
+                return found
+        return None
+
+    def _new(self, pieces: Sequence[Piece]) -> Patch | None:
+        """The best point with these pieces, unless they were tried before."""
+        key = tuple(id(piece) for piece in pieces)
+        if key in self._tried:
+            return None
+        self._tried.add(key)
+        return self.solve(pieces)
+
+    def _moves(
+        self, now: Patch, b: int, most: int | None, others: Sequence[Piece] = ()
+    ) -> list[tuple[float, int, Piece]]:
+        """Other pieces for one block with a figure of merit, smaller being more promising: the rise of the payment on
+        the spot, less what the side's multiplier gains over a tenth of a unit.
+
+        Args:
+            most: across how many sides to look, those with the largest multipliers; None for all.
+            others: further pieces.
+        """
+        block, piece, theta, pull = self.blocks[b], now.pieces[b], now.y[self._at[b]], now.pull[b]
+        here, out, seen = piece.payment(theta), [], {id(piece)}
+        for row in np.argsort(-pull, kind="stable")[:most].tolist():
+            if pull[row] <= _PULL * max(1.0, float(pull.max())):
+                break
+            found = block.across(piece, row, theta)
+            if found is not None and id(found) not in seen:
+                seen.add(id(found))
+                out.append((found.payment(theta) - here - 0.1 * float(pull[row]), b, found))
+        for other in others:
+            if id(other) not in seen:
+                seen.add(id(other))
+                out.append((other.payment(theta) - here, b, other))
+        return out
+
+    def point(self, patch: Patch) -> tuple[Vector, Decisions]:
+        """All variables of the single-level form at a patch, and its pattern."""
+        level, follower = self._level, self._level.follower
+        x, nu, sigma = (np.zeros(len(of)) for of in (follower.variables, follower.eq_rows, follower.ineq_rows))
+        decisions = np.full(len(sigma), DUAL_ZERO, dtype=np.int8)
+        for block, piece, at in zip(self.blocks, patch.pieces, self._at, strict=True):
+            answer = piece.answer @ patch.y[at] + piece.answer_at
+            of, n, p = block.block, len(block.block.variables), len(block.block.eq_rows)
+            x[of.variables], nu[of.eq_rows] = answer[:n], answer[n : n + p]
+            binding = of.ineq_rows[piece.binding]
+            sigma[binding] = np.maximum(answer[n + p :], 0.0)
+            decisions[binding] = SLACK_ZERO
+        z = np.zeros(len(level.qp.variables))
+        for place, values in ((level.x_at, x), (level.nu_at, nu), (level.sigma_at, sigma), (level.leader_at, patch.y)):
+            z[place] = values
+        return z, decisions
+
+
+def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patchwork | None:
+    """The patchwork of a problem; None where pieces cannot serve.
+
+    They need a payment, a leader that does not name follower variables, each parameter in one block at most, and
+    blocks small enough for dense algebra.
+    """
+    follower, leader = level.follower, level.leader
+    if not payment or set(leader.variables) & set(follower.variables) or not np.all(np.isfinite(follower.ineq_rhs)):
+        return None
+    parts = split(follower)
+    used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+    if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
+        return None
+    blocks = [BlockPieces(part, follower.constant_theta[part.parameters]) for part in parts]
+    return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
+
+
+def _gather(parts: Sequence[tuple[Vector, Indices, Indices]], shape: tuple[int, int]) -> sp.csr_array:
+    if not parts:
+        return sp.csr_array(shape)
+    value = np.concatenate([part[0] for part in parts])
+    row, column = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    return sp.csr_array((value, (row, column)), shape=shape)

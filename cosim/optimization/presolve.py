@@ -1,0 +1,49 @@
+"""What is taken out of a follower before a bilevel problem is solved, and how the answer gets it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.optimization.arrays import Indices, Vector
+from cosim.optimization.fixed import WithoutFixed, without_fixed
+from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.screening import Screening, screen, variable_bounds
+
+
+@dataclass(frozen=True)
+class Presolved:
+    """A follower without fixed variables and without rows that cannot bind.
+
+    Attributes:
+        qp: what is left, in the leader's box of the parameters.
+        rows: where its inequalities lie among those of the follower.
+    """
+
+    qp: ParametricQP
+    rows: Indices
+    _smaller: WithoutFixed
+    _screened: Screening
+
+    def recover(self, x: Vector, nu: Vector, sigma: Vector) -> tuple[Vector, Vector]:
+        """x and sigma of the follower as it was; nu stays."""
+        before = np.zeros(self._screened.row_count)
+        before[self._screened.kept] = sigma
+        return self._smaller.recover(x, nu, before)
+
+
+def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
+    """Narrow the parameters' box to the leader's own bounds, then take out what is fixed and what cannot bind.
+
+    Variables that the leader names stay.
+    """
+    lower, upper = variable_bounds(leader)
+    at = {name: i for i, name in enumerate(leader.variables)}
+    where = [at[name] for name in follower.parameters]
+    boxed = follower.with_theta_box(
+        np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+    )
+    smaller = without_fixed(boxed, set(leader.variables))
+    screened = screen(smaller.qp)
+    return Presolved(screened.qp, smaller.kept_rows[screened.kept], smaller, screened)
