@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import cosim
-import cosim.coordination.centralized
+import cosim.coordination.leaders
 import cosim.simulation
 from cosim.errors import RunFailure
 from cosim.results.tables import Tables
@@ -110,7 +110,7 @@ def no_luck(*_: Any, **__: Any) -> None:
 
 
 def test_a_failed_run_leaves_a_record_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cosim.coordination.centralized, "solve", no_luck)
+    monkeypatch.setattr(cosim.coordination.leaders, "solve", no_luck)
     with pytest.raises(RunFailure, match="no luck"):
         cosim.run("ieee37", mode="centralized", overrides=HOURS, out=tmp_path / "out")
     record = json.loads((tmp_path / "out" / "record.json").read_text())
@@ -118,13 +118,13 @@ def test_a_failed_run_leaves_a_record_that_says_why(tmp_path: Path, monkeypatch:
 
 
 def test_an_error_of_the_program_is_a_failed_run_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cosim.coordination.centralized, "solve", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(cosim.coordination.leaders, "solve", lambda *_, **__: 1 / 0)
     with pytest.raises(RunFailure, match="ZeroDivisionError"):
         cosim.run("ieee37", mode="centralized", overrides=HOURS)
 
 
 def test_a_comparison_keeps_the_modes_that_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cosim.coordination.centralized, "solve", no_luck)
+    monkeypatch.setattr(cosim.coordination.leaders, "solve", no_luck)
     modes = ("uncoordinated", "centralized")
     found = cosim.compare("ieee37", modes=modes, overrides={**HOURS, "clock.steps": 1}, out=tmp_path / "out")
     assert set(found.runs) == {"uncoordinated"}
