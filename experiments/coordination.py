@@ -1,7 +1,7 @@
 """Study: what coordination is worth, and to whom. All modes side by side on the same hours.
 
     python -m cosim.experiments.coordination --out results/coordination          # ieee37_stress
-    python -m cosim.experiments.coordination --all --out results/coordination    # the four shipped scenarios
+    python -m cosim.experiments.coordination --all --out results/coordination    # the four shipped days
 
 Leaves the costs of every mode against the welfare optimum, the prices at the data centers, how ADMM converges where
 best response and averaging do not, and what the data centers gain by leading instead of taking prices.
@@ -44,6 +44,7 @@ from cosim.simulation import RunResult
 
 DEFAULT_SCENARIO = "ieee37_stress"
 RULES = ("admm", "bundle", "averaged", "best_response", "anticipating")
+MOST_STEPS = 48
 _KPIS = (
     *COSTS, "dca_payment_usd", "welfare_gap", "dca_regret_usd", "dso_regret_usd", "rounds_median", "converged_share",
     "slack_mwh", "v_min_pu", "ac_v_min_pu", "mip_gap", "wall_s",
@@ -315,10 +316,15 @@ def _cents(value: float) -> str:
     return "0.00" if abs(value) < 0.005 else f"{value:,.2f}"
 
 
+def _short() -> list[str]:
+    """Shipped scenarios of at most two days; longer ones take hours in all modes and are studied by name."""
+    return [name for name in shipped_scenarios() if load_scenario(name)[0].clock.steps <= MOST_STEPS]
+
+
 def _main() -> int:
     parser = study_parser("Modes of coordination side by side.", "results/coordination")
     parser.add_argument("scenarios", nargs="*", default=[DEFAULT_SCENARIO], help="scenarios by name or path")
-    parser.add_argument("--all", action="store_true", help="all scenarios that are shipped")
+    parser.add_argument("--all", action="store_true", help="all shipped scenarios of at most two days")
     parser.add_argument("--time-limit", type=float, default=None, metavar="S", help="of each bilevel solve")
     options = parser.parse_args()
     overrides = step_overrides(options.steps)
@@ -328,7 +334,7 @@ def _main() -> int:
     def work() -> Path:
         refuse_existing(options.out, force=options.force)
         with progress_bar("coordination") as progress:
-            found = study(shipped_scenarios() if options.all else options.scenarios, overrides, progress=progress)
+            found = study(_short() if options.all else options.scenarios, overrides, progress=progress)
         return write_findings(found, options.out, force=options.force)
 
     return main(work)
