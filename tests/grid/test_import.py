@@ -11,6 +11,7 @@ import pytest
 from cosim.errors import InputError
 from cosim.grid import lindist3flow
 from cosim.grid.dss.importer import Import, import_feeder, largest_difference, write_import
+from cosim.grid.dss.reading import properties
 from cosim.grid.opendss import AcCircuit
 from cosim.grid.tables import read_feeder
 
@@ -180,3 +181,11 @@ def test_the_working_folder_stays_where_it_was(
     import_feeder(reference / "feeders" / "ieee13" / "IEEE13Nodeckt.dss")
     assert Path.cwd() == tmp_path.resolve()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("token", ["Nan", "nan", "-NaN", "+Inf", "-Inf", "Infinity"])
+def test_memory_that_was_never_set_does_not_stop_the_import(token: str) -> None:
+    text = f'[{{"Name":"nan, inf","kvar":[600.0],"CMatrix":[[0.0,{token}],[{token},1.0]]}}]'
+    (found,) = properties(text)
+    assert found["Name"] == "nan, inf" and found["kvar"] == [600.0]
+    assert np.array_equal(np.isnan(found["CMatrix"]), [[False, True], [True, False]])

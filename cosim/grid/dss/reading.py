@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ GENERAL = frozenset(
     "linegeometry xfmrcode dynamicexp".split()
 )
 """Classes of OpenDSS that describe something and are no part of the circuit."""
+_TEXT_OR_NO_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|[+-]?(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _read(dss: Any, path: Path) -> RawCircuit:
         name = kind.lower()
         dss.Circuit.SetActiveClass(kind)
         if name not in GENERAL and dss.ActiveClass.Count() > 0:
-            found = json.loads(dss.ActiveClass.ToJSON(FULL))
+            found = properties(dss.ActiveClass.ToJSON(FULL))
             elements[name] = {e["Name"].lower(): e for e in found}
     _complete_lines(dss, elements.get("line", {}))
     kv, xy = {}, {}
@@ -132,6 +134,18 @@ def _read(dss: Any, path: Path) -> RawCircuit:
         open_conductors=_open_conductors(dss), kv=kv, xy=xy, volts=volts, powers=powers,
         frequency_hz=float(dss.Solution.Frequency()), load_scale=float(dss.Solution.LoadMult()),
     )  # fmt: skip
+
+
+def properties(text: str) -> list[dict[str, Any]]:
+    """Elements of one class from OpenDSS's JSON export.
+
+    The export writes a matrix that an element was never given (a capacitor's, say) from memory that nobody set, and
+    then any bit pattern may stand there, also what is no number and no JSON. Such an entry is read as NaN, which no
+    table takes.
+    """
+    plain = _TEXT_OR_NO_NUMBER.sub(lambda m: m[0] if m[0].startswith('"') else "NaN", text)
+    found: list[dict[str, Any]] = json.loads(plain)
+    return found
 
 
 def _complete_lines(dss: Any, lines: dict[str, Properties]) -> None:
