@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Matrix, Vector
 
-_COARSER = 10.0
+_COARSER = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Piqp:
         self._ready, self._shifted = True, diagonal is not None
         status = solver.solve()
         if status == piqp.PIQP_MAX_ITER_REACHED:
-            # At degenerate points the last digit may be out of reach; polishing takes over from ten times
+            # At degenerate points the last digit may be out of reach; polishing takes over from a thousand times
             # coarser.
             self._set_tolerance(_COARSER * self._tolerance)
             status = solver.solve()

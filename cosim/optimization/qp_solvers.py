@@ -36,7 +36,7 @@ class QPSolver:
     Args:
         qp: the problem.
         solver: one of `SOLVERS`; 'auto' picks by size and curvature (see `choose`).
-        tolerance: accuracy asked of the solver.
+        tolerance: accuracy asked of the solver; so tight that its answer seldom needs polishing, which costs more.
         polish: sharpen the answer by solving the optimality conditions on its active set; kept when better
             and near.
         accept: residual above which an answer is not trusted and the next solver is asked.
@@ -48,7 +48,7 @@ class QPSolver:
         qp: ParametricQP,
         solver: str = "auto",
         *,
-        tolerance: float = 1e-10,
+        tolerance: float = 1e-12,
         polish: bool = True,
         accept: float = 1e-7,
         alone: bool = False,
