@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import simpy
@@ -74,31 +75,48 @@ class Channel:
         self._links: dict[tuple[str, str], _Link] = {}
         self._mailboxes: dict[str, deque[tuple[float, Message]]] = {}
         self._log: list[MessageRecord] = []
+        self._drained = 0
+        self._drained_lost = 0
 
     @property
     def log(self) -> tuple[MessageRecord, ...]:
-        """Every message in the order of sending."""
+        """Every message in the order of sending, without those that were drained."""
         return tuple(self._log)
 
     @property
     def sent(self) -> int:
         """Number of messages sent so far: always received + lost + in flight."""
-        return len(self._log)
+        return self._drained + len(self._log)
 
     @property
     def received(self) -> int:
         """Number of messages that have arrived in a mailbox."""
-        return sum(record.received_s is not None for record in self._log)
+        known = sum(record.received_s is not None for record in self._log)
+        return known + self._drained - self._drained_lost
 
     @property
     def lost(self) -> int:
         """Number of messages lost."""
-        return sum(record.lost for record in self._log)
+        return self._drained_lost + sum(record.lost for record in self._log)
 
     @property
     def in_flight(self) -> int:
         """Number of messages still under way."""
         return sum(record.received_s is None and not record.lost for record in self._log)
+
+    def drain(self) -> list[MessageRecord]:
+        """Take out of the log what was sent before the first message that is still under way, and before now.
+
+        All messages that are sent or settled later were sent later than these, so that what is drained bit by bit
+        is in order.
+        """
+        open_s = min((r.sent_s for r in self._log if r.received_s is None and not r.lost), default=np.inf)
+        before = min(open_s, float(self._env.now))
+        count = sum(record.sent_s < before for record in self._log)
+        taken, self._log = self._log[:count], self._log[count:]
+        self._drained += count
+        self._drained_lost += sum(record.lost for record in taken)
+        return taken
 
     def send(self, message: Message) -> None:
         """Send a message; it arrives after the delay, perhaps twice, or never."""
@@ -111,7 +129,7 @@ class Channel:
         chance, spell, copied = self._rng.random(3)
         arrival = round(now + link.delay(), _DIGITS)
         lost = bool(chance < self._loss(link, spell)) or self._down(message, now, sending=True)
-        number = len(self._log)
+        number = self._drained + len(self._log)
         self._log.append(
             MessageRecord(
                 sent_s=now,
@@ -172,10 +190,15 @@ class Channel:
 
     def _deliver(self, message: Message, number: int, arrival: float) -> None:
         if self._down(message, arrival, sending=False):
-            self._log[number] = replace(self._log[number], lost=True)
+            self._settle(number, lost=True)
             return
         self._mailboxes.setdefault(message.receiver, deque()).append((arrival, message))
-        self._log[number] = replace(self._log[number], received_s=arrival)
+        self._settle(number, received_s=arrival)
+
+    def _settle(self, number: int, **fate: Any) -> None:
+        """Write down what became of a message."""
+        place = number - self._drained
+        self._log[place] = replace(self._log[place], **fate)
 
 
 def _delay_sampler(latency: LatencySpec, rng: np.random.Generator) -> Callable[[], float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import simpy
 
-from cosim.channel import Channel
+from cosim.channel import Channel, MessageRecord
 from cosim.clock import Window
 from cosim.coordination import MODES
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
 from cosim.grid.opendss import AcCircuit, AcSolution
 from cosim.preparation import Prepared, agent_class, naming_file
+from cosim.results.spool import Kept, Shelf
+from cosim.results.tables import Tables
 
 KILO = 1000.0
 Row = dict[str, object]
@@ -32,11 +34,13 @@ def _silent(done: int, total: int, text: str) -> None:
 class Books:
     """What a simulation leaves: rows of every table, and what no table can say.
 
-    Rows of past windows are kept as frames, which take a small part of their room.
+    Attributes:
+        shelf: where the rows of past windows are.
+        rows: rows of the present window.
     """
 
+    shelf: Shelf = field(default_factory=Kept)
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    past: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     welfare_usd: float | None = 0.0
     notes: list[str] = field(default_factory=list)
@@ -46,16 +50,16 @@ class Books:
         self.rows.setdefault(table, []).extend(rows)
 
     def pack(self) -> None:
-        """Turn the rows so far into frames."""
+        """Put the rows so far on the shelf."""
         for table, rows in self.rows.items():
             if rows:
-                self.past.setdefault(table, []).append(pd.DataFrame(rows))
+                self.shelf.add(table, pd.DataFrame(rows))
         self.rows = {}
 
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """All rows of each table that has some."""
+    def tables(self) -> Tables:
+        """The tables, when all is written."""
         self.pack()
-        return {table: pd.concat(parts, ignore_index=True) for table, parts in self.past.items()}
+        return self.shelf.close()
 
 
 class Simulation(mesa.Model):  # type: ignore[misc]
@@ -118,23 +122,19 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             if check is not None:
                 check()
 
-    def run(self, progress: Progress | None = None) -> Books:
+    def run(self, progress: Progress | None = None, shelf: Shelf | None = None) -> Books:
         """Run the whole horizon; returns the books.
 
         Args:
             progress: called with (steps done, steps in all, what is being done).
+            shelf: where the rows of the tables go; by default into memory.
         """
         self._progress = progress or _silent
+        if shelf is not None:
+            self.books.shelf = shelf
         process = self.env.process(self._clock())
         self.env.run(until=process)
-        for record in self.market.channel.log:
-            self.books.add(
-                "messages",
-                {
-                    "sent": record.sent_s, "received": record.received_s, "sender": record.sender,
-                    "receiver": record.receiver, "kind": record.kind, "step": record.step, "round": record.round,
-                },
-            )  # fmt: skip
+        self._take_messages(self.market.channel.log)
         return self.books
 
     def _clock(self) -> Generator[Any, Any, None]:
@@ -178,7 +178,18 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._note_limited_prices(window, outcome)
         for t in window.committed:
             self._take_step(window, outcome, t)
+        self._take_messages(self.market.channel.drain())
         books.pack()
+
+    def _take_messages(self, records: Sequence[MessageRecord]) -> None:
+        for record in records:
+            self.books.add(
+                "messages",
+                {
+                    "sent": record.sent_s, "received": record.received_s, "sender": record.sender,
+                    "receiver": record.receiver, "kind": record.kind, "step": record.step, "round": record.round,
+                },
+            )  # fmt: skip
 
     def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""

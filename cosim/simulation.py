@@ -22,6 +22,7 @@ from cosim.results.folders import RunFolder, make_room
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.report import write_comparison_report, write_run_report
+from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario import MODES, Mode, Scenario
 
@@ -179,13 +180,13 @@ def _run_ready(simulation: Simulation, out: str | Path | None, force: bool, prog
     text = scenario_text(simulation.prepared.scenario)
     draft = _draft(simulation.prepared, text)
     if out is None:
-        record, tables, layout = _simulate(simulation, draft, progress)
+        record, tables, layout = _simulate(simulation, draft, progress, Kept())
         return RunResult(record, tables, layout, None)
     with RunFolder(out, draft, text, force=force) as folder:
-        record, tables, layout = _simulate(simulation, draft, progress)
-        folder.save(record, tables, layout)
+        record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
+        folder.save(record, layout)
         write_run_report(folder.path)
-    return RunResult(record, tables, layout, Path(out))
+    return RunResult(record, StoredTables(folder.out, keep=True), layout, Path(out))
 
 
 def scenario_text(scenario: Scenario) -> str:
@@ -209,17 +210,19 @@ def _draft(prepared: Prepared, text: str) -> Record:
     )
 
 
-def _simulate(simulation: Simulation, draft: Record, progress: Progress | None) -> tuple[Record, Tables, Layout]:
+def _simulate(
+    simulation: Simulation, draft: Record, progress: Progress | None, shelf: Shelf
+) -> tuple[Record, Tables, Layout]:
     prepared = simulation.prepared
     started = time.perf_counter()
     try:
-        books = simulation.run(progress)
+        books = simulation.run(progress, shelf)
     except (InputError, RunFailure):
         raise
     except Exception as error:
         raise RunFailure(f"the simulation stopped: {type(error).__name__}: {error}") from error
     wall_s = time.perf_counter() - started
-    tables = Tables.from_frames(books.frames())
+    tables = books.tables()
     limits = draft.limits or VoltageLimits(0.0, 2.0)
     facts = _facts(prepared, books, wall_s)
     figures = compute_kpis(tables, facts, limits)
@@ -260,11 +263,12 @@ def _certificate(books: Books) -> dict[str, Any] | None:
 def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimits) -> list[str]:
     """What a reader should know: fall-backs, slack used, AC violations one by one."""
     notes = list(books.notes)
-    slack = tables.steps.loc[tables.steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
+    steps, work = tables.steps, tables.work
+    v = tables.only("voltages", "step", "bus", "phase", "v_ac_pu")
+    slack = steps.loc[steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
     if len(slack):
-        steps = ", ".join(map(str, slack["step"]))
-        notes.append(f"limits were broken at the price cap in steps {steps} ({slack['slack_kwh'].sum():.1f} kWh)")
-    v = tables.voltages
+        listed = ", ".join(map(str, slack["step"]))
+        notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
     low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
     broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
     if len(broken):
@@ -275,7 +279,7 @@ def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimi
         )
         rest = f"; and {len(broken) - len(worst)} more" if len(broken) > len(worst) else ""
         notes.append(f"{len(broken)} AC voltages beyond their limits: {listed}{rest}")
-    late = tables.work["late_mwh"].max() if len(tables.work) else 0.0
+    late = work["late_mwh"].max() if len(work) else 0.0
     if late > LATE_TOLERANCE_MWH:
         notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")
     return notes

@@ -32,8 +32,8 @@ from cosim.grid.phases import vuf_from_line
 from cosim.loading import load_scenario
 from cosim.results.folders import refuse_existing
 from cosim.results.record import VoltageLimits
+from cosim.results.schemas import LEGS
 from cosim.results.style import style
-from cosim.results.tables import LEGS
 from cosim.scenario import MODES, Scenario
 from cosim.simulation import RunResult
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from cosim.experiments.common import markdown_table, missing_note, whole_grid
 from cosim.grid.phases import vuf_from_line
+from cosim.results.schemas import LEGS
 from cosim.results.style import COLOURS, new_figure, style
-from cosim.results.tables import LEGS
 from cosim.sweep.findings import Findings
 from cosim.sweep.reading import Sweep
 

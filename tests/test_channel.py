@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import simpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cosim.channel import Channel
+from cosim.channel import Channel, MessageRecord
 from cosim.messages import Bid
 from cosim.scenario import ChannelSpec, LatencySpec
 
@@ -249,7 +249,7 @@ def test_copies_are_messages_of_their_own() -> None:
 
 SCRIPT = """
 import numpy as np, simpy
-from cosim.channel import Channel
+from cosim.channel import Channel, MessageRecord
 from cosim.messages import Bid
 from cosim.scenario import ChannelSpec, LatencySpec
 env = simpy.Environment()
@@ -276,3 +276,29 @@ def test_the_same_seed_gives_the_same_log_whatever_the_hash_seed() -> None:
     }
     assert len(logs) == 1
     assert logs.pop()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 1000),
+    loss=st.sampled_from([0.0, 0.3]),
+    pauses=st.lists(st.integers(0, 40), min_size=1, max_size=30),
+    every=st.integers(1, 7),
+)
+def test_a_log_drained_bit_by_bit_is_the_whole_log(seed: int, loss: float, pauses: list[int], every: int) -> None:
+    channel_spec = spec(LatencySpec(kind="uniform", low_s=0, high_s=50), loss)
+    whole: list[MessageRecord] = []
+    taken: list[MessageRecord] = []
+    for drains in (False, True):
+        env = simpy.Environment()
+        channel = Channel(env, channel_spec, np.random.default_rng(seed))
+        for number, pause in enumerate(pauses):
+            channel.send(bid(number))
+            if pause:
+                env.run(until=env.now + pause)
+            if drains and number % every == 0:
+                taken += channel.drain()
+                assert channel.sent == channel.received + channel.lost + channel.in_flight == number + 1
+        env.run()
+        (taken if drains else whole).extend(channel.log)
+    assert taken == whole

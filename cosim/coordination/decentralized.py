@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
-from cosim.coordination.rules import AGREED, Posted, Round, Rule, find_rule
+from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
 from cosim.interfaces import Array
 from cosim.messages import Bid, PricePosting
 from cosim.scenario import Scenario
@@ -34,9 +34,9 @@ class _Table:
         for a, bid in zip(market.aggregators, given, strict=True):
             if bid.price_usd_per_mwh is not None:
                 price[:, a.columns] = bid.price_usd_per_mwh
-        regret = sum(bid.regret_usd for bid in given), market.operator.regret_usd(p_mw, price)
+        regrets = Regrets(sum(bid.regret_usd for bid in given), lambda: market.operator.regret_usd(p_mw, price))
         own = sum(bid.cost_usd for bid in given)
-        return Round(posted, p_mw, price, own, regret, market.operator.clear(p_mw))
+        return Round(posted, p_mw, price, own, regrets, market.operator.clear(p_mw))
 
 
 class Decentralized:
@@ -89,7 +89,7 @@ class Decentralized:
         else:
             # What was found to have no regret are the bids; a rule may settle on something else if it did not agree.
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
-            regrets = last.regrets_usd if agreed is last.p_mw else None
+            regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         if market.scenario.market.bid_step_kw is not None:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cosim.results.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
 from cosim.results.record import VoltageLimits
+from cosim.results.schemas import PARTS, PHASES
 from cosim.results.style import (
     COLOURS,
     GREY,
@@ -24,46 +25,50 @@ from cosim.results.style import (
     style,
     time_axis,
 )
-from cosim.results.tables import PARTS, PHASES, Layout, Tables
+from cosim.results.tables import Layout, Tables
 
 _MAX_PANELS = 6
 
 
 def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[str, Figure]:
-    """All figures of a run by file name; those without data are left out."""
+    """All figures of a run by file name; those without data are left out. Each large table is asked for once."""
     sites = datacenter_buses(layout)
-    wanted: dict[str, tuple[bool, Callable[[], Figure]]] = {
-        "map_price": (not tables.prices.empty, lambda: price_map(layout, tables.prices)),
-        "map_voltage": (not tables.voltages.empty, lambda: voltage_map(layout, tables.voltages)),
-        "price_heatmap": (
-            not tables.prices.empty,
-            lambda: price_heatmap(tables.prices, tables.steps, layout),
-        ),
-        "price_heatmap_phase": (
-            not tables.prices.empty,
-            lambda: price_heatmap_by_phase(tables.prices, tables.steps, layout),
-        ),
-        "price_parts": (
-            not tables.prices.empty and not sites.empty,
-            lambda: price_parts(tables.prices, tables.steps, layout),
-        ),
-        "power_and_price": (
-            not (tables.demand.empty or tables.prices.empty),
-            lambda: power_and_price(tables.demand, tables.prices, tables.steps, layout),
-        ),
-        "work": (not tables.work.empty, lambda: work_over_time(tables.work, tables.steps)),
-        "voltages": (
-            not tables.voltages.empty,
-            lambda: voltage_profile(tables.voltages, tables.steps, limits),
-        ),
-        "unbalance": (
-            not tables.unbalance.empty,
-            lambda: unbalance_over_time(tables.unbalance, tables.steps, list(dict.fromkeys(sites["bus"]))),
-        ),
-        "dispatch": (not tables.dispatch.empty, lambda: dispatch_over_time(tables.dispatch, tables.steps)),
-        "convergence": (not tables.rounds.empty, lambda: convergence(tables.rounds)),
+    steps = tables.steps
+    figures = _price_figures(
+        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PARTS), tables.demand, steps, layout
+    )
+    voltages = tables.voltages
+    if not voltages.empty:
+        figures["map_voltage"] = voltage_map(layout, voltages)
+        figures["voltages"] = voltage_profile(voltages, steps, limits)
+    del voltages
+    wanted: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], Figure]]] = {
+        "work": (tables.work, lambda work: work_over_time(work, steps)),
+        "dispatch": (tables.dispatch, lambda dispatch: dispatch_over_time(dispatch, steps)),
+        "convergence": (tables.rounds, convergence),
     }
-    return {name: draw() for name, (has_data, draw) in wanted.items() if has_data}
+    figures |= {name: draw(frame) for name, (frame, draw) in wanted.items() if not frame.empty}
+    unbalance = tables.unbalance
+    if not unbalance.empty:
+        figures["unbalance"] = unbalance_over_time(unbalance, steps, list(dict.fromkeys(sites["bus"])))
+    return figures
+
+
+def _price_figures(
+    prices: pd.DataFrame, demand: pd.DataFrame, steps: pd.DataFrame, layout: Layout
+) -> dict[str, Figure]:
+    if prices.empty:
+        return {}
+    figures = {
+        "map_price": price_map(layout, prices),
+        "price_heatmap": price_heatmap(prices, steps, layout),
+        "price_heatmap_phase": price_heatmap_by_phase(prices, steps, layout),
+    }
+    if not datacenter_buses(layout).empty:
+        figures["price_parts"] = price_parts(prices, steps, layout)
+    if not demand.empty:
+        figures["power_and_price"] = power_and_price(demand, prices, steps, layout)
+    return figures
 
 
 def datacenter_buses(layout: Layout) -> pd.DataFrame:

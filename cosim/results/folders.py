@@ -105,9 +105,10 @@ class RunFolder(ResultFolder):
     def _write_scenario(self) -> None:
         (self.path / SCENARIO_FILE).write_text(self._scenario_text, encoding="utf-8")
 
-    def save(self, record: Record, tables: Tables, layout: Layout) -> None:
-        """Write the record and all tables."""
-        tables.write(self.path)
+    def save(self, record: Record, layout: Layout, tables: Tables | None = None) -> None:
+        """Write the record and the layout, and the tables if they are not in the folder already."""
+        if tables is not None:
+            tables.write(self.path)
         layout.write(self.path)
         record.write(self.path)
         self._complete = True

@@ -103,8 +103,7 @@ def compute_kpis(
         **_costs(tables, facts),
         **_energy(tables, facts),
         **_voltages(tables, limits, tolerance_pu),
-        "dlmp_min_usd_per_mwh": _extreme(tables.prices["dlmp_p"], "min"),
-        "dlmp_max_usd_per_mwh": _extreme(tables.prices["dlmp_p"], "max"),
+        **_prices(tables.only("prices", "dlmp_p")["dlmp_p"]),
         **_negotiation(tables),
         "mip_gap": facts.mip_gap,
         "wall_s": facts.wall_s,
@@ -139,8 +138,13 @@ def _energy(tables: Tables, facts: RunFacts) -> dict[str, float | None]:
     }
 
 
+def _prices(price: pd.Series) -> dict[str, float | None]:
+    return {"dlmp_min_usd_per_mwh": _extreme(price, "min"), "dlmp_max_usd_per_mwh": _extreme(price, "max")}
+
+
 def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dict[str, float | int | None]:
-    linear, ac = tables.voltages["v_pu"], tables.voltages["v_ac_pu"]
+    voltages, unbalance = tables.only("voltages", "v_pu", "v_ac_pu"), tables.unbalance
+    linear, ac = voltages["v_pu"], voltages["v_ac_pu"]
     return {
         "v_min_pu": _extreme(linear, "min"),
         "v_max_pu": _extreme(linear, "max"),
@@ -149,9 +153,9 @@ def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dic
         "ac_error_max_pu": _extreme((linear - ac).abs(), "max"),
         "violations_linear": _violations(linear, limits, tolerance_pu),
         "violations_ac": _violations(ac, limits, tolerance_pu),
-        "vuf_max_pct": _extreme(tables.unbalance["vuf_pct"], "max"),
-        "lvur_max_pct": _extreme(tables.unbalance["lvur_pct"], "max"),
-        "pvur_max_pct": _extreme(tables.unbalance["pvur_pct"], "max"),
+        "vuf_max_pct": _extreme(unbalance["vuf_pct"], "max"),
+        "lvur_max_pct": _extreme(unbalance["lvur_pct"], "max"),
+        "pvur_max_pct": _extreme(unbalance["pvur_pct"], "max"),
     }
 
 

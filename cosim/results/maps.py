@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from cosim.results.schemas import LEGS, PHASES
 from cosim.results.style import GREY, SEQUENTIAL, new_figure, style
-from cosim.results.tables import LEGS, PHASES, Layout
+from cosim.results.tables import Layout
 
 _MARKS: dict[str, tuple[str, str, float]] = {
     # what: (label, marker, size); open shapes of different size, so that two at one bus are both seen
@@ -175,15 +176,16 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
     """What location adds to the energy price, by delta leg where the feeder has them, else by phase."""
     with style():
         legs = prices["phase"].isin(LEGS)
-        names = LEGS if set(prices.loc[legs, "bus"]) == set(prices["bus"]) else PHASES
+        names = LEGS if set(prices.loc[legs, "bus"].unique()) == set(prices["bus"].unique()) else PHASES
         chosen = _by_location(prices[prices["phase"].isin(names)])
         what = "delta leg" if names == LEGS else "phase"
         title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
         figure = new_figure(_height(chosen["bus"].nunique()), title, width_in=9.5)
         axes = figure.subplots(1, 3, sharey=True)
         limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
-        order = [b for b in feeder_order(layout) if b in set(chosen["bus"])]
-        columns = sorted(set(chosen["step"]))
+        present = set(chosen["bus"].unique())
+        order = [b for b in feeder_order(layout) if b in present]
+        columns = sorted(chosen["step"].unique())
         for ax, name in zip(axes, names, strict=True):
             table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
             _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits)
@@ -194,7 +196,7 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
 
 
 def _by_location(prices: pd.DataFrame) -> pd.DataFrame:
-    return prices.assign(dlmp_p=prices["dlmp_p"] - prices["energy"])
+    return prices[["step", "bus", "phase"]].assign(dlmp_p=prices["dlmp_p"] - prices["energy"])
 
 
 def _height(rows: int) -> float:

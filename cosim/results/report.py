@@ -20,8 +20,10 @@ from cosim.results.figures_modes import comparison_figures
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.record import RECORD_FILE, Kpi, Record, VoltageLimits
+from cosim.results.schemas import SCHEMAS
+from cosim.results.spool import StoredTables
 from cosim.results.style import png
-from cosim.results.tables import SCHEMAS, Layout, Tables
+from cosim.results.tables import Layout
 
 CAPTIONS: dict[str, tuple[str, str]] = {
     # figure: (section, caption)
@@ -132,9 +134,9 @@ def write_run_report(folder: str | Path) -> Path:
     )
     figures: dict[str, Figure] = {}
     if record.status == "ok":
-        tables, layout = Tables.read(folder), Layout.read(folder)
+        tables, layout = StoredTables(folder), Layout.read(folder)
         figures = run_figures(tables, layout, record.limits or _DEFAULT_LIMITS)
-        page.tables = [_table_row(name, len(frame)) for name, frame in (*tables.items(), *layout.items())]
+        page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(_save(figures, folder))
     if record.certificate:
         page.certificates = [{"title": "Certificate", "rows": _flat(record.certificate)}]
@@ -145,7 +147,7 @@ def write_comparison_report(folder: str | Path) -> Path:
     """Write ``report.html`` and ``figures/`` of a comparison from the run folders in it."""
     folder = Path(folder)
     records = read_comparison(folder)
-    finished = {mode: Tables.read(folder / mode) for mode, r in records.items() if r.status == "ok"}
+    finished = {mode: StoredTables(folder / mode) for mode, r in records.items() if r.status == "ok"}
     first = next(iter(records.values()))
     limits = next((r.limits for r in records.values() if r.limits), _DEFAULT_LIMITS)
     notes = [f"{mode}: {note}" for mode, r in records.items() for note in r.notes]

@@ -146,7 +146,7 @@ def lossy_run() -> RunResult:
 
 
 def test_every_message_is_accounted_for(lossy: Simulation) -> None:
-    channel, rows = lossy.market.channel, lossy.books.frames()["messages"]
+    channel, rows = lossy.market.channel, lossy.books.tables().messages
     never = rows["received"].isna().sum()
     assert channel.lost > 0
     assert len(rows) == channel.sent == channel.received + channel.lost + channel.in_flight

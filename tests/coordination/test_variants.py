@@ -106,8 +106,8 @@ def charge(market: str) -> Charge:
     """The battery of dc740 over the peak of the evening in a market."""
     changes = ROLLING if market == "rolling" else {}
     simulation = simulation_of("ieee37", "welfare", datacenters__dc740__battery=BATTERY, **{**changes, **PEAK})
-    frames = simulation.run().frames()
-    demand, work, steps = (frames[name] for name in ("demand", "work", "steps"))
+    tables = simulation.run().tables()
+    demand, work, steps = tables.demand, tables.work, tables.steps
     drawn = demand.query("datacenter == 'dc740'").set_index("step")["p_kw"] / 1000
     served = work.query("datacenter == 'dc740'").groupby("step")["served_mwh"].sum()
     net = (drawn - 1.10 * (0.090 + served)).to_numpy()

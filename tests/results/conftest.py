@@ -10,7 +10,8 @@ import pytest
 from cosim.results.folders import RunFolder
 from cosim.results.kpis import RunFacts, compute_kpis
 from cosim.results.record import Record, VoltageLimits
-from cosim.results.tables import LEGS, PHASES, Layout, Tables
+from cosim.results.schemas import LEGS, PHASES
+from cosim.results.tables import Layout, Tables
 
 BUSES = ("s", "1", "2", "3")
 STEPS = (0, 1, 2)
@@ -172,7 +173,7 @@ def save_run(folder: Path, tables: Tables, layout: Layout, mode: str = "decentra
     """A finished run in a folder, without figures and report."""
     record = make_record(tables, mode)
     with RunFolder(folder, record, SCENARIO_TEXT) as place:
-        place.save(record, tables, layout)
+        place.save(record, layout, tables)
     return folder
 
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cosim.errors import InputError
-from cosim.results.tables import SCHEMAS, Layout, Tables, check, empty, read_table, write_table
+from cosim.results.schemas import SCHEMAS
+from cosim.results.tables import Layout, Tables, check, empty, read_table, write_table
 
 Rows = dict[str, list[dict[str, object]]]
 

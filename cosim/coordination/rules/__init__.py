@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from cosim.coordination.rules.admm import Admm
 from cosim.coordination.rules.anticipating import Anticipating
-from cosim.coordination.rules.base import AGREED, Cut, Posted, Round, Rule
+from cosim.coordination.rules.base import AGREED, Cut, Posted, Regrets, Round, Rule
 from cosim.coordination.rules.bundle import Bundle
 from cosim.coordination.rules.simple import Averaged, BestResponse, Proximal
 from cosim.coordination.rules.tariff import Tariff
@@ -37,7 +37,7 @@ RULES: dict[str, type[Rule]] = {
     "tariff": Tariff,
 }
 
-__all__ = ["AGREED", "RULES", "Cut", "Posted", "Round", "Rule", "find_rule"]
+__all__ = ["AGREED", "RULES", "Cut", "Posted", "Regrets", "Round", "Rule", "find_rule"]
 
 
 def find_rule(name: str) -> type[Rule]:

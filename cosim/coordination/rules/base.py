@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from cosim.coordination.base import Market
 from cosim.errors import InputError
@@ -44,6 +46,32 @@ class Posted:
     slope_usd_per_mw2h: Array | None = None
 
 
+class Regrets:
+    """What the bidders and the operator could still gain at a price, USD; the operator's is worked out when asked for.
+
+    Args:
+        aggregators_usd: of all aggregators together, as they say.
+        operator: works out the operator's.
+    """
+
+    def __init__(self, aggregators_usd: float, operator: Callable[[], float]) -> None:
+        self.aggregators_usd = aggregators_usd
+        self._operator = operator
+
+    @cached_property
+    def operator_usd(self) -> float:
+        """The operator's."""
+        return self._operator()
+
+    def both_usd(self) -> tuple[float, float]:
+        """(aggregators, operator)."""
+        return self.aggregators_usd, self.operator_usd
+
+    def within(self, limit_usd: float) -> bool:
+        """Whether both together are within a limit; the operator is asked only where the aggregators are."""
+        return self.aggregators_usd <= limit_usd and self.aggregators_usd + self.operator_usd <= limit_usd
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """A complete round as the operator sees it.
@@ -53,7 +81,7 @@ class Round:
         p_mw: (steps, terminals) all bids.
         price: (steps, terminals) effective price at which the bidders would draw this: the posted one, unless they
             say otherwise.
-        own_cost_usd: of all aggregators; regrets_usd: (aggregators, operator) of the bids at ``price``.
+        own_cost_usd: of all aggregators; regrets: of the bids at ``price``.
         clearing: the operator's clearing of the bids.
     """
 
@@ -61,7 +89,7 @@ class Round:
     p_mw: Array
     price: Array
     own_cost_usd: float
-    regrets_usd: tuple[float, float]
+    regrets: Regrets
     clearing: Clearing
 
 
@@ -122,7 +150,7 @@ class Rule:
         not: along a flat direction demand may differ from the operator's copy at no cost.
         """
         limit = self.settings.tolerance * max(1.0, abs(made.clearing.cost_usd))
-        return AGREED if sum(made.regrets_usd) <= limit else ""
+        return AGREED if made.regrets.within(limit) else ""
 
 
 def split(market: Market, effective: Array, prices: Prices) -> Prices:

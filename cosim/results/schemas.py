@@ -1,0 +1,199 @@
+"""The result tables' columns as data: names, kinds, units, keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+PHASES = ("a", "b", "c")
+LEGS = ("ab", "bc", "ca")
+PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")
+
+Kind = Literal["int", "float", "text", "bool", "time"]
+DTYPES: dict[Kind, str] = {
+    "int": "int64", "float": "float64", "text": "str", "bool": "bool", "time": "datetime64[us]",
+}  # fmt: skip
+ARROW: dict[Kind, pa.DataType] = {
+    "int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_(),
+    "time": pa.timestamp("us"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its kind, unit, and what it may hold.
+
+    Attributes:
+        nullable: whether a value may be missing (NaN).
+        optional: whether the whole column may be left out; it is then filled with missing values.
+        allowed: the only values that a text column may hold, if that is limited.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    nullable: bool = False
+    optional: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One table: its columns in order, and the columns that it is sorted by.
+
+    Attributes:
+        unique: whether the key names a row; the log of messages may hold the same message twice.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    unique: bool = True
+
+
+def _key(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(n, "int" if n in ("step", "round") else "text") for n in names)
+
+
+def _floats(unit: str, *names: str, nullable: bool = False, optional: bool = False) -> tuple[Column, ...]:
+    return tuple(Column(n, "float", unit, nullable or optional, optional) for n in names)
+
+
+def _phase(*allowed: str) -> Column:
+    return Column("phase", "text", allowed=allowed)
+
+
+_ANY_PHASE = (*PHASES, *LEGS, "abc")
+
+SCHEMAS: dict[str, Schema] = {
+    s.name: s
+    for s in (
+        Schema(
+            "steps",
+            "Market steps: price and power at the substation, costs, rounds of negotiation",
+            (
+                *_key("step"),
+                Column("time", "time", "local time"),
+                *_key("mode", "market"),
+                *_floats("USD/MWh", "price_sub_usd_per_mwh"),
+                *_floats("kW", "p_sub_kw"),
+                *_floats("kvar", "q_sub_kvar"),
+                *_floats("USD", "dso_cost_usd", "dca_payment_usd", "dca_own_cost_usd", "social_cost_usd"),
+                Column("rounds", "int"),
+                Column("converged", "bool"),
+                *_floats("kWh", "slack_kwh"),
+                *_floats("kW", "p_sub_ac_kw", "losses_ac_kw", optional=True),
+            ),
+            ("step",),
+        ),
+        Schema(
+            "prices",
+            "Locational prices (DLMP) and their parts, per bus and phase or delta leg",
+            (
+                *_key("step", "bus"),
+                _phase(*PHASES, *LEGS),
+                *_floats("USD/MWh", "dlmp_p"),
+                *_floats("USD/Mvarh", "dlmp_q"),
+                *_floats("USD/MWh", *PARTS),
+                *_floats("USD/Mvarh", *(f"q_{part}" for part in PARTS), optional=True),
+            ),
+            ("step", "bus", "phase"),
+        ),
+        Schema(
+            "demand",
+            "Power drawn by each data center",
+            (
+                *_key("step", "datacenter"),
+                _phase(*_ANY_PHASE),
+                *_floats("kW", "p_kw"),
+                *_floats("kvar", "q_kvar"),
+                *_floats("1", "utilisation"),
+            ),
+            ("step", "datacenter", "phase"),
+        ),
+        Schema(
+            "dispatch",
+            "Output of generators and static var generators, and the import at the substation",
+            (
+                *_key("step", "unit", "kind"),
+                _phase(*_ANY_PHASE),
+                *_floats("kW", "p_kw"),
+                *_floats("kvar", "q_kvar"),
+            ),
+            ("step", "unit", "phase"),
+        ),
+        Schema(
+            "voltages",
+            "Voltages of the linear network and of AC power flow",
+            (
+                *_key("step", "bus"),
+                _phase(*PHASES, *LEGS),
+                *_floats("pu", "v_pu"),
+                *_floats("pu", "v_ac_pu", nullable=True),
+            ),
+            ("step", "bus", "phase"),
+        ),
+        Schema(
+            "unbalance",
+            "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
+            (*_key("step", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),
+            ("step", "bus"),
+        ),
+        Schema(
+            "work",
+            "Computing work: arrived and waiting by where it arrived, served by where it ran",
+            (
+                *_key("step", "datacenter", "class"),
+                *_floats("MWh", "arrived_mwh", "served_mwh", "deferred_mwh", "late_mwh"),
+            ),
+            ("step", "datacenter", "class"),
+        ),
+        Schema(
+            "rounds",
+            "Rounds of the negotiation, per window (named by its first step)",
+            (
+                *_key("step", "round"),
+                *_floats("s", "time"),
+                *_floats("USD/MWh", "price_residual"),
+                *_floats("kW", "power_residual_kw"),
+                *_floats("USD", "dca_cost_usd", "dso_cost_usd"),
+            ),
+            ("step", "round"),
+        ),
+        Schema(
+            "messages",
+            "Every message, lost ones without an arrival",
+            (
+                *_floats("s", "sent"),
+                *_floats("s", "received", nullable=True),
+                *_key("sender", "receiver", "kind", "step", "round"),
+            ),
+            ("sent", "sender", "receiver", "kind", "step", "round", "received"),
+            unique=False,
+        ),
+        Schema(
+            "buses",
+            "Buses of the feeder: coordinates and nominal line-to-line voltage",
+            (
+                *_key("bus"),
+                *_floats("", "x", "y", nullable=True),
+                *_floats("kV", "kv"),
+                Column("role", "text", allowed=("bus", "source")),
+            ),
+            ("bus",),
+        ),
+        Schema(
+            "branches", "Lines, transformers and regulators", _key("name", "from_bus", "to_bus"), ("name",)
+        ),
+        Schema(
+            "units",
+            "Where data centers, generators and static var generators are connected",
+            (*_key("unit", "kind", "bus"), _phase(*_ANY_PHASE)),
+            ("unit", "phase"),
+        ),
+    )
+}
