@@ -96,8 +96,9 @@ class OperatorAgent(Protocol):
     def opening_price(self, steps: int) -> Array:
         """(steps, terminals) price that a negotiation may start from: energy at the source, without limits."""
 
-    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
-        """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty."""
+    def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
+        """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty, one for all steps or
+        (steps, 1)."""
 
     def regret_usd(self, p_mw: Array, price: Array) -> float:
         """What the operator loses at this (effective) price against the demand it would rather serve."""

@@ -83,7 +83,8 @@ class PricePosting(Message):
         price_p_usd_per_mwh: (T, n) price of active energy.
         price_q_usd_per_mvarh: (T, n) price of reactive energy.
         target_p_mw: (T, n) demand that the operator would serve, or None.
-        penalty_usd_per_mw2h: weight of ``1/2 (p - target)^2`` in the receiver's cost; needs a target.
+        penalty_usd_per_mw2h: (T, 1) weight of ``1/2 (p - target)^2`` in the receiver's cost, or one number for all
+            steps; needs a target.
         cut_p_mw, cut_slope_usd_per_mwh: (T, n) demand of the receiver at which the operator's cost is told, and its
             slope there, reactive power included; cut_cost_usd: (T, 1) that cost in each step, or (1, 1) of all.
         price_slope_usd_per_mw2h: (T, n n) how the price at each terminal moves with each demand, around the target.
@@ -95,7 +96,7 @@ class PricePosting(Message):
     price_p_usd_per_mwh: Array
     price_q_usd_per_mvarh: Array
     target_p_mw: Array | None = None
-    penalty_usd_per_mw2h: float = 0.0
+    penalty_usd_per_mw2h: Array | float = 0.0
     cut_p_mw: Array | None = None
     cut_slope_usd_per_mwh: Array | None = None
     cut_cost_usd: Array | None = None
@@ -109,13 +110,14 @@ class PricePosting(Message):
         for key in ("cut_cost_usd", "price_slope_usd_per_mw2h"):
             if getattr(self, key) is not None:
                 self._freeze(key)
-        self._check_finite("penalty_usd_per_mw2h")
-        if self.penalty_usd_per_mw2h < 0 or (self.penalty_usd_per_mw2h > 0 and not target):
-            raise InputError(
-                "a penalty is never negative, and needs a target",
-                key=f"{self.kind}.penalty_usd_per_mw2h",
-                value=self.penalty_usd_per_mw2h,
-            )
+        key, steps = f"{self.kind}.penalty_usd_per_mw2h", len(self.price_p_usd_per_mwh)
+        given = np.asarray(self.penalty_usd_per_mw2h)
+        penalty = _read_only(np.full((steps, 1), given) if given.ndim == 0 else given, key)
+        if penalty.shape != (steps, 1):
+            raise InputError("not one penalty for each step", key=key, value=penalty.shape, allowed=f"({steps}, 1)")
+        if (penalty < 0).any() or (penalty.any() and not target):
+            raise InputError("a penalty is never negative, and needs a target", key=key, value=float(penalty.min()))
+        object.__setattr__(self, "penalty_usd_per_mw2h", penalty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

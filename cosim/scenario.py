@@ -284,16 +284,16 @@ class OperatorSpec(Section):
 class DecentralizedSpec(Section):
     """The negotiation: update rule (or ``package.module:Class``), its parameters, and when it may stop.
 
-    ``tolerance`` bounds both regrets together relative to the operator's cost; ``penalty`` is that of ADMM and of the
-    proximal rule; ``acceleration`` is how many rounds ADMM's Anderson acceleration looks back (0: none); ``averaging``
-    is the step of the averaged rule.
+    ``tolerance`` bounds both regrets together relative to the operator's cost; ``penalty`` is that of the proximal
+    rule, and of ADMM at first; ``acceleration`` is how many rounds ADMM's Anderson acceleration looks back (0: none);
+    ``averaging`` is the step of the averaged rule.
     """
 
     rule: str = "admm"
     max_rounds: Annotated[int, Field(gt=0)] = 200
     tolerance: Positive = 1e-6
     penalty_usd_per_mw2h: Positive = 50.0
-    acceleration: Annotated[int, Field(ge=0, le=50)] = 8
+    acceleration: Annotated[int, Field(ge=0, le=50)] = 5
     averaging: Literal["1/k", "2/(k+2)"] | Annotated[float, Field(gt=0, le=1)] = "2/(k+2)"
 
 

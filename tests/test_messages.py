@@ -96,5 +96,18 @@ def test_a_penalty_needs_a_target_and_is_not_negative() -> None:
         make(PricePosting, penalty_usd_per_mw2h=-1.0)
 
 
+def test_a_penalty_may_differ_from_step_to_step() -> None:
+    steps = len(ONES)
+    found = make(PricePosting, penalty_usd_per_mw2h=np.arange(steps)[:, None])
+    assert isinstance(found, PricePosting)
+    assert np.array_equal(found.penalty_usd_per_mw2h, np.arange(steps)[:, None])
+    one = make(PricePosting, penalty_usd_per_mw2h=30.0)
+    assert isinstance(one, PricePosting)
+    assert np.array_equal(one.penalty_usd_per_mw2h, np.full((steps, 1), 30.0))
+    for wrong in (np.ones(steps), np.ones((steps + 1, 1)), -np.ones((steps, 1))):
+        with pytest.raises(InputError):
+            make(PricePosting, penalty_usd_per_mw2h=wrong)
+
+
 def test_kinds_have_their_own_names() -> None:
     assert [kind.kind for kind in VALID] == ["price_posting", "bid", "award"]

@@ -223,7 +223,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         steeper = replace(self._qp, hessian=hessian)
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
-    def _solve(self, linear: Array, near: Array | None = None, penalty: float = 0.0) -> QPSolution:
+    def _solve(self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0) -> QPSolution:
         extra, diagonal = np.zeros(len(self._qp.variables)), np.zeros(len(self._qp.variables))
         extra[self._columns] = linear
         if near is not None:

@@ -247,7 +247,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         price = self.price[self._first : self._first + steps]
         return np.repeat(price[:, None], len(self.terminals), axis=1)
 
-    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
+    def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
         """min cost - price'p + penalty/2 |p - p_mw|^2 over the demand the feeder may be asked to serve."""
         h = self.hours
         chosen, cost, solution = self.clearing.choose(-h * price, p_mw, h * penalty)

@@ -143,7 +143,7 @@ class WindowClearing:
         return replace(solution, nu=point.nu, sigma=point.sigma)
 
     def choose(
-        self, linear: Array, near: Array | None = None, penalty: float = 0.0
+        self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0
     ) -> tuple[Array, float, QPSolution]:
         """Demand in its box that minimises cost + linear'p + penalty/2 |p - near|^2.
 

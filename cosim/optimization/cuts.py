@@ -63,8 +63,8 @@ class CutModel:
     def __len__(self) -> int:
         return len(self._values)
 
-    def minimise(self, centre: Vector, weight: float) -> CutPoint:
-        """The minimum over the tangents known, held near ``centre`` (groups, entries).
+    def minimise(self, centre: Vector, weight: float | Vector) -> CutPoint:
+        """The minimum over the tangents known, held near ``centre`` (groups, entries), by one weight or (groups, 1).
 
         Raises:
             RunFailure: there is none.

@@ -49,7 +49,7 @@ class Operator:
     def opening_price(self, steps: int) -> Array:
         return np.full((steps, len(self.reactive_ratio)), 20.0)
 
-    def clear_near(self, p_mw: Array, price: Array, penalty: float) -> Clearing:
+    def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
         chosen = (price + penalty * p_mw) / (self.a + penalty)
         return Clearing(chosen, self.clear(chosen).cost_usd, Prices(self.a * chosen, 0 * chosen))
 

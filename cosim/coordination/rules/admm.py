@@ -21,19 +21,23 @@ class Admm(Rule):
     the mixture is least (Anderson 1965; for splitting methods Fu, Zhang and Boyd 2020), with the plain step where the
     residual has grown.
 
+    Each step of the market has a penalty of its own: where the sides stay apart while the copy stands still (a limit
+    binds, and its price has far to climb) it grows, where the copy runs and the sides agree it shrinks.
+
     A window that overlaps an earlier one opens at that one's last price and copy.
     """
 
     RELAXATION = 1.6
     REGULARISATION = 1e-8
-    SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 6, 10.0
-    RATIO, FACTOR = 10.0, 2.0
+    SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
+    RATIO, FACTOR, SHARE, ADAPTS = 10.0, 2.0, 0.1, 100
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
-        self._penalty = self.settings.penalty_usd_per_mw2h
+        self._penalty: Array = np.zeros((0, 1))
         self._left: dict[int, tuple[Array, Array]] = {}
         self._first = 0
+        self._rounds = 0
         self._price: Array = np.zeros((0, 0))
         self._copy: Array = np.zeros((0, 0))
         self._memory = _Mixer(0, self.REGULARISATION)
@@ -43,8 +47,9 @@ class Admm(Rule):
 
         Prices of the declared demand itself would be a bad start: where it breaks a limit they stand at the cap.
         """
-        self._first = first_step
-        self._penalty = self.settings.penalty_usd_per_mw2h
+        self._first, self._rounds = first_step, 0
+        self._left = {t: left for t, left in self._left.items() if t >= first_step}
+        self._penalty = np.full((len(declared_p_mw), 1), self.settings.penalty_usd_per_mw2h)
         self._memory = _Mixer(self.settings.acceleration, self.REGULARISATION)
         opening = self.market.operator.opening_price(len(declared_p_mw))
         near = declared_p_mw.copy()
@@ -58,24 +63,30 @@ class Admm(Rule):
         """The operator's step near the bids, the price step, and the mixture with earlier states."""
         relaxed = self.RELAXATION * made.p_mw + (1 - self.RELAXATION) * self._copy
         answer = self.market.operator.clear_near(relaxed, self._price, self._penalty)
-        if self._adapted(np.abs(made.p_mw - answer.p_mw).max(), np.abs(answer.p_mw - self._copy).max()):
-            return self._post(self.market.effective(answer.prices), answer.p_mw, answer)
+        effective = self.market.effective(answer.prices)
+        if self._adapted(np.abs(made.p_mw - answer.p_mw).max(axis=1), np.abs(answer.p_mw - self._copy).max(axis=1)):
+            self._memory.forget()
+            return self._post(effective, answer.p_mw, answer)
         price, copy = self._memory.mix(
-            self._pack(self._price, self._copy), self._pack(self.market.effective(answer.prices), answer.p_mw)
+            self._pack(self._price, self._copy), self._pack(effective, answer.p_mw)
         ).reshape(2, *self._copy.shape)
         root = np.sqrt(self._penalty)
         return self._post(price * root, copy / root, answer)
 
-    def _adapted(self, apart_mw: float, moved_mw: float) -> bool:
-        """Whether the penalty was changed because one residual is far above the other (Boyd et al. 2011, 3.4.1)."""
-        if apart_mw > self.RATIO * moved_mw:
-            self._penalty *= self.FACTOR
-        elif moved_mw > self.RATIO * apart_mw:
-            self._penalty /= self.FACTOR
-        else:
+    def _adapted(self, apart_mw: Array, moved_mw: Array) -> bool:
+        """Whether a penalty was changed because one residual of its step, and not one of the small ones, is far above
+        the other (Boyd et al. 2011, 3.4.1, step by step); after ``ADAPTS`` rounds never, so that the theory holds.
+
+        Args:
+            apart_mw, moved_mw: (steps,) largest distance of bid and copy, and of the copy from where it was.
+        """
+        self._rounds += 1
+        if self._rounds > self.ADAPTS:
             return False
-        self._memory.forget()
-        return True
+        grows = (apart_mw > self.RATIO * moved_mw) & (apart_mw > self.SHARE * apart_mw.max())
+        shrinks = (moved_mw > self.RATIO * apart_mw) & (moved_mw > self.SHARE * moved_mw.max())
+        self._penalty = self._penalty * np.where(grows, self.FACTOR, np.where(shrinks, 1 / self.FACTOR, 1.0))[:, None]
+        return bool(grows.any() or shrinks.any())
 
     def _pack(self, price: Array, copy: Array) -> Array:
         """One vector in which both parts weigh alike: the norm of the theory."""

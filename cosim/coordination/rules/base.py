@@ -34,14 +34,15 @@ class Posted:
 
     Attributes:
         prices: at the terminals.
-        target_p_mw, penalty: demand to stay near and what leaving it costs (USD/MW^2 h), or none.
+        target_p_mw, penalty: demand to stay near and what leaving it costs (USD/MW^2 h), one number or (steps, 1), or
+            none.
         cut: a further tangent of the operator's cost, or none.
         slope_usd_per_mw2h: (steps, terminals, terminals) how prices move with demand around the target, or none.
     """
 
     prices: Prices
     target_p_mw: Array | None = None
-    penalty: float = 0.0
+    penalty: float | Array = 0.0
     cut: Cut | None = None
     slope_usd_per_mw2h: Array | None = None
 
