@@ -22,6 +22,7 @@ from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 
 KILO = 1000.0
+_TOGETHER = 1 << 10
 Row = dict[str, object]
 Progress = Callable[[int, int, str], None]
 
@@ -36,7 +37,7 @@ class Books:
 
     Attributes:
         shelf: where the rows of past windows are.
-        rows: rows of the present window.
+        rows: rows that are not on the shelf yet.
     """
 
     shelf: Shelf = field(default_factory=Kept)
@@ -49,12 +50,12 @@ class Books:
         """Append rows to a table."""
         self.rows.setdefault(table, []).extend(rows)
 
-    def pack(self) -> None:
-        """Put the rows so far on the shelf."""
+    def pack(self, least: int = 1) -> None:
+        """Put the rows so far on the shelf, of tables that have at least so many: frames of few rows cost time."""
         for table, rows in self.rows.items():
-            if rows:
+            if len(rows) >= least:
                 self.shelf.add(table, pd.DataFrame(rows))
-        self.rows = {}
+                self.rows[table] = []
 
     def tables(self) -> Tables:
         """The tables, when all is written."""
@@ -179,7 +180,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         for t in window.committed:
             self._take_step(window, outcome, t)
         self._take_messages(self.market.channel.drain())
-        books.pack()
+        books.pack(_TOGETHER)
 
     def _take_messages(self, records: Sequence[MessageRecord]) -> None:
         for record in records:

@@ -21,11 +21,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import simpy
+
 import cosim
+from cosim import engine
 from cosim.coordination.decentralized import Decentralized
+from cosim.engine import Simulation
 from cosim.experiments.common import print_table
 from cosim.grid.opendss import AcCircuit
+from cosim.interfaces import AggregatorAgent, OperatorAgent
+from cosim.loading import load_scenario
 from cosim.optimization import qp_backends
+from cosim.preparation import prepare
 
 
 @dataclass(slots=True)
@@ -34,20 +41,24 @@ class Stopwatch:
 
     seconds: float = 0.0
     calls: int = 0
-    kept: list[tuple[type, str, Any]] = field(default_factory=list)
+    inside: bool = False
+    kept: list[tuple[Any, str, Any]] = field(default_factory=list)
 
-    def watch(self, owner: type, name: str) -> None:
-        """Time every call of a method, until :meth:`release`."""
+    def watch(self, owner: Any, name: str) -> None:
+        """Time every call of a method that comes from outside the watched ones, until :meth:`release`."""
         inner = getattr(owner, name)
         self.kept.append((owner, name, inner))
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            began = time.perf_counter()
+            if self.inside:
+                return inner(*args, **kwargs)
+            self.inside, began = True, time.perf_counter()
             try:
                 return inner(*args, **kwargs)
             finally:
                 self.seconds += time.perf_counter() - began
                 self.calls += 1
+                self.inside = False
 
         setattr(owner, name, timed)
 
@@ -150,6 +161,62 @@ def runs(scenario: str, mode: str, repeats: int) -> list[dict[str, object]]:
     return rows
 
 
+def framework_alone(scenario: str, repeats: int, rounds: int = 10) -> list[dict[str, object]]:
+    """What clock, channel, protocol and books cost in a step of so many rounds at most: all but the agents' own work
+    and the AC power flow.
+    """
+    changes = {
+        "mode": "decentralized", "decentralized.rule": "averaged", "decentralized.max_rounds": rounds,
+        "decentralized.tolerance": 1e-15,
+    }  # fmt: skip
+    markets = {"day-ahead, 24 h": {}, "rolling, 4 h ahead": {"clock.market": "rolling", "clock.window_steps": 4}}
+    rows = []
+    for market, clock in markets.items():
+        overheads, made, windows = [], 0, 1
+        for _ in range(repeats):
+            simulation = Simulation(prepare(*load_scenario(scenario, {**changes, **clock})))
+            agents = _watched_agents(simulation)
+            began = time.perf_counter()
+            try:
+                books = simulation.run()
+            finally:
+                wall = time.perf_counter() - began
+                agents.release()
+            made, windows = sum(len(o.rounds) for o in books.outcomes), len(books.outcomes)
+            overheads.append((wall - agents.seconds) / simulation.prepared.calendar.steps)
+        events = 2 * rounds + 2
+        name = f"per step: {market}, {made / windows:.3g} rounds a window"
+        rows.append(_row(name, statistics.median(overheads), _events_s(events), f"{events} empty events"))
+    return rows
+
+
+def _watched_agents(simulation: Simulation) -> Stopwatch:
+    """A stopwatch on everything that agents do, the AC power flow, and the yardstick of the day-ahead market."""
+    found, market = Stopwatch(), simulation.market
+    for kind in {type(market.operator), *(type(a) for a in market.aggregators)}:
+        for name in {*vars(OperatorAgent), *vars(AggregatorAgent)}:
+            if not name.startswith("_") and callable(getattr(kind, name, None)):
+                found.watch(kind, name)
+    found.watch(AcCircuit, "solve")
+    found.watch(engine, "optimum")
+    return found
+
+
+def _events_s(count: int) -> float:
+    """Seconds that the clock takes for so many events in which nothing is done."""
+    many = 1000
+
+    def wait(env: simpy.Environment) -> Iterator[Any]:
+        for _ in range(many * count):
+            yield env.timeout(1)
+
+    env = simpy.Environment()
+    env.process(wait(env))
+    began = time.perf_counter()
+    env.run()
+    return (time.perf_counter() - began) / many
+
+
 def _row(name: str, seconds: float, floor: float, against: str) -> dict[str, object]:
     return {"what": name, "median ms": round(1e3 * seconds, 2), "ratio": f"{seconds / floor:.3g}", "against": against}
 
@@ -163,6 +230,8 @@ def _main() -> None:
     print_table("Start-up", start_up(options.scenario, options.repeats))
     rows = runs(options.scenario, options.mode, options.repeats)
     print_table("One run, in this process", rows)
+    alone = framework_alone("ieee37_stress", options.repeats)
+    print_table("Clock, channel, protocol and books, without agents", alone)
 
 
 if __name__ == "__main__":
