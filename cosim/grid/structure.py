@@ -305,7 +305,7 @@ def _no_load(
 def _loads_of(feeder: Feeder, order: dict[str, int], line_square: Real) -> Loads:
     """Loads; capacitors as constant impedance and generators as constant power that ignore the load scale."""
     rows = [(x.bus, x.phases, x.model, complex(x.p_kw, x.q_kvar) / KILO, True) for x in feeder.loads]
-    rows += [(x.bus, x.phases, "Z", complex(0.0, -x.kvar) / KILO, False) for x in feeder.capacitors]
+    rows += [(x.bus, x.phases, "Z", complex(0.0, -x.kvar_on) / KILO, False) for x in feeder.capacitors]
     rows += [(x.bus, x.phases, "PQ", -complex(x.p_kw, x.q_kvar) / KILO, False) for x in feeder.generators]
     bus = np.array([order[r[0]] for r in rows], dtype=np.intp)
     incidence = np.array([across(r[1]) for r in rows]).reshape(-1, 3)
