@@ -87,7 +87,8 @@ class NetworkSpec(Section):
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
     transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on,
-    until limits hold in AC power flow.
+    until limits hold in AC power flow. ``controls``: regulators and capacitors stay where the tables and ``taps`` have
+    them (``fixed``), or their controls move them before each step, never within one (``between_steps``).
     """
 
     feeder: str
@@ -96,6 +97,7 @@ class NetworkSpec(Section):
     ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
     source_pu: Positive | None = None
     taps: dict[str, int] = Field(default_factory=dict)
+    controls: Literal["fixed", "between_steps"] = "fixed"
     v_min_pu: Positive = 0.95
     v_max_pu: Positive = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0

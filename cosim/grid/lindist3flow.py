@@ -31,6 +31,7 @@ from cosim.grid.feeder import LEGS, PLACE, Feeder
 from cosim.grid.linear import Affine, LinearNetwork, Node
 from cosim.grid.phases import centroid_phasors, unbalance_slope
 from cosim.grid.structure import (
+    FEEDERS_KEPT,
     SOURCE,
     Structure,
     branch_labels,
@@ -112,7 +113,7 @@ def build_many(feeder: Feeder, load_scale: Real, states: Real | None, losses: bo
     ]  # fmt: skip
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def _layout_of(s: Structure) -> Layout:
     """Places of the entries, which no operating point changes."""
     equations = Equations(len(s.states), 1)
@@ -349,7 +350,7 @@ def add_shunts(e: Equations, s: Structure, at: _Point) -> None:
         e.add(rows, other, -values)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def _same_everywhere(s: Structure) -> dict[str, Any]:
     """The parts of a network that depend neither on the load nor on the operating point."""
     return {
@@ -415,7 +416,7 @@ def _unbalance(s: Structure, at: _Point) -> list[Affine]:
     ]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def _full_buses(s: Structure) -> tuple[Index, Index, tuple[tuple[str, str], ...]]:
     """Three-phase buses, the states of their squared voltages (two rows each), and the labels of the rows."""
     full = np.flatnonzero(s.phases.all(axis=1))

@@ -24,6 +24,8 @@ Index = NDArray[np.intp]
 KILO = 1000.0
 SOURCE = "source"
 """Name of the branch that stands for the source in the names of states."""
+FEEDERS_KEPT = 32
+"""Of how many feeders the arrays are kept: a day's worth of one whose devices move every hour, and some more."""
 LEG_PLACE = {**{leg: k for k, leg in enumerate(LEGS)}, "12": 0}
 
 
@@ -116,7 +118,7 @@ def branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def structure_of(feeder: Feeder) -> Structure:
     """Arrays of a feeder (computed once per feeder).
 

@@ -46,6 +46,7 @@ class Schema:
 
     Attributes:
         unique: whether the key names a row; the log of messages may hold the same message twice.
+        optional: whether there is a file only if there are rows.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Schema:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     unique: bool = True
+    optional: bool = False
 
 
 def _key(*names: str) -> tuple[Column, ...]:
@@ -142,6 +144,20 @@ SCHEMAS: dict[str, Schema] = {
             "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
             (*_key("step", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),
             ("step", "bus"),
+        ),
+        Schema(
+            "taps",
+            "Regulators and capacitors whose controls move them: tap or steps in service, and how far it moved before "
+            "the step",
+            (
+                *_key("step", "device"),
+                Column("kind", "text", allowed=("regulator", "capacitor")),
+                _phase(*PHASES, *LEGS, "cb", "ac", "ba", "1", "2", "12"),
+                Column("position", "int"),
+                Column("moves", "int"),
+            ),
+            ("step", "device", "phase"),
+            optional=True,
         ),
         Schema(
             "work",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -182,7 +182,8 @@ class _Frames:
     def write(self, folder: Path) -> None:
         """Write each table to ``folder/NAME.parquet``."""
         for name, frame in self.items():
-            write_table(name, frame, folder / f"{name}.parquet")
+            if len(frame) or not SCHEMAS[name].optional:
+                write_table(name, frame, folder / f"{name}.parquet")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -196,7 +197,7 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
-    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``."""
+    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps`` may be left out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -207,6 +208,7 @@ class Tables(_Frames):
     work: pd.DataFrame
     rounds: pd.DataFrame
     messages: pd.DataFrame
+    taps: pd.DataFrame = field(default_factory=lambda: empty("taps"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +257,12 @@ def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(name: str, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read one table, or some of its columns; see :func:`check` for errors, and a missing or unreadable file is one."""
+    """Read one table, or some of its columns; see :func:`check` for errors, and a missing or unreadable file is one.
+
+    Of a table that may be left out a missing file means that there are no rows.
+    """
+    if SCHEMAS[name].optional and not path.is_file():
+        return empty(name)
     with reading(name, path):
         found = pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False)
         frame = found.to_pandas(split_blocks=True, self_destruct=True)
