@@ -69,7 +69,8 @@ def _phase(*allowed: str) -> Column:
     return Column("phase", "text", allowed=allowed)
 
 
-_ANY_PHASE = (*PHASES, *LEGS, "abc")
+_PLACES = (*PHASES, *LEGS, "1", "2", "12")
+_ANY_PHASE = (*_PLACES, "abc")
 
 SCHEMAS: dict[str, Schema] = {
     s.name: s
@@ -97,7 +98,7 @@ SCHEMAS: dict[str, Schema] = {
             "Locational prices (DLMP) and their parts, per bus and phase or delta leg",
             (
                 *_key("step", "bus"),
-                _phase(*PHASES, *LEGS),
+                _phase(*_PLACES),
                 *_floats("USD/MWh", "dlmp_p"),
                 *_floats("USD/Mvarh", "dlmp_q"),
                 *_floats("USD/MWh", *PARTS),
@@ -133,7 +134,7 @@ SCHEMAS: dict[str, Schema] = {
             "Voltages of the linear network and of AC power flow",
             (
                 *_key("step", "bus"),
-                _phase(*PHASES, *LEGS),
+                _phase(*_PLACES),
                 *_floats("pu", "v_pu"),
                 *_floats("pu", "v_ac_pu", nullable=True),
             ),
@@ -152,7 +153,7 @@ SCHEMAS: dict[str, Schema] = {
             (
                 *_key("step", "device"),
                 Column("kind", "text", allowed=("regulator", "capacitor")),
-                _phase(*PHASES, *LEGS, "cb", "ac", "ba", "1", "2", "12"),
+                _phase(*_PLACES, "cb", "ac", "ba"),
                 Column("position", "int"),
                 Column("moves", "int"),
             ),

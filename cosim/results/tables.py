@@ -3,7 +3,8 @@
 A table is long form: one row per key, sorted by key. Powers are in kW and kvar, money in USD, prices in
 USD/MWh and USD/Mvarh, voltages per unit, unbalance in percent. Demand and generation are both positive, each
 in its own table. A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a leg, or a
-line-to-line voltage) or ``abc`` (shared equally by three phases).
+line-to-line voltage), ``1``, ``2`` and ``12`` (halves of a centre-tapped winding, and between them) or ``abc``
+(shared equally by three phases).
 """
 
 from __future__ import annotations
