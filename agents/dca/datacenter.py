@@ -51,7 +51,7 @@ class DataCenter:
         """Facility power (steps,) if work (steps,) ran as it arrives, within what site and connection can do."""
         running = np.minimum(arriving_mw, self.work_capacity_mw)
         drawn = np.array([self.power_mw(float(work)) for work in running])
-        return np.minimum(drawn, self.terminal_max_mw * len(self.terminals))
+        return np.asarray(np.minimum(drawn, self.terminal_max_mw * len(self.terminals)))
 
 
 def datacenter_of(feeder: Feeder, spec: DataCenterSpec, key: str) -> DataCenter:

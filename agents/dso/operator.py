@@ -213,7 +213,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
-        networks = self.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
+        networks = self.linearisation.at(scale, injections, [point.states for point in points], tolerance, feeders)
         return networks, [self.clearing_model.reduced(n, self._own[t]) for n, t in zip(networks, steps, strict=True)]
 
     def step_data(self, t: int) -> StepData:
