@@ -151,8 +151,8 @@ class _Frames:
             yield name, getattr(self, name)
 
     def lengths(self) -> dict[str, int]:
-        """Number of rows of each table."""
-        return {name: len(frame) for name, frame in self.items()}
+        """Number of rows of each table that is written."""
+        return {name: len(frame) for name, frame in self.items() if len(frame) or not SCHEMAS[name].optional}
 
     def only(self, name: str, *columns: str) -> pd.DataFrame:
         """Some columns of a table."""
