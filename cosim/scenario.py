@@ -65,19 +65,23 @@ class ClockSpec(Section):
 
 
 class UnbalanceSpec(Section):
-    """A price on voltage unbalance, USD/h per (percent VUF)^2, and a limit of it, percent VUF, at each named bus.
+    """A price on voltage unbalance, USD/h per (percent VUF)^2, and limits of it, percent, at each named bus.
 
-    VUF is |V2|/|V1|, linearised; a limit is broken rather than kept where keeping it costs more than the price cap.
+    VUF (``limit_pct``) is |V2|/|V1|, linearised; PVUR (``pvur_limit_pct``) the largest deviation of a phase's magnitude
+    from the mean of the three, on three-wire buses in the centroid frame. A limit is broken rather than kept where
+    keeping it costs more than the price cap.
     """
 
     price_usd_per_pct2h: NonNegative = 0.0
     limit_pct: Positive | None = None
+    pvur_limit_pct: Annotated[float, Field(gt=0, le=20)] | None = None
     buses: tuple[BusName, ...] = ()
 
     @model_validator(mode="after")
     def _limit_somewhere(self) -> UnbalanceSpec:
-        if self.limit_pct is not None and not self.buses:
-            raise ValueError("limit_pct needs the buses at which it holds; allowed: buses: [...]")
+        for key in ("limit_pct", "pvur_limit_pct"):
+            if getattr(self, key) is not None and not self.buses:
+                raise ValueError(f"{key} needs the buses at which it holds; allowed: buses: [...]")
         return self
 
 

@@ -358,11 +358,13 @@ def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
 
 def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
     network = scenario.network
-    buses = {b.name for b in feeder.buses}
+    rated = network.unbalance.pvur_limit_pct is not None
+    what = " with three phases" if rated else ""
+    buses = {b.name for b in feeder.buses if b.phases == "abc" or not rated}
     for i, bus in enumerate(network.unbalance.buses):
         if bus not in buses:
             raise InputError(
-                f"feeder {feeder.name} has no such bus", key=f"network.unbalance.buses.{i}", value=bus,
+                f"feeder {feeder.name} has no such bus{what}", key=f"network.unbalance.buses.{i}", value=bus,
                 allowed=", ".join(sorted(buses)),
             )  # fmt: skip
     flat = lindist3flow.build(feeder, losses=False)
@@ -382,4 +384,5 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,
         unbalance_limit_pct=network.unbalance.limit_pct,
+        pvur_limit_pct=network.unbalance.pvur_limit_pct,
     )

@@ -94,7 +94,10 @@ class Devices:
         element = f"load.{name}"
         parts = self._parts(element, p)
         places = self.places(element, p) if parts else []
-        scale = self.raw.load_scale if str(p["Status"]).lower() == "variable" else 1.0
+        varies = str(p["Status"]).lower() == "variable"
+        scale = self.raw.load_scale if varies else 1.0
+        if places and not varies:
+            self.omissions.approximated(element, f"its status is {p['Status']}; here it follows the load scale too")
         kw, kvar = (float(p[key]) * scale / max(len(places), 1) for key in ("kW", "kvar"))
         for place in places:
             rated = _rated_kv(p, place)
