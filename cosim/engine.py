@@ -156,7 +156,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._progress(calendar.steps, calendar.steps, "done")
 
     def base_case(self, load_scale: float) -> AcSolution:
-        """AC solution of the feeder alone."""
+        """AC solution of the feeder alone, its devices as in the tables."""
+        self._circuit.move_to(self.prepared.feeder)
         return self._circuit.solve(load_scale, [])
 
     def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
@@ -204,6 +205,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
     def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
         local, market, prepared = t - window.first, self.market, self.prepared
         delivered = market.operator.commit(t)
+        self._circuit.move_to(delivered.feeder or prepared.feeder)
         ac = self._circuit.solve(
             float(prepared.load_scale[t]),
             [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections],

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.clock import Window
+from cosim.grid.feeder import Feeder
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.messages import Bid, PricePosting
@@ -48,12 +49,18 @@ class Clearing:
 
 @dataclass(frozen=True, slots=True)
 class TerminalLoad:
-    """A data-center terminal as the operator is told of it: where, at most how many MW, and Mvar per MW."""
+    """A data-center terminal as the operator is told of it: where, at most how many MW, and Mvar per MW.
+
+    Attributes:
+        on_arrival_mw: (steps of the horizon,) what it would draw if all work ran where and when it arrives, whatever
+            has been agreed on; None if nobody knows.
+    """
 
     name: str
     terminal: Terminal
     p_max_mw: float
     reactive_ratio: float
+    on_arrival_mw: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class Delivered:
         injections: (terminal, demand in MW, demand in Mvar) of data centers and dispatched units.
         cost_usd: operator's cost of the step, with what broken limits cost.
         slack_kwh: what broken limits cost, as energy at the price cap.
+        feeder: with regulators and capacitors as they stood in the step; None: as in the tables.
     """
 
     injections: tuple[tuple[Terminal, float, float], ...]
@@ -71,6 +79,7 @@ class Delivered:
     q_sub_kvar: float
     cost_usd: float
     slack_kwh: float
+    feeder: Feeder | None = None
 
 
 class OperatorAgent(Protocol):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cosim.clock import MarketCalendar
 from cosim.errors import InputError
 from cosim.grid.feeder import Feeder
+from cosim.grid.feeder_check import check_feeder
 from cosim.grid.tables import read_feeder
 from cosim.scenario import Scenario, SeriesSpec
 from cosim.series import read_series
@@ -132,6 +133,14 @@ def feeder_of(scenario: Scenario, path: Path) -> Feeder:
         feeder = replace(feeder, source_pu=spec.source_pu)
     if spec.taps:
         feeder = _with_taps(feeder, spec.taps)
+    if spec.controls == "fixed":
+        return replace(feeder, regulator_controls=(), capacitor_controls=())
+    if not feeder.regulator_controls and not feeder.capacitor_controls:
+        raise InputError(
+            f"feeder {feeder.name} has no controls that could move anything", key="network.controls",
+            value=spec.controls, allowed="fixed, or a feeder with tables regulator_controls or capacitor_controls",
+        )  # fmt: skip
+    check_feeder(feeder)
     return feeder
 
 

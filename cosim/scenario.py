@@ -65,19 +65,23 @@ class ClockSpec(Section):
 
 
 class UnbalanceSpec(Section):
-    """A price on voltage unbalance, USD/h per (percent VUF)^2, and a limit of it, percent VUF, at each named bus.
+    """A price on voltage unbalance, USD/h per (percent VUF)^2, and limits of it, percent, at each named bus.
 
-    VUF is |V2|/|V1|, linearised; a limit is broken rather than kept where keeping it costs more than the price cap.
+    VUF (``limit_pct``) is |V2|/|V1|, linearised; PVUR (``pvur_limit_pct``) the largest deviation of a phase's magnitude
+    from the mean of the three, on three-wire buses in the centroid frame. A limit is broken rather than kept where
+    keeping it costs more than the price cap.
     """
 
     price_usd_per_pct2h: NonNegative = 0.0
     limit_pct: Positive | None = None
+    pvur_limit_pct: Annotated[float, Field(gt=0, le=20)] | None = None
     buses: tuple[BusName, ...] = ()
 
     @model_validator(mode="after")
     def _limit_somewhere(self) -> UnbalanceSpec:
-        if self.limit_pct is not None and not self.buses:
-            raise ValueError("limit_pct needs the buses at which it holds; allowed: buses: [...]")
+        for key in ("limit_pct", "pvur_limit_pct"):
+            if getattr(self, key) is not None and not self.buses:
+                raise ValueError(f"{key} needs the buses at which it holds; allowed: buses: [...]")
         return self
 
 
@@ -87,7 +91,8 @@ class NetworkSpec(Section):
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
     transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on,
-    until limits hold in AC power flow.
+    until limits hold in AC power flow. ``controls``: regulators and capacitors stay where the tables and ``taps`` have
+    them (``fixed``), or their controls move them before each step, never within one (``between_steps``).
     """
 
     feeder: str
@@ -96,6 +101,7 @@ class NetworkSpec(Section):
     ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
     source_pu: Positive | None = None
     taps: dict[str, int] = Field(default_factory=dict)
+    controls: Literal["fixed", "between_steps"] = "fixed"
     v_min_pu: Positive = 0.95
     v_max_pu: Positive = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0

@@ -78,6 +78,9 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "datacenters: [{name: dc718, it_peak_kw: 0.3 MW}]", "valid number", "datacenters.0.it_peak_kw", "0.3 MW",
         "a number in kW",
     ),
+    "unknown controls": (
+        "network: {controls: always}", "'fixed' or 'between_steps'", "network.controls", "always", None,
+    ),
     "part of a step": ("clock: {steps: 2.5}", "integer", "clock.steps", "2.5", None),
     "unknown market": ("clock: {market: hourly}", "'day_ahead' or 'rolling'", "clock.market", "hourly", None),
     "missing phase of a data center": (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cosim.grid.connections import terminals_of
 from cosim.grid.feeder import Feeder
 from cosim.grid.phases import Terminal
@@ -43,6 +46,12 @@ class DataCenter:
         The affine server model of Fan, Weber and Barroso (2007), times the power usage effectiveness.
         """
         return self.pue * (self.idle_mw + work_mw)
+
+    def draw_mw(self, arriving_mw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Facility power (steps,) if work (steps,) ran as it arrives, within what site and connection can do."""
+        running = np.minimum(arriving_mw, self.work_capacity_mw)
+        drawn = np.array([self.power_mw(float(work)) for work in running])
+        return np.asarray(np.minimum(drawn, self.terminal_max_mw * len(self.terminals)))
 
 
 def datacenter_of(feeder: Feeder, spec: DataCenterSpec, key: str) -> DataCenter:

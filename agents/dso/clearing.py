@@ -2,9 +2,10 @@
 
     minimise   h * ( price P_sub + slope/2 P_sub^2 + reactive price Q_sub
                      + sum_g (b_g P_g + a_g P_g^2) + sum_u c_u Q_u^2
-                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u + price cap * s_f )
-    subject to the linear power flow, voltage limits softened by s_v, limits of VUF softened by s_u, branch ratings
-    softened by s_f, and the capability of each unit. The demand of the data centers enters as a parameter.
+                     + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u
+                     + PVUR penalty * s_r + price cap * s_f )
+    subject to the linear power flow, voltage limits softened by s_v, limits of VUF and PVUR softened by s_u and s_r,
+    branch ratings softened by s_f, and the capability of each unit. The data centers' demand enters as a parameter.
 
 Power is in MW and Mvar, squared voltage in per unit, money in USD per step (``h`` hours), so that a dual divided
 by ``h`` is a price in USD/MWh. What the operator decides and what it costs is a Pyomo block, compiled once; the rows
@@ -47,7 +48,7 @@ class Limits:
         voltage_penalty_usd_per_pu2h: price of the worst violation of a squared voltage in a step.
         branch_rating_mva: three-phase rating of some branches, by name.
         unbalance_price_usd_per_pct2h: price of |VUF|^2 (percent squared) at each of ``unbalance_buses``.
-        unbalance_limit_pct: limit of VUF there, or none.
+        unbalance_limit_pct, pvur_limit_pct: limits of VUF and of PVUR there, or none.
     """
 
     v_min_pu: float
@@ -58,6 +59,7 @@ class Limits:
     unbalance_price_usd_per_pct2h: float
     unbalance_buses: tuple[str, ...]
     unbalance_limit_pct: float | None = None
+    pvur_limit_pct: float | None = None
 
     @property
     def unbalance_penalty_usd_per_pct_h(self) -> float:
@@ -67,6 +69,11 @@ class Limits:
         |V1|^2 (see ``phases.unbalance_phasor``), so a percent of VUF costs a hundredth of a squared voltage.
         """
         return self.voltage_penalty_usd_per_pu2h / 100
+
+    @property
+    def pvur_penalty_usd_per_pct_h(self) -> float:
+        """Price of the worst violation of the limit of PVUR in a step: a percent of a voltage is two of its square."""
+        return 2 * self.voltage_penalty_usd_per_pu2h / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +282,9 @@ class ClearingModel:
         if limits.unbalance_limit_pct is not None:
             slack = place["vuf_slack"]
             inequalities += network_rows.unbalance_limits(choice, slack, limits.unbalance_limit_pct)
+        if limits.pvur_limit_pct is not None:
+            labels, slack = network.voltages.labels, place["pvur_slack"]
+            inequalities += network_rows.phase_rate_limits(labels, limits.unbalance_buses, slack, limits.pvur_limit_pct)
         sizes = len(self.variables), choice.count
         return network_rows.gather(equalities, *sizes), network_rows.gather(inequalities, *sizes)
 
@@ -346,6 +356,8 @@ def add_unbalance_parts(m: pyo.ConcreteModel, outputs: OutputChoice, limits: Lim
     m.vuf_part = pyo.Var(m.unbalance_row)
     if limits.unbalance_limit_pct is not None:
         m.vuf_slack = pyo.Var(bounds=(0, None))
+    if limits.pvur_limit_pct is not None:
+        m.pvur_slack = pyo.Var(bounds=(0, None))
 
 
 def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None:
@@ -365,6 +377,8 @@ def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None
     broken += limits.price_cap_usd_per_mwh * m.flow_slack
     if limits.unbalance_limit_pct is not None:
         broken += limits.unbalance_penalty_usd_per_pct_h * m.vuf_slack
+    if limits.pvur_limit_pct is not None:
+        broken += limits.pvur_penalty_usd_per_pct_h * m.pvur_slack
     m.cost = pyo.Objective(expr=m.hours * (energy + generation + reactive + unbalance + broken))
 
 

@@ -37,16 +37,15 @@ class Linearisation:
         self._limits = spec.v_min_pu, spec.v_max_pu
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
-    def worst_violation_pu(
-        self, load_scale: float, injections: Sequence[Injection]
-    ) -> float:
+    def worst_violation_pu(self, feeder: Feeder, load_scale: float, injections: Sequence[Injection]) -> float:
         """By how much the worst AC voltage is beyond its limit; 0 if none is, infinite if there is no solution.
 
         Args:
-            load_scale, injections: of one step; see :meth:`at`.
+            feeder, load_scale, injections: of one step; see :meth:`at`.
         """
         if self._judge is None:
             raise RuntimeError("nobody asked for limits that hold in AC power flow")
+        self._judge.move_to(feeder)
         found = self._judge.solve(load_scale, [(terminal, KILO * p, KILO * q) for terminal, p, q in injections])
         if not found.converged:
             return np.inf
@@ -66,27 +65,52 @@ class Linearisation:
         injections: Sequence[Sequence[Injection]],
         starts: Sequence[OperatingPoint | None],
         tolerance: float = LINEARISATION_TOLERANCE,
+        feeders: Sequence[Feeder] | None = None,
     ) -> list[LinearNetwork]:
-        """The networks at the operating points of several steps.
+        """The networks at the operating points of several steps; steps of one feeder are linearised together.
 
         Args:
             load_scale: factor on the base loads, one for each step.
             injections: (terminal, MW, Mvar) of everything controllable, demand positive; the same terminals in
                 each step.
-            starts: states of an earlier network of the same model near each point.
+            starts: states of an earlier network of the same model and positions near each point.
             tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit).
+            feeders: the feeder with its devices as they stand in each step, one object for the same positions; by
+                default as in its tables throughout.
 
         Raises:
             RunFailure: the power flow has no solution there.
         """
+        if feeders is None:
+            return self._of_feeder(self._feeder, load_scale, injections, starts, tolerance)
+        found: dict[int, LinearNetwork] = {}
+        for first in dict.fromkeys(map(id, feeders)):
+            places = [i for i, feeder in enumerate(feeders) if id(feeder) == first]
+            networks = self._of_feeder(
+                feeders[places[0]], [load_scale[i] for i in places], [injections[i] for i in places],
+                [starts[i] for i in places], tolerance,
+            )  # fmt: skip
+            found |= dict(zip(places, networks, strict=True))
+        return [found[i] for i in range(len(feeders))]
+
+    def _of_feeder(
+        self,
+        feeder: Feeder,
+        load_scale: Sequence[float],
+        injections: Sequence[Sequence[Injection]],
+        starts: Sequence[OperatingPoint | None],
+        tolerance: float,
+    ) -> list[LinearNetwork]:
+        """As :meth:`at`, for steps in which the devices stand alike."""
         if self._circuit is not None:
+            self._circuit.move_to(feeder)
             in_kw = [[(terminal, KILO * p, KILO * q) for terminal, p, q in step] for step in injections]
             return [ac_linear.build(self._circuit, k, step) for k, step in zip(load_scale, in_kw, strict=True)]
         scale = np.array(load_scale)
         if not self.losses:
-            return lindist3flow.build_many(self._feeder, scale, None, losses=False)
+            return lindist3flow.build_many(feeder, scale, None, losses=False)
         p, q = self._node_demand(injections)
-        return lindist3flow.fixed_points(self._feeder, scale, p, q, starts, tolerance)
+        return lindist3flow.fixed_points(feeder, scale, p, q, starts, tolerance)
 
     def _node_demand(self, injections: Sequence[Sequence[Injection]]) -> tuple[Real, Real]:
         """(steps, nodes) demand of injections, MW and Mvar."""

@@ -19,7 +19,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.grid.feeder import LEGS, PHASES
 from cosim.grid.linear import Affine, LinearNetwork
+from cosim.grid.phases import LINE_TO_CENTROID
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -177,6 +179,45 @@ def unbalance_limits(choice: OutputChoice, slack: int, limit_pct: float) -> list
                 own=(every, np.full(n, slack), np.full(n, -1.0)),
                 outputs=(np.tile(every, 2), np.concatenate([real, imaginary]), np.repeat(normal, n)),
                 rhs=np.full(n, limit_pct * _INSCRIBED),
+            )
+        )
+    return families
+
+
+def phase_rate_limits(
+    labels: Sequence[tuple[str, str]], buses: Sequence[str], slack: int, limit_pct: float
+) -> list[_Family]:
+    """Phase voltage unbalance rate (PVUR) of three-phase buses: no magnitude farther from the mean, softened.
+
+    With squared magnitudes u of mean m and a limit r the rows are (1 - 2r + r^2/2) m <= u <= (1 + 2r) m. They need no
+    operating point and never allow more than the limit: magnitudes that deviate by up to r have squares whose mean is
+    between 1 + r^2/2 and 1 + 2r^2/3 of the mean magnitude's square. On three-wire buses u are those of the centroid
+    frame, linear in the squared line-to-line voltages.
+
+    Args:
+        labels: of the squared voltages, which are the outputs from the third on.
+        buses: where it is limited; those without three phases have no such rate.
+        slack: own variable by which the worst limit of the step is exceeded (percent; of u twice as much).
+    """
+    place = {label: 2 + i for i, label in enumerate(labels)}
+    maps = ((PHASES, np.eye(3)), (LEGS, LINE_TO_CENTROID))
+    full = [(bus, names, u) for bus in buses for names, u in maps if all((bus, x) in place for x in names)]
+    n, rate = 3 * len(full), limit_pct / 100
+    every = np.arange(n)
+    columns = np.array([[place[bus, x] for x in names] for bus, names, _ in full], dtype=np.intp).reshape(-1, 3)
+    squares = np.array([u for _, _, u in full]).reshape(-1, 3, 3)
+    mean = squares.mean(axis=1, keepdims=True)
+    families = []
+    for side, rows in (
+        ("high", squares - (1 + 2 * rate) * mean), ("low", (1 - 2 * rate + rate**2 / 2) * mean - squares),
+    ):  # fmt: skip
+        families.append(
+            _Family(
+                names=tuple(f"pvur_{side}[{bus},{k}]:up" for bus, _, _ in full for k in range(3)),
+                part="unbalance",
+                own=(every, np.full(n, slack), np.full(n, -2 / 100)),
+                outputs=(np.repeat(every, 3), np.repeat(columns, 3, axis=0).ravel(), rows.ravel()),
+                rhs=np.zeros(n),
             )
         )
     return families

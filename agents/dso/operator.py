@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
 from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep, ReducedStep, StepData
+from cosim.agents.dso.devices import MovingDevices, forecast_of
 from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
@@ -87,6 +88,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             market.slope_usd_per_mwh_per_mw,
             market.reactive_price_usd_per_mvarh,
         )
+        self._devices = _devices(prepared, loads, self.resources, lambda t: self.step_data(t).available_mw)
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, _Point] = {}
@@ -143,8 +145,16 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if t in self._points:
             return self._points[t]
         if t - self._day in self._points:
-            return replace(self._points[t - self._day], visits=1)
+            point = replace(self._points[t - self._day], visits=1)
+            return point if self._stand_alike(t, t - self._day) else replace(point, states=None)
         return _Point(np.zeros((count, 2)), None, 0)
+
+    def feeder_at(self, t: int) -> Feeder:
+        """The feeder with its regulators and capacitors as they stand in step ``t``."""
+        return self.feeder if self._devices is None else self._devices.feeder_at(t)
+
+    def _stand_alike(self, t: int, other: int) -> bool:
+        return self._devices is None or self._devices.positions(t) == self._devices.positions(other)
 
     def refine(self, p_mw: Array) -> bool:
         """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
@@ -156,7 +166,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         points = [_Point(self._dispatch(v.values), OperatingPoint(v.states), 0) for v in found]
         beyond = [
             self.linearisation.worst_violation_pu(
-                float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
+                self.feeder_at(t), float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
             ) - window.broken_pu(i, found[i], self.limits)
             for i, t in enumerate(steps)
         ]  # fmt: skip
@@ -202,7 +212,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Networks of some steps at their points, and the clearings on them."""
         injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
-        networks = self.linearisation.at(scale, injections, [point.states for point in points], tolerance)
+        feeders = [self.feeder_at(int(t)) for t in steps]
+        networks = self.linearisation.at(scale, injections, [point.states for point in points], tolerance, feeders)
         return networks, [self.clearing_model.reduced(n, self._own[t]) for n, t in zip(networks, steps, strict=True)]
 
     def step_data(self, t: int) -> StepData:
@@ -298,16 +309,18 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             q_sub_kvar=KILO * values["q_sub"],
             cost_usd=result.cost_usd,
             slack_kwh=reporting.slack_kwh(self.limits, self.hours, values),
+            feeder=self.feeder_at(t),
         )
 
     def rows(self, t: int, ac: AcSolution) -> dict[str, list[Row]]:
-        """Prices, dispatch, voltages and unbalance of the step committed last."""
+        """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
         result = self._committed
         return {
             "prices": self._price_rows.of(t, result.prices),
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
+            "taps": [] if self._devices is None else self._devices.rows(t),
         }
 
     @cached_property
@@ -321,6 +334,19 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return Prices(p / self.hours, q / self.hours)
 
 
+def _devices(
+    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]
+) -> MovingDevices | None:
+    """The devices that move between steps; None if the scenario lets none move."""
+    if prepared.scenario.network.controls == "fixed":
+        return None
+    calendar = prepared.calendar
+    forecast = forecast_of(loads, resources, available_mw)
+    return MovingDevices(
+        prepared.feeder, prepared.load_scale, forecast, calendar.start_of_day_s, calendar.step_s
+    )
+
+
 def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
     """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
     found = {}
@@ -332,11 +358,13 @@ def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
 
 def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
     network = scenario.network
-    buses = {b.name for b in feeder.buses}
+    rated = network.unbalance.pvur_limit_pct is not None
+    what = " with three phases" if rated else ""
+    buses = {b.name for b in feeder.buses if b.phases == "abc" or not rated}
     for i, bus in enumerate(network.unbalance.buses):
         if bus not in buses:
             raise InputError(
-                f"feeder {feeder.name} has no such bus", key=f"network.unbalance.buses.{i}", value=bus,
+                f"feeder {feeder.name} has no such bus{what}", key=f"network.unbalance.buses.{i}", value=bus,
                 allowed=", ".join(sorted(buses)),
             )  # fmt: skip
     flat = lindist3flow.build(feeder, losses=False)
@@ -356,4 +384,5 @@ def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,
         unbalance_limit_pct=network.unbalance.limit_pct,
+        pvur_limit_pct=network.unbalance.pvur_limit_pct,
     )

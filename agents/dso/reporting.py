@@ -124,4 +124,6 @@ def slack_kwh(limits: Limits, hours: float, values: Mapping[str, float]) -> floa
     broken += limits.price_cap_usd_per_mwh * values["flow_slack"]
     if limits.unbalance_limit_pct is not None:
         broken += limits.unbalance_penalty_usd_per_pct_h * values["vuf_slack"]
+    if limits.pvur_limit_pct is not None:
+        broken += limits.pvur_penalty_usd_per_pct_h * values["pvur_slack"]
     return float(np.maximum(broken, 0.0) * hours / limits.price_cap_usd_per_mwh * KILO)

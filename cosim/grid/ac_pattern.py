@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cosim.grid.admittance import admittance_of
 from cosim.grid.feeder import LEGS, PLACE, Feeder
 from cosim.grid.linear import Affine, Node
-from cosim.grid.structure import SOURCE, Structure, branch_labels, structure_of, voltage_labels
+from cosim.grid.structure import FEEDERS_KEPT, SOURCE, Structure, branch_labels, structure_of, voltage_labels
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -94,7 +94,7 @@ class Pattern:
     flows_q: Affine
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def pattern_of(feeder: Feeder) -> Pattern:
     """The pattern of a feeder (computed once per feeder).
 

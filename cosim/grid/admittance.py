@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cosim.errors import RunFailure
 from cosim.grid.feeder import PLACE, Branch, Feeder, Line, Regulator
 from cosim.grid.opendss_commands import circuit_commands
-from cosim.grid.structure import Structure, branch_labels, structure_of
+from cosim.grid.structure import FEEDERS_KEPT, Structure, branch_labels, structure_of
 
 Complex = NDArray[np.complex128]
 
@@ -36,7 +36,7 @@ class Admittance:
     entering: sp.csr_array[np.complex128]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def admittance_of(feeder: Feeder) -> Admittance:
     """Admittance of a feeder without its loads and generators (computed once per feeder).
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from cosim.grid.controls import CapacitorControl, RegulatorControl
+
 PHASES = ("a", "b", "c")
 LEGS = ("ab", "bc", "ca")
 SPLIT = ("1", "2")
@@ -156,7 +158,7 @@ class Transformer:
 
 @dataclass(frozen=True, slots=True)
 class Regulator:
-    """A voltage regulator at a fixed tap; ``from_bus`` is the side of the feeder's source.
+    """A voltage regulator at given taps; ``from_bus`` is the side of the feeder's source.
 
     Attributes:
         connection: ``open-delta`` (two units, three-wire) or ``wye`` (one unit a phase, grounded).
@@ -183,7 +185,11 @@ class Regulator:
 
 @dataclass(frozen=True, slots=True)
 class Capacitor:
-    """A shunt capacitor giving ``kvar`` (a reactor: less than 0) at nominal voltage on one leg or one phase."""
+    """A shunt capacitor giving ``kvar`` (a reactor: less than 0) at nominal voltage on one leg or one phase.
+
+    Attributes:
+        kvar: of all steps together; steps: how many equal ones it has; steps_on: how many of them are in service.
+    """
 
     name: str
     bus: str
@@ -191,6 +197,13 @@ class Capacitor:
     phases: str
     kvar: float
     source: str = ""
+    steps: int = 1
+    steps_on: int = 1
+
+    @property
+    def kvar_on(self) -> float:
+        """What the steps in service give, kvar."""
+        return self.kvar * self.steps_on / self.steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +271,7 @@ class Feeder:
         name: name of the feeder.
         source_bus: bus held at ``source_pu`` (per unit of ``source_kv``, balanced, 120 degrees apart).
         source_kv: nominal line-to-line voltage of the source, kV.
+        regulator_controls, capacitor_controls: what moves taps and capacitors where a run lets them move.
         notes: what else is known of the feeder, by key: (value, source).
     """
 
@@ -274,6 +288,8 @@ class Feeder:
     loads: tuple[Load, ...] = ()
     generators: tuple[Generator, ...] = ()
     notes: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+    regulator_controls: tuple[RegulatorControl, ...] = ()
+    capacitor_controls: tuple[CapacitorControl, ...] = ()
 
     def __hash__(self) -> int:
         """Cheap, because results are kept per feeder; feeders that differ elsewhere are told apart by equality."""

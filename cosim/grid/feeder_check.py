@@ -6,11 +6,11 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 
-from cosim.errors import InputError
-from cosim.grid.feeder import PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Matrix, Regulator, Transformer
+from cosim.grid.check_report import Report, check_row
+from cosim.grid.control_check import check_controls
+from cosim.grid.feeder import PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Regulator, Transformer
 
 PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c", "12", "1", "2")
 LOAD_MODELS = ("PQ", "I", "Z")
@@ -19,22 +19,12 @@ REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wy
 TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
 UNIT_KINDS = (*TRANSFORMER_KINDS, ("wye", "delta"), ("wye", "split"), ("delta", "split"))
 GENERATOR_KINDS = ("generator", "pv", "storage")
-TABLES = ("buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators")
+TABLES = (
+    "buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators",
+    "regulator_controls", "capacitor_controls",
+)  # fmt: skip
 RATIO_RANGE = (0.8, 1.25)
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """Where the tables lie, to name the file in a message."""
-
-    folder: Path | None
-
-    def fail(
-        self, message: str, table: str, element: str, column: str, value: object, allowed: str
-    ) -> InputError:
-        file = None if self.folder is None else self.folder / f"{table}.csv"
-        return InputError(message, file=file, key=f"{table}.{element}.{column}", value=value, allowed=allowed)
 
 
 def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
@@ -46,9 +36,9 @@ def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
 
     Raises:
         InputError: unknown bus, missing or unknown phase, islanded bus, loop, negative rating or length, a number
-            that is not finite, a duplicate, an unknown line code, an unsupported connection.
+            that is not finite, a duplicate, an unknown line code, an unsupported connection, a control of nothing.
     """
-    report = _Report(folder)
+    report = Report(folder)
     _check_duplicates(feeder, report)
     _check_numbers(feeder, report)
     _check_buses(feeder, report)
@@ -58,9 +48,10 @@ def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
     _check_regulators(feeder, report)
     _check_devices(feeder, report)
     _check_tree(feeder, report)
+    check_controls(feeder, report)
 
 
-def _check_duplicates(feeder: Feeder, report: _Report) -> None:
+def _check_duplicates(feeder: Feeder, report: Report) -> None:
     """Names are unique within a table (all branches share one), also for OpenDSS, which ignores case."""
     seen: dict[tuple[str, str], str] = {}
     for table in TABLES:
@@ -76,46 +67,16 @@ def _check_duplicates(feeder: Feeder, report: _Report) -> None:
             seen[key] = table
 
 
-def _check_numbers(feeder: Feeder, report: _Report) -> None:
-    positive = {"kv_base", "kva", "kv_high", "kv_low", "length_ft", "amps"}
-    not_negative = {
-        "r_percent", "x_percent", "no_load_percent", "magnetizing_percent", "r_low_percent", "x_low_percent",
-    }  # fmt: skip
+def _check_numbers(feeder: Feeder, report: Report) -> None:
     for table in TABLES:
         for row in getattr(feeder, table):
-            for f in fields(row):
-                value = getattr(row, f.name)
-                if isinstance(value, tuple):
-                    _check_matrix(value, report, table, row.name, f.name)
-                if not isinstance(value, float | int) or isinstance(value, bool):
-                    continue
-                if not math.isfinite(value):
-                    raise report.fail(
-                        "not a finite number", table, row.name, f.name, value, "a finite number"
-                    )
-                if f.name in positive and value <= 0:
-                    raise report.fail("not positive", table, row.name, f.name, value, "a number above 0")
-                if f.name in not_negative and value < 0:
-                    raise report.fail("negative", table, row.name, f.name, value, "0 or more")
+            check_row(row, table, report)
     for key, number in (("source_kv", feeder.source_kv), ("source_pu", feeder.source_pu)):
         if not math.isfinite(number) or number <= 0:
             raise report.fail("not a positive number", "feeder", key, "value", number, "a number above 0")
 
 
-def _check_matrix(matrix: Matrix, report: _Report, table: str, name: str, column: str) -> None:
-    for i in range(3):
-        for k in range(3):
-            if not math.isfinite(matrix[i][k]):
-                raise report.fail("not a finite number", table, name, column, matrix[i][k], "a finite number")
-            if matrix[i][k] != matrix[k][i]:
-                raise report.fail(
-                    "the matrix is not symmetric", table, name, column, matrix, "a symmetric matrix"
-                )
-        if matrix[i][i] < 0:
-            raise report.fail("negative on the diagonal", table, name, column, matrix[i][i], "0 or more")
-
-
-def _check_buses(feeder: Feeder, report: _Report) -> None:
+def _check_buses(feeder: Feeder, report: Report) -> None:
     for bus in feeder.buses:
         if bus.phases not in PHASE_SETS:
             raise report.fail(
@@ -142,7 +103,7 @@ def _branch_tables(feeder: Feeder) -> Iterable[tuple[str, Branch]]:
             yield table, branch
 
 
-def _check_branch_ends(feeder: Feeder, report: _Report) -> None:
+def _check_branch_ends(feeder: Feeder, report: Report) -> None:
     for table, branch in _branch_tables(feeder):
         for column in ("from_bus", "to_bus"):
             _check_bus(feeder, report, table, branch.name, column, getattr(branch, column))
@@ -152,12 +113,12 @@ def _check_branch_ends(feeder: Feeder, report: _Report) -> None:
             )
 
 
-def _check_bus(feeder: Feeder, report: _Report, table: str, name: str, column: str, bus: str) -> None:
+def _check_bus(feeder: Feeder, report: Report, table: str, name: str, column: str, bus: str) -> None:
     if bus not in feeder.bus_by_name:
         raise report.fail("unknown bus", table, name, column, bus, _names(b.name for b in feeder.buses))
 
 
-def _check_lines(feeder: Feeder, report: _Report) -> None:
+def _check_lines(feeder: Feeder, report: Report) -> None:
     for line in feeder.lines:
         start, end = feeder.bus_by_name[line.from_bus], feeder.bus_by_name[line.to_bus]
         if line.phases not in PHASE_SETS:
@@ -197,7 +158,7 @@ def _check_lines(feeder: Feeder, report: _Report) -> None:
                 )  # fmt: skip
 
 
-def _check_transformers(feeder: Feeder, report: _Report) -> None:
+def _check_transformers(feeder: Feeder, report: Report) -> None:
     for t in feeder.transformers:
         kinds = TRANSFORMER_KINDS if t.three_phase else UNIT_KINDS
         if (t.conn_high, t.conn_low) not in kinds:
@@ -225,7 +186,7 @@ def _check_transformers(feeder: Feeder, report: _Report) -> None:
 
 
 def _check_windings(
-    t: Transformer, bus: Bus, side: str, kv: float, connection: str, members: Sequence[str], report: _Report
+    t: Transformer, bus: Bus, side: str, kv: float, connection: str, members: Sequence[str], report: Report
 ) -> None:
     """The windings of one side fit the phases and the voltage of their bus."""
     legs = {"split": ("12",), "delta": (*bus.legs, *(leg[::-1] for leg in bus.legs))}.get(connection)
@@ -243,7 +204,7 @@ def _check_windings(
         )
 
 
-def _check_regulators(feeder: Feeder, report: _Report) -> None:
+def _check_regulators(feeder: Feeder, report: Report) -> None:
     for r in feeder.regulators:
         if r.connection not in REGULATOR_UNITS:
             raise report.fail(
@@ -282,7 +243,7 @@ def _check_regulators(feeder: Feeder, report: _Report) -> None:
                 )
 
 
-def _check_devices(feeder: Feeder, report: _Report) -> None:
+def _check_devices(feeder: Feeder, report: Report) -> None:
     for table in ("loads", "capacitors", "generators"):
         for device in getattr(feeder, table):
             _check_bus(feeder, report, table, device.name, "bus", device.bus)
@@ -330,7 +291,7 @@ def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:
     return tuple(bus.phases) if connection == "wye" else bus.legs
 
 
-def _check_tree(feeder: Feeder, report: _Report) -> None:
+def _check_tree(feeder: Feeder, report: Report) -> None:
     """Every bus is fed exactly once, with all of its phases; only lines may point towards the source."""
     at: dict[str, list[tuple[str, Branch]]] = {b.name: [] for b in feeder.buses}
     for table, branch in _branch_tables(feeder):

@@ -1,8 +1,8 @@
 """AC power flow of a feeder in OpenDSS.
 
 The circuit is built once from the feeder's tables; a step then changes only the load multiplier and the
-powers of the extra loads that stand for controllable devices. Regulators stay at the taps of the tables,
-controls are off, and no load turns into a constant impedance within 0.8 to 1.2 per unit.
+powers of the extra loads that stand for controllable devices. Regulators and capacitors stay where the feeder has
+them, controls are off, and no load turns into a constant impedance within 0.8 to 1.2 per unit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cosim.errors import InputError
 from cosim.grid.feeder import LEGS, PLACE, Feeder, Load
 from cosim.grid.feeder_check import check_feeder
-from cosim.grid.opendss_commands import V_MAX, V_MIN, circuit_commands, load_command
+from cosim.grid.opendss_commands import V_MAX, V_MIN, circuit_commands, load_command, states_of
 from cosim.grid.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
 from cosim.grid.structure import Structure
 
@@ -81,11 +81,27 @@ class AcCircuit:
         self._compile()
 
     def _compile(self) -> None:
-        for command in circuit_commands(self.feeder):
+        for command in self._commands():
             self._command(command)
         self._extra: dict[tuple[str, str, str], int] = {}
         self._active: set[int] = set()
         self._places: NDArray[np.intp] | None = None
+
+    def _commands(self) -> list[str]:
+        return circuit_commands(self.feeder)
+
+    def move_to(self, feeder: Feeder) -> None:
+        """Move regulators and capacitors to where a feeder has them that differs in nothing else."""
+        if feeder is self.feeder:
+            return
+        for before, after in zip(self.feeder.regulators, feeder.regulators, strict=True):
+            for unit, tap in after.taps.items():
+                if tap != before.taps[unit]:
+                    self._command(f"transformer.{after.name}-{unit}.wdg=2 tap={after.ratio(unit)!r}")
+        for was, now in zip(self.feeder.capacitors, feeder.capacitors, strict=True):
+            if was.steps_on != now.steps_on:
+                self._command(f"capacitor.{now.name}.{states_of(now)}")
+        self.feeder = feeder
 
     def solve(
         self, load_scale: float = 1.0, injections: Iterable[tuple[Terminal, float, float]] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cosim.grid.feeder import (
     FEET_PER_MILE,
@@ -29,8 +29,16 @@ V_MIN, V_MAX = 0.8, 1.2
 """Voltages, per unit, between which loads keep their model."""
 
 
-def circuit_commands(feeder: Feeder, loads: bool = True) -> list[str]:
-    """The feeder as OpenDSS commands; without loads and generators it is the linear network alone."""
+def circuit_commands(
+    feeder: Feeder, loads: bool = True, instead: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> list[str]:
+    """The feeder as OpenDSS commands, controls off.
+
+    Args:
+        loads: without loads and generators it is the linear network alone.
+        instead: other commands for some lines, regulators and capacitors, by table and name.
+    """
+    other = instead or {}
     commands = [
         "clear",
         f"set DefaultBaseFrequency={FREQUENCY_HZ}",
@@ -38,13 +46,16 @@ def circuit_commands(feeder: Feeder, loads: bool = True) -> list[str]:
         "phases=3 R1=0 X1=1e-6 R0=0 X0=1e-6",
     ]
     commands += [line_code_command(code) for code in feeder.line_codes]
-    commands += [line_command(line, feeder) for line in feeder.lines]
+    for line in feeder.lines:
+        commands += other.get(("lines", line.name), [line_command(line, feeder)])
     commands += [c for t in feeder.transformers for c in transformer_commands(t)]
-    commands += [c for r in feeder.regulators for c in regulator_commands(r, feeder)]
+    for r in feeder.regulators:
+        commands += other.get(("regulators", r.name), regulator_commands(r, feeder))
     if loads:
         commands += [load_command(feeder, load) for load in feeder.loads]
         commands += [generator_command(feeder, unit) for unit in feeder.generators]
-    commands += [capacitor_command(feeder, c) for c in feeder.capacitors]
+    for c in feeder.capacitors:
+        commands += other.get(("capacitors", c.name), [capacitor_command(feeder, c)])
     levels = sorted({bus.kv_neutral * math.sqrt(3) if bus.split else bus.kv_base for bus in feeder.buses})
     commands += [
         f"set voltagebases=[{', '.join(map(repr, levels))}]",
@@ -53,7 +64,7 @@ def circuit_commands(feeder: Feeder, loads: bool = True) -> list[str]:
         "set maxiterations=200",
         "set tolerance=1e-10",
     ]
-    return commands
+    return [command for command in commands if command]
 
 
 def line_code_command(code: LineCode) -> str:
@@ -118,13 +129,10 @@ def regulator_commands(r: Regulator, feeder: Feeder) -> list[str]:
     bus = feeder.bus_by_name[r.from_bus]
     delta = r.connection == "open-delta"
     rated, connection = (bus.kv_base, "delta") if delta else (bus.kv_neutral, "wye")
-    kva = r.kva or IDEAL_KVA
-    loss, x = IDEAL_PERCENT if r.kva is None else (r.r_percent, r.x_percent)
     commands = [
         f"new transformer.{r.name}-{unit} phases=1 windings=2 "
         f"buses=({r.from_bus}{_across(unit)} {r.to_bus}{_across(unit)}) conns='{connection} {connection}' "
-        f"kvs='{rated!r} {rated!r}' kvas='{kva!r} {kva!r}' "
-        f"xhl={x!r} %loadloss={loss!r} ppm=0 wdg=2 tap={r.ratio(unit)!r}"
+        f"{_windings(r, unit, rated, 1)}"
         for unit in r.taps
     ]
     if delta:
@@ -134,6 +142,28 @@ def regulator_commands(r: Regulator, feeder: Feeder) -> list[str]:
             "r0=1e-3 r1=1e-3 x0=0 x1=0 c0=0 c1=0"
         )
     return commands
+
+
+def together_command(r: Regulator, feeder: Feeder) -> str:
+    """The units of a wye regulator as one transformer, whose windings share a tap."""
+    bus, units = feeder.bus_by_name[r.from_bus], tuple(r.taps)
+    nodes = _nodes("".join(units)) + ".0"
+    rated = bus.kv_neutral if len(units) == 1 else bus.kv_neutral * math.sqrt(3)
+    return (
+        f"new transformer.{r.name} phases={len(units)} windings=2 "
+        f"buses=({r.from_bus}{nodes} {r.to_bus}{nodes}) conns='wye wye' "
+        f"{_windings(r, units[0], rated, len(units))}"
+    )
+
+
+def _windings(r: Regulator, unit: str, rated_kv: float, phases: int) -> str:
+    """Rating, impedance and tap of a regulator's windings."""
+    kva = (r.kva or IDEAL_KVA) * phases
+    loss, x = IDEAL_PERCENT if r.kva is None else (r.r_percent, r.x_percent)
+    return (
+        f"kvs='{rated_kv!r} {rated_kv!r}' kvas='{kva!r} {kva!r}' "
+        f"xhl={x!r} %loadloss={loss!r} ppm=0 wdg=2 tap={r.ratio(unit)!r}"
+    )
 
 
 def load_command(feeder: Feeder, load: Load) -> str:
@@ -157,7 +187,37 @@ def capacitor_command(feeder: Feeder, c: Capacitor) -> str:
     to = f"bus2={c.bus}{_nodes(c.phases[1])}" if c.connection == "delta" else ""
     kind = "capacitor" if c.kvar >= 0 else "reactor"
     kv = _rated_kv(feeder, c)
-    return f"new {kind}.{c.name} bus1={c.bus}{_nodes(c.phases[0])} {to} phases=1 kv={kv!r} kvar={abs(c.kvar)!r}"
+    head = f"new {kind}.{c.name} bus1={c.bus}{_nodes(c.phases[0])} {to} phases=1 kv={kv!r}"
+    if c.steps == c.steps_on == 1:
+        return f"{head} kvar={abs(c.kvar)!r}"
+    if kind == "reactor":
+        return f"{head} kvar={abs(c.kvar_on)!r}" if c.steps_on else ""
+    return f"{head} {steps_of(c, c.kvar)}"
+
+
+def switched_command(feeder: Feeder, members: Sequence[Capacitor], name: str) -> str:
+    """Capacitors that switch together as one: wye on some phases, or delta on one leg or all three."""
+    first, phases = members[0], "".join(c.phases for c in members)
+    bus, total = feeder.bus_by_name[first.bus], steps_of(first, sum(c.kvar for c in members))
+    if first.connection == "delta":
+        if len(members) == 1:
+            nodes = f"bus1={first.bus}{_nodes(phases[0])} bus2={first.bus}{_nodes(phases[1])} phases=1"
+        else:
+            nodes = f"bus1={first.bus} phases=3 conn=delta"
+        return f"new capacitor.{name} {nodes} kv={bus.kv_base!r} {total}"
+    kv = bus.kv_neutral * (1.0 if len(members) == 1 else math.sqrt(3))
+    return f"new capacitor.{name} bus1={first.bus}{_nodes(phases)} phases={len(members)} kv={kv!r} {total}"
+
+
+def steps_of(c: Capacitor, kvar: float) -> str:
+    """The steps of a capacitor of ``kvar`` in all, those in service first."""
+    each = " ".join([repr(kvar / c.steps)] * c.steps)
+    return f"numsteps={c.steps} kvar=[{each}] {states_of(c)}"
+
+
+def states_of(c: Capacitor) -> str:
+    """Which steps are in service, those in service first."""
+    return f"states=[{' '.join('1' if k < c.steps_on else '0' for k in range(c.steps))}]"
 
 
 def _rated_kv(feeder: Feeder, device: Load | Capacitor) -> float:

@@ -24,6 +24,8 @@ Index = NDArray[np.intp]
 KILO = 1000.0
 SOURCE = "source"
 """Name of the branch that stands for the source in the names of states."""
+FEEDERS_KEPT = 32
+"""Of how many feeders the arrays are kept: a day's worth of one whose devices move every hour, and some more."""
 LEG_PLACE = {**{leg: k for k, leg in enumerate(LEGS)}, "12": 0}
 
 
@@ -116,7 +118,7 @@ def branch_labels(s: Structure) -> tuple[tuple[str, str], ...]:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=FEEDERS_KEPT)
 def structure_of(feeder: Feeder) -> Structure:
     """Arrays of a feeder (computed once per feeder).
 
@@ -305,7 +307,7 @@ def _no_load(
 def _loads_of(feeder: Feeder, order: dict[str, int], line_square: Real) -> Loads:
     """Loads; capacitors as constant impedance and generators as constant power that ignore the load scale."""
     rows = [(x.bus, x.phases, x.model, complex(x.p_kw, x.q_kvar) / KILO, True) for x in feeder.loads]
-    rows += [(x.bus, x.phases, "Z", complex(0.0, -x.kvar) / KILO, False) for x in feeder.capacitors]
+    rows += [(x.bus, x.phases, "Z", complex(0.0, -x.kvar_on) / KILO, False) for x in feeder.capacitors]
     rows += [(x.bus, x.phases, "PQ", -complex(x.p_kw, x.q_kvar) / KILO, False) for x in feeder.generators]
     bus = np.array([order[r[0]] for r in rows], dtype=np.intp)
     incidence = np.array([across(r[1]) for r in rows]).reshape(-1, 3)

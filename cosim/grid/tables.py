@@ -1,9 +1,9 @@
 """Feeder <-> the CSV tables of a feeder folder.
 
 A folder holds ``feeder.csv`` (key, value, source), ``buses.csv``, ``lines.csv``, ``line_codes.csv``,
-``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv``, ``loads.csv`` and
-``generators.csv``. Every table has a ``source`` column. Tables of elements that a feeder does not have may be
-absent, and so may the columns of ``EXTRA``, where every row has the default.
+``transformers.csv``, ``regulators.csv`` (one row per unit), ``capacitors.csv``, ``loads.csv``, ``generators.csv``,
+``regulator_controls.csv`` and ``capacitor_controls.csv``. Every table has a ``source`` column. Tables of elements that
+a feeder does not have may be absent, and so may the columns of ``EXTRA``, where every row has the default.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosim.errors import InputError
+from cosim.grid.controls import CapacitorControl, RegulatorControl
 from cosim.grid.feeder import (
     Bus,
     Capacitor,
@@ -32,6 +33,7 @@ from cosim.grid.feeder_check import check_feeder
 
 TRIANGLE = ("aa", "ab", "ac", "bb", "bc", "cc")
 FEEDER_KEYS = ("name", "source_bus", "source_kv", "source_pu")
+CONTROLS = ("regulator_controls", "capacitor_controls")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "feeder": ("key", "value", "source"),
     "buses": ("name", "kv_base", "phases", "grounded", "x", "y", "source"),
@@ -51,6 +53,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "capacitors": ("name", "bus", "connection", "phases", "kvar", "source"),
     "loads": ("name", "bus", "connection", "phases", "model", "p_kw", "q_kvar", "source"),
     "generators": ("name", "bus", "connection", "phases", "kind", "p_kw", "q_kvar", "source"),
+    "regulator_controls": (
+        "name", "regulator", "units", "vreg_v", "band_v", "pt_ratio", "ct_primary_a", "r_v", "x_v", "delay_s", "source",
+    ),
+    "capacitor_controls": (
+        "name", "capacitors", "kind", "element", "terminal", "phases", "on_setting", "off_setting", "delay_s", "source",
+    ),
 }  # fmt: skip
 EXTRA: dict[str, dict[str, object]] = {
     "transformers": {
@@ -59,9 +67,22 @@ EXTRA: dict[str, dict[str, object]] = {
     },
     "lines": {"amps": None},
     "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},
+    "capacitors": {"steps": 1, "steps_on": 1},
+    "regulator_controls": {
+        "tap_delay_s": 2.0, "max_tap_change": 16, "tap_min": -16, "tap_max": 16, "v_limit_v": 0.0, "phase": "",
+        "bus": "", "remote_pt_ratio": None,
+    },
+    "capacitor_controls": {
+        "delay_off_s": 15.0, "dead_time_s": 300.0, "pt_ratio": 60.0, "ct_ratio": 60.0, "pt_phase": "", "ct_phase": "",
+        "v_min_v": None, "v_max_v": None,
+    },
 }  # fmt: skip
 """Columns that may be absent, with what their absence means."""
-OPTIONAL = ("lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators")
+PLAIN = ("buses", "lines", "transformers", "capacitors", "loads", "generators", *CONTROLS)
+"""Tables whose rows are elements as they are."""
+OPTIONAL = (
+    "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators", *CONTROLS,
+)  # fmt: skip
 
 Row = Mapping[str, str]
 T = TypeVar("T")
@@ -126,6 +147,8 @@ def _feeder_of(folder: Path) -> Feeder:
         loads=_elements(folder, "loads", Load),
         generators=_elements(folder, "generators", Generator),
         notes=notes,
+        regulator_controls=_elements(folder, "regulator_controls", RegulatorControl),
+        capacitor_controls=_elements(folder, "capacitor_controls", CapacitorControl),
     )
 
 
@@ -259,7 +282,7 @@ def write_feeder(feeder: Feeder, folder: str | Path) -> None:
     head = {key: (str(getattr(feeder, key)), feeder.notes.get(key, ("", ""))[1]) for key in FEEDER_KEYS}
     notes = head | {k: note for k, note in feeder.notes.items() if k not in head}
     _write(folder, "feeder", [{"key": k, "value": v, "source": s} for k, (v, s) in notes.items()])
-    for table in ("buses", "lines", "transformers", "capacitors", "loads", "generators"):
+    for table in PLAIN:
         columns = (*COLUMNS[table], *EXTRA.get(table, {}))
         _write(folder, table, [{c: getattr(row, c) for c in columns} for row in getattr(feeder, table)])
     _write(folder, "line_codes", [_line_code_row(code) for code in feeder.line_codes])

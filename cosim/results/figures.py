@@ -46,6 +46,7 @@ def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[s
         "work": (tables.work, lambda work: work_over_time(work, steps)),
         "dispatch": (tables.dispatch, lambda dispatch: dispatch_over_time(dispatch, steps)),
         "convergence": (tables.rounds, convergence),
+        "taps": (moved_devices(tables.taps), lambda taps: taps_over_time(taps, steps)),
     }
     figures |= {name: draw(frame) for name, (frame, draw) in wanted.items() if not frame.empty}
     unbalance = tables.unbalance
@@ -297,6 +298,37 @@ def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         for ax in (left, right):
             time_axis(ax, times, ticks=7)
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+        return figure
+
+
+def moved_devices(taps: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those devices that moved at all."""
+    return taps[taps.groupby(["device", "phase"])["moves"].transform("sum") > 0]
+
+
+def taps_over_time(taps: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+    """Taps of regulators and capacitor steps in service over time; of each kind the six that moved most.
+
+    Phases of one device that moved alike share a line.
+    """
+    with style():
+        alike = taps.groupby(["device", "phase"])["position"].transform(lambda p: " ".join(map(str, p)))
+        together = taps.assign(alike=alike).groupby(["device", "alike", "step"])["phase"].transform(" ".join)
+        named = taps.assign(name=taps["device"] + " " + together).drop_duplicates(["name", "step"])
+        moves = named.groupby("name", sort=True)["moves"].sum()
+        kinds = sorted(set(named["kind"]), reverse=True)
+        figure = new_figure(3.9, "Positions of regulators and capacitors, constant within a step")
+        for ax, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
+            table = named[named["kind"] == kind].pivot(index="step", columns="name", values="position")
+            times = _times(steps, table.index)
+            shown = most(list(table.columns), moves)
+            tint = colours(shown)
+            for name in shown:
+                ax.step(*hold(times, table[name]), where="post", color=tint[name], label=name)
+            ax.set_title({"regulator": "tap (steps of 0.625 %)", "capacitor": "steps in service"}[kind])
+            ax.yaxis.get_major_locator().set_params(integer=True)
+            time_axis(ax, times, ticks=7)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
         return figure
 
 

@@ -47,6 +47,7 @@ CAPTIONS: dict[str, tuple[str, str]] = {
     ),
     "dispatch": ("Supply", "Import at the substation and output of generators; reactive power beside it."),
     "voltages": ("Voltage", "Lowest and highest voltage over all buses and phases: linear network and AC."),
+    "taps": ("Voltage", "Where the controls put regulators and capacitors before each step."),
     "unbalance": ("Voltage", "Three measures of voltage unbalance from AC power flow."),
     "convergence": (
         "Negotiation",

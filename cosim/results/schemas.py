@@ -46,6 +46,7 @@ class Schema:
 
     Attributes:
         unique: whether the key names a row; the log of messages may hold the same message twice.
+        optional: whether there is a file only if there are rows.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Schema:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     unique: bool = True
+    optional: bool = False
 
 
 def _key(*names: str) -> tuple[Column, ...]:
@@ -67,7 +69,8 @@ def _phase(*allowed: str) -> Column:
     return Column("phase", "text", allowed=allowed)
 
 
-_ANY_PHASE = (*PHASES, *LEGS, "abc")
+_PLACES = (*PHASES, *LEGS, "1", "2", "12")
+_ANY_PHASE = (*_PLACES, "abc")
 
 SCHEMAS: dict[str, Schema] = {
     s.name: s
@@ -95,7 +98,7 @@ SCHEMAS: dict[str, Schema] = {
             "Locational prices (DLMP) and their parts, per bus and phase or delta leg",
             (
                 *_key("step", "bus"),
-                _phase(*PHASES, *LEGS),
+                _phase(*_PLACES),
                 *_floats("USD/MWh", "dlmp_p"),
                 *_floats("USD/Mvarh", "dlmp_q"),
                 *_floats("USD/MWh", *PARTS),
@@ -131,7 +134,7 @@ SCHEMAS: dict[str, Schema] = {
             "Voltages of the linear network and of AC power flow",
             (
                 *_key("step", "bus"),
-                _phase(*PHASES, *LEGS),
+                _phase(*_PLACES),
                 *_floats("pu", "v_pu"),
                 *_floats("pu", "v_ac_pu", nullable=True),
             ),
@@ -142,6 +145,20 @@ SCHEMAS: dict[str, Schema] = {
             "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
             (*_key("step", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),
             ("step", "bus"),
+        ),
+        Schema(
+            "taps",
+            "Regulators and capacitors whose controls move them: tap or steps in service, and how far it moved before "
+            "the step",
+            (
+                *_key("step", "device"),
+                Column("kind", "text", allowed=("regulator", "capacitor")),
+                _phase(*_PLACES, "cb", "ac", "ba"),
+                Column("position", "int"),
+                Column("moves", "int"),
+            ),
+            ("step", "device", "phase"),
+            optional=True,
         ),
         Schema(
             "work",

@@ -101,10 +101,10 @@ class _Pile:
     def close(self) -> None:
         self._form()
         self._write(whole=False)
-        if self._file is None:
-            write_table(self._name, empty(self._name), self._path)
-        else:
+        if self._file is not None:
             self._file.close()
+        elif not SCHEMAS[self._name].optional:
+            write_table(self._name, empty(self._name), self._path)
 
     def _form(self) -> None:
         """Bring rows into the form of the table, if they come after the earlier ones."""
@@ -162,10 +162,12 @@ class StoredTables(Tables):
         return read_table(name, self._folder / f"{name}.parquet", columns)[list(columns)]
 
     def lengths(self) -> dict[str, int]:
-        """Number of rows of each table, without reading them."""
+        """Number of rows of each table that has a file, without reading them."""
         found = {}
         for name in self.names():
             path = self._folder / f"{name}.parquet"
+            if SCHEMAS[name].optional and not path.is_file():
+                continue
             with reading(name, path):
                 found[name] = pq.read_metadata(path).num_rows
         return found

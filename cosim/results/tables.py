@@ -3,14 +3,15 @@
 A table is long form: one row per key, sorted by key. Powers are in kW and kvar, money in USD, prices in
 USD/MWh and USD/Mvarh, voltages per unit, unbalance in percent. Demand and generation are both positive, each
 in its own table. A phase is ``a``, ``b``, ``c`` (to neutral or centroid), ``ab``, ``bc``, ``ca`` (a leg, or a
-line-to-line voltage) or ``abc`` (shared equally by three phases).
+line-to-line voltage), ``1``, ``2`` and ``12`` (halves of a centre-tapped winding, and between them) or ``abc``
+(shared equally by three phases).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -150,8 +151,8 @@ class _Frames:
             yield name, getattr(self, name)
 
     def lengths(self) -> dict[str, int]:
-        """Number of rows of each table."""
-        return {name: len(frame) for name, frame in self.items()}
+        """Number of rows of each table that is written."""
+        return {name: len(frame) for name, frame in self.items() if len(frame) or not SCHEMAS[name].optional}
 
     def only(self, name: str, *columns: str) -> pd.DataFrame:
         """Some columns of a table."""
@@ -182,7 +183,8 @@ class _Frames:
     def write(self, folder: Path) -> None:
         """Write each table to ``folder/NAME.parquet``."""
         for name, frame in self.items():
-            write_table(name, frame, folder / f"{name}.parquet")
+            if len(frame) or not SCHEMAS[name].optional:
+                write_table(name, frame, folder / f"{name}.parquet")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -196,7 +198,7 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
-    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``."""
+    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps`` may be left out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -207,6 +209,7 @@ class Tables(_Frames):
     work: pd.DataFrame
     rounds: pd.DataFrame
     messages: pd.DataFrame
+    taps: pd.DataFrame = field(default_factory=lambda: empty("taps"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +258,12 @@ def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(name: str, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read one table, or some of its columns; see :func:`check` for errors, and a missing or unreadable file is one."""
+    """Read one table, or some of its columns; see :func:`check` for errors, and a missing or unreadable file is one.
+
+    Of a table that may be left out a missing file means that there are no rows.
+    """
+    if SCHEMAS[name].optional and not path.is_file():
+        return empty(name)
     with reading(name, path):
         found = pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False)
         frame = found.to_pandas(split_blocks=True, self_destruct=True)

@@ -15,7 +15,7 @@ from cosim.scenario import Finite, Mode, Name, Positive, Section
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[
-    "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages"
+    "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages", "taps"
 ]  # fmt: skip
 _OWN_KEYS = {"mode": "modes", "name": "the scenario file", "schema_version": "the scenario file"}
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import cosim
 from cosim.agents.dso.resources import inverter_polygon
 from cosim.errors import InputError
-from cosim.grid.phases import terminal_map
+from cosim.grid.phases import phase_magnitudes, pvur, terminal_map
 from cosim.grid.tables import read_feeder, write_feeder
 from cosim.interfaces import Array
 
@@ -155,6 +156,59 @@ def test_a_limit_of_unbalance_that_nothing_can_keep_is_broken_at_the_price_cap()
 def test_a_limit_of_unbalance_nowhere_is_refused() -> None:
     with pytest.raises(InputError, match="needs the buses"):
         opened("ieee37", {"network.unbalance": {"limit_pct": 1.0}})
+
+
+PVUR_LIMIT = {"pvur_limit_pct": 0.5, "buses": ["718", "736", "740"]}
+EVENING = {"clock.start": "2024-07-15T20:00:00", "clock.steps": 1}
+
+
+def pvur_pct(day: Day, p_mw: Array) -> dict[str, float]:
+    """PVUR by its definition at the limited buses of a cleared step, from the linear model's voltages."""
+    network, solution = day.clearing.networks[0], day.clearing.solve(p_mw)
+    squares = network.voltages.at(day.clearing.values(0, p_mw, solution).states)
+    line = dict(zip(network.voltages.labels, np.sqrt(squares), strict=True))
+    buses = day.operator.limits.unbalance_buses
+    return {b: float(pvur(phase_magnitudes([line[b, x] for x in ("ab", "bc", "ca")]))) for b in buses}
+
+
+def test_a_limit_of_the_phase_rate_is_kept_and_hardly_more_than_kept() -> None:
+    free = opened("ieee37_svg", {**EVENING, "network.unbalance": {**PVUR_LIMIT, "pvur_limit_pct": 20}})
+    kept = opened("ieee37_svg", {**EVENING, "network.unbalance": PVUR_LIMIT})
+    assert max(pvur_pct(free, free.declared_p_mw).values()) > 0.6
+    assert max(pvur_pct(kept, kept.declared_p_mw).values()) == pytest.approx(0.5, abs=0.005)
+    assert max(pvur_pct(kept, kept.declared_p_mw).values()) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(("feeder", "bus"), [("ieee37", "740"), ("ieee13", "671")])
+def test_a_limit_of_the_phase_rate_holds_in_ac(feeder: str, bus: str) -> None:
+    svg = {"name": "svg", "bus": bus, "kvar": 600, "mode": "per_leg"}
+    overrides = {
+        "clock.steps": 2, "network.feeder": feeder, "network.source_pu": None, "network.v_max_pu": 1.1,
+        "generators": [], "svgs": [svg], "workload.site_weight": {},
+        "datacenters": [{"name": "dc", "bus": bus, "it_peak_kw": 300, "it_idle_kw": 90, "pue": 1.2}],
+    }  # fmt: skip
+
+    def highest(limit: float) -> float:
+        unbalance = {"pvur_limit_pct": limit, "buses": [bus]}
+        result = cosim.run("ieee37", mode="uncoordinated", overrides={**overrides, "network.unbalance": unbalance})
+        return float(result.unbalance.query("bus == @bus")["pvur_pct"].max())
+
+    free = highest(20.0)
+    assert highest(0.7 * free) <= 0.7 * free + 0.01 < free
+
+
+def test_a_limit_of_the_phase_rate_that_nothing_can_keep_is_broken_at_the_price_cap() -> None:
+    impossible = {**PVUR_LIMIT, "pvur_limit_pct": 0.01}
+    day = opened("ieee37", {"clock.steps": 1, "network.unbalance": impossible, "generators": []})
+    broken = day.clearing.values(0, day.declared_p_mw, day.clearing.solve(day.declared_p_mw)).values["pvur_slack"]
+    assert broken == pytest.approx(max(pvur_pct(day, day.declared_p_mw).values()) - 0.01, rel=0.05)
+
+
+def test_a_limit_of_the_phase_rate_needs_three_phases() -> None:
+    changes = {"network.feeder": "ieee13", "network.unbalance": {"pvur_limit_pct": 1.0, "buses": ["611"]}}
+    one = {"name": "dc", "bus": "671", "it_peak_kw": 300, "it_idle_kw": 90, "pue": 1.2}
+    with pytest.raises(InputError, match="no such bus with three phases"):
+        opened("ieee37", {**changes, "generators": [], "datacenters": [one], "workload.site_weight": {}})
 
 
 def rated_feeder(folder: Path, amps: float) -> Path:

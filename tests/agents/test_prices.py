@@ -125,8 +125,9 @@ def test_without_limits_or_losses_one_price_holds_everywhere(stressed: Day) -> N
     assert -(flat.demand_p.T @ duals.nu[flow])[constant_power] == pytest.approx(40.0, rel=1e-6)
 
 
-def test_price_with_a_limit_of_unbalance_is_the_derivative_too() -> None:
-    limit = {"limit_pct": 0.5, "buses": ["718", "736", "740"]}
+@pytest.mark.parametrize("what", ["limit_pct", "pvur_limit_pct"])
+def test_price_with_a_limit_of_unbalance_is_the_derivative_too(what: str) -> None:
+    limit = {what: 0.5, "buses": ["718", "736", "740"]}
     day = opened("ieee37_svg", {"clock.start": "2024-07-15T20:00:00", "clock.steps": 1, "network.unbalance": limit})
     demand = 0.95 * day.declared_p_mw
     prices = day.clearing.step(0, demand, day.clearing.solve(demand), 1.0).prices

@@ -19,6 +19,7 @@ OVERRIDES: dict[str, dict[str, object]] = {
     "unbalance": {"network.unbalance": {"price_usd_per_pct2h": 5.0, "buses": ["740", "718"]}},
     "reactive": {"market.reactive_price_usd_per_mvarh": 4.0, "market.slope_usd_per_mwh_per_mw": 3.0},
     "unbalance limit": {"network.unbalance": {"limit_pct": 1.0, "buses": ["740", "718"]}},
+    "phase rate limit": {"network.unbalance": {"pvur_limit_pct": 0.5, "buses": ["740", "718"]}},
     "tangent": {"network.model": "ac-linear"},
 }
 

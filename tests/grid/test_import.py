@@ -126,6 +126,7 @@ def test_loads_outside_their_voltage_range_are_named(reference: Path) -> None:
         ("new load.x bus1=e.1.4 phases=1 kv=7.2 kw=1 kvar=0", "load.x", "between nodes 1 and 4"),
         ("new isource.x bus1=e amps=0.01", "isource.x", "class isource"),
         ("new vsource.x bus1=e.1 phases=1 basekv=7.3 r1=1000 x1=1000", "vsource.x", "second source"),
+        ("new load.x bus1=e.1 phases=1 kv=7.2 kw=1 kvar=0 status=fixed", "load.x", "follows the load scale"),
         ("new monitor.x element=line.trunk terminal=1", "monitor.x", "a meter"),
         ("new load.x bus1=e.1 phases=1 kv=7.2 kw=1 kvar=0 enabled=no", "load.x", "out of service"),
     ],

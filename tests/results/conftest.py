@@ -74,6 +74,14 @@ def make_rows() -> Rows:
             }
             for s, r, n in ((5.0, None, 2), (0.0, 0.05, 1), (10.0, 10.05, 2))
         ],
+        "taps": [
+            {"step": t, "device": d, "kind": k, "phase": x, "position": at[t], "moves": abs(at[t] - at[max(t - 1, 0)])}
+            for t in reversed(STEPS)
+            for d, k, x, at in (
+                ("reg", "regulator", "ab", (7, 8, 6)), ("reg", "regulator", "cb", (4, 4, 4)),
+                ("cap", "capacitor", "a", (0, 1, 1)),
+            )
+        ],
         "prices": [], "voltages": [], "unbalance": [],
     }  # fmt: skip
     for t in STEPS:

@@ -18,7 +18,7 @@ from .conftest import LIMITS, Rows, make_record
 
 ALL_FIGURES = {
     "map_price", "map_voltage", "price_heatmap", "price_heatmap_phase", "price_parts", "power_and_price",
-    "work", "voltages", "unbalance", "dispatch", "convergence",
+    "work", "voltages", "unbalance", "taps", "dispatch", "convergence",
 }  # fmt: skip
 
 
@@ -29,6 +29,11 @@ def test_a_run_has_every_figure(tables: Tables, layout: Layout) -> None:
 def test_figures_without_data_are_left_out(rows: Rows, layout: Layout) -> None:
     bare = Tables.from_rows({"steps": rows["steps"]})
     assert run_figures(bare, layout, LIMITS) == {}
+
+
+def test_devices_that_did_not_move_have_no_figure(tables: Tables, layout: Layout) -> None:
+    frames = dict(tables.items()) | {"taps": tables.taps.assign(moves=0)}
+    assert set(run_figures(Tables(**frames), layout, LIMITS)) == ALL_FIGURES - {"taps"}
 
 
 def test_a_figure_drawn_twice_has_the_same_bytes(tables: Tables, layout: Layout) -> None:

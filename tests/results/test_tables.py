@@ -29,6 +29,13 @@ def test_every_table_comes_back_from_parquet_as_it_was(
             pd.testing.assert_frame_equal(one, other, obj=name)
 
 
+def test_results_without_positions_of_devices_are_read(tables: Tables, tmp_path: Path) -> None:
+    frames = {name: frame for name, frame in tables.items() if name != "taps"}
+    Tables.from_frames(frames).write(tmp_path)
+    assert not (tmp_path / "taps.parquet").exists()
+    assert Tables.read(tmp_path).taps.empty
+
+
 def test_rows_in_any_order_give_the_same_bytes(rows: Rows, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for place in ("one", "other"):

@@ -38,6 +38,21 @@ UNSTATED_AMPS = 400.0
 """What OpenDSS gives a line of which nothing is said."""
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of a branch of OpenDSS.
+
+    Attributes:
+        name: of our branch. turned: our ``from_bus`` is not its first terminal.
+        conductors: phases of its conductors in OpenDSS's order; units: of a regulator, those that it is.
+    """
+
+    name: str
+    turned: bool
+    conductors: str
+    units: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Branches:
     """What has been converted so far."""
@@ -56,6 +71,7 @@ class Branches:
     regulators: list[Regulator] = field(default_factory=list)
     phases: dict[str, str] = field(default_factory=dict)
     regulated: frozenset[str] = frozenset()
+    converted: dict[str, Converted] = field(default_factory=dict)
 
     def add(self, upper: str, lower: str, group: Sequence[RawBranch]) -> None:
         """Convert one group of parallel branches.
@@ -102,9 +118,13 @@ class Branches:
         phases = in_order(letters[n] for n in seen)
         self.phases[lower] = phases
         code = self._code_of(group, phases, per_mile)
+        name = self.names.new(first.name)
+        for branch in group:
+            own = "".join(letters[n] for n in branch.ends[0].nodes)
+            self.converted[branch.element] = Converted(name, branch.ends[0].bus != upper, own)
         self.lines.append(
             Line(
-                self.names.new(first.name), self.bus_name[upper], self.bus_name[lower], phases,
+                name, self.bus_name[upper], self.bus_name[lower], phases,
                 round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group), _amps(group),
             )
         )  # fmt: skip
@@ -191,9 +211,12 @@ class Branches:
         x_low = float(p["XLT"]) if low == "split" else 0.0
         self._note_differences(group)
         self.phases[lower] = in_order(set("".join(u[1] for u in units)))
+        name = self.names.new(str(p["Bank"] or first.name) if len(group) > 1 else first.name)
+        if _phases(first) == 3:
+            self.converted[first.element] = Converted(name, turned, "abc")
         self.transformers.append(
             Transformer(
-                self.names.new(str(p["Bank"] or first.name) if len(group) > 1 else first.name),
+                name,
                 self.bus_name[upper], self.bus_name[lower], kva, kv_high, high, kv_low, low, r, float(p["XHL"]),
                 self._from(group), *own,
                 float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low,
@@ -242,9 +265,16 @@ class Branches:
         each = 3 if _phases(group[0]) == 3 else 1
         self._note_differences(group)
         self.phases[lower] = "abc" if high == "delta" else in_order(taps)
+        name = self.names.new(str(p["Bank"] or group[0].name))
+        for b in group:
+            unit = self._members(b, upper, lower)[0]
+            if high == "delta":
+                unit = unit if unit in taps else unit[::-1]
+            own = tuple(unit) if unit == "abc" else (unit,)
+            self.converted[b.element] = Converted(name, turned, unit, own)
         self.regulators.append(
             Regulator(
-                self.names.new(str(p["Bank"] or group[0].name)), self.bus_name[upper], self.bus_name[lower],
+                name, self.bus_name[upper], self.bus_name[lower],
                 "wye" if high == "wye" else "open-delta", {u: taps[u] for u in sorted(taps)} if high == "wye" else taps,
                 self._from(group), float(listed(p["kVAs"])[0]) / each, _resistance(group[0])[0],
                 float(p["XHL"]),

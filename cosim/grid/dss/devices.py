@@ -40,6 +40,7 @@ class Devices:
     capacitors: list[Capacitor] = field(default_factory=list)
     generators: list[Generator] = field(default_factory=list)
     names: dict[str, Names] = field(default_factory=dict)
+    switched: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add_all(self) -> None:
         """Convert every load, capacitor, shunt reactor, generator, PV system and storage."""
@@ -93,7 +94,10 @@ class Devices:
         element = f"load.{name}"
         parts = self._parts(element, p)
         places = self.places(element, p) if parts else []
-        scale = self.raw.load_scale if str(p["Status"]).lower() == "variable" else 1.0
+        varies = str(p["Status"]).lower() == "variable"
+        scale = self.raw.load_scale if varies else 1.0
+        if places and not varies:
+            self.omissions.approximated(element, f"its status is {p['Status']}; here it follows the load scale too")
         kw, kvar = (float(p[key]) * scale / max(len(places), 1) for key in ("kW", "kvar"))
         for place in places:
             rated = _rated_kv(p, place)
@@ -161,8 +165,15 @@ class Devices:
             return  # in series: listed with the branches
         if any(float(x) for x in listed(p["R"])) or any(float(x) for x in listed(p["XL"])):
             self.omissions.approximated(element, "its series resistance or reactor is left out")
-        kvar = sum(float(k) * float(s) for k, s in zip(listed(p["kvar"]), listed(p["States"]), strict=False))
+        each, states = [float(k) for k in listed(p["kvar"])], [int(s) for s in listed(p["States"])]
+        kvar = sum(k * s for k, s in zip(each, states, strict=False))
         places = self.places(element, p)
+        if places and name in self._controlled() and len(set(each)) == 1 and len(each) == len(states):
+            for place in places:
+                value = sum(each) / len(places) * (place.kv / _rated_kv(p, place)) ** 2
+                self._add_shunt(name, place, value, len(places), element, len(states), sum(states))
+            self.switched[name] = tuple(c.name for c in self.capacitors[-len(places) :])
+            return
         if places and kvar == 0:
             self.omissions.control(element, "switched off in the solved circuit")
             return
@@ -181,10 +192,18 @@ class Devices:
         for place in places:
             self._add_shunt(name, place, -(place.kv**2) * 1000 / float(p["X"]), len(places), element)
 
-    def _add_shunt(self, name: str, place: Place, kvar: float, count: int, element: str) -> None:
+    def _controlled(self) -> set[str]:
+        """Capacitors that a control in service switches."""
+        return {str(p["Capacitor"]).lower() for p in self.raw.of("capcontrol").values() if p["Enabled"]}
+
+    def _add_shunt(
+        self, name: str, place: Place, kvar: float, count: int, element: str, steps: int = 1, steps_on: int = 1
+    ) -> None:
         own = self._name("capacitor", name, place.member if count > 1 else "")
         origin = f"{self.source}: {element}"
-        self.capacitors.append(Capacitor(own, place.bus, place.connection, place.member, kvar, origin))
+        self.capacitors.append(
+            Capacitor(own, place.bus, place.connection, place.member, kvar, origin, steps, steps_on)
+        )
 
     # -- generation -------------------------------------------------------------------------------------------
 

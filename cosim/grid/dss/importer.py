@@ -7,12 +7,13 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cosim.errors import InputError
 from cosim.grid.dss.branches import Branches
+from cosim.grid.dss.controls import STAYS, Controls
 from cosim.grid.dss.devices import Devices, devices_at, neutral_users
 from cosim.grid.dss.naming import Names, Omission, Omissions
 from cosim.grid.dss.reading import Properties, RawCircuit, read_circuit
@@ -26,7 +27,9 @@ from cosim.grid.tables import write_feeder
 KILO = 1000.0
 NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
-REPRESENTED = frozenset("line reactor transformer vsource load capacitor generator pvsystem storage".split())
+REPRESENTED = frozenset(
+    "line reactor transformer vsource load capacitor generator pvsystem storage regcontrol capcontrol".split()
+)
 METERS = frozenset("monitor energymeter sensor".split())
 CONTROLS = frozenset("relay recloser fuse gendispatcher storagecontroller".split())
 REPORT = "not_represented.csv"
@@ -75,7 +78,6 @@ def import_feeder(file: str | Path, name: str | None = None, source: str | None 
     buses = _buses(raw, made, origin)
     devices = Devices(raw, tree, omissions, buses, origin)
     devices.add_all()
-    _list_the_rest(raw, omissions)
     first = buses[source_bus]
     ideal = _add_source_impedance(raw, vsource, made, bus_names, source_bus)
     ours = tuple(buses.values()) if ideal is None else (_beside(first, ideal), *buses.values())
@@ -101,6 +103,12 @@ def import_feeder(file: str | Path, name: str | None = None, source: str | None 
         generators=tuple(devices.generators),
         notes=notes,
     )
+    controls = Controls(raw, made, devices, feeder, omissions, origin)
+    controls.add_all()
+    feeder = replace(
+        feeder, regulator_controls=tuple(controls.regulating), capacitor_controls=tuple(controls.switching)
+    )
+    _list_the_rest(raw, omissions)
     check_feeder(feeder)
     volts = {
         (b.name, x): raw.volts[bus, PLACE[x] + 1]
@@ -175,7 +183,7 @@ def _list_the_rest(raw: RawCircuit, omissions: Omissions) -> None:
             if kind in METERS:
                 omissions.control(element, "a meter: it changes nothing")
             elif kind.endswith("control") or kind in CONTROLS:
-                omissions.control(element, "a control: what it did in the solved circuit stays")
+                omissions.control(element, f"a control: {STAYS}")
             else:
                 omissions.dropped(element, f"elements of class {kind} are not represented")
 

@@ -1,0 +1,115 @@
+"""Regulators and capacitors that move between steps: where each stands in every step of the horizon.
+
+OpenDSS's own controls decide, once before each step, from where the step before left the devices. They act on a
+forecast that no mode has a part in: the base load of the step, data centers as if all work ran where and when it
+arrives, photovoltaics at what the sun gives, nothing from any other unit. So the devices stand alike in every mode,
+modes are compared on one network, and a day's positions are known when its window opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.agents.dso.resources import Resources
+from cosim.errors import RunFailure
+from cosim.grid.controlled import ControlledCircuit
+from cosim.grid.feeder import Feeder
+from cosim.grid.phases import Terminal
+from cosim.grid.positions import Positions, at_positions, positions_of
+from cosim.interfaces import Row, TerminalLoad
+
+Array = NDArray[np.float64]
+Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
+KILO = 1000.0
+KEPT = 64
+"""How many feeders at other positions are kept: more than a window has steps, mostly."""
+
+
+class MovingDevices:
+    """The positions of a feeder's devices, step after step.
+
+    Args:
+        feeder: with controls, its devices as they stand before the first step.
+        load_scale: (steps,) factor on the base loads.
+        forecast: (terminal, kW, kvar) of everything else in a step, demand positive.
+        start_of_day_s: seconds from midnight to the first step; step_s: length of a step.
+    """
+
+    def __init__(
+        self, feeder: Feeder, load_scale: Array, forecast: Forecast, start_of_day_s: int, step_s: int
+    ) -> None:
+        self._circuit, self._feeder = ControlledCircuit(feeder), feeder
+        self._load_scale, self._forecast = load_scale, forecast
+        self._start_s, self._step_s = start_of_day_s, step_s
+        self._positions = [positions_of(feeder)]  # before the first step, then of each step
+        self._feeders: dict[Positions, Feeder] = {}
+
+    def positions(self, t: int) -> Positions:
+        """Where the devices stand in step ``t``.
+
+        Raises:
+            RunFailure: the controls find no rest, or the forecast has no AC solution; the step is named.
+        """
+        while len(self._positions) <= t + 1:
+            step = len(self._positions) - 1
+            now_s = self._start_s + step * self._step_s
+            try:
+                found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step), now_s)
+            except RunFailure as error:
+                raise RunFailure(f"step {step}: {error}") from None
+            self._positions.append(self._positions[-1] if found == self._positions[-1] else found)
+        return self._positions[t + 1]
+
+    def feeder_at(self, t: int) -> Feeder:
+        """The feeder with its devices as they stand in step ``t``; the same object for the same positions."""
+        where = self.positions(t)
+        feeder = self._feeders.pop(where, None) or at_positions(self._feeder, where)
+        self._feeders[where] = feeder  # the one used last stands last
+        if len(self._feeders) > KEPT:
+            self._feeders.pop(next(iter(self._feeders)))
+        return feeder
+
+    def rows(self, t: int) -> list[Row]:
+        """Position of every device that a control moves, and by how many steps it has moved."""
+        after, before = self.positions(t), self._positions[t]
+        feeder = self._feeder
+        taps = {(c.regulator, unit) for c in feeder.regulator_controls for unit in c.members}
+        steps = {name for c in feeder.capacitor_controls for name in c.members}
+        phases = {c.name: c.phases for c in feeder.capacitors}
+        rows = [
+            _row(t, device, "regulator", unit, tap, was)
+            for (device, unit, tap), (_, _, was) in zip(after.taps, before.taps, strict=True)
+            if (device, unit) in taps
+        ]
+        rows += [
+            _row(t, device, "capacitor", phases[device], on, was)
+            for (device, on), (_, was) in zip(after.steps, before.steps, strict=True)
+            if device in steps
+        ]
+        return rows
+
+
+def _row(t: int, device: str, kind: str, phase: str, position: int, before: int) -> Row:
+    moves = abs(position - before)
+    return {"step": t, "device": device, "kind": kind, "phase": phase, "position": position, "moves": moves}
+
+
+def forecast_of(loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]) -> Forecast:
+    """What devices are set for: data centers as work arrives, and photovoltaics at unit power factor.
+
+    Args:
+        loads: data-center terminals; one that does not say what it would draw counts for nothing.
+        resources: of the operator. available_mw: what each generator can give in a step.
+    """
+    suns = [(g, u.terminal) for g, u in enumerate(resources.generators) if u.kind == "pv"]
+
+    def forecast(t: int) -> list[tuple[Terminal, float, float]]:
+        drawn = [(x, KILO * float(x.on_arrival_mw[t])) for x in loads if x.on_arrival_mw is not None]
+        given = available_mw(t)
+        demand = [(x.terminal, kw, kw * x.reactive_ratio) for x, kw in drawn]
+        return demand + [(terminal, -KILO * float(given[g]), 0.0) for g, terminal in suns]
+
+    return forecast
