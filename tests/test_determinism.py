@@ -16,7 +16,10 @@ import sys
 import cosim
 import cosim.simulation
 cosim.simulation.write_run_report = lambda folder: None  # figures take most of the time, and are not compared
-settings = {"clock.steps": 4, "channel.loss": 0.2, "channel.latency": {"kind": "lognormal"}}
+settings = {
+    "clock.steps": 4, "channel.loss": 0.2, "channel.latency": {"kind": "lognormal"},
+    "network.controls": "between_steps",
+}
 cosim.run("ieee37_stress_svg", mode="decentralized", seed=int(sys.argv[1]), overrides=settings, out=sys.argv[2])
 """
 FILES = ("scenario.yaml", *(f"{name}.parquet" for name in Tables.names()))

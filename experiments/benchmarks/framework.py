@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,7 +206,7 @@ def _events_s(count: int) -> float:
     """Seconds that the clock takes for so many events in which nothing is done."""
     many = 1000
 
-    def wait(env: simpy.Environment) -> Iterator[Any]:
+    def wait(env: simpy.Environment) -> Generator[Any, Any, None]:
         for _ in range(many * count):
             yield env.timeout(1)
 
