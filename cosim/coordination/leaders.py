@@ -9,8 +9,10 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.welfare import optimum
+from cosim.errors import InputError
 from cosim.interfaces import AggregatorAgent, Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
+from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP, join
 
 KILO = 1000.0
@@ -22,8 +24,8 @@ class Decision:
     """What the leaders decided, and what everybody does then.
 
     Attributes:
-        p_mw: (steps, terminals) demand of all aggregators; price: likewise, the operator's, reactive part included,
-            in USD/MWh.
+        p_mw: (steps, terminals) demand of all aggregators; price: likewise, the operator's, in USD/MWh, reactive part
+            included if it is settled.
         schedules: for each aggregator the variables of its problem.
         solutions: the last bilevel solution of each leader by name.
         notes: what a reader should know of how it came about.
@@ -144,7 +146,18 @@ def stackelberg_problem(
     if takers:
         follower = follower.free({str(n) for a in takers for n in names[:, a.columns].ravel()})
         follower = join([follower, *(a.problem(names[:, a.columns].tolist()) for a in takers)])
-    return BilevelProblem(follower, join([a.problem(names[:, a.columns].tolist()) for a in leaders]))
+    leader = join([a.problem(names[:, a.columns].tolist()) for a in leaders])
+    return BilevelProblem(follower, leader, charge=_active_charge(market, follower) if market.settles_active else None)
+
+
+def _active_charge(market: Market, follower: ParametricQP) -> Charge:
+    """What the leaders pay where only active power is settled; the follower has the operator's rows alone."""
+    whole = market.operator.follower()
+    if (follower.eq_rows, follower.ineq_rows) != (whole.eq_rows, whole.ineq_rows):
+        raise InputError("settlement on active power takes no price takers", key="market.settlement", value="active")
+    at = {name: i for i, name in enumerate(whole.parameters)}
+    mine = np.array([at[name] for name in follower.parameters], dtype=np.int64)
+    return market.operator.active_charge().of_parameters(mine)
 
 
 def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolution:
@@ -169,11 +182,12 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
 
 
 def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSolution) -> Array:
-    """(steps, terminals) USD/MWh: what the operator's own rows price demand at, at every terminal."""
+    """(steps, terminals) USD/MWh: what the operator's own rows charge for demand, at every terminal."""
     whole = market.operator.follower()
     nu = dict(zip(follower.eq_rows, solution.nu, strict=True))
     sigma = dict(zip(follower.ineq_rows, solution.sigma, strict=True))
-    price = whole.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
+    charge = market.operator.active_charge() if market.settles_active else Charge.of(whole)
+    price = charge.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
     at = dict(zip(whole.parameters, price, strict=True))
     return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
 

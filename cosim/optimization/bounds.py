@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
+from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_backends import quiet_highs
 from cosim.optimization.qp_solvers import NOTHING, place_rows
@@ -88,9 +89,9 @@ class FollowerBounds:
 
     def __init__(self, follower: ParametricQP) -> None:
         self._follower = follower
-        self._blocks = split(follower)
+        self.blocks = split(follower)
         self._home: dict[int, tuple[int, int]] = {}
-        for b, block in enumerate(self._blocks):
+        for b, block in enumerate(self.blocks):
             for inside, i in enumerate(block.ineq_rows):
                 self._home[int(i)] = (b, inside)
         self._programs: dict[int, _Program] = {}
@@ -104,15 +105,26 @@ class FollowerBounds:
         """An upper bound of the slack of a row wherever its dual is zero; 0 if the row always binds."""
         return self._cached("slack", row)
 
-    def price(self, parameter: int) -> tuple[float, float]:
-        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter."""
-        lower = upper = float(self._follower.constant_theta[parameter])
-        for b, block in enumerate(self._blocks):
-            where = np.flatnonzero(block.parameters == parameter)
-            if len(where):
-                low, high = self._program(b).price(int(where[0]))
+    def price(self, parameter: int, charge: Charge | None = None) -> tuple[float, float]:
+        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter, or of another charge."""
+        charge = Charge.of(self._follower) if charge is None else charge
+        lower = upper = float(charge.constant[parameter])
+        for b, block in enumerate(self.blocks):
+            if parameter in block.parameters:
+                part = charge.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
+                low, high = self.charge(b, part, 0)
                 lower, upper = lower + low, upper + high
         return lower, upper
+
+    def charge(self, block: int, charge: Charge, parameter: int) -> tuple[float, float]:
+        """Lower and upper bound of what a block's duals make of a charge for one parameter.
+
+        Args:
+            block: its place in `blocks`.
+            charge: over the block's rows, whose constant is left out.
+            parameter: column of the charge.
+        """
+        return self._program(block).charge(charge, parameter)
 
     def _cached(self, kind: str, row: int) -> float:
         key = (kind, row)
@@ -124,7 +136,7 @@ class FollowerBounds:
 
     def _program(self, b: int) -> _Program:
         if b not in self._programs:
-            self._programs[b] = _Program(self._blocks[b].qp)
+            self._programs[b] = _Program(self.blocks[b].qp)
         return self._programs[b]
 
 
@@ -170,11 +182,13 @@ class _Program:
         )
         return max(largest, 0.0)
 
-    def price(self, parameter: int) -> tuple[float, float]:
-        follower, level = self._level.follower, self._level
+    def charge(self, charge: Charge, parameter: int) -> tuple[float, float]:
+        level = self._level
         objective = np.zeros(self._size)
-        objective[level.nu_at] = -columns(follower.eq_theta, [parameter]).toarray().ravel()
-        objective[level.sigma_at] = -columns(follower.ineq_theta, [parameter]).toarray().ravel()
+        objective[level.nu_at] = -columns(charge.by_nu, [parameter]).toarray().ravel()
+        objective[level.sigma_at] = -columns(charge.by_sigma, [parameter]).toarray().ravel()
+        if not np.any(objective):
+            return 0.0, 0.0
         return -self._largest(-objective), self._largest(objective)
 
     def _largest(

@@ -13,11 +13,12 @@ import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.bounds import FollowerBounds
+from cosim.optimization.charge import Charge, Remainder
 from cosim.optimization.kkt import Conditions, add_kkt, dot
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import add_mccormick, discretisation_bound, payment_terms
 from cosim.optimization.screening import variable_bounds
-from cosim.optimization.solvers import SolverRun, solve_model
+from cosim.optimization.solvers import Product, SolverRun, solve_model
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def solve_mip(
     leader: ParametricQP,
     *,
     payment: bool,
+    remainder: Remainder | None = None,
     formulation: str,
     complementarity: str,
     solver: str,
@@ -89,10 +91,11 @@ def solve_mip(
         float(c) * v for c, v in zip(leader.cost, everyone, strict=True) if c != 0.0
     )
     squares = _Squares(model)
+    products: list[Product] = []
     cost += squares.add(leader.hessian, everyone)
     discretisation = 0.0
     if payment and formulation == "strong-duality":
-        terms = payment_terms(follower)
+        terms = payment_terms(follower, remainder)
         parts = (
             (terms.cost_x, conditions.x),
             (terms.cost_nu, conditions.nu),
@@ -104,16 +107,26 @@ def solve_mip(
                 float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0
             )
         cost += squares.add(terms.hessian, conditions.x)
+        if remainder is not None:
+            cost += _products(model, remainder, conditions, theta, products)
     elif payment:
         model.products = pyo.Block()
-        ranges = [bounds.price(i) for i in range(len(theta))]
-        cost += add_mccormick(model.products, conditions.prices, theta, ranges, bits)
+        charge = None if remainder is None else remainder.charge
+        ranges = [bounds.price(i, charge) for i in range(len(theta))]
+        prices = conditions.prices if charge is None else charged(charge, conditions)
+        cost += add_mccormick(model.products, prices, theta, ranges, bits)
         discretisation = discretisation_bound(
             np.array([high - low for low, high in ranges]), np.array([v.ub - v.lb for v in theta]), bits
         )
     model.cost = pyo.Objective(expr=cost)
     run = solve_model(
-        model, solver, squares=squares.pairs, indicators=conditions.indicators, gap=gap, time_limit_s=time_limit_s
+        model,
+        solver,
+        squares=squares.pairs,
+        products=products,
+        indicators=conditions.indicators,
+        gap=gap,
+        time_limit_s=time_limit_s,
     )
     return MipAnswer(
         _values(everyone),
@@ -124,6 +137,31 @@ def solve_mip(
         conditions,
         discretisation,
     )
+
+
+def charged(charge: Charge, conditions: Conditions) -> list[Any]:
+    """The charge for each parameter as expressions of the duals."""
+    by_nu, by_sigma = charge.by_nu.T.tocsr(), charge.by_sigma.T.tocsr()
+    return [
+        float(charge.constant[k]) - dot(by_nu, k, conditions.nu) - dot(by_sigma, k, conditions.sigma)
+        for k in range(len(charge.constant))
+    ]
+
+
+def _products(
+    model: Any, remainder: Remainder, conditions: Conditions, theta: list[Any], products: list[Product]
+) -> Any:
+    """The expression that stands for rest'th; adds to `products` what it stands on."""
+    model.rest, model.rest_product = pyo.VarList(), pyo.VarList()
+    rests, total = charged(remainder.rest, conditions), []
+    for k in np.flatnonzero(remainder.rest.used()):
+        rest, product = model.rest.add(), model.rest_product.add()
+        rest.setlb(float(remainder.root.low[k]))
+        rest.setub(float(remainder.root.high[k]))
+        model.rows.add(rest == rests[k])
+        products.append((product, rest, theta[k]))
+        total.append(product)
+    return pyo.quicksum(total)
 
 
 class _Squares:

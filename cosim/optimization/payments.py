@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyomo.environ as pyo
+import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Matrix, Vector
+from cosim.optimization.arrays import Matrix, Vector, csr
+from cosim.optimization.charge import Remainder
 from cosim.optimization.parametric import ParametricQP
 
 
@@ -39,25 +41,41 @@ class PaymentTerms:
     cost_theta: Vector
 
 
-def payment_terms(follower: ParametricQP) -> PaymentTerms:
-    """The payment by strong duality.
+def payment_terms(follower: ParametricQP, remainder: Remainder | None = None) -> PaymentTerms:
+    """The payment by strong duality; of a charge what is not bilinear (see `charge`).
 
     Raises:
         InputError: if parameters multiply the follower's variables in its objective (C is not zero); then the
             payment has a further bilinear term.
     """
     require_right_hand_sides(follower)
+    if remainder is not None:
+        share = remainder.share_x
+        return PaymentTerms(
+            2.0 * csr(sp.diags_array(share) @ follower.hessian, follower.hessian.shape),
+            share * follower.cost,
+            remainder.share_nu * follower.eq_rhs,
+            remainder.share_sigma * follower.ineq_rhs,
+            remainder.constant,
+        )
     return PaymentTerms(
         2.0 * follower.hessian, follower.cost, follower.eq_rhs, follower.ineq_rhs, follower.constant_theta
     )
 
 
 def payment_by_strong_duality(
-    follower: ParametricQP, theta: Vector, x: Vector, nu: Vector, sigma: Vector
+    follower: ParametricQP,
+    theta: Vector,
+    x: Vector,
+    nu: Vector,
+    sigma: Vector,
+    remainder: Remainder | None = None,
 ) -> float:
     """The payment at a point that meets the follower's optimality conditions."""
-    terms = payment_terms(follower)
+    terms = payment_terms(follower, remainder)
     quadratic = 0.5 * x @ (terms.hessian @ x) + terms.cost_x @ x
+    if remainder is not None:
+        quadratic += remainder.rest.price(nu, sigma) @ theta
     return float(quadratic + terms.cost_nu @ nu + terms.cost_sigma @ sigma + terms.cost_theta @ theta)
 
 
