@@ -139,7 +139,7 @@ class WindowClearing:
     def nearest_dual(
         self, solution: QPSolution, p_mw: Array, support: Array, charge: Charge | None = None
     ) -> QPSolution:
-        """The same primal optimum with the duals whose prices (or charges) are nearest to ``support``, USD/MW a step."""
+        """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
         held = charged_at(self.follower, self.theta(p_mw), charge)

@@ -2,13 +2,15 @@
 
 A follower often falls apart into blocks that share no variable (the hours of a day). Each bound is one linear
 program over a block: its constraints, its stationarity, the parameters' box, and what complementarity says
-about the pair in question. Other complementarities are left out, so every bound is valid; where none exists
-it is infinite. Nothing is guessed.
+about the pair in question. Other complementarities are left out, or as many decided both ways as effort allows, so every
+bound is valid; where none exists it is infinite. Nothing is guessed.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
@@ -24,6 +26,7 @@ from cosim.optimization.relaxation import SingleLevel, single_level
 
 _MARGIN = 1e-6
 _MOST_PROGRAMS = 60
+_COMPLEMENTARY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,15 @@ def split(qp: ParametricQP) -> list[Block]:
 class FollowerBounds:
     """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then
     kept.
+
+    Args:
+        follower: the problem.
+        effort: how many linear programs each bound may take to let further complementarities count (bound tightening);
+            0 for one program without them.
     """
 
-    def __init__(self, follower: ParametricQP) -> None:
-        self._follower = follower
+    def __init__(self, follower: ParametricQP, effort: int = 0) -> None:
+        self._follower, self._effort = follower, effort
         self.blocks = split(follower)
         self._home: dict[int, tuple[int, int]] = {}
         for b, block in enumerate(self.blocks):
@@ -136,14 +144,15 @@ class FollowerBounds:
 
     def _program(self, b: int) -> _Program:
         if b not in self._programs:
-            self._programs[b] = _Program(self.blocks[b].qp)
+            self._programs[b] = _Program(self.blocks[b].qp, self._effort)
         return self._programs[b]
 
 
 class _Program:
     """The linear program of one block, kept warm in HiGHS."""
 
-    def __init__(self, follower: ParametricQP) -> None:
+    def __init__(self, follower: ParametricQP, effort: int = 0) -> None:
+        self._effort = effort
         leader = ParametricQP.build(cost=np.zeros(len(follower.parameters)), variables=follower.parameters)
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
@@ -202,33 +211,41 @@ class _Program:
 
         Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
         so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
-        remains, or after `_MOST_PROGRAMS` of them.
+        remains, or after `_MOST_PROGRAMS` of them. With effort left, the pair that the largest point violates most is
+        decided as well.
         """
         solver = self._solver
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
-        largest, programs = -np.inf, 0
         rows_bound = () if binding is None else (binding,)
-        open_nodes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(rows_bound, tuple(zero or ()))]
-        while open_nodes:
-            held, gone = open_nodes.pop()
+        first = (rows_bound, tuple(zero or ()))
+        heap: list[tuple[float, int, tuple[tuple[int, ...], tuple[int, ...]]]] = [(-np.inf, 0, first)]
+        largest, programs = -np.inf, 0
+        while heap and -heap[0][0] > largest:
+            if programs > _MOST_PROGRAMS and heap[0][0] == -np.inf:
+                return float("inf")
+            if programs > max(self._effort, 1) and heap[0][0] > -np.inf:
+                break
+            _, _, (held, gone) = heapq.heappop(heap)
             programs += 1
             status, value, pair = self._node(held, gone)
             if status == "infeasible":
                 continue
-            if status == "optimal":
+            if pair is None:
+                if status != "optimal":
+                    return float("inf")
                 largest = max(largest, value)
-            elif pair is None or programs > _MOST_PROGRAMS:
-                return float("inf")
-            else:
-                open_nodes += [((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))]
+                continue
+            for child in (((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))):
+                heapq.heappush(heap, (-value, 2 * programs + len(child[0]), child))
+        largest = max(largest, -heap[0][0]) if heap else largest
         if largest == -np.inf:
             return 0.0
         largest += offset
         return float(largest + _MARGIN * (1.0 + abs(largest)))
 
     def _node(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[str, float, int | None]:
-        """Solve with these rows binding and these duals at zero; where it has no end, the pair to decide
-        next.
+        """Solve with these rows binding and these duals at zero; the pair to decide next, None if none is left to
+        decide or worth it.
         """
         solver, level = self._solver, self._level
         limits = level.qp.ineq_rhs
@@ -236,18 +253,42 @@ class _Program:
             solver.changeRowBounds(self._eq_count + row, float(limits[row]), float(limits[row]))
         for column in gone:
             solver.changeColBounds(column, -np.inf, 0.0)
-        solver.run()
-        status, pair = solver.getModelStatus(), None
-        value = float(solver.getInfo().objective_function_value)
-        if status in (highspy.HighsModelStatus.kUnbounded, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-            pair = self._runaway(set(held), set(gone))
+        status, value, pair = self._run(held, gone)
+        if status == highspy.HighsModelStatus.kOptimal and self._effort:
+            pair = self._violated(set(held), set(gone))
         for row in held:
             solver.changeRowBounds(self._eq_count + row, -np.inf, float(limits[row]))
         for column in gone:
             solver.changeColBounds(column, -np.inf, np.inf)
         if status == highspy.HighsModelStatus.kOptimal:
-            return "optimal", value, None
+            return "optimal", value, pair
         return ("infeasible" if status == highspy.HighsModelStatus.kInfeasible else "unbounded"), np.inf, pair
+
+    def _violated(self, held: set[int], gone: set[int]) -> int | None:
+        """The undecided pair with the largest dual * slack at the program's point."""
+        level, z = self._level, np.array(self._solver.getSolution().col_value)
+        product = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[[i for i, column in enumerate(level.sigma_at) if i in held or int(column) in gone]] = 0.0
+        worst = int(np.argmax(product)) if len(product) else 0
+        return worst if len(product) and product[worst] > _COMPLEMENTARY else None
+
+    def _run(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[Any, float, int | None]:
+        """Status and value of the program as it stands, and where it has no end the pair that runs away.
+
+        From the basis of the last program HiGHS now and then ends without a verdict or without a ray; then it starts
+        afresh.
+        """
+        solver, open_ended = self._solver, highspy.HighsModelStatus.kUnbounded
+        decided = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
+        for fresh in (False, True):
+            if fresh:
+                solver.clearSolver()
+            solver.run()
+            status = solver.getModelStatus()
+            pair = self._runaway(set(held), set(gone)) if status == open_ended else None
+            if status in decided or pair is not None:
+                break
+        return status, float(solver.getInfo().objective_function_value), pair
 
     def _runaway(self, held: set[int], gone: set[int]) -> int | None:
         """The undecided pair with the largest dual or slack along the program's ray."""
