@@ -13,6 +13,7 @@ from cosim.errors import InputError
 from cosim.interfaces import AggregatorAgent, Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.charge import Charge
+from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP, join
 
 KILO = 1000.0
@@ -176,6 +177,7 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
         bits=spec.bits,
         gap=spec.gap,
         time_limit_s=spec.time_limit_s,
+        repairs=Repairs(tighten=spec.tighten, cut=spec.cut, start=spec.start),
         start=start,
         progress=told,
     )

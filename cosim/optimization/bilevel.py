@@ -22,10 +22,12 @@ from cosim.optimization.arrays import Vector
 from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
 from cosim.optimization.charge import Charge, Remainder
+from cosim.optimization.cutoff import Cutoff, find_cutoff
 from cosim.optimization.diagnosis import why_infeasible, why_unbounded
 from cosim.optimization.gap import relative_gap
+from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.kkt import COMPLEMENTARITIES
-from cosim.optimization.mip import solve_mip
+from cosim.optimization.mip import Repairs, Start, solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
 from cosim.optimization.presolve import Presolved, presolve
@@ -112,6 +114,7 @@ def solve(
     time_limit_s: float = 300.0,
     start: Theta | None = None,
     dual_bounds: Mapping[str, float] | None = None,
+    repairs: Repairs | None = None,
     progress: Progress | None = None,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
@@ -126,8 +129,9 @@ def solve(
         bits: binaries per parameter in 'kkt-mccormick'.
         gap: relative gap, absolute below one unit of money.
         time_limit_s: wall time; then the best point so far is returned with its gap.
-        start: parameter values of a good point, for a first incumbent ('branch').
+        start: parameter values of a good point, for a first incumbent.
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+        repairs: what helps MIP solvers; all of it if left out.
         progress: called now and then with the best cost, the bound and the gap ('branch').
 
     Raises:
@@ -157,8 +161,9 @@ def solve(
     if solver == "branch":
         return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, began)
     return _by_mip(
-        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
-    )
+        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
+        dual_bounds, Repairs() if repairs is None else repairs, began,
+    )  # fmt: skip
 
 
 def _by_branch(
@@ -238,10 +243,14 @@ def _by_mip(
     bits: int,
     gap: float,
     time_limit_s: float,
+    start: Theta | None,
     dual_bounds: Mapping[str, float] | None,
+    repairs: Repairs,
     began: float,
 ) -> BilevelSolution:
     kept = set(presolved.qp.ineq_rows)
+    first = None if start is None else problem.follower.theta_vector(start)
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, began + time_limit_s)
     answer = solve_mip(
         presolved.qp,
         problem.leader,
@@ -254,6 +263,9 @@ def _by_mip(
         gap=gap,
         time_limit_s=time_limit_s - (time.perf_counter() - began),
         dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+        repairs=repairs,
+        start=known,
+        cutoff=cutoff,
     )
     big = np.full(len(problem.follower.ineq_rows), np.inf)
     big[presolved.rows] = answer.conditions.dual_bounds
@@ -264,7 +276,7 @@ def _by_mip(
         answer.x,
         answer.nu,
         answer.sigma,
-        answer.run.bound,
+        answer.run.bound if cutoff is None else min(answer.run.bound, cutoff.cost),
         0,
         answer.run.solver,
         answer.run.status,
@@ -275,6 +287,30 @@ def _by_mip(
         counted=answer.run.objective if formulation == "kkt-mccormick" else None,
         remainder=remainder,
     )
+
+
+def _known(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    remainder: Remainder | None,
+    repairs: Repairs,
+    first: Vector | None,
+    gap: float,
+    deadline: float,
+) -> tuple[Start | None, Cutoff | None]:
+    """A point to begin with, and what better ones keep, as far as repairs ask for it."""
+    if not problem.payment or not (repairs.start or repairs.tighten):
+        return None, None
+    level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
+    cutoff = find_cutoff(level, first, gap, deadline) if repairs.tighten and remainder is None else None
+    if not repairs.start:
+        return None, cutoff
+    z = None if cutoff is None else cutoff.z
+    if z is None and first is not None:
+        points = Incumbents(Relaxation(level), payment=True, pieces=None, deadline=deadline)
+        points.at(first)
+        z = points.z
+    return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff
 
 
 def _finish(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, csr, rows
-from cosim.optimization.bounds import Block
+from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
@@ -64,6 +64,7 @@ class Decomposition:
     Attributes:
         level, oracles, home: see above.
         columns: the points found so far, block by block.
+        minima: bounds of the blocks' minima at the multipliers asked for last.
     """
 
     def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
@@ -72,6 +73,7 @@ class Decomposition:
         place = {name: i for i, name in enumerate(leader.variables)}
         self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self.columns: list[list[Column]] = [[] for _ in self.oracles]
+        self.minima = np.full(len(self.oracles), -np.inf)
         eye = sp.eye_array(len(leader.variables), format="csr")
         matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
         rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
@@ -132,6 +134,7 @@ class Decomposition:
             found = oracle.minimise(price, here, enough, known, deadline, inside)
             if found is None:
                 return None
+            self.minima[b] = found.bound
             total += found.bound
             if total == np.inf:
                 return total

@@ -105,6 +105,14 @@ class HullTree:
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or self._missing(lower) <= 0)
 
+    def root(self) -> Vector:
+        """The multipliers with the best bound of the root that was found."""
+        mu = self._parts.take(self._taken, self._pieces)
+        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        node = _Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())
+        self._bound(node, np.inf)
+        return node.center
+
     def _missing(self, bound: float) -> float:
         """How far a bound is from closing the gap to the best point; not positive when it is closed."""
         best = self._points.best

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cosim.optimization.arrays import Indices, Vector
-from cosim.optimization.bounds import Block
+from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both, single_level

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Vector, rows
-from cosim.optimization.bounds import split
+from cosim.optimization.blocks import split
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided

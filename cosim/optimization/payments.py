@@ -102,7 +102,7 @@ def add_mccormick(
     thetas: Sequence[Any],
     price_bounds: Sequence[tuple[float, float]],
     bits: int,
-) -> Any:
+) -> list[Any]:
     """Add variables and rows for each product price * theta to a Pyomo block.
 
     Args:
@@ -113,7 +113,7 @@ def add_mccormick(
         bits: how many binaries each theta gets.
 
     Returns:
-        The expression of the sum of all products, never above the true sum when minimised.
+        The expression of each product, never above the true one when minimised.
 
     Raises:
         InputError: if a theta or a price is not bounded.
@@ -125,7 +125,7 @@ def add_mccormick(
     block.rest = pyo.Var(count, domain=pyo.NonNegativeReals)
     block.rest_price = pyo.Var(count)
     block.rows = pyo.ConstraintList()
-    total: Any = 0.0
+    products: list[Any] = []
     for i, theta in enumerate(thetas):
         lower, upper = pyo.value(theta.lower), pyo.value(theta.upper)
         low, high = price_bounds[i]
@@ -144,12 +144,23 @@ def add_mccormick(
             theta
             == lower + width * sum(2.0**-k * block.bit[i, k] for k in range(1, bits + 1)) + block.rest[i]
         )
-        total += lower * price + block.rest_price[i]
+        total: Any = lower * price + block.rest_price[i]
         for k in range(1, bits + 1):
             _envelope(block, block.bit_price[i, k], block.bit[i, k], (0.0, 1.0), price, (low, high))
             total += width * 2.0**-k * block.bit_price[i, k]
         _envelope(block, block.rest_price[i], block.rest[i], (0.0, width / 2**bits), price, (low, high))
-    return total
+        products.append(total)
+    return products
+
+
+def start_bits(block: Any, thetas: Sequence[Any], at: Vector, bits: int) -> None:
+    """Give the binaries that `add_mccormick` made the values that stand for these parameters."""
+    for i, theta in enumerate(thetas):
+        lower, upper = pyo.value(theta.lower), pyo.value(theta.upper)
+        share = 0.0 if upper <= lower else (float(at[i]) - lower) / (upper - lower)
+        whole = min(max(int(share * 2**bits), 0), 2**bits - 1)
+        for k in range(1, bits + 1):
+            block.bit[i, k].set_value((whole >> (bits - k)) & 1)
 
 
 def _envelope(

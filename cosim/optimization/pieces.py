@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.optimize
 
 from cosim.optimization.arrays import Vector
-from cosim.optimization.bounds import Block
+from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Charge
 from cosim.optimization.qp_solvers import QPSolver
 

@@ -120,6 +120,7 @@ def solve_model(
     indicators: Sequence[Indicator] = (),
     gap: float = 1e-6,
     time_limit_s: float = 300.0,
+    started: bool = False,
 ) -> SolverRun:
     """Solve a Pyomo model and load the best point into it.
 
@@ -132,6 +133,7 @@ def solve_model(
         indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point so far is loaded.
+        started: whether the values of integer variables that are not fixed stand for a point to begin with.
 
     Raises:
         InputError: see `choose`; also if a model is too large for Gurobi without a licence.
@@ -139,7 +141,7 @@ def solve_model(
     """
     name = choose(solver, measure(model, squares, indicators, products))
     if name == "highs" and squares:
-        return _tangents(model, squares, gap, time_limit_s)
+        return _tangents(model, squares, gap, time_limit_s, started)
     if squares or products:
         model.squares = pyo.ConstraintList()
         for t, y in squares:
@@ -147,14 +149,19 @@ def solve_model(
         for w, u, v in products:
             model.squares.add(w >= u * v)
     try:
-        return _once(model, name, gap, time_limit_s, indicators)
+        return _once(model, name, gap, time_limit_s, indicators, started)
     finally:
         if squares or products:
             model.del_component("squares")
 
 
 def _once(
-    model: Any, name: str, gap: float, time_limit_s: float, indicators: Sequence[Indicator] = ()
+    model: Any,
+    name: str,
+    gap: float,
+    time_limit_s: float,
+    indicators: Sequence[Indicator] = (),
+    started: bool = False,
 ) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
@@ -164,6 +171,11 @@ def _once(
     }.get(name, {})
     try:
         engine = _with_indicators(indicators) if indicators else SolverFactory(_PYOMO[name])
+        more: dict[str, Any] = {}
+        if started and name == "highs":
+            engine = _started_highs()
+        elif started:
+            more["warmstart_discrete_vars"] = True
         found = engine.solve(
             model,
             time_limit=max(time_limit_s, 0.1),
@@ -172,6 +184,7 @@ def _once(
             solver_options=options,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
+            **more,
         )
     except Exception as error:
         if "too large" in str(error) or "size-limited" in str(error):
@@ -214,7 +227,24 @@ def _with_indicators(indicators: Sequence[Indicator]) -> Any:
     return WithIndicators()
 
 
-def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float) -> SolverRun:
+def _started_highs() -> Any:
+    """Pyomo's HiGHS that begins with the values of the integer variables and completes them."""
+    from pyomo.contrib.solver.solvers.highs import Highs
+
+    class Started(Highs):  # type: ignore[misc]
+        def _solve(self) -> Any:
+            known = [(self._pyomo_var_to_solver_var_map[i], v[0]) for i, v in self._vars.items()]
+            known = [(at, v) for at, v in known if v.is_integer() and v.value is not None]
+            index = np.array([at for at, _ in known], dtype=np.int32)
+            self._solver_model.setSolution(len(known), index, np.array([float(v.value) for _, v in known]))
+            return super()._solve()
+
+    return Started()
+
+
+def _tangents(
+    model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float, started: bool
+) -> SolverRun:
     """Outer approximation: each MILP is a lower bound, its point with t = y^2 an upper one, and gives new
     tangents.
     """
@@ -237,7 +267,7 @@ def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_l
         left = time_limit_s - (time.perf_counter() - began)
         if left <= 0:
             break
-        run = _once(model, "highs", gap / 4, left)
+        run = _once(model, "highs", gap / 4, left, started=started or rounds > 0)
         rounds += 1
         bound = max(bound, run.bound)
         for t, y in squares:
