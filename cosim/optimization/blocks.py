@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph
 
-from cosim.optimization.arrays import Indices, Matrix, columns, csr, rows
+from cosim.optimization.arrays import Indices, Matrix, rows
 from cosim.optimization.parametric import ParametricQP
 
 
@@ -38,34 +38,96 @@ def split(qp: ParametricQP) -> list[Block]:
         else (0, np.zeros(0, dtype=np.int64))
     )
     eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
-    out = []
-    for block in range(count):
-        at, eq, ineq = (
-            np.flatnonzero(which == block).astype(np.int64) for which in (label, eq_label, ineq_label)
-        )
-        parts = (rows(qp.cost_theta, at), rows(qp.eq_theta, eq), rows(qp.ineq_theta, ineq))
-        theta = np.flatnonzero(sum(abs(part).sum(axis=0) for part in parts)).astype(np.int64)
+    at, eq, ineq = (_grouped(of, count) for of in (label, eq_label, ineq_label))
+    hessian = _sorted(qp.hessian, at.order, at.order)
+    by_theta = [_sorted(m, o.order, None) for m, o in ((qp.cost_theta, at), (qp.eq_theta, eq), (qp.ineq_theta, ineq))]
+    eq_matrix, ineq_matrix = _sorted(qp.eq_matrix, eq.order, at.order), _sorted(qp.ineq_matrix, ineq.order, at.order)
+    none, out = np.zeros(0, dtype=np.int64), []
+    for b in range(count):
+        mine, of_eq, of_ineq = at.of(b), eq.of(b), ineq.of(b)
+        used = [_columns_used(m, o, b) for m, o in zip(by_theta, (at, eq, ineq), strict=True)]
+        theta = np.unique(np.concatenate([none, *used]))
+        parts = [_part(m, o, b, theta) for m, o in zip(by_theta, (at, eq, ineq), strict=True)]
         sub = ParametricQP(
-            hessian=csr(columns(rows(qp.hessian, at), at), (len(at), len(at))),
-            cost=qp.cost[at],
-            cost_theta=columns(parts[0], theta),
-            eq_matrix=columns(rows(qp.eq_matrix, eq), at),
-            eq_rhs=qp.eq_rhs[eq],
-            eq_theta=columns(parts[1], theta),
-            ineq_matrix=columns(rows(qp.ineq_matrix, ineq), at),
-            ineq_rhs=qp.ineq_rhs[ineq],
-            ineq_theta=columns(parts[2], theta),
+            hessian=_square(hessian, at, at, b),
+            cost=qp.cost[mine],
+            cost_theta=parts[0],
+            eq_matrix=_square(eq_matrix, eq, at, b),
+            eq_rhs=qp.eq_rhs[of_eq],
+            eq_theta=parts[1],
+            ineq_matrix=_square(ineq_matrix, ineq, at, b),
+            ineq_rhs=qp.ineq_rhs[of_ineq],
+            ineq_theta=parts[2],
             constant=0.0,
             constant_theta=np.zeros(len(theta)),
-            variables=tuple(qp.variables[i] for i in at),
+            variables=tuple(qp.variables[i] for i in mine),
             parameters=tuple(qp.parameters[i] for i in theta),
-            eq_rows=tuple(qp.eq_rows[i] for i in eq),
-            ineq_rows=tuple(qp.ineq_rows[i] for i in ineq),
+            eq_rows=tuple(qp.eq_rows[i] for i in of_eq),
+            ineq_rows=tuple(qp.ineq_rows[i] for i in of_ineq),
             theta_lower=qp.theta_lower[theta],
             theta_upper=qp.theta_upper[theta],
         )
-        out.append(Block(sub, at, theta, eq, ineq))
+        out.append(Block(sub, mine, theta, of_eq, of_ineq))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Rows or columns in order of their block: `order` lists them, block b from `start[b]` to `start[b + 1]`."""
+
+    order: Indices
+    start: Indices
+
+    def of(self, b: int) -> Indices:
+        return self.order[self.start[b] : self.start[b + 1]]
+
+
+def _grouped(label: Indices, count: int) -> _Groups:
+    return _Groups(
+        np.argsort(label, kind="stable").astype(np.int64),
+        np.concatenate([[0], np.cumsum(np.bincount(label, minlength=count))]).astype(np.int64),
+    )
+
+
+def _sorted(matrix: Matrix, row_order: Indices, column_order: Indices | None) -> Matrix:
+    """A matrix without stored zeros, its rows (and columns) in another order."""
+    out = rows(matrix, row_order)
+    if column_order is not None:
+        place = np.empty(len(column_order), dtype=np.int64)
+        place[column_order] = np.arange(len(column_order))
+        out = sp.csr_array((out.data.copy(), place[out.indices], out.indptr.copy()), shape=out.shape)
+    out.eliminate_zeros()
+    out.sort_indices()
+    return out
+
+
+def _slice(matrix: Matrix, of_rows: _Groups, b: int) -> tuple[Indices, slice]:
+    """Row pointers of a block, from zero, and where its entries lie."""
+    pointers = matrix.indptr[of_rows.start[b] : of_rows.start[b + 1] + 1]
+    return pointers - pointers[0], slice(int(pointers[0]), int(pointers[-1]))
+
+
+def _square(matrix: Matrix, of_rows: _Groups, of_columns: _Groups, b: int) -> Matrix:
+    pointers, entries = _slice(matrix, of_rows, b)
+    first, last = of_columns.start[b], of_columns.start[b + 1]
+    return sp.csr_array(
+        (matrix.data[entries], matrix.indices[entries] - first, pointers), shape=(len(pointers) - 1, int(last - first))
+    )
+
+
+def _columns_used(matrix: Matrix, of_rows: _Groups, b: int) -> Indices:
+    _, entries = _slice(matrix, of_rows, b)
+    used: Indices = matrix.indices[entries][matrix.data[entries] != 0.0].astype(np.int64)
+    return used
+
+
+def _part(matrix: Matrix, of_rows: _Groups, b: int, columns: Indices) -> Matrix:
+    """A block's rows of a matrix over all parameters, as one over the block's own."""
+    pointers, entries = _slice(matrix, of_rows, b)
+    there = matrix.data[entries] != 0.0
+    counted = np.concatenate([[0], np.cumsum(there)])[pointers]
+    index = np.searchsorted(columns, matrix.indices[entries][there])
+    return sp.csr_array((matrix.data[entries][there], index, counted), shape=(len(pointers) - 1, len(columns)))
 
 
 def _neighbours(matrix: Matrix) -> Matrix:

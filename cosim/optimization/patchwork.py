@@ -235,10 +235,12 @@ def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patch
     used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
     if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
         return None
-    charge = level.charge
+    charge = None if level.products is None else level.charge
     blocks = [
         BlockPieces(
-            part, follower.constant_theta[part.parameters], charge.part(part.eq_rows, part.ineq_rows, part.parameters)
+            part,
+            follower.constant_theta[part.parameters],
+            None if charge is None else charge.part(part.eq_rows, part.ineq_rows, part.parameters),
         )
         for part in parts
     ]

@@ -8,6 +8,7 @@ duals is that of one of them, so the closed pieces tell the optimistic payment e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,6 @@ class BlockPieces:
     def __init__(self, block: Block, constant_theta: Vector, charge: Charge | None = None) -> None:
         self.block = block
         self._qp = replace(block.qp, constant_theta=constant_theta)
-        self._solver = QPSolver(self._qp)
         self._hessian, self._eq, self._ineq = (
             matrix.toarray() for matrix in (block.qp.hessian, block.qp.eq_matrix, block.qp.ineq_matrix)
         )
@@ -85,6 +85,10 @@ class BlockPieces:
         charge = Charge.of(self._qp) if charge is None else charge
         self._constant, self._by_nu, self._by_sigma = charge.constant, charge.by_nu.toarray(), charge.by_sigma.toarray()
         self._known: dict[bytes, Piece | None] = {}
+
+    @cached_property
+    def _solver(self) -> QPSolver:
+        return QPSolver(self._qp)
 
     @property
     def usable(self) -> bool:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.charge import Box, Charge, Remainder
 from cosim.optimization.envelope import Envelope, Products
 from cosim.optimization.parametric import ParametricQP
@@ -276,7 +276,7 @@ class Relaxation:
         if raw.status != "optimal" and not proof:
             return self._nothing("failed")
         if raw.status != "optimal":
-            verdict = prove(self._form, cost, None, limits)
+            verdict = self._verdict(cost, limits)
             if verdict != "bounded":
                 return self._nothing(verdict)
             raw = Highs(self._form, _TOLERANCE, time_limit_s=10.0).solve(cost, None, limits)
@@ -293,6 +293,17 @@ class Relaxation:
         wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
         return Point("optimal", z, value, wish)
+
+    def _verdict(self, cost: Vector, limits: Limits) -> str:
+        """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
+        if self._envelope is None and self._flat.solve(np.zeros(len(cost)), None, limits).status == "infeasible":
+            return "infeasible"
+        return prove(self._form, cost, None, limits)
+
+    @cached_property
+    def _flat(self) -> Highs:
+        n = len(self.cost)
+        return Highs(full_form(sp.csc_array((n, n)), self._form.eq_matrix, self._form.row_matrix), _TOLERANCE)
 
     def violations(self, z: Vector, decisions: Decisions) -> Vector:
         """dual * slack of each undecided pair at z, (m,): what the payment is underestimated by."""
@@ -396,12 +407,13 @@ def _take(values: Vector, place: Indices, where: npt.NDArray[np.bool_]) -> Vecto
 
 def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
     """A matrix over some variables as one over all."""
-    entries = sp.coo_array(matrix)
-    row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))
+    own = sp.csr_array(matrix)
+    out = sp.csr_array((own.data.copy(), at[own.indices], own.indptr), shape=(own.shape[0], size))
+    out.sort_indices()
+    return out
 
 
 def _spread_square(matrix: Matrix, at: Indices, size: int) -> Matrix:
     entries = sp.coo_array(matrix)
     row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size)), (0, 0))
+    return sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size))
