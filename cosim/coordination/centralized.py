@@ -6,7 +6,7 @@ import time
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.coordination.leaders import ALL, EACH, decide
+from cosim.coordination.leaders import ALL, EACH, Remembered, decide
 from cosim.errors import InputError
 from cosim.interfaces import Array
 from cosim.optimization.solvers import installed
@@ -15,6 +15,9 @@ from cosim.scenario import Scenario
 
 class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
+
+    def __init__(self) -> None:
+        self._remembered = Remembered()
 
     def check(self, scenario: Scenario) -> None:
         """Refuse takers of prices that do not pay for reactive power, a leader that is not there, and a solver that is
@@ -51,9 +54,9 @@ class Centralized:
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         market.tell("solving for the leader")
         started = time.perf_counter()
-        decision = decide(market)
+        decision = decide(market, self._remembered)
         while market.operator.refine(decision.p_mw):
-            decision = decide(market)
+            decision = decide(market, self._remembered)
         elapsed = time.perf_counter() - started
         own = sum(a.adopt(decision.p_mw[:, a.columns], decision.schedules[a.name]) for a in market.aggregators)
         settle = market.operator.settle_active if market.settles_active else market.operator.settle

@@ -13,6 +13,7 @@ from cosim.errors import InputError
 from cosim.interfaces import AggregatorAgent, Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.charge import Charge
+from cosim.optimization.memory import Memory
 from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP, join
 
@@ -50,8 +51,19 @@ class Decision:
         return next(iter(found.values())) if len(found) == 1 else dict(found)
 
 
-def decide(market: Market) -> Decision:
+@dataclass(slots=True)
+class Remembered:
+    """What a window leaves to the next one that shares steps with it: demand by name, and what is known of blocks."""
+
+    p_mw: dict[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+
+
+def decide(market: Market, remembered: Remembered | None = None) -> Decision:
     """The open window as ``centralized.leader`` has it: all together, one, or each in turn.
+
+    Args:
+        remembered: of the windows before; the decision is added to it.
 
     Raises:
         RunFailure: a certificate does not hold, or the solver found nothing.
@@ -62,8 +74,10 @@ def decide(market: Market) -> Decision:
     chosen = market.scenario.centralized.leader
     if chosen == EACH:
         return _in_turn(market, decision)
+    remembered = Remembered() if remembered is None else remembered
     leaders = [a for a in market.aggregators if chosen in (ALL, a.name)]
-    lead(market, leaders, decision, ALL if chosen == ALL else chosen)
+    lead(market, leaders, decision, ALL if chosen == ALL else chosen, remembered=remembered)
+    remembered.p_mw = dict(_pairs(_names(market), decision.p_mw))
     return decision
 
 
@@ -105,12 +119,16 @@ def lead(
     decision: Decision,
     name: str,
     fixed: Collection[AggregatorAgent] = (),
+    remembered: Remembered | None = None,
 ) -> None:
     """Take up in a decision the optimum of these leaders; who neither leads nor is fixed takes prices."""
     problem = stackelberg_problem(market, leaders, fixed, decision.p_mw)
     names = _names(market)
     at = dict(_pairs(names, decision.p_mw))
-    solution = _solve(market, problem, np.array([at[n] for n in problem.follower.parameters]))
+    if remembered is not None:
+        at |= {n: p for n, p in remembered.p_mw.items() if n in at}
+    start = np.array([at[n] for n in problem.follower.parameters])
+    solution = _solve(market, problem, start, None if remembered is None else remembered.memory)
     found = dict(zip(problem.follower.variables, solution.x, strict=True))
     found |= dict(zip(problem.leader.variables, solution.leader_x, strict=True))
     for a in market.aggregators:
@@ -161,7 +179,7 @@ def _active_charge(market: Market, follower: ParametricQP) -> Charge:
     return market.operator.active_charge().of_parameters(mine)
 
 
-def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolution:
+def _solve(market: Market, problem: BilevelProblem, start: Array, memory: Memory | None) -> BilevelSolution:
     """The leader's optimum, from a good point."""
     spec = market.scenario.centralized
     by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
@@ -180,6 +198,7 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
         repairs=Repairs(tighten=spec.tighten, cut=spec.cut, start=spec.start),
         start=start,
         progress=told,
+        memory=memory,
     )
 
 

@@ -27,6 +27,7 @@ from cosim.optimization.diagnosis import why_infeasible, why_unbounded
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.kkt import COMPLEMENTARITIES
+from cosim.optimization.memory import Memory
 from cosim.optimization.mip import Repairs, Start, solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
@@ -116,6 +117,7 @@ def solve(
     dual_bounds: Mapping[str, float] | None = None,
     repairs: Repairs | None = None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -133,6 +135,7 @@ def solve(
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
         repairs: what helps MIP solvers; all of it if left out.
         progress: called now and then with the best cost, the bound and the gap ('branch').
+        memory: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
@@ -159,7 +162,7 @@ def solve(
     if problem.charge is not None:
         remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows))
     if solver == "branch":
-        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, began)
+        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, began)
     return _by_mip(
         problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
         dual_bounds, Repairs() if repairs is None else repairs, began,
@@ -174,6 +177,7 @@ def _by_branch(
     time_limit_s: float,
     start: Theta | None,
     progress: Progress | None,
+    memory: Memory | None,
     began: float,
 ) -> BilevelSolution:
     level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
@@ -181,8 +185,9 @@ def _by_branch(
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
     result = BranchAndBound(
-        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress
-    ).run()
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress,
+        memory=memory,
+    ).run()  # fmt: skip
     if result.z is None or result.decisions is None or result.status == "unbounded":
         why = _reason(problem, result.status)
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")

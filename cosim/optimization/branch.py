@@ -22,6 +22,7 @@ from cosim.optimization.decomposition import decompose
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.incumbents import Incumbents
+from cosim.optimization.memory import Memory
 from cosim.optimization.patchwork import patchwork
 from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both, cheapest_together
 
@@ -80,6 +81,7 @@ class BranchAndBound:
         payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
+        memory: of solves before this one.
     """
 
     def __init__(
@@ -91,12 +93,16 @@ class BranchAndBound:
         start: Vector | None = None,
         payment: bool = False,
         progress: Progress | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._deadline = self._began + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
         self._payment, self._progress = payment, progress
-        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap)
+        self._memory = memory
+        if memory is not None:
+            memory.begin()
+        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, memory=memory)
         self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
         self._opened = 0
 
@@ -163,7 +169,7 @@ class BranchAndBound:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
         if self._pieces is None or self._points.patch is None:
             return None
-        parts = decompose(self._relaxation.level, self._pieces)
+        parts = decompose(self._relaxation.level, self._pieces, self._memory)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()

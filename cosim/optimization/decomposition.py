@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Vector, csr, rows
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
+from cosim.optimization.memory import Memory
 from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
@@ -238,7 +239,7 @@ class Decomposition:
         return mixture, member, paid
 
 
-def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
+def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = None) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
     It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
@@ -251,9 +252,14 @@ def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
     if len(blocks) < 2 or not bounded or not rows_known:
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
-    oracles = [
-        BlockOracle(blocks[b], follower.constant_theta[blocks[b].parameters], _part(level, blocks[b])) for b in home
-    ]
+    constants = [follower.constant_theta[blocks[b].parameters] for b in home]
+    if level.products is not None or memory is None:
+        oracles = [
+            BlockOracle(blocks[b], constant, _part(level, blocks[b]))
+            for b, constant in zip(home, constants, strict=True)
+        ]
+    else:
+        oracles = [memory.oracle(blocks[b], constant) for b, constant in zip(home, constants, strict=True)]
     return Decomposition(level, oracles, home)
 
 

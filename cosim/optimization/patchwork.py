@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.blocks import split
+from cosim.optimization.memory import Memory
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
@@ -222,7 +223,9 @@ class Patchwork:
         return level.complete(z), decisions
 
 
-def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patchwork | None:
+def patchwork(
+    level: SingleLevel, *, payment: bool, least: float = 0.0, memory: Memory | None = None
+) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
     They need a payment, a leader that does not name follower variables, each parameter in one block at most, and
@@ -235,15 +238,13 @@ def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patch
     used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
     if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
         return None
-    charge = None if level.products is None else level.charge
-    blocks = [
-        BlockPieces(
-            part,
-            follower.constant_theta[part.parameters],
-            None if charge is None else charge.part(part.eq_rows, part.ineq_rows, part.parameters),
-        )
-        for part in parts
-    ]
+    constants = [follower.constant_theta[part.parameters] for part in parts]
+    if level.products is not None:
+        charges = [level.charge.part(part.eq_rows, part.ineq_rows, part.parameters) for part in parts]
+        blocks = [BlockPieces(*one) for one in zip(parts, constants, charges, strict=True)]
+    else:
+        make = BlockPieces if memory is None else memory.pieces
+        blocks = [make(part, constant) for part, constant in zip(parts, constants, strict=True)]
     return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
 
 

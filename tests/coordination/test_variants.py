@@ -12,6 +12,7 @@ import pytest
 
 import cosim
 from cosim.agents.dca import DataCenterAggregator
+from cosim.coordination import centralized
 from cosim.errors import InputError
 from cosim.simulation import RunResult
 
@@ -221,3 +222,12 @@ def test_a_sloped_supply_makes_prices_rise_with_the_import() -> None:
     sloped = evening_of("ieee37", "uncoordinated", clock__steps=1, market__slope_usd_per_mwh_per_mw=10.0)
     rise = float(sloped.prices["energy"].mean() - flat.prices["energy"].mean())
     assert rise == pytest.approx(10.0 * float(sloped.steps["p_sub_kw"].iloc[0]) / 1000, rel=1e-6)
+
+
+def test_rolling_windows_under_a_leader_come_out_the_same_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {**ROLLING, "network__losses": False, "centralized__gap": 1e-5}
+    remembering = evening_of("ieee37", "centralized", **changes)
+    decide = centralized.decide
+    monkeypatch.setattr(centralized, "decide", lambda market, _: decide(market))
+    forgetting = evening_of("ieee37", "centralized", **changes)
+    assert kpi(remembering, "dca_cost_usd") == pytest.approx(kpi(forgetting, "dca_cost_usd"), rel=2e-5)
