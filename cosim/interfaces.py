@@ -18,6 +18,7 @@ from cosim.grid.feeder import Feeder
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.messages import Bid, PricePosting
+from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 
 Array = NDArray[np.float64]
@@ -120,6 +121,12 @@ class OperatorAgent(Protocol):
 
     def settle(self, p_mw: Array, support: Array | None) -> Clearing:
         """Final clearing; among equally right prices the one nearest to the supporting price."""
+
+    def active_charge(self) -> Charge:
+        """What active power alone is charged in :meth:`follower`; asked where settlement is on active power only."""
+
+    def settle_active(self, p_mw: Array, price: Array) -> Clearing:
+        """Final clearing; among equally right prices the one whose active part is nearest to this active price."""
 
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the horizon as delivered."""

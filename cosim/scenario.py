@@ -308,6 +308,9 @@ class CentralizedSpec(Section):
 
     ``leader``: ``all`` aggregators as one, one by its name with the others taking prices, or ``each`` in turn with the
     others' demand as it last was, until no demand moves by more than ``settled_kw`` or ``max_sweeps`` are over.
+
+    MIP solvers get bounds narrowed around the negotiated point (``tighten``), strong duality as a cut on discretised
+    payments (``cut``) and the negotiated point to begin with (``start``); without the three it is the textbook program.
     """
 
     leader: Name = "all"
@@ -317,6 +320,9 @@ class CentralizedSpec(Section):
     solver: Literal["auto", "branch", "scip", "highs", "gurobi"] = "auto"
     complementarity: Literal["big-m", "sos1", "indicator"] = "big-m"
     bits: Annotated[int, Field(ge=1, le=16)] = 6
+    tighten: bool = True
+    cut: bool = True
+    start: bool = True
     gap: Positive = 1e-3
     time_limit_s: Positive = 300.0
 

@@ -147,10 +147,6 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "operator: {agent: 'nowhere:Agent'}", "cannot be imported", "operator.agent", "nowhere:Agent",
         "package.module:Class",
     ),
-    "active settlement with a leader": (
-        "mode: centralized\nmarket: {settlement: active}", "active and reactive", "market.settlement", "active",
-        "active+reactive",
-    ),
     "a solver that cannot do the formulation": (
         "mode: centralized\ncentralized: {formulation: kkt-mccormick, solver: branch}", "strong duality",
         "centralized.formulation", "kkt-mccormick", "strong-duality",

@@ -26,6 +26,7 @@ from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.grid.response import strongest_response
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
+from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.solution import QPSolution
 from cosim.preparation import Prepared
@@ -288,6 +289,17 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         solution = window.solve(p_mw)
         if support is not None:
             solution = window.nearest_dual(solution, p_mw, self.hours * support)
+        self._settled = (p_mw, solution)
+        return Clearing(p_mw, solution.objective, self._prices(solution))
+
+    def active_charge(self) -> Charge:
+        """What active power alone is charged in the open window's clearing."""
+        return self.clearing.active_charge
+
+    def settle_active(self, p_mw: Array, price: Array) -> Clearing:
+        """Clear at the final demand; among the optimal duals take those whose active price is nearest to this one."""
+        window = self.clearing
+        solution = window.nearest_dual(window.solve(p_mw), p_mw, self.hours * price, window.active_charge)
         self._settled = (p_mw, solution)
         return Clearing(p_mw, solution.objective, self._prices(solution))
 

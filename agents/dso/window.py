@@ -14,6 +14,7 @@ from cosim.agents.dso.assembly import assemble, with_ramps
 from cosim.agents.dso.clearing import ClearingModel, Limits, ReducedStep
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
+from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP, stack
 from cosim.optimization.qp_solvers import QPSolver
@@ -135,12 +136,24 @@ class WindowClearing:
         )
         return p, q
 
-    def nearest_dual(self, solution: QPSolution, p_mw: Array, support: Array) -> QPSolution:
-        """The same primal optimum with the duals whose prices lie nearest to ``support`` (USD/MW a step)."""
+    def nearest_dual(
+        self, solution: QPSolution, p_mw: Array, support: Array, charge: Charge | None = None
+    ) -> QPSolution:
+        """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
-        point = DualFace(self.follower, solution, self.theta(p_mw)).nearest(target)
+        held = charged_at(self.follower, self.theta(p_mw), charge)
+        point = DualFace(held, solution, np.zeros(target.size)).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
+
+    @cached_property
+    def active_charge(self) -> Charge:
+        """What active power alone is charged: the price of P where P and Q are parameters apart."""
+        follower = self.follower
+        alone = _on_active_power(
+            self._full, 0.0 * self._ratio, follower.theta_lower, follower.theta_upper, self.labels
+        )
+        return Charge.of(alone)
 
     def choose(
         self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0

@@ -75,6 +75,11 @@ class Market:
     tell: Callable[[str], None] = _nobody
     """Told what is being done, for somebody who waits."""
 
+    @property
+    def settles_active(self) -> bool:
+        """Whether only active power is paid for."""
+        return self.scenario.market.settlement == "active"
+
     def declared(self, window: Window) -> Array:
         """Demand of all aggregators if work ran on arrival: (steps, terminals)."""
         return np.hstack([a.open_window(window) for a in self.aggregators])
@@ -85,7 +90,7 @@ class Market:
 
     def payment_usd(self, p_mw: Array, prices: Prices) -> float:
         """What the aggregators pay: price times demand, reactive too unless the settlement is on active power."""
-        if self.scenario.market.settlement == "active":
+        if self.settles_active:
             charged = prices.p_usd_per_mwh
         else:
             charged = self.effective(prices)

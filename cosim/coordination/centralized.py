@@ -6,7 +6,7 @@ import time
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.coordination.leaders import ALL, EACH, decide
+from cosim.coordination.leaders import ALL, EACH, Remembered, decide
 from cosim.errors import InputError
 from cosim.interfaces import Array
 from cosim.optimization.solvers import installed
@@ -16,18 +16,21 @@ from cosim.scenario import Scenario
 class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
 
+    def __init__(self) -> None:
+        self._remembered = Remembered()
+
     def check(self, scenario: Scenario) -> None:
-        """Refuse settlement on active power alone, a leader that is not there, and a solver that is missing or cannot
-        take the formulation.
+        """Refuse takers of prices that do not pay for reactive power, a leader that is not there, and a solver that is
+        missing or cannot take the formulation.
         """
-        if scenario.market.settlement == "active":
+        spec = scenario.centralized
+        if scenario.market.settlement == "active" and spec.leader not in (ALL, EACH) and len(scenario.aggregators) > 1:
             raise InputError(
-                "the centralized mode prices active and reactive power together",
+                "takers of prices that cover active power only do not join the operator in one optimum",
                 key="market.settlement",
                 value="active",
-                allowed="active+reactive",
+                allowed=f"active+reactive, or centralized.leader {ALL} or {EACH}",
             )
-        spec = scenario.centralized
         who = (ALL, EACH, *(a.name for a in scenario.aggregators))
         if spec.leader not in who:
             raise InputError(
@@ -51,12 +54,13 @@ class Centralized:
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         market.tell("solving for the leader")
         started = time.perf_counter()
-        decision = decide(market)
+        decision = decide(market, self._remembered)
         while market.operator.refine(decision.p_mw):
-            decision = decide(market)
+            decision = decide(market, self._remembered)
         elapsed = time.perf_counter() - started
         own = sum(a.adopt(decision.p_mw[:, a.columns], decision.schedules[a.name]) for a in market.aggregators)
-        clearing = market.operator.settle(decision.p_mw, decision.price)
+        settle = market.operator.settle_active if market.settles_active else market.operator.settle
+        clearing = settle(decision.p_mw, decision.price)
         clearing = market.award(window, 0, clearing)
         return Outcome(
             clearing=clearing,

@@ -9,8 +9,12 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.welfare import optimum
+from cosim.errors import InputError
 from cosim.interfaces import AggregatorAgent, Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
+from cosim.optimization.charge import Charge
+from cosim.optimization.memory import Memory
+from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP, join
 
 KILO = 1000.0
@@ -22,8 +26,8 @@ class Decision:
     """What the leaders decided, and what everybody does then.
 
     Attributes:
-        p_mw: (steps, terminals) demand of all aggregators; price: likewise, the operator's, reactive part included,
-            in USD/MWh.
+        p_mw: (steps, terminals) demand of all aggregators; price: likewise, the operator's, in USD/MWh, reactive part
+            included if it is settled.
         schedules: for each aggregator the variables of its problem.
         solutions: the last bilevel solution of each leader by name.
         notes: what a reader should know of how it came about.
@@ -47,8 +51,19 @@ class Decision:
         return next(iter(found.values())) if len(found) == 1 else dict(found)
 
 
-def decide(market: Market) -> Decision:
+@dataclass(slots=True)
+class Remembered:
+    """What a window leaves to the next one that shares steps with it: demand by name, and what is known of blocks."""
+
+    p_mw: dict[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+
+
+def decide(market: Market, remembered: Remembered | None = None) -> Decision:
     """The open window as ``centralized.leader`` has it: all together, one, or each in turn.
+
+    Args:
+        remembered: of the windows before; the decision is added to it.
 
     Raises:
         RunFailure: a certificate does not hold, or the solver found nothing.
@@ -59,8 +74,10 @@ def decide(market: Market) -> Decision:
     chosen = market.scenario.centralized.leader
     if chosen == EACH:
         return _in_turn(market, decision)
+    remembered = Remembered() if remembered is None else remembered
     leaders = [a for a in market.aggregators if chosen in (ALL, a.name)]
-    lead(market, leaders, decision, ALL if chosen == ALL else chosen)
+    lead(market, leaders, decision, ALL if chosen == ALL else chosen, remembered=remembered)
+    remembered.p_mw = dict(_pairs(_names(market), decision.p_mw))
     return decision
 
 
@@ -102,12 +119,16 @@ def lead(
     decision: Decision,
     name: str,
     fixed: Collection[AggregatorAgent] = (),
+    remembered: Remembered | None = None,
 ) -> None:
     """Take up in a decision the optimum of these leaders; who neither leads nor is fixed takes prices."""
     problem = stackelberg_problem(market, leaders, fixed, decision.p_mw)
     names = _names(market)
     at = dict(_pairs(names, decision.p_mw))
-    solution = _solve(market, problem, np.array([at[n] for n in problem.follower.parameters]))
+    if remembered is not None:
+        at |= {n: p for n, p in remembered.p_mw.items() if n in at}
+    start = np.array([at[n] for n in problem.follower.parameters])
+    solution = _solve(market, problem, start, None if remembered is None else remembered.memory)
     found = dict(zip(problem.follower.variables, solution.x, strict=True))
     found |= dict(zip(problem.leader.variables, solution.leader_x, strict=True))
     for a in market.aggregators:
@@ -144,10 +165,21 @@ def stackelberg_problem(
     if takers:
         follower = follower.free({str(n) for a in takers for n in names[:, a.columns].ravel()})
         follower = join([follower, *(a.problem(names[:, a.columns].tolist()) for a in takers)])
-    return BilevelProblem(follower, join([a.problem(names[:, a.columns].tolist()) for a in leaders]))
+    leader = join([a.problem(names[:, a.columns].tolist()) for a in leaders])
+    return BilevelProblem(follower, leader, charge=_active_charge(market, follower) if market.settles_active else None)
 
 
-def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolution:
+def _active_charge(market: Market, follower: ParametricQP) -> Charge:
+    """What the leaders pay where only active power is settled; the follower has the operator's rows alone."""
+    whole = market.operator.follower()
+    if (follower.eq_rows, follower.ineq_rows) != (whole.eq_rows, whole.ineq_rows):
+        raise InputError("settlement on active power takes no price takers", key="market.settlement", value="active")
+    at = {name: i for i, name in enumerate(whole.parameters)}
+    mine = np.array([at[name] for name in follower.parameters], dtype=np.int64)
+    return market.operator.active_charge().of_parameters(mine)
+
+
+def _solve(market: Market, problem: BilevelProblem, start: Array, memory: Memory | None) -> BilevelSolution:
     """The leader's optimum, from a good point."""
     spec = market.scenario.centralized
     by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
@@ -163,17 +195,20 @@ def _solve(market: Market, problem: BilevelProblem, start: Array) -> BilevelSolu
         bits=spec.bits,
         gap=spec.gap,
         time_limit_s=spec.time_limit_s,
+        repairs=Repairs(tighten=spec.tighten, cut=spec.cut, start=spec.start),
         start=start,
         progress=told,
+        memory=memory,
     )
 
 
 def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSolution) -> Array:
-    """(steps, terminals) USD/MWh: what the operator's own rows price demand at, at every terminal."""
+    """(steps, terminals) USD/MWh: what the operator's own rows charge for demand, at every terminal."""
     whole = market.operator.follower()
     nu = dict(zip(follower.eq_rows, solution.nu, strict=True))
     sigma = dict(zip(follower.ineq_rows, solution.sigma, strict=True))
-    price = whole.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
+    charge = market.operator.active_charge() if market.settles_active else Charge.of(whole)
+    price = charge.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
     at = dict(zip(whole.parameters, price, strict=True))
     return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
 

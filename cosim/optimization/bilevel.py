@@ -4,6 +4,7 @@
     subject to  the leader's rows, and (x, nu, sigma) optimal for the follower
     with        price = constant_theta - B'nu - W'sigma
 
+or another charge than the follower's whole price (see `charge`);
 optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the
 certificate reports.
 """
@@ -20,14 +21,19 @@ from cosim.errors import InputError, RunFailure
 from cosim.optimization.arrays import Vector
 from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
+from cosim.optimization.charge import Charge, Remainder
+from cosim.optimization.cutoff import Cutoff, find_cutoff
 from cosim.optimization.diagnosis import why_infeasible, why_unbounded
 from cosim.optimization.gap import relative_gap
+from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.kkt import COMPLEMENTARITIES
-from cosim.optimization.mip import solve_mip
+from cosim.optimization.memory import Memory
+from cosim.optimization.mip import Repairs, Start, solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
 from cosim.optimization.presolve import Presolved, presolve
 from cosim.optimization.relaxation import Relaxation, SingleLevel, check_names, single_level
+from cosim.optimization.remainder import take_apart
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -43,16 +49,22 @@ class BilevelProblem:
         leader: a QP without parameters. Its variables include by name every follower parameter; it may also
             name follower variables, in its cost or in rows that couple it to the follower's answer.
         payment: whether the leader pays price'th.
+        charge: what it pays for each unit of the parameters, if not the whole price.
     """
 
     follower: ParametricQP
     leader: ParametricQP
     payment: bool = True
+    charge: Charge | None = None
 
     def __post_init__(self) -> None:
         check_names(self.follower, self.leader)
         if self.payment:
             require_right_hand_sides(self.follower)
+        if self.charge is not None:
+            self.charge.require(self.follower)
+            if not self.payment:
+                raise InputError("a charge without a payment", key="charge")
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class BilevelSolution:
         leader_x: the leader's variables, in their order.
         theta: the follower's parameters, in their order.
         x, nu, sigma: the follower's answer and duals.
-        price: constant_theta - B'nu - W'sigma, per parameter.
+        price: constant_theta - B'nu - W'sigma, per parameter; what is charged, if that is something else.
         leader_cost: the leader's own cost plus the payment.
         payment: price'th; 0 if the leader pays nothing.
         bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1,
@@ -103,7 +115,9 @@ def solve(
     time_limit_s: float = 300.0,
     start: Theta | None = None,
     dual_bounds: Mapping[str, float] | None = None,
+    repairs: Repairs | None = None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -117,9 +131,11 @@ def solve(
         bits: binaries per parameter in 'kkt-mccormick'.
         gap: relative gap, absolute below one unit of money.
         time_limit_s: wall time; then the best point so far is returned with its gap.
-        start: parameter values of a good point, for a first incumbent ('branch').
+        start: parameter values of a good point, for a first incumbent.
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+        repairs: what helps MIP solvers; all of it if left out.
         progress: called now and then with the best cost, the bound and the gap ('branch').
+        memory: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
@@ -142,29 +158,36 @@ def solve(
             allowed="strong-duality",
         )
     presolved = presolve(problem.follower, problem.leader)
+    remainder = None
+    if problem.charge is not None:
+        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows))
     if solver == "branch":
-        return _by_branch(problem, presolved, gap, time_limit_s, start, progress, began)
+        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, began)
     return _by_mip(
-        problem, presolved, formulation, solver, complementarity, bits, gap, time_limit_s, dual_bounds, began
-    )
+        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
+        dual_bounds, Repairs() if repairs is None else repairs, began,
+    )  # fmt: skip
 
 
 def _by_branch(
     problem: BilevelProblem,
     presolved: Presolved,
+    remainder: Remainder | None,
     gap: float,
     time_limit_s: float,
     start: Theta | None,
     progress: Progress | None,
+    memory: Memory | None,
     began: float,
 ) -> BilevelSolution:
-    level = single_level(presolved.qp, problem.leader, payment=problem.payment)
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
     relaxation = Relaxation(level)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
     result = BranchAndBound(
-        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress
-    ).run()
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress,
+        memory=memory,
+    ).run()  # fmt: skip
     if result.z is None or result.decisions is None or result.status == "unbounded":
         why = _reason(problem, result.status)
         raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")
@@ -183,6 +206,7 @@ def _by_branch(
         "branch",
         result.status,
         began,
+        remainder=remainder,
     )
 
 
@@ -217,20 +241,26 @@ def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp
 def _by_mip(
     problem: BilevelProblem,
     presolved: Presolved,
+    remainder: Remainder | None,
     formulation: str,
     solver: str,
     complementarity: str,
     bits: int,
     gap: float,
     time_limit_s: float,
+    start: Theta | None,
     dual_bounds: Mapping[str, float] | None,
+    repairs: Repairs,
     began: float,
 ) -> BilevelSolution:
     kept = set(presolved.qp.ineq_rows)
+    first = None if start is None else problem.follower.theta_vector(start)
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, began + time_limit_s)
     answer = solve_mip(
         presolved.qp,
         problem.leader,
         payment=problem.payment,
+        remainder=remainder,
         formulation=formulation,
         complementarity=complementarity,
         solver=solver,
@@ -238,6 +268,9 @@ def _by_mip(
         gap=gap,
         time_limit_s=time_limit_s - (time.perf_counter() - began),
         dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+        repairs=repairs,
+        start=known,
+        cutoff=cutoff,
     )
     big = np.full(len(problem.follower.ineq_rows), np.inf)
     big[presolved.rows] = answer.conditions.dual_bounds
@@ -248,7 +281,7 @@ def _by_mip(
         answer.x,
         answer.nu,
         answer.sigma,
-        answer.run.bound,
+        answer.run.bound if cutoff is None else min(answer.run.bound, cutoff.cost),
         0,
         answer.run.solver,
         answer.run.status,
@@ -257,7 +290,32 @@ def _by_mip(
         discretisation=answer.discretisation,
         sos1=answer.conditions.sos1,
         counted=answer.run.objective if formulation == "kkt-mccormick" else None,
+        remainder=remainder,
     )
+
+
+def _known(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    remainder: Remainder | None,
+    repairs: Repairs,
+    first: Vector | None,
+    gap: float,
+    deadline: float,
+) -> tuple[Start | None, Cutoff | None]:
+    """A point to begin with, and what better ones keep, as far as repairs ask for it."""
+    if not problem.payment or not (repairs.start or repairs.tighten):
+        return None, None
+    level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
+    cutoff = find_cutoff(level, first, gap, deadline) if repairs.tighten and remainder is None else None
+    if not repairs.start:
+        return None, cutoff
+    z = None if cutoff is None else cutoff.z
+    if z is None and first is not None:
+        points = Incumbents(Relaxation(level), payment=True, pieces=None, deadline=deadline)
+        points.at(first)
+        z = points.z
+    return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff
 
 
 def _finish(
@@ -277,19 +335,24 @@ def _finish(
     discretisation: float = 0.0,
     sos1: tuple[str, ...] = (),
     counted: float | None = None,
+    remainder: Remainder | None = None,
 ) -> BilevelSolution:
     """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
     follower, leader = problem.follower, problem.leader
     x, sigma = presolved.recover(kept_x, nu, kept_sigma)
     at = {name: i for i, name in enumerate(leader.variables)}
     theta = leader_x[[at[name] for name in follower.parameters]]
-    price = follower.price(nu, sigma)
+    price = follower.price(nu, sigma) if problem.charge is None else problem.charge.price(nu, sigma)
     own = leader.objective(leader_x)
     payment = float(price @ theta) if problem.payment else 0.0
     in_terms = None
     if problem.payment:
-        in_terms = payment_by_strong_duality(follower_without_open_rows(follower), theta, x, nu, sigma)
-        in_terms = in_terms if counted is None else counted - own
+        if counted is not None:
+            in_terms = counted - own
+        elif remainder is not None:
+            in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, remainder)
+        else:
+            in_terms = payment_by_strong_duality(follower_without_open_rows(follower), theta, x, nu, sigma)
     certificate = certify(
         follower,
         theta,
@@ -300,6 +363,7 @@ def _finish(
         dual_bounds=dual_bounds,
         discretisation=discretisation,
         sos1=sos1,
+        charge=problem.charge,
     ).require()
     cost = own + payment
     return BilevelSolution(

@@ -2,95 +2,54 @@
 
 A follower often falls apart into blocks that share no variable (the hours of a day). Each bound is one linear
 program over a block: its constraints, its stationarity, the parameters' box, and what complementarity says
-about the pair in question. Other complementarities are left out, so every bound is valid; where none exists
-it is infinite. Nothing is guessed.
+about the pair in question. Other complementarities are left out, or decided both ways as far as effort allows, so every
+bound is valid; where none exists it is infinite. Nothing is guessed.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import highspy
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.csgraph
 
-from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
+from cosim.optimization.arrays import Vector, columns
+from cosim.optimization.blocks import split
+from cosim.optimization.charge import Charge
+from cosim.optimization.cutoff import Cutoff
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.payments import PaymentTerms, payment_terms
 from cosim.optimization.qp_backends import quiet_highs
 from cosim.optimization.qp_solvers import NOTHING, place_rows
 from cosim.optimization.relaxation import SingleLevel, single_level
 
 _MARGIN = 1e-6
 _MOST_PROGRAMS = 60
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a follower that shares no variable with the rest.
-
-    Attributes:
-        qp: the part, with those parameters that enter it.
-        variables, parameters, eq_rows, ineq_rows: where its columns and rows lie in the whole.
-    """
-
-    qp: ParametricQP
-    variables: Indices
-    parameters: Indices
-    eq_rows: Indices
-    ineq_rows: Indices
-
-
-def split(qp: ParametricQP) -> list[Block]:
-    """The blocks of a problem. Rows without any variable belong to the first block."""
-    n = len(qp.variables)
-    links = abs(qp.hessian) + _neighbours(qp.eq_matrix) + _neighbours(qp.ineq_matrix)
-    count, label = (
-        scipy.sparse.csgraph.connected_components(links, directed=False)
-        if n
-        else (0, np.zeros(0, dtype=np.int64))
-    )
-    eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
-    out = []
-    for block in range(count):
-        at, eq, ineq = (
-            np.flatnonzero(which == block).astype(np.int64) for which in (label, eq_label, ineq_label)
-        )
-        parts = (rows(qp.cost_theta, at), rows(qp.eq_theta, eq), rows(qp.ineq_theta, ineq))
-        theta = np.flatnonzero(sum(abs(part).sum(axis=0) for part in parts)).astype(np.int64)
-        sub = ParametricQP(
-            hessian=csr(columns(rows(qp.hessian, at), at), (len(at), len(at))),
-            cost=qp.cost[at],
-            cost_theta=columns(parts[0], theta),
-            eq_matrix=columns(rows(qp.eq_matrix, eq), at),
-            eq_rhs=qp.eq_rhs[eq],
-            eq_theta=columns(parts[1], theta),
-            ineq_matrix=columns(rows(qp.ineq_matrix, ineq), at),
-            ineq_rhs=qp.ineq_rhs[ineq],
-            ineq_theta=columns(parts[2], theta),
-            constant=0.0,
-            constant_theta=np.zeros(len(theta)),
-            variables=tuple(qp.variables[i] for i in at),
-            parameters=tuple(qp.parameters[i] for i in theta),
-            eq_rows=tuple(qp.eq_rows[i] for i in eq),
-            ineq_rows=tuple(qp.ineq_rows[i] for i in ineq),
-            theta_lower=qp.theta_lower[theta],
-            theta_upper=qp.theta_upper[theta],
-        )
-        out.append(Block(sub, at, theta, eq, ineq))
-    return out
+_COMPLEMENTARY = 1e-7
+_BEYOND = 1e-4
+_MOST_TANGENTS = 60
 
 
 class FollowerBounds:
     """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then
     kept.
+
+    Args:
+        follower: the problem.
+        cutoff: limits that only points worth finding keep; then bounds hold for those.
+        effort: how many linear programs each bound may take to let further complementarities count (bound tightening);
+            0 for one program without them.
     """
 
-    def __init__(self, follower: ParametricQP) -> None:
-        self._follower = follower
-        self._blocks = split(follower)
+    def __init__(self, follower: ParametricQP, effort: int = 0, cutoff: Cutoff | None = None) -> None:
+        self._follower, self._effort, self._cutoff = follower, effort, cutoff
+        self.blocks = split(follower)
         self._home: dict[int, tuple[int, int]] = {}
-        for b, block in enumerate(self._blocks):
+        for b, block in enumerate(self.blocks):
             for inside, i in enumerate(block.ineq_rows):
                 self._home[int(i)] = (b, inside)
         self._programs: dict[int, _Program] = {}
@@ -104,34 +63,77 @@ class FollowerBounds:
         """An upper bound of the slack of a row wherever its dual is zero; 0 if the row always binds."""
         return self._cached("slack", row)
 
-    def price(self, parameter: int) -> tuple[float, float]:
-        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter."""
-        lower = upper = float(self._follower.constant_theta[parameter])
-        for b, block in enumerate(self._blocks):
-            where = np.flatnonzero(block.parameters == parameter)
-            if len(where):
-                low, high = self._program(b).price(int(where[0]))
+    def price(self, parameter: int, charge: Charge | None = None) -> tuple[float, float]:
+        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter, or of another charge."""
+        charge = Charge.of(self._follower) if charge is None else charge
+        lower = upper = float(charge.constant[parameter])
+        for b, block in enumerate(self.blocks):
+            if parameter in block.parameters:
+                part = charge.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
+                low, high = self.charge(b, part, 0)
                 lower, upper = lower + low, upper + high
         return lower, upper
+
+    def parameter(self, number: int) -> tuple[float, float]:
+        """Lower and upper bound of a parameter: its box, or less where there is a cutoff."""
+        low, high = float(self._follower.theta_lower[number]), float(self._follower.theta_upper[number])
+        for b, block in enumerate(self.blocks if self._cutoff is not None else ()):
+            for inside in np.flatnonzero(block.parameters == number).tolist():
+                least, most = self._program(b).parameter(inside)
+                low, high = max(low, least), min(high, most)
+        return low, max(low, high)
+
+    def charge(self, block: int, charge: Charge, parameter: int) -> tuple[float, float]:
+        """Lower and upper bound of what a block's duals make of a charge for one parameter.
+
+        Args:
+            block: its place in `blocks`.
+            charge: over the block's rows, whose constant is left out.
+            parameter: column of the charge.
+        """
+        return self._program(block).charge(charge, parameter)
 
     def _cached(self, kind: str, row: int) -> float:
         key = (kind, row)
         if key not in self._known:
             b, inside = self._home[row]
             program = self._program(b)
-            self._known[key] = program.dual(inside) if kind == "dual" else program.slack(inside)
+            found = program.dual(inside) if kind == "dual" else program.slack(inside)
+            if not np.isfinite(found) and self._plain is not None:
+                found = self._plain.dual(row) if kind == "dual" else self._plain.slack(row)
+            self._known[key] = found
         return self._known[key]
+
+    @cached_property
+    def _plain(self) -> FollowerBounds | None:
+        """Bounds that need no cutoff, for where thin programs end without a verdict."""
+        return None if self._cutoff is None else FollowerBounds(self._follower, self._effort)
 
     def _program(self, b: int) -> _Program:
         if b not in self._programs:
-            self._programs[b] = _Program(self._blocks[b].qp)
+            block, cutoff = self.blocks[b], self._cutoff
+            limit = None
+            if cutoff is not None and np.isfinite(cutoff.most[b]):
+                linear = (self._follower.constant_theta - cutoff.mu)[block.parameters]
+                limit = _Limit(payment_terms(block.qp), linear, float(cutoff.most[b]))
+            self._programs[b] = _Program(block.qp, self._effort, limit)
         return self._programs[b]
 
 
-class _Program:
-    """The linear program of one block, kept warm in HiGHS."""
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Only points with payment + linear'th <= most, the payment by strong duality without its linear part in th."""
 
-    def __init__(self, follower: ParametricQP) -> None:
+    terms: PaymentTerms
+    linear: Vector
+    most: float
+
+
+class _Program:
+    """The linear program of one block, kept warm in HiGHS. A limit's convex payment stands in it by tangents."""
+
+    def __init__(self, follower: ParametricQP, effort: int = 0, limit: _Limit | None = None) -> None:
+        self._effort, self._limit, self._tangents = effort, limit, 0
         leader = ParametricQP.build(cost=np.zeros(len(follower.parameters)), variables=follower.parameters)
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
@@ -152,6 +154,38 @@ class _Program:
         self._solver = quiet_highs()
         self._solver.setOptionValue("presolve", "off")
         self._solver.passModel(lp)
+        if limit is not None:
+            self._tangent(np.zeros(len(follower.variables)))
+
+    def _tangent(self, at: Vector) -> None:
+        """Add the limit with the payment's squares replaced by their tangent at these variables of the follower."""
+        assert self._limit is not None
+        terms, level = self._limit.terms, self._level
+        row, curved = np.zeros(self._size), terms.hessian @ at
+        for place, values in (
+            (level.x_at, terms.cost_x + curved), (level.nu_at, terms.cost_nu), (level.sigma_at, terms.cost_sigma),
+            (level.theta_at, self._limit.linear),
+        ):  # fmt: skip
+            row[place] += values
+        index = np.flatnonzero(row).astype(np.int32)
+        most = self._limit.most + 0.5 * float(at @ curved)
+        self._solver.addRow(-np.inf, most, len(index), index, row[index])
+        self._tangents += 1
+
+    def _beyond(self) -> Vector | None:
+        """The follower's variables at the program's point if they break the limit by more than its tangents show."""
+        if self._limit is None or self._tangents >= _MOST_TANGENTS:
+            return None
+        z, level, terms = np.array(self._solver.getSolution().col_value), self._level, self._limit.terms
+        x = z[level.x_at]
+        paid = 0.5 * x @ (terms.hessian @ x) + terms.cost_x @ x + terms.cost_nu @ z[level.nu_at]
+        paid += terms.cost_sigma @ z[level.sigma_at] + self._limit.linear @ z[level.theta_at]
+        return x if paid > self._limit.most + _BEYOND * (1.0 + abs(self._limit.most)) else None
+
+    def parameter(self, number: int) -> tuple[float, float]:
+        objective = np.zeros(self._size)
+        objective[self._level.theta_at[number]] = 1.0
+        return -self._largest(-objective), self._largest(objective)
 
     def dual(self, row: int) -> float:
         sigma = self._level.sigma_at
@@ -170,11 +204,13 @@ class _Program:
         )
         return max(largest, 0.0)
 
-    def price(self, parameter: int) -> tuple[float, float]:
-        follower, level = self._level.follower, self._level
+    def charge(self, charge: Charge, parameter: int) -> tuple[float, float]:
+        level = self._level
         objective = np.zeros(self._size)
-        objective[level.nu_at] = -columns(follower.eq_theta, [parameter]).toarray().ravel()
-        objective[level.sigma_at] = -columns(follower.ineq_theta, [parameter]).toarray().ravel()
+        objective[level.nu_at] = -columns(charge.by_nu, [parameter]).toarray().ravel()
+        objective[level.sigma_at] = -columns(charge.by_sigma, [parameter]).toarray().ravel()
+        if not np.any(objective):
+            return 0.0, 0.0
         return -self._largest(-objective), self._largest(objective)
 
     def _largest(
@@ -188,33 +224,40 @@ class _Program:
 
         Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
         so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
-        remains, or after `_MOST_PROGRAMS` of them.
+        remains, or after `_MOST_PROGRAMS` of them. With effort left, the pair that the largest point violates most is
+        decided as well.
         """
         solver = self._solver
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
-        largest, programs = -np.inf, 0
         rows_bound = () if binding is None else (binding,)
-        open_nodes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(rows_bound, tuple(zero or ()))]
-        while open_nodes:
-            held, gone = open_nodes.pop()
+        first = (rows_bound, tuple(zero or ()))
+        heap: list[tuple[float, int, tuple[tuple[int, ...], tuple[int, ...]]]] = [(-np.inf, 0, first)]
+        largest, programs = -np.inf, 0
+        while heap and -heap[0][0] > largest:
+            if programs > _MOST_PROGRAMS and heap[0][0] == -np.inf:
+                return float("inf")
+            if programs > max(self._effort, 1) and heap[0][0] > -np.inf:
+                break
+            known, _, (held, gone) = heapq.heappop(heap)
             programs += 1
             status, value, pair = self._node(held, gone)
             if status == "infeasible":
                 continue
-            if status == "optimal":
-                largest = max(largest, value)
-            elif pair is None or programs > _MOST_PROGRAMS:
-                return float("inf")
-            else:
-                open_nodes += [((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))]
+            if pair is None:
+                # A solver without a verdict leaves what is known from above.
+                largest = max(largest, value if status == "optimal" else -known)
+                continue
+            for child in (((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))):
+                heapq.heappush(heap, (-value, 2 * programs + len(child[0]), child))
+        largest = max(largest, -heap[0][0]) if heap else largest
         if largest == -np.inf:
             return 0.0
         largest += offset
         return float(largest + _MARGIN * (1.0 + abs(largest)))
 
     def _node(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[str, float, int | None]:
-        """Solve with these rows binding and these duals at zero; where it has no end, the pair to decide
-        next.
+        """Solve with these rows binding and these duals at zero; the pair to decide next, None if none is left to
+        decide or worth it.
         """
         solver, level = self._solver, self._level
         limits = level.qp.ineq_rhs
@@ -222,18 +265,48 @@ class _Program:
             solver.changeRowBounds(self._eq_count + row, float(limits[row]), float(limits[row]))
         for column in gone:
             solver.changeColBounds(column, -np.inf, 0.0)
-        solver.run()
-        status, pair = solver.getModelStatus(), None
-        value = float(solver.getInfo().objective_function_value)
-        if status in (highspy.HighsModelStatus.kUnbounded, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-            pair = self._runaway(set(held), set(gone))
+        status, value, pair = self._run(held, gone)
+        if status == highspy.HighsModelStatus.kOptimal and self._effort:
+            pair = self._violated(set(held), set(gone))
         for row in held:
             solver.changeRowBounds(self._eq_count + row, -np.inf, float(limits[row]))
         for column in gone:
             solver.changeColBounds(column, -np.inf, np.inf)
         if status == highspy.HighsModelStatus.kOptimal:
-            return "optimal", value, None
+            return "optimal", value, pair
         return ("infeasible" if status == highspy.HighsModelStatus.kInfeasible else "unbounded"), np.inf, pair
+
+    def _violated(self, held: set[int], gone: set[int]) -> int | None:
+        """The undecided pair with the largest dual * slack at the program's point."""
+        level, z = self._level, np.array(self._solver.getSolution().col_value)
+        product = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
+        product[[i for i, column in enumerate(level.sigma_at) if i in held or int(column) in gone]] = 0.0
+        worst = int(np.argmax(product)) if len(product) else 0
+        return worst if len(product) and product[worst] > _COMPLEMENTARY else None
+
+    def _run(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[Any, float, int | None]:
+        """Status and value of the program as it stands, and where it has no end the pair that runs away.
+
+        From the basis of the last program HiGHS now and then ends without a verdict or without a ray; then it starts
+        afresh.
+        """
+        solver, open_ended = self._solver, highspy.HighsModelStatus.kUnbounded
+        decided = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
+        for fresh in (False, True):
+            if fresh:
+                solver.clearSolver()
+            solver.run()
+            while solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+                beyond = self._beyond()
+                if beyond is None:
+                    break
+                self._tangent(beyond)
+                solver.run()
+            status = solver.getModelStatus()
+            pair = self._runaway(set(held), set(gone)) if status == open_ended else None
+            if status in decided or pair is not None:
+                break
+        return status, float(solver.getInfo().objective_function_value), pair
 
     def _runaway(self, held: set[int], gone: set[int]) -> int | None:
         """The undecided pair with the largest dual or slack along the program's ray."""
@@ -277,19 +350,4 @@ def _product(slope: Vector, ends: Vector) -> Vector:
     out = np.zeros(len(slope))
     moved = slope != 0
     out[moved] = slope[moved] * ends[moved]
-    return out
-
-
-def _neighbours(matrix: Matrix) -> Matrix:
-    """Links between the variables of each row: all to the first."""
-    pattern = abs(matrix)
-    return sp.csr_array(pattern.T @ pattern)
-
-
-def _row_labels(matrix: Matrix, label: Indices) -> Indices:
-    out = np.zeros(matrix.shape[0], dtype=np.int64)
-    entries = sp.coo_array(matrix)
-    entries.eliminate_zeros()
-    row, column = entries.coords
-    out[row] = label[column]
     return out

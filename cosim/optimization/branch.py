@@ -17,12 +17,14 @@ from typing import TypeAlias
 import numpy as np
 
 from cosim.optimization.arrays import Vector
+from cosim.optimization.charge import Box
 from cosim.optimization.decomposition import decompose
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.incumbents import Incumbents
+from cosim.optimization.memory import Memory
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, cheapest_together
+from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both, cheapest_together
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
@@ -64,6 +66,7 @@ class _Node:
     order: int
     decisions: Decisions = field(compare=False)
     point: Vector | None = field(compare=False)
+    box: Box | None = field(compare=False, default=None)
 
 
 class BranchAndBound:
@@ -78,6 +81,7 @@ class BranchAndBound:
         payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
+        memory: of solves before this one.
     """
 
     def __init__(
@@ -89,12 +93,16 @@ class BranchAndBound:
         start: Vector | None = None,
         payment: bool = False,
         progress: Progress | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._deadline = self._began + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
         self._payment, self._progress = payment, progress
-        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap)
+        self._memory = memory
+        if memory is not None:
+            memory.begin()
+        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, memory=memory)
         self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
         self._opened = 0
 
@@ -108,7 +116,7 @@ class BranchAndBound:
             if points.z is None:
                 points.at(start)
         heap: list[_Node] = []
-        closed = self._open(root, -np.inf, 0, 0, heap)
+        closed = self._open(root, self._relaxation.root(), -np.inf, 0, 0, heap)
         floor, before, by_blocks = -np.inf, 0, self._by_blocks() if heap else None
         if by_blocks is not None:
             floor, before = by_blocks.bound, by_blocks.nodes
@@ -145,25 +153,23 @@ class BranchAndBound:
                 break
             node = heapq.heappop(heap)
             nodes += 1
-            pair = self._pair(node)
-            if pair is None:
+            children = self._children(node)
+            if children is None:
                 if node.bound == -np.inf:
                     status = "unbounded"
                     heapq.heappush(heap, node)
                     break
                 closed = min(closed, node.bound)
                 continue
-            for side in (DUAL_ZERO, SLACK_ZERO):
-                child = node.decisions.copy()
-                child[pair] = side
-                closed = min(closed, self._open(child, node.bound, node.depth - 1, 2 * nodes + side, heap))
+            for side, (child, box) in enumerate(children):
+                closed = min(closed, self._open(child, box, node.bound, node.depth - 1, 2 * nodes + side, heap))
         return max(floor, min(closed, heap[0].bound if heap else np.inf)), nodes, status
 
     def _by_blocks(self) -> HullResult | None:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
         if self._pieces is None or self._points.patch is None:
             return None
-        parts = decompose(self._relaxation.level, self._pieces)
+        parts = decompose(self._relaxation.level, self._pieces, self._memory)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()
@@ -174,11 +180,13 @@ class BranchAndBound:
             bound = min(bound, self._points.best)
             self._progress(self._points.best, bound, relative_gap(self._points.best, bound))
 
-    def _open(self, decisions: Decisions, floor: float, depth: int, order: int, heap: list[_Node]) -> float:
+    def _open(
+        self, decisions: Decisions, box: Box | None, floor: float, depth: int, order: int, heap: list[_Node]
+    ) -> float:
         """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
         at once.
         """
-        found = self._relaxation.solve(decisions)
+        found = self._relaxation.solve(decisions, box=box)
         theta_at = self._relaxation.level.theta_at
         point: Vector | None
         if found.status == "infeasible":
@@ -186,7 +194,9 @@ class BranchAndBound:
         if found.status == "optimal":
             bound, point = max(floor, found.objective), found.z
             self._opened += 1
-            violation = float(self._relaxation.violations(found.z, decisions).sum())
+            violation = float(
+                self._relaxation.violations(found.z, decisions).sum() + self._relaxation.errors(found.z).sum()
+            )
             if violation <= _SETTLED * max(1.0, abs(found.objective)):
                 self._points.accept(found, decisions, violation)
             elif self._opened <= _EAGER or self._opened % _EVERY == 0:
@@ -195,13 +205,24 @@ class BranchAndBound:
         else:
             # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any
             # point.
-            bound, point = floor, self._relaxation.any_point(decisions)
+            bound, point = floor, self._relaxation.any_point(decisions, box)
             if point is not None:
                 self._points.near(point[theta_at])
         if relative_gap(self._points.best, bound) <= self._gap:
             return bound
-        heapq.heappush(heap, _Node(bound, depth, order, decisions, point))
+        heapq.heappush(heap, _Node(bound, depth, order, decisions, point, box))
         return np.inf
+
+    def _children(self, node: _Node) -> list[tuple[Decisions, Box | None]] | None:
+        """What is decided in the two nodes below, and their boxes; None if there is nothing left to decide."""
+        pair, products = self._pair(node), self._relaxation.level.products
+        if products is not None and node.point is not None and node.box is not None:
+            errors = self._relaxation.errors(node.point)
+            worst = 0.0 if pair is None else self._relaxation.violations(node.point, node.decisions)[pair]
+            if errors.max(initial=0.0) > (_SETTLED if pair is None else worst):
+                halves = products.split(node.point, int(np.argmax(errors)), node.box)
+                return [(node.decisions, half) for half in halves]
+        return None if pair is None else [(child, node.box) for child in both(node.decisions, pair)]
 
     def _pair(self, node: _Node) -> int | None:
         """The undecided pair with the largest product of dual and slack; None if all are decided."""

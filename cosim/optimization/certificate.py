@@ -8,6 +8,7 @@ import numpy as np
 
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Vector
+from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.polish import Matrices, residual
@@ -67,6 +68,7 @@ def certify(
     dual_bounds: Vector | None = None,
     discretisation: float = 0.0,
     sos1: tuple[str, ...] = (),
+    charge: Charge | None = None,
 ) -> Certificate:
     """Clear the follower again at theta and compare.
 
@@ -77,6 +79,7 @@ def certify(
         dual_bounds: M per row, infinite where none was used.
         discretisation: the proven error of a discretised payment.
         sos1: rows without a proven bound.
+        charge: what is paid for each unit of the parameters, if not the whole price.
     """
     again = solve_qp(follower, theta).require()
     here = follower.objective(x, theta)
@@ -87,11 +90,12 @@ def certify(
     optimality = residual(matrices, cost, None, *sides, (x, nu, sigma))
     payment_error, low, high = 0.0, np.nan, np.nan
     if payment is not None:
-        paid = float(follower.price(nu, sigma) @ theta)
+        price = (Charge.of(follower) if charge is None else charge).price(nu, sigma)
+        paid = float(price @ theta)
         excess = max(0.0, abs(paid - payment) - discretisation)
         payment_error = excess / max(1.0, abs(paid))
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
-        face = DualFace(follower, solution, theta, tolerance=1e-6)
+        face = DualFace(charged_at(follower, theta, charge), solution, np.zeros(len(theta)), tolerance=1e-6)
         low, high = -face.extreme(-theta).value, face.extreme(theta).value
     margin = 1.0
     if dual_bounds is not None and np.any(np.isfinite(dual_bounds)):

@@ -20,6 +20,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, csr, rows
+from cosim.optimization.blocks import Block
+from cosim.optimization.charge import Box, Remainder
+from cosim.optimization.memory import Memory
 from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
@@ -62,6 +65,7 @@ class Decomposition:
     Attributes:
         level, oracles, home: see above.
         columns: the points found so far, block by block.
+        minima: bounds of the blocks' minima at the multipliers asked for last.
     """
 
     def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
@@ -70,6 +74,7 @@ class Decomposition:
         place = {name: i for i, name in enumerate(leader.variables)}
         self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self.columns: list[list[Column]] = [[] for _ in self.oracles]
+        self.minima = np.full(len(self.oracles), -np.inf)
         eye = sp.eye_array(len(leader.variables), format="csr")
         matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
         rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
@@ -104,7 +109,9 @@ class Decomposition:
         """Change of mu per difference of parameters from which the proximal term starts."""
         return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
 
-    def evaluate(self, mu: Vector, held: Decisions, enough: float, deadline: float = np.inf) -> float | None:
+    def evaluate(
+        self, mu: Vector, held: Decisions, enough: float, deadline: float = np.inf, box: Box | None = None
+    ) -> float | None:
         """L(mu) where these pairs are decided, and a new column of every block.
 
         Args:
@@ -112,6 +119,7 @@ class Decomposition:
             held: (m,) decided pairs of the follower.
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
+            box: where the parameters and rests lie, of a payment with products.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -121,11 +129,13 @@ class Decomposition:
             return None
         for b, oracle in enumerate(self.oracles):
             price, here = mu[oracle.parameters], held[oracle.rows]
-            fit = [c for c in self.columns[b] if c.allowed(here)]
+            inside = None if box is None else box.part(oracle.parameters)
+            fit = [c for c in self.columns[b] if c.allowed(here, inside)]
             known = min(fit, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            found = oracle.minimise(price, here, enough, known, deadline)
+            found = oracle.minimise(price, here, enough, known, deadline, inside)
             if found is None:
                 return None
+            self.minima[b] = found.bound
             total += found.bound
             if total == np.inf:
                 return total
@@ -139,12 +149,14 @@ class Decomposition:
         theta = pieces.theta(patch.y)
         z, _ = pieces.point(patch)
         slack, dual = self.level.slack(z), z[self.level.sigma_at]
+        rest = self.level.rest(z)
         loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
         binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
         for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
             piece, at = patch.pieces[home], theta[oracle.parameters]
             mu[oracle.parameters] = piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
-            self._add(b, Column(at, piece.payment(at), loose[oracle.rows], binding[oracle.rows]))
+            mine = None if rest is None else rest[oracle.parameters]
+            self._add(b, Column(at, piece.payment(at), loose[oracle.rows], binding[oracle.rows], mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:
@@ -162,12 +174,12 @@ class Decomposition:
             return np.inf if raw.status == "infeasible" else None
         return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
 
-    def propose(self, center: Vector, step: float, held: Decisions) -> Step | None:
+    def propose(self, center: Vector, step: float, held: Decisions, box: Box | None = None) -> Step | None:
         """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
         leader, k = self._leader, len(self._at)
         n = len(leader.cost)
         columns = [
-            [c for c in mine if c.allowed(held[oracle.rows])]
+            [c for c in mine if c.allowed(held[oracle.rows], None if box is None else box.part(oracle.parameters))]
             for oracle, mine in zip(self.oracles, self.columns, strict=True)
         ]
         count = sum(map(len, columns))
@@ -227,7 +239,7 @@ class Decomposition:
         return mixture, member, paid
 
 
-def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
+def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = None) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
     It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
@@ -240,5 +252,18 @@ def decompose(level: SingleLevel, pieces: Patchwork) -> Decomposition | None:
     if len(blocks) < 2 or not bounded or not rows_known:
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
-    oracles = [BlockOracle(blocks[b], follower.constant_theta[blocks[b].parameters]) for b in home]
+    constants = [follower.constant_theta[blocks[b].parameters] for b in home]
+    if level.products is not None or memory is None:
+        oracles = [
+            BlockOracle(blocks[b], constant, _part(level, blocks[b]))
+            for b, constant in zip(home, constants, strict=True)
+        ]
+    else:
+        oracles = [memory.oracle(blocks[b], constant) for b, constant in zip(home, constants, strict=True)]
     return Decomposition(level, oracles, home)
+
+
+def _part(level: SingleLevel, block: Block) -> Remainder | None:
+    if level.products is None:
+        return None
+    return level.products.remainder.part(block.variables, block.eq_rows, block.ineq_rows, block.parameters)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.optimization.arrays import Vector
+from cosim.optimization.charge import Box
 from cosim.optimization.decomposition import Decomposition, Step
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.pieces import Piece
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation
+from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
 
 _ROUNDS = 60
 _PART = 0.1
@@ -26,6 +27,7 @@ _SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
 _WORTH = 0.1
 _USED = 1e-3
 _RECENTRES = 6
+_APART = 1e-9
 
 
 @dataclass(order=True, slots=True)
@@ -35,6 +37,7 @@ class _Node:
     held: Decisions = field(compare=False)
     center: Vector = field(compare=False)
     step: float = field(compare=False)
+    box: Box | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class HullTree:
         """Search until the gap is closed, the time is up, or a block cannot be minimised."""
         held = np.zeros(self._relaxation.pairs, dtype=np.int8)
         mu = self._parts.take(self._taken, self._pieces)
-        heap = [_Node(-np.inf, 0, held, mu, self._parts.first_step(mu))]
+        heap = [_Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())]
         closed, nodes = np.inf, 0
 
         def result(bound: float, finished: bool) -> HullResult:
@@ -94,15 +97,21 @@ class HullTree:
             if self._missing(node.bound) <= 0:
                 closed = min(closed, node.bound)
                 continue
-            pair = None if step is None else self._pair(node, step)
-            if pair is None:
+            children = None if step is None else self._children(node, step)
+            if children is None:
                 return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
-            for k, side in enumerate((DUAL_ZERO, SLACK_ZERO)):
-                child = node.held.copy()
-                child[pair] = side
-                heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, child, node.center, node.step))
+            for k, (held, box) in enumerate(children):
+                heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, held, node.center, node.step, box))
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or self._missing(lower) <= 0)
+
+    def root(self) -> Vector:
+        """The multipliers with the best bound of the root that was found."""
+        mu = self._parts.take(self._taken, self._pieces)
+        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        node = _Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())
+        self._bound(node, np.inf)
+        return node.center
 
     def _missing(self, bound: float) -> float:
         """How far a bound is from closing the gap to the best point; not positive when it is closed."""
@@ -123,7 +132,7 @@ class HullTree:
         None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
         """
         parts = self._parts
-        best = parts.evaluate(node.center, node.held, self._enough(), self._deadline)
+        best = parts.evaluate(node.center, node.held, self._enough(), self._deadline, node.box)
         if best is None:
             return None
         node.bound = max(node.bound, best)
@@ -132,11 +141,11 @@ class HullTree:
         for number in range(_ROUNDS):
             if self._missing(node.bound) <= 0 or self._late():
                 break
-            step = parts.propose(node.center, node.step, node.held)
+            step = parts.propose(node.center, node.step, node.held, node.box)
             if step is None:
                 break
             last, before = step, parts.size
-            value = parts.evaluate(step.mu, node.held, self._enough(), self._deadline)
+            value = parts.evaluate(step.mu, node.held, self._enough(), self._deadline, node.box)
             if value is None:
                 return None
             promised, gained = step.value - best, value - best
@@ -178,7 +187,7 @@ class HullTree:
             mu = self._switch()
             if mu is None or before - self._points.best < _WORTH * missing or np.any(node.held != OPEN):
                 break
-            value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline)
+            value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline, node.box)
             if value is None:
                 break
             if value > best:
@@ -202,6 +211,35 @@ class HullTree:
         self._taken = self._points.patch
         return self._parts.take(self._taken, self._pieces)
 
+    def _children(self, node: _Node, step: Step) -> list[tuple[Decisions, Box | None]] | None:
+        """What is decided in the two nodes below, and their boxes; None if there is nothing to tell apart."""
+        pair = self._pair(node, step)
+        halves = self._halves(node, step) if pair is None and node.box is not None else None
+        if halves is not None:
+            return [(node.held, half) for half in halves]
+        pair = self._violated(node) if pair is None else pair
+        return None if pair is None else [(child, node.box) for child in both(node.held, pair)]
+
+    def _halves(self, node: _Node, step: Step) -> tuple[Box, Box] | None:
+        """Two boxes that tell apart the points between which a block's hull is met, along the parameter in which they
+        are farthest apart for the width of its rest.
+        """
+        assert node.box is not None
+        best, found = _APART, None
+        for oracle, mixture in zip(self._parts.oracles, step.mixtures, strict=True):
+            used = [(c, w) for c, w in mixture if w > _USED]
+            if len(used) < 2:
+                continue
+            at = np.array([c.theta for c, _ in used])
+            weight = np.array([w for _, w in used]) / sum(w for _, w in used)
+            spread = np.sqrt(np.maximum(weight @ at**2 - (weight @ at) ** 2, 0.0))
+            here = node.box.part(oracle.parameters)
+            worth = spread * (here.high - here.low)
+            k = int(np.argmax(worth))
+            if worth[k] > best:
+                best, found = float(worth[k]), (int(oracle.parameters[k]), float(weight @ at[:, k]))
+        return None if found is None else node.box.split(*found)
+
     def _pair(self, node: _Node, step: Step) -> int | None:
         """The undecided pair that best tells apart the cells between which a block's hull is met."""
         best, found = 0.0, None
@@ -221,11 +259,11 @@ class HullTree:
             at = int(np.argmax(apart))
             if weight * apart[at] > best:
                 best, found = weight * float(apart[at]), int(oracle.rows[at])
-        return found if found is not None else self._violated(node)
+        return found
 
     def _violated(self, node: _Node) -> int | None:
         """The most violated pair of the node's relaxation."""
-        found = self._relaxation.solve(node.held)
+        found = self._relaxation.solve(node.held, box=node.box)
         if found.status != "optimal":
             return None
         product = self._relaxation.violations(found.z, node.held)

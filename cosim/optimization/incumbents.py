@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector
+from cosim.optimization.charge import charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.patchwork import Patch, Patchwork
 from cosim.optimization.pieces import Piece
@@ -82,6 +83,8 @@ class Incumbents:
             return
         if self.patch is None or found.cost < self.patch.cost:
             self.patch = found
+            if self._relaxation.level.products is not None:
+                self.at(pieces.theta(found.y))
         z, decisions = pieces.point(found)
         cost = self._relaxation.level.qp.objective(z)
         if self._offer(Point("optimal", z, cost, np.zeros(len(decisions))), decisions):
@@ -93,10 +96,13 @@ class Incumbents:
         binds = found.z[level.sigma_at] > level.slack(found.z)
         whole = np.where(binds, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
         whole[decisions != OPEN] = decisions[decisions != OPEN]
-        self._offer(replace(found, objective=found.objective + violation), whole)
+        if level.products is not None:
+            self.at(found.z[level.theta_at])
+        else:
+            self._offer(replace(found, objective=found.objective + violation), whole)
         if self.pieces is not None:
             self.near(found.z[level.theta_at])
-        elif np.any(decisions == OPEN):
+        elif np.any(decisions == OPEN) and level.products is None:
             self._walk(self._cell(whole), whole)
 
     def at(self, theta: Vector) -> None:
@@ -117,7 +123,8 @@ class Incumbents:
         answer, rest = self._relaxation.follower_solver.solve(theta), QPSolver(held).solve()
         if not (self._payment and answer.optimal and rest.optimal):
             return
-        dual = DualFace(follower, answer, theta).extreme(-theta)
+        priced = charged_at(follower, theta, level.charge)
+        dual = DualFace(priced, answer, np.zeros(len(theta))).extreme(-theta)
         if not np.isfinite(dual.value):
             return
         z = np.zeros(len(level.qp.variables))
@@ -126,11 +133,18 @@ class Incumbents:
         ):  # fmt: skip
             z[place] = values
         z[level.theta_at] = theta
+        z = level.complete(z)
         decisions = np.where(level.slack(z) <= 1e-6, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
-        self._offer(Point("optimal", z, level.qp.objective(z), np.zeros(len(decisions))), decisions)
+        offered = self._offer(Point("optimal", z, level.qp.objective(z), np.zeros(len(decisions))), decisions)
+        self.exact |= offered and level.products is not None
 
     def _from_answer(self, theta: Vector) -> None:
-        """Clear the follower at theta, take the best point of its cell, and walk on from there."""
+        """Clear the follower at theta, take the best point of its cell, and walk on from there. The cells of a payment
+        with products have no convex optimum to be had, so that there it is the point itself.
+        """
+        if self._relaxation.level.products is not None:
+            self.at(theta)
+            return
         answer = self._relaxation.follower_solver.solve(theta)
         if not answer.optimal:
             return

@@ -39,6 +39,7 @@ class Conditions:
         sos1: rows with an SOS1.
         binaries: how many pairs have a binary.
         indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
+        bind: the binary of each pair, fixed where it has none.
     """
 
     x: list[Any]
@@ -50,6 +51,7 @@ class Conditions:
     sos1: tuple[str, ...]
     binaries: int
     indicators: list[tuple[Any, bool, Any]]
+    bind: list[Any]
 
 
 def add_kkt(
@@ -143,7 +145,7 @@ def add_kkt(
         for k in range(len(qp.parameters))
     ]
     names = tuple(qp.ineq_rows[i] for i in sos)
-    return Conditions(x, nu, sigma, slack, prices, big, names, binaries, indicators)
+    return Conditions(x, nu, sigma, slack, prices, big, names, binaries, indicators, list(block.bind.values()))
 
 
 def dot(matrix: Matrix, row: int, variables: Sequence[Any]) -> Any:

@@ -12,12 +12,41 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
+from cosim.optimization.blocks import split
 from cosim.optimization.bounds import FollowerBounds
+from cosim.optimization.charge import Charge, Remainder
+from cosim.optimization.cutoff import Cutoff
 from cosim.optimization.kkt import Conditions, add_kkt, dot
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.payments import add_mccormick, discretisation_bound, payment_terms
+from cosim.optimization.payments import add_mccormick, discretisation_bound, payment_terms, start_bits
 from cosim.optimization.screening import variable_bounds
-from cosim.optimization.solvers import SolverRun, solve_model
+from cosim.optimization.solvers import Product, SolverRun, solve_model
+
+EFFORT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """What helps a mixed-integer program, each by itself; without any it is the textbook formulation.
+
+    Attributes:
+        tighten: bounds of parameters, prices, duals and slacks from a good point and the decomposition's bound.
+        cut: in 'kkt-mccormick' the payment is also at least what strong duality makes of it.
+        start: the solver begins with a good point.
+    """
+
+    tighten: bool = True
+    cut: bool = True
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A point to begin with: parameters, and dual and slack of each row."""
+
+    theta: Vector
+    sigma: Vector
+    slack: Vector
 
 
 @dataclass(frozen=True)
@@ -45,6 +74,7 @@ def solve_mip(
     leader: ParametricQP,
     *,
     payment: bool,
+    remainder: Remainder | None = None,
     formulation: str,
     complementarity: str,
     solver: str,
@@ -52,8 +82,17 @@ def solve_mip(
     gap: float,
     time_limit_s: float,
     dual_bounds: Mapping[str, float] | None,
+    repairs: Repairs,
+    start: Start | None = None,
+    cutoff: Cutoff | None = None,
 ) -> MipAnswer:
-    """Build the mixed-integer program and solve it; arguments as in `bilevel.solve`."""
+    """Build the mixed-integer program and solve it; arguments as in `bilevel.solve`, and:
+
+    Args:
+        remainder: of a charge that is not the whole price.
+        start: a point to begin with.
+        cutoff: what points keep that are as good as one already known; the program then has no others.
+    """
     model = pyo.ConcreteModel()
     model.leader = pyo.Var(range(len(leader.variables)))
     at = {name: model.leader[i] for i, name in enumerate(leader.variables)}
@@ -62,7 +101,8 @@ def solve_mip(
         model.leader[i].setlb(_finite(lower[i]))
         model.leader[i].setub(_finite(upper[i]))
     theta = [at[name] for name in follower.parameters]
-    for v, low, high in zip(theta, follower.theta_lower, follower.theta_upper, strict=True):
+    bounds = FollowerBounds(follower, EFFORT if cutoff is not None else 0, cutoff)
+    for v, (low, high) in zip(theta, map(bounds.parameter, range(len(theta))), strict=True):
         v.setlb(_finite(max(low, -np.inf if v.lb is None else v.lb)))
         v.setub(_finite(min(high, np.inf if v.ub is None else v.ub)))
     model.rows = pyo.ConstraintList()
@@ -73,7 +113,6 @@ def solve_mip(
     for i in np.flatnonzero(limited).tolist():
         model.rows.add(dot(leader.ineq_matrix, i, everyone) <= leader.ineq_rhs[i])
     model.follower = pyo.Block()
-    bounds = FollowerBounds(follower)
     conditions = add_kkt(
         model.follower,
         follower,
@@ -89,10 +128,11 @@ def solve_mip(
         float(c) * v for c, v in zip(leader.cost, everyone, strict=True) if c != 0.0
     )
     squares = _Squares(model)
+    products: list[Product] = []
     cost += squares.add(leader.hessian, everyone)
     discretisation = 0.0
     if payment and formulation == "strong-duality":
-        terms = payment_terms(follower)
+        terms = payment_terms(follower, remainder)
         parts = (
             (terms.cost_x, conditions.x),
             (terms.cost_nu, conditions.nu),
@@ -104,16 +144,37 @@ def solve_mip(
                 float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0
             )
         cost += squares.add(terms.hessian, conditions.x)
+        if remainder is not None:
+            cost += _products(model, remainder, conditions, theta, products)
     elif payment:
         model.products = pyo.Block()
-        ranges = [bounds.price(i) for i in range(len(theta))]
-        cost += add_mccormick(model.products, conditions.prices, theta, ranges, bits)
+        charge = None if remainder is None else remainder.charge
+        ranges = [bounds.price(i, charge) for i in range(len(theta))]
+        prices = conditions.prices if charge is None else charged(charge, conditions)
+        paid = add_mccormick(model.products, prices, theta, ranges, bits)
+        if repairs.cut and remainder is None:
+            cost += _payments(model, follower, conditions, theta, paid, squares)
+        else:
+            cost += pyo.quicksum(paid)
         discretisation = discretisation_bound(
             np.array([high - low for low, high in ranges]), np.array([v.ub - v.lb for v in theta]), bits
         )
     model.cost = pyo.Objective(expr=cost)
+    if start is not None:
+        for b, sigma, slack in zip(conditions.bind, start.sigma, start.slack, strict=True):
+            if not b.fixed:
+                b.set_value(int(sigma > slack))
+        if discretisation:
+            start_bits(model.products, theta, start.theta, bits)
     run = solve_model(
-        model, solver, squares=squares.pairs, indicators=conditions.indicators, gap=gap, time_limit_s=time_limit_s
+        model,
+        solver,
+        squares=squares.pairs,
+        products=products,
+        indicators=conditions.indicators,
+        gap=gap,
+        time_limit_s=time_limit_s,
+        started=start is not None,
     )
     return MipAnswer(
         _values(everyone),
@@ -124,6 +185,62 @@ def solve_mip(
         conditions,
         discretisation,
     )
+
+
+def _payments(
+    model: Any,
+    follower: ParametricQP,
+    conditions: Conditions,
+    theta: list[Any],
+    paid: list[Any],
+    squares: _Squares,
+) -> Any:
+    """The payment block by block: at least its products' envelopes, and at least its convex form by strong duality."""
+    model.payment, blocks = pyo.VarList(), split(follower)
+    terms, total = payment_terms(follower), []
+    for block in blocks:
+        if not len(block.parameters):
+            continue
+        payment = model.payment.add()
+        model.rows.add(payment >= pyo.quicksum(paid[k] for k in block.parameters))
+        convex: Any = squares.add(
+            columns(rows(terms.hessian, block.variables), block.variables), [conditions.x[j] for j in block.variables]
+        )
+        for coefficients, variables, at in (
+            (terms.cost_x, conditions.x, block.variables),
+            (terms.cost_nu, conditions.nu, block.eq_rows),
+            (terms.cost_sigma, conditions.sigma, block.ineq_rows),
+            (terms.cost_theta, theta, block.parameters),
+        ):
+            convex += pyo.quicksum(float(coefficients[i]) * variables[i] for i in at if coefficients[i] != 0.0)
+        model.rows.add(payment >= convex)
+        total.append(payment)
+    return pyo.quicksum(total)
+
+
+def charged(charge: Charge, conditions: Conditions) -> list[Any]:
+    """The charge for each parameter as expressions of the duals."""
+    by_nu, by_sigma = charge.by_nu.T.tocsr(), charge.by_sigma.T.tocsr()
+    return [
+        float(charge.constant[k]) - dot(by_nu, k, conditions.nu) - dot(by_sigma, k, conditions.sigma)
+        for k in range(len(charge.constant))
+    ]
+
+
+def _products(
+    model: Any, remainder: Remainder, conditions: Conditions, theta: list[Any], products: list[Product]
+) -> Any:
+    """The expression that stands for rest'th; adds to `products` what it stands on."""
+    model.rest, model.rest_product = pyo.VarList(), pyo.VarList()
+    rests, total = charged(remainder.rest, conditions), []
+    for k in np.flatnonzero(remainder.rest.used()):
+        rest, product = model.rest.add(), model.rest_product.add()
+        rest.setlb(float(remainder.root.low[k]))
+        rest.setub(float(remainder.root.high[k]))
+        model.rows.add(rest == rests[k])
+        products.append((product, rest, theta[k]))
+        total.append(product)
+    return pyo.quicksum(total)
 
 
 class _Squares:

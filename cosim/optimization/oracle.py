@@ -4,6 +4,8 @@ A block is a part of the follower that shares no variable with the rest. For mul
 
     c(mu) = min of  payment - mu'th   over the block's optimality conditions and the box of th.
 
+Where the payment is not the follower's whole price (see `charge`), a leaf is also a box of parameters and rests.
+
 The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
 and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
 (mu - mu')'th, so that most leaves need no new solve.
@@ -20,28 +22,32 @@ import numpy as np
 import numpy.typing as npt
 
 from cosim.optimization.arrays import Indices, Vector
-from cosim.optimization.bounds import Block
+from cosim.optimization.blocks import Block
+from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, single_level
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both, single_level
 
 _ZERO = 1e-7
 _CHAIN = 6
 _MOST_SOLVES = 400
+_TIGHTER = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: its parameters, the payment, and which duals and slacks are zero there."""
+    """A point of a block: its parameters, the payment, which duals and slacks are zero there, and its rests."""
 
     theta: Vector
     payment: float
     dual_zero: npt.NDArray[np.bool_]
     slack_zero: npt.NDArray[np.bool_]
+    rest: Vector | None = None
 
-    def allowed(self, held: Decisions) -> bool:
-        """Whether the point keeps these decisions."""
+    def allowed(self, held: Decisions, box: Box | None = None) -> bool:
+        """Whether the point keeps these decisions and lies in the box."""
         broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
-        return not bool(np.any(broken))
+        inside = box is None or self.rest is None or box.holds(self.theta, self.rest)
+        return inside and not bool(np.any(broken))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,14 @@ class BlockAnswer:
 
 @dataclass(slots=True)
 class _Leaf:
-    """Some pairs decided; `bound` held at `mu` (whatever mu where that is None). `z` is its optimum at `mu`."""
+    """Some pairs decided in a box; `bound` held at `mu` (whatever mu where that is None), `z` is its optimum there."""
 
     decisions: Decisions
     bound: float
     mu: Vector | None
     z: Vector | None = None
+    box: Box | None = None
+    tight: bool = False
 
 
 class BlockOracle:
@@ -68,6 +76,7 @@ class BlockOracle:
     Args:
         block: the part of the follower.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+        remainder: the block's part of a charge that is not the whole price.
 
     Attributes:
         block: see above.
@@ -75,10 +84,10 @@ class BlockOracle:
         solves: QPs solved so far.
     """
 
-    def __init__(self, block: Block, constant_theta: Vector) -> None:
+    def __init__(self, block: Block, constant_theta: Vector, remainder: Remainder | None = None) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
-        self._relaxation = Relaxation(single_level(qp, leader, payment=True))
+        self._relaxation = Relaxation(single_level(qp, leader, payment=True, remainder=remainder))
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
         self.block = block
@@ -92,7 +101,13 @@ class BlockOracle:
         return self._relaxation.solves
 
     def minimise(
-        self, mu: Vector, held: Decisions, enough: float, known: Column | None, deadline: float
+        self,
+        mu: Vector,
+        held: Decisions,
+        enough: float,
+        known: Column | None,
+        deadline: float,
+        box: Box | None = None,
     ) -> BlockAnswer | None:
         """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
         solver gave up or there is no lower end.
@@ -103,13 +118,15 @@ class BlockOracle:
             enough: how far the bound may stay below the minimum.
             known: a point of the block that keeps the decisions, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
+            box: where the block's parameters and rests lie, of a payment with products.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
         relaxation.cost[level.theta_at] -= mu
-        key, number = held.tobytes(), itertools.count()
+        box = relaxation.root() if box is None else box
+        key, number = self._key(held, box), itertools.count()
         heap: list[tuple[float, int, _Leaf]] = []
-        for leaf in self._start(held):
+        for leaf in self._start(held, box):
             heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
         limit = relaxation.solves + _MOST_SOLVES
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
@@ -119,15 +136,20 @@ class BlockOracle:
                 self._leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
             if leaf.z is not None and leaf.mu is mu:
-                product = self._product(leaf)
-                if product.sum() <= enough or relaxation.solves >= limit or not np.any(product > 0):
+                product, errors = self._product(leaf), relaxation.errors(leaf.z)
+                missing = float(product.sum() + errors.sum())
+                if missing <= enough or relaxation.solves >= limit or missing <= 0:
                     self._leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
                     return BlockAnswer(bound, self._column(leaf, mu))
-                for child in self._children(leaf, product, mu):
+                if self._tighten(leaf, product, errors):
+                    if leaf.box is not None:
+                        heapq.heappush(heap, (bound, next(number), leaf))
+                    continue
+                for child in self._children(leaf, product, errors, mu):
                     heapq.heappush(heap, (bound, next(number), child))
                 continue
-            found = relaxation.solve(leaf.decisions)
+            found = relaxation.solve(leaf.decisions, box=leaf.box)
             if found.status == "infeasible":
                 continue
             if found.status != "optimal":
@@ -144,19 +166,24 @@ class BlockOracle:
         self._leaves[key] = []
         return BlockAnswer(np.inf, None)
 
-    def _start(self, held: Decisions) -> list[_Leaf]:
+    def _key(self, held: Decisions, box: Box | None) -> bytes:
+        return held.tobytes() + (b"" if box is None else box.key())
+
+    def _start(self, held: Decisions, box: Box | None) -> list[_Leaf]:
         """The leaves known for these decisions, or those of the whole block with the decisions put in."""
-        known = self._leaves.get(held.tobytes())
+        known = self._leaves.get(self._key(held, box))
         if known is not None:
             return known
-        whole = self._leaves.get(np.zeros_like(held).tobytes())
+        whole = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()))
         if whole is None:
-            return [_Leaf(held.copy(), -np.inf, None)]
+            return [_Leaf(held.copy(), -np.inf, None, box=box)]
         out = []
         for leaf in whole:
             if np.any((leaf.decisions != OPEN) & (held != OPEN) & (leaf.decisions != held)):
                 continue
-            out.append(_Leaf(np.maximum(leaf.decisions, held), leaf.bound, leaf.mu))
+            inside = leaf.box if leaf.box is None or box is None else leaf.box.meet(box)
+            if inside is not None or box is None:
+                out.append(_Leaf(np.maximum(leaf.decisions, held), leaf.bound, leaf.mu, box=inside))
         return out
 
     def _moved(self, leaf: _Leaf, mu: Vector) -> float:
@@ -164,40 +191,55 @@ class BlockOracle:
         if leaf.mu is None:
             return leaf.bound
         change = leaf.mu - mu
-        return leaf.bound + float(np.minimum(change * self._lower, change * self._upper).sum())
+        lower, upper = (self._lower, self._upper) if leaf.box is None else (leaf.box.lower, leaf.box.upper)
+        return leaf.bound + float(np.minimum(change * lower, change * upper).sum())
 
     def _product(self, leaf: _Leaf) -> Vector:
-        level, z = self._relaxation.level, leaf.z
-        assert z is not None
-        product = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
-        product[leaf.decisions != OPEN] = 0.0
-        return product
+        assert leaf.z is not None
+        return self._relaxation.violations(leaf.z, leaf.decisions)
 
-    def _children(self, leaf: _Leaf, product: Vector, mu: Vector) -> list[_Leaf]:
-        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
-        in which it is the first that does.
+    def _tighten(self, leaf: _Leaf, product: Vector, errors: Vector) -> bool:
+        """Draw the box of a leaf together before products are told apart, once; whether that changed something. A leaf
+        that is empty is left without a box.
         """
+        before = leaf.box
+        if leaf.tight or before is None or errors.max() <= product.max(initial=0.0):
+            return False
+        leaf.tight, leaf.box = True, self._relaxation.tightened(leaf.decisions, before)
+        if leaf.box is None:
+            return True
+        old, new = before.area(), leaf.box.area()
+        if new.sum() > _TIGHTER * old.sum():
+            return False
+        leaf.z = None
+        return True
+
+    def _children(self, leaf: _Leaf, product: Vector, errors: Vector, mu: Vector) -> list[_Leaf]:
+        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
+        in which it is the first that does. Where a product of parameter and rest is worse, two boxes.
+        """
+        products, box = self._relaxation.level.products, leaf.box
+        if products is not None and box is not None and errors.max() > product.max(initial=0.0):
+            assert leaf.z is not None
+            halves = products.split(leaf.z, int(np.argmax(errors)), box)
+            return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
         worst = np.argsort(-product, kind="stable")[:_CHAIN]
         worst = worst[product[worst] > 0.01 * product[worst[0]]]
         rest, out = leaf.decisions.copy(), []
         for pair in worst:
             binding = rest.copy()
             binding[pair] = SLACK_ZERO
-            out.append(_Leaf(binding, leaf.bound, mu))
+            out.append(_Leaf(binding, leaf.bound, mu, box=leaf.box))
             rest[pair] = DUAL_ZERO
-        return [_Leaf(rest, leaf.bound, mu), *out]
+        return [_Leaf(rest, leaf.bound, mu, box=leaf.box), *out]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
         undecided = np.flatnonzero(leaf.decisions == OPEN)
         if not len(undecided):
             return None
-        out = []
-        for side in (DUAL_ZERO, SLACK_ZERO):
-            decisions = leaf.decisions.copy()
-            decisions[undecided[0]] = side
-            out.append(_Leaf(decisions, leaf.bound, leaf.mu))
-        return out
+        halves = both(leaf.decisions, int(undecided[0]))
+        return [_Leaf(half, leaf.bound, leaf.mu, box=leaf.box) for half in halves]
 
     def _column(self, leaf: _Leaf, mu: Vector) -> Column:
         level, z = self._relaxation.level, leaf.z
@@ -208,4 +250,5 @@ class BlockOracle:
             leaf.bound + float(mu @ theta),
             dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)),
             slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
+            level.rest(z),
         )

@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Vector, rows
-from cosim.optimization.bounds import split
+from cosim.optimization.blocks import split
+from cosim.optimization.memory import Memory
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
@@ -25,6 +26,8 @@ _BETTER = 1e-8
 _MOST_STEPS = 40
 _MOST_SINGLES = 10
 _PULL = 1e-6
+_CONCAVE = 20
+_SETTLED = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Patchwork:
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
         self._level, self.blocks, self._least = level, tuple(blocks), least
+        self._whole = level.products is None
         at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
@@ -87,12 +91,15 @@ class Patchwork:
         """The best point with these pieces; None if they do not go together."""
         leader, n = self._level.leader, len(self._level.leader.variables)
         sides = [len(piece.rhs) for piece in pieces]
-        cost, entries, squares = leader.cost.copy(), [], []
+        cost, entries, squares, concave = leader.cost.copy(), [], [], []
         first = 0
         for piece, at, count in zip(pieces, self._at, sides, strict=True):
             cost[at] += piece.linear
             size = len(at)
-            squares.append((piece.hessian.ravel(), np.repeat(at, size), np.tile(at, size)))
+            curved, off = (piece.hessian, None) if self._whole else piece.convex()
+            if off is not None:
+                concave.append((off, at))
+            squares.append((curved.ravel(), np.repeat(at, size), np.tile(at, size)))
             entries.append((piece.matrix.ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
             first += count
         hessian = leader.hessian + _gather(squares, (n, n))
@@ -102,10 +109,21 @@ class Patchwork:
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
         form = full_form(hessian, leader.eq_matrix, matrix)
-        raw = Piqp(form, _TOLERANCE).solve(cost, None, limits)
+        solver = Piqp(form, _TOLERANCE)
+        raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
+        for _ in range(_CONCAVE if concave else 0):
+            # A tangent lies above what is concave, so that each step is at least as good as the one before.
+            tangent = cost.copy()
+            for off, at in concave:
+                tangent[at] -= off @ raw.x[at]
+            again = solver.solve(tangent, None, limits)
+            if again.status != "optimal" or np.abs(again.x - raw.x).max() <= _SETTLED:
+                break
+            raw = again
         value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
+        value -= sum(0.5 * float(raw.x[at] @ (off @ raw.x[at])) for off, at in concave)
         pull = np.split(raw.rows[self._rows.shape[0] :], np.cumsum(sides)[:-1]) if sides else []
         return Patch(tuple(pieces), value, raw.x, tuple(pull))
 
@@ -202,10 +220,12 @@ class Patchwork:
         z = np.zeros(len(level.qp.variables))
         for place, values in ((level.x_at, x), (level.nu_at, nu), (level.sigma_at, sigma), (level.leader_at, patch.y)):
             z[place] = values
-        return z, decisions
+        return level.complete(z), decisions
 
 
-def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patchwork | None:
+def patchwork(
+    level: SingleLevel, *, payment: bool, least: float = 0.0, memory: Memory | None = None
+) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
     They need a payment, a leader that does not name follower variables, each parameter in one block at most, and
@@ -218,7 +238,13 @@ def patchwork(level: SingleLevel, *, payment: bool, least: float = 0.0) -> Patch
     used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
     if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
         return None
-    blocks = [BlockPieces(part, follower.constant_theta[part.parameters]) for part in parts]
+    constants = [follower.constant_theta[part.parameters] for part in parts]
+    if level.products is not None:
+        charges = [level.charge.part(part.eq_rows, part.ineq_rows, part.parameters) for part in parts]
+        blocks = [BlockPieces(*one) for one in zip(parts, constants, charges, strict=True)]
+    else:
+        make = BlockPieces if memory is None else memory.pieces
+        blocks = [make(part, constant) for part, constant in zip(parts, constants, strict=True)]
     return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
 
 

@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyomo.environ as pyo
+import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Matrix, Vector
+from cosim.optimization.arrays import Matrix, Vector, csr
+from cosim.optimization.charge import Remainder
 from cosim.optimization.parametric import ParametricQP
 
 
@@ -39,25 +41,41 @@ class PaymentTerms:
     cost_theta: Vector
 
 
-def payment_terms(follower: ParametricQP) -> PaymentTerms:
-    """The payment by strong duality.
+def payment_terms(follower: ParametricQP, remainder: Remainder | None = None) -> PaymentTerms:
+    """The payment by strong duality; of a charge what is not bilinear (see `charge`).
 
     Raises:
         InputError: if parameters multiply the follower's variables in its objective (C is not zero); then the
             payment has a further bilinear term.
     """
     require_right_hand_sides(follower)
+    if remainder is not None:
+        share = remainder.share_x
+        return PaymentTerms(
+            2.0 * csr(sp.diags_array(share) @ follower.hessian, follower.hessian.shape),
+            share * follower.cost,
+            remainder.share_nu * follower.eq_rhs,
+            remainder.share_sigma * follower.ineq_rhs,
+            remainder.constant,
+        )
     return PaymentTerms(
         2.0 * follower.hessian, follower.cost, follower.eq_rhs, follower.ineq_rhs, follower.constant_theta
     )
 
 
 def payment_by_strong_duality(
-    follower: ParametricQP, theta: Vector, x: Vector, nu: Vector, sigma: Vector
+    follower: ParametricQP,
+    theta: Vector,
+    x: Vector,
+    nu: Vector,
+    sigma: Vector,
+    remainder: Remainder | None = None,
 ) -> float:
     """The payment at a point that meets the follower's optimality conditions."""
-    terms = payment_terms(follower)
+    terms = payment_terms(follower, remainder)
     quadratic = 0.5 * x @ (terms.hessian @ x) + terms.cost_x @ x
+    if remainder is not None:
+        quadratic += remainder.rest.price(nu, sigma) @ theta
     return float(quadratic + terms.cost_nu @ nu + terms.cost_sigma @ sigma + terms.cost_theta @ theta)
 
 
@@ -84,7 +102,7 @@ def add_mccormick(
     thetas: Sequence[Any],
     price_bounds: Sequence[tuple[float, float]],
     bits: int,
-) -> Any:
+) -> list[Any]:
     """Add variables and rows for each product price * theta to a Pyomo block.
 
     Args:
@@ -95,7 +113,7 @@ def add_mccormick(
         bits: how many binaries each theta gets.
 
     Returns:
-        The expression of the sum of all products, never above the true sum when minimised.
+        The expression of each product, never above the true one when minimised.
 
     Raises:
         InputError: if a theta or a price is not bounded.
@@ -107,7 +125,7 @@ def add_mccormick(
     block.rest = pyo.Var(count, domain=pyo.NonNegativeReals)
     block.rest_price = pyo.Var(count)
     block.rows = pyo.ConstraintList()
-    total: Any = 0.0
+    products: list[Any] = []
     for i, theta in enumerate(thetas):
         lower, upper = pyo.value(theta.lower), pyo.value(theta.upper)
         low, high = price_bounds[i]
@@ -126,12 +144,23 @@ def add_mccormick(
             theta
             == lower + width * sum(2.0**-k * block.bit[i, k] for k in range(1, bits + 1)) + block.rest[i]
         )
-        total += lower * price + block.rest_price[i]
+        total: Any = lower * price + block.rest_price[i]
         for k in range(1, bits + 1):
             _envelope(block, block.bit_price[i, k], block.bit[i, k], (0.0, 1.0), price, (low, high))
             total += width * 2.0**-k * block.bit_price[i, k]
         _envelope(block, block.rest_price[i], block.rest[i], (0.0, width / 2**bits), price, (low, high))
-    return total
+        products.append(total)
+    return products
+
+
+def start_bits(block: Any, thetas: Sequence[Any], at: Vector, bits: int) -> None:
+    """Give the binaries that `add_mccormick` made the values that stand for these parameters."""
+    for i, theta in enumerate(thetas):
+        lower, upper = pyo.value(theta.lower), pyo.value(theta.upper)
+        share = 0.0 if upper <= lower else (float(at[i]) - lower) / (upper - lower)
+        whole = min(max(int(share * 2**bits), 0), 2**bits - 1)
+        for k in range(1, bits + 1):
+            block.bit[i, k].set_value((whole >> (bits - k)) & 1)
 
 
 def _envelope(

@@ -8,6 +8,7 @@ duals is that of one of them, so the closed pieces tell the optimistic payment e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ import scipy.linalg
 import scipy.optimize
 
 from cosim.optimization.arrays import Vector
-from cosim.optimization.bounds import Block
+from cosim.optimization.blocks import Block
+from cosim.optimization.charge import Charge
 from cosim.optimization.qp_solvers import QPSolver
 
 _SINGULAR = 1e-9
@@ -34,7 +36,8 @@ class Piece:
     Attributes:
         binding: (m,) which rows bind.
         answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
-        hessian, linear: payment = 1/2 th'(hessian)th + linear'th.
+        hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex unless the leader pays another charge than the
+            whole price.
         matrix, rhs: the piece is where matrix @ th <= rhs; rows have length one.
     """
 
@@ -50,6 +53,14 @@ class Piece:
         """Whether the parameters lie on the piece."""
         return bool(np.all(self.matrix @ theta <= self.rhs + _INSIDE))
 
+    def convex(self) -> tuple[Vector, Vector | None]:
+        """The Hessian as a positive semidefinite matrix less another one, None where nothing is to be taken off."""
+        values, vectors = np.linalg.eigh(self.hessian)
+        if values.min(initial=0.0) >= -_NOISE * (1.0 + np.abs(values).max(initial=0.0)):
+            return self.hessian, None
+        off = (vectors * np.maximum(-values, 0.0)) @ vectors.T
+        return self.hessian + off, off
+
     def payment(self, theta: Vector) -> float:
         """Price times parameters, as the piece has it, inside or not."""
         return float(theta @ (0.5 * self.hessian @ theta + self.linear))
@@ -61,17 +72,23 @@ class BlockPieces:
     Args:
         block: a part of the follower whose parameters enter right-hand sides only.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+        charge: what the leader pays for the block's parameters, if not the whole price.
     """
 
-    def __init__(self, block: Block, constant_theta: Vector) -> None:
+    def __init__(self, block: Block, constant_theta: Vector, charge: Charge | None = None) -> None:
         self.block = block
         self._qp = replace(block.qp, constant_theta=constant_theta)
-        self._solver = QPSolver(self._qp)
         self._hessian, self._eq, self._ineq = (
             matrix.toarray() for matrix in (block.qp.hessian, block.qp.eq_matrix, block.qp.ineq_matrix)
         )
         self._eq_theta, self._ineq_theta = block.qp.eq_theta.toarray(), block.qp.ineq_theta.toarray()
+        charge = Charge.of(self._qp) if charge is None else charge
+        self._constant, self._by_nu, self._by_sigma = charge.constant, charge.by_nu.toarray(), charge.by_sigma.toarray()
         self._known: dict[bytes, Piece | None] = {}
+
+    @cached_property
+    def _solver(self) -> QPSolver:
+        return QPSolver(self._qp)
 
     @property
     def usable(self) -> bool:
@@ -162,8 +179,8 @@ class BlockPieces:
         if not np.all(np.isfinite(solved)) or error > _SINGULAR * (1.0 + np.abs(right).max(initial=0.0)):
             return None
         at, by = solved[:, 0], solved[:, 1:]
-        back = np.vstack([self._eq_theta, self._ineq_theta[binding]]).T
-        slope, price = -back @ by[n:], qp.constant_theta - back @ at[n:]
+        back = np.vstack([self._by_nu, self._by_sigma[binding]]).T
+        slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
         matrix, rhs, empty = self._sides(matrix, rhs)

@@ -108,7 +108,11 @@ class Piqp:
         self._tolerance = tolerance
         self._set_tolerance(tolerance)
         self._solver.settings.max_iter = max_iterations
-        self._ready = self._shifted = False
+        self._ready = self._shifted = self._other = False
+
+    def rows(self, form: Form) -> None:
+        """Take other numbers for the rows, in the same pattern; for the sparse solver."""
+        self._form, self._other = form, self._ready
 
     def _set_tolerance(self, tolerance: float) -> None:
         settings = self._solver.settings
@@ -133,9 +137,11 @@ class Piqp:
             )
         elif diagonal is not None or self._shifted:
             solver.update(P=self._give(with_diagonal(form.hessian, diagonal)), **vectors)
+        elif self._other:
+            solver.update(G=self._give(form.row_matrix), **vectors)
         else:
             solver.update(**vectors)
-        self._ready, self._shifted = True, diagonal is not None
+        self._ready, self._shifted, self._other = True, diagonal is not None, False
         status = solver.solve()
         if status == piqp.PIQP_MAX_ITER_REACHED:
             # At degenerate points the last digit may be out of reach; polishing takes over from a thousand times

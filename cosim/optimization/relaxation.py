@@ -10,7 +10,7 @@ the two to zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,16 +18,26 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Indices, Matrix, Vector, csr, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.charge import Box, Charge, Remainder
+from cosim.optimization.envelope import Envelope, Products
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import payment_terms
-from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form, prove
+from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, prove
 from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows, two_sided
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
 _TOLERANCE = 1e-9
 _SHARP = 1e-7
+_MARGIN = 1e-7
+
+
+def both(decisions: Decisions, pair: int) -> list[Decisions]:
+    """The decisions with one more pair decided, one way and the other."""
+    out = [decisions.copy(), decisions.copy()]
+    out[0][pair], out[1][pair] = DUAL_ZERO, SLACK_ZERO
+    return out
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class SingleLevel:
             0.
         follower, leader: what it was made from.
         leader_at, theta_at, x_at, nu_at, sigma_at: where each lies among the variables.
+        products: of a payment that is not the follower's whole price, what stays bilinear; `qp` alone leaves them
+            without a lower end.
     """
 
     qp: ParametricQP
@@ -49,6 +61,24 @@ class SingleLevel:
     x_at: Indices
     nu_at: Indices
     sigma_at: Indices
+    products: Products | None = None
+
+    @property
+    def charge(self) -> Charge:
+        """What the leader pays for each unit of the parameters."""
+        return Charge.of(self.follower) if self.products is None else self.products.remainder.charge
+
+    def complete(self, z: Vector) -> Vector:
+        """z with the products that follow from its other entries."""
+        if self.products is not None:
+            self.products.fill(z, z[self.nu_at], z[self.sigma_at])
+        return z
+
+    def rest(self, z: Vector) -> Vector | None:
+        """(k,) the rest of each parameter at z, of a payment with products."""
+        if self.products is None:
+            return None
+        return self.products.remainder.rest.price(z[self.nu_at], z[self.sigma_at])
 
     def slack(self, z: Vector) -> Vector:
         """The follower's slacks h + W th - G x at z."""
@@ -57,7 +87,9 @@ class SingleLevel:
         return slack
 
 
-def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool) -> SingleLevel:
+def single_level(
+    follower: ParametricQP, leader: ParametricQP, *, payment: bool, remainder: Remainder | None = None
+) -> SingleLevel:
     """Put leader, follower and the follower's stationarity into one QP.
 
     Args:
@@ -65,13 +97,15 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
         leader: without parameters; its variables include, by name, every th, and may include follower
             variables (in its cost, or in rows that couple it to the follower's answer).
         payment: whether the leader also pays price'th.
+        remainder: the payment's charge taken apart, if it is not the whole price.
     """
     check_names(follower, leader)
     duals = [f"dual {name}" for name in (*follower.eq_rows, *follower.ineq_rows)]
     names = list(dict.fromkeys((*leader.variables, *follower.variables)))
+    bilinear = np.zeros(0, dtype=np.int64) if remainder is None else np.flatnonzero(remainder.rest.used())
     place = {name: i for i, name in enumerate(names + duals)}
     n, p, m = len(names), len(follower.eq_rows), len(follower.ineq_rows)
-    size = n + p + m
+    size = n + p + m + 2 * len(bilinear)
 
     def where(wanted: Sequence[str]) -> Indices:
         return np.array([place[name] for name in wanted], dtype=np.int64)
@@ -82,17 +116,24 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
     constant = leader.constant
     np.add.at(cost, leader_at, leader.cost)
     if payment:
-        terms = payment_terms(follower)
+        terms = payment_terms(follower, remainder)
         hessian = hessian + _spread_square(terms.hessian, x_at, size)
         for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
             np.add.at(cost, at, part)
         np.add.at(cost, theta_at, terms.cost_theta)
+    products = None
+    if remainder is not None:
+        first = n + p + m + np.arange(len(bilinear))
+        products = Products(remainder, bilinear, theta_at[bilinear], first, first + len(bilinear))
+        cost[products.product_at] = 1.0
+        duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
     spread = _spread
     eq = sp.vstack([
         spread(leader.eq_matrix, leader_at, size),
         spread(follower.eq_matrix, x_at, size) - spread(follower.eq_theta, theta_at, size),
         spread(follower.hessian, x_at, size) + spread(follower.cost_theta, theta_at, size)
         + spread(follower.eq_matrix.T, nu_at, size) + spread(follower.ineq_matrix.T, sigma_at, size),
+        *([] if products is None else [products.equations(size, nu_at, sigma_at)]),
     ])  # fmt: skip
     has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
     has_up = np.flatnonzero(np.isfinite(follower.theta_upper))
@@ -109,7 +150,7 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
         cost=cost,
         constant=constant,
         eq_matrix=eq,
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs, -follower.cost]),
+        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs, -follower.cost, np.zeros(len(bilinear))]),
         ineq_matrix=ineq,
         ineq_rhs=np.concatenate([
             follower.ineq_rhs, np.zeros(m), leader.ineq_rhs,
@@ -117,7 +158,7 @@ def single_level(follower: ParametricQP, leader: ParametricQP, *, payment: bool)
         ]),
         variables=names + duals,
     )  # fmt: skip
-    return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at)
+    return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
 
 
 def cheapest_together(level: SingleLevel) -> Vector | None:
@@ -200,7 +241,12 @@ class Relaxation:
         self._put = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._put.first_rows))
         self._limits, self._possible = two_sided(self._put, len(qp.variables), qp.eq_rhs, qp.ineq_rhs)
-        self._piqp: Backend = Piqp(self._form, _TOLERANCE)
+        self._envelope = None if level.products is None else Envelope(level.products, self._form)
+        self._box: Box | None = None
+        if level.products is not None and self._envelope is not None:
+            self._box = level.products.remainder.root
+            self._form = self._envelope.form(self._box)
+        self._piqp = Piqp(self._form, _TOLERANCE)
         self.cost = qp.cost.copy()
         self.solves = 0
 
@@ -209,15 +255,16 @@ class Relaxation:
         """The follower alone. Its answers are sharpened: a pattern read off a blurred one often has an empty cell."""
         return QPSolver(self.level.follower)
 
-    def solve(self, decisions: Decisions, *, proof: bool = True) -> Point:
+    def solve(self, decisions: Decisions, *, box: Box | None = None, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
 
         Args:
             decisions: what is decided of each pair.
+            box: where parameters and rests lie, of a payment with products; the whole box if left out.
             proof: False where an answer other than an optimum is of no use; it is then 'failed', unproven.
         """
         self.solves += 1
-        limits = self.limits(decisions)
+        limits = self.limits(decisions, box)
         if (
             not self._possible
             or np.any(limits.lower > limits.upper)
@@ -229,7 +276,7 @@ class Relaxation:
         if raw.status != "optimal" and not proof:
             return self._nothing("failed")
         if raw.status != "optimal":
-            verdict = prove(self._form, cost, None, limits)
+            verdict = self._verdict(cost, limits)
             if verdict != "bounded":
                 return self._nothing(verdict)
             raw = Highs(self._form, _TOLERANCE, time_limit_s=10.0).solve(cost, None, limits)
@@ -247,22 +294,63 @@ class Relaxation:
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
         return Point("optimal", z, value, wish)
 
+    def _verdict(self, cost: Vector, limits: Limits) -> str:
+        """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
+        if self._envelope is None and self._flat.solve(np.zeros(len(cost)), None, limits).status == "infeasible":
+            return "infeasible"
+        return prove(self._form, cost, None, limits)
+
+    @cached_property
+    def _flat(self) -> Highs:
+        n = len(self.cost)
+        return Highs(full_form(sp.csc_array((n, n)), self._form.eq_matrix, self._form.row_matrix), _TOLERANCE)
+
     def violations(self, z: Vector, decisions: Decisions) -> Vector:
         """dual * slack of each undecided pair at z, (m,): what the payment is underestimated by."""
         level = self.level
         product: Vector = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
         product[decisions != OPEN] = 0.0
-        return product
+        return product if level.products is None else product * level.products.remainder.share_sigma
 
-    def any_point(self, decisions: Decisions) -> Vector | None:
+    def errors(self, z: Vector) -> Vector:
+        """(k,) by how much the product of each parameter with its rest is underestimated at z."""
+        products = self.level.products
+        return np.zeros(len(self.level.theta_at)) if products is None else products.errors(z)
+
+    def root(self) -> Box | None:
+        """The whole box, of a payment with products."""
+        return None if self.level.products is None else self.level.products.remainder.root
+
+    def tightened(self, decisions: Decisions, box: Box) -> Box | None:
+        """The box drawn together to what rests can be where these pairs are decided, by two linear programs for each;
+        None if nothing is left.
+        """
+        if self._envelope is None:
+            return box
+        products, wide = self._envelope.products, self._envelope.wide
+        limits = self._envelope.boxed(self._decided(decisions), self.level.theta_at, box)
+        low, high = box.low.copy(), box.high.copy()
+        for k, at in zip(products.numbers.tolist(), products.rest_at.tolist(), strict=True):
+            for sign, side, inner in ((1.0, low, max), (-1.0, high, min)):
+                cost = np.zeros(len(self.cost))
+                cost[at] = sign
+                raw = wide.solve(cost, None, limits)
+                if raw.status == "infeasible":
+                    return None
+                if raw.status == "optimal":
+                    end = float(raw.x[at])
+                    side[k] = inner(side[k], end - sign * _MARGIN * (1.0 + abs(end)))
+        return None if np.any(low > high) else replace(box, low=low, high=high)
+
+    def any_point(self, decisions: Decisions, box: Box | None = None) -> Vector | None:
         """A feasible point of small size where the relaxation has no lower end."""
-        n = len(self.level.qp.variables)
+        n, limits = len(self.level.qp.variables), self.limits(decisions, box)
         flat = full_form(sp.eye_array(n), self._form.eq_matrix, self._form.row_matrix)
-        raw = Piqp(flat, 1e-8).solve(np.zeros(n), None, self.limits(decisions))
+        raw = Piqp(flat, 1e-8).solve(np.zeros(n), None, limits)
         return raw.x if raw.status == "optimal" else None
 
-    def limits(self, decisions: Decisions) -> Limits:
-        """The limits of the two-sided form with the decided pairs at zero."""
+    def _decided(self, decisions: Decisions) -> Limits:
+        """The limits of the two-sided form without products, with the decided pairs at zero."""
         base, put = self._limits, self._put
         lower, upper = base.lower.copy(), base.upper.copy()
         x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
@@ -275,6 +363,17 @@ class Relaxation:
             else:
                 high[at] = min(high[at], side)
         return Limits(base.eq_rhs, lower, upper, x_lower, x_upper)
+
+    def limits(self, decisions: Decisions, box: Box | None = None) -> Limits:
+        """The limits of the two-sided form with the decided pairs at zero; the form itself is brought to the box."""
+        limits = self._decided(decisions)
+        box = self.root() if box is None else box
+        if self._envelope is None or box is None:
+            return limits
+        if box is not self._box:
+            self._box, self._form = box, self._envelope.form(box)
+            self._piqp.rows(self._form)
+        return self._envelope.limits(limits, self.level.theta_at, box)
 
     def sharpen(self, decisions: Decisions) -> Vector | None:
         """The optimum of a wholly decided relaxation to full accuracy, as equations on the decided pairs."""
@@ -308,12 +407,13 @@ def _take(values: Vector, place: Indices, where: npt.NDArray[np.bool_]) -> Vecto
 
 def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
     """A matrix over some variables as one over all."""
-    entries = sp.coo_array(matrix)
-    row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))
+    own = sp.csr_array(matrix)
+    out = sp.csr_array((own.data.copy(), at[own.indices], own.indptr), shape=(own.shape[0], size))
+    out.sort_indices()
+    return out
 
 
 def _spread_square(matrix: Matrix, at: Indices, size: int) -> Matrix:
     entries = sp.coo_array(matrix)
     row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size)), (0, 0))
+    return sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size))

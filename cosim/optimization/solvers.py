@@ -24,6 +24,7 @@ GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
 
 
 Indicator: TypeAlias = tuple[Any, bool, Any]
+Product: TypeAlias = tuple[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Size:
     quadratic: bool
     sos: bool
     indicators: bool = False
+    bilinear: bool = False
 
 
 def installed() -> tuple[str, ...]:
@@ -54,12 +56,18 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name, module in _MODULE.items() if find_spec(module) is not None)
 
 
-def measure(model: Any, squares: Sequence[tuple[Any, Any]] = (), indicators: Sequence[Indicator] = ()) -> Size:
-    """Count variables and rows of a model; `squares` and `indicators` as in `solve_model`."""
+def measure(
+    model: Any,
+    squares: Sequence[tuple[Any, Any]] = (),
+    indicators: Sequence[Indicator] = (),
+    products: Sequence[Product] = (),
+) -> Size:
+    """Count variables and rows of a model; `squares`, `indicators` and `products` as in `solve_model`."""
     variables = sum(not v.fixed for v in model.component_data_objects(pyo.Var, descend_into=True))
     rows = sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True, descend_into=True))
     sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
-    return Size(variables, rows + len(squares), bool(squares), sos, bool(indicators))
+    more, quadratic = len(squares) + len(products), bool(squares) or bool(products)
+    return Size(variables, rows + more, quadratic, sos, bool(indicators), bool(products))
 
 
 def fits_free_gurobi(size: Size) -> bool:
@@ -81,7 +89,8 @@ def choose(name: str, size: Size) -> str:
     if name == "auto":
         order = ["scip", "gurobi", "highs"] if size.quadratic or size.sos else ["highs", "scip", "gurobi"]
         order = ["scip"] if size.indicators else order
-        name = next((one for one in order if one in have and not (one == "highs" and size.sos)), "")
+        linear = size.sos or size.bilinear
+        name = next((one for one in order if one in have and not (one == "highs" and linear)), "")
         if not name:
             raise InputError(
                 "no solver for this model is installed", key="solver", allowed="highs, scip, gurobi"
@@ -90,6 +99,8 @@ def choose(name: str, size: Size) -> str:
         raise InputError("solver is not installed", key="solver", value=name, allowed=", ".join(have))
     if name != "scip" and size.indicators:
         raise InputError("indicator constraints go to SCIP only", key="solver", value=name, allowed="scip")
+    if name == "highs" and size.bilinear:
+        raise InputError("HiGHS has no bilinear terms", key="solver", value=name, allowed="scip, gurobi")
     if name == "highs" and size.sos:
         raise InputError(
             "HiGHS has no SOS1, and for some pairs no bound could be proven",
@@ -105,9 +116,11 @@ def solve_model(
     solver: str = "auto",
     *,
     squares: Sequence[tuple[Any, Any]] = (),
+    products: Sequence[Product] = (),
     indicators: Sequence[Indicator] = (),
     gap: float = 1e-6,
     time_limit_s: float = 300.0,
+    started: bool = False,
 ) -> SolverRun:
     """Solve a Pyomo model and load the best point into it.
 
@@ -116,30 +129,39 @@ def solve_model(
         solver: one of `NAMES`.
         squares: pairs (t, y) of variables that mean t >= y^2, with t in the objective. SCIP and Gurobi get
             them as quadratic rows; for HiGHS tangents are added until the gap is closed.
+        products: triples (w, u, v) of variables that mean w >= u v, with w in the objective; not for HiGHS.
         indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point so far is loaded.
+        started: whether the values of integer variables that are not fixed stand for a point to begin with.
 
     Raises:
         InputError: see `choose`; also if a model is too large for Gurobi without a licence.
         RunFailure: if no point was found.
     """
-    name = choose(solver, measure(model, squares, indicators))
+    name = choose(solver, measure(model, squares, indicators, products))
     if name == "highs" and squares:
-        return _tangents(model, squares, gap, time_limit_s)
-    if squares:
+        return _tangents(model, squares, gap, time_limit_s, started)
+    if squares or products:
         model.squares = pyo.ConstraintList()
         for t, y in squares:
             model.squares.add(t >= y * y)
+        for w, u, v in products:
+            model.squares.add(w >= u * v)
     try:
-        return _once(model, name, gap, time_limit_s, indicators)
+        return _once(model, name, gap, time_limit_s, indicators, started)
     finally:
-        if squares:
+        if squares or products:
             model.del_component("squares")
 
 
 def _once(
-    model: Any, name: str, gap: float, time_limit_s: float, indicators: Sequence[Indicator] = ()
+    model: Any,
+    name: str,
+    gap: float,
+    time_limit_s: float,
+    indicators: Sequence[Indicator] = (),
+    started: bool = False,
 ) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
@@ -149,6 +171,11 @@ def _once(
     }.get(name, {})
     try:
         engine = _with_indicators(indicators) if indicators else SolverFactory(_PYOMO[name])
+        more: dict[str, Any] = {}
+        if started and name == "highs":
+            engine = _started_highs()
+        elif started:
+            more["warmstart_discrete_vars"] = True
         found = engine.solve(
             model,
             time_limit=max(time_limit_s, 0.1),
@@ -157,6 +184,7 @@ def _once(
             solver_options=options,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
+            **more,
         )
     except Exception as error:
         if "too large" in str(error) or "size-limited" in str(error):
@@ -199,7 +227,24 @@ def _with_indicators(indicators: Sequence[Indicator]) -> Any:
     return WithIndicators()
 
 
-def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float) -> SolverRun:
+def _started_highs() -> Any:
+    """Pyomo's HiGHS that begins with the values of the integer variables and completes them."""
+    from pyomo.contrib.solver.solvers.highs import Highs
+
+    class Started(Highs):  # type: ignore[misc]
+        def _solve(self) -> Any:
+            known = [(self._pyomo_var_to_solver_var_map[i], v[0]) for i, v in self._vars.items()]
+            known = [(at, v) for at, v in known if v.is_integer() and v.value is not None]
+            index = np.array([at for at, _ in known], dtype=np.int32)
+            self._solver_model.setSolution(len(known), index, np.array([float(v.value) for _, v in known]))
+            return super()._solve()
+
+    return Started()
+
+
+def _tangents(
+    model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_limit_s: float, started: bool
+) -> SolverRun:
     """Outer approximation: each MILP is a lower bound, its point with t = y^2 an upper one, and gives new
     tangents.
     """
@@ -222,7 +267,7 @@ def _tangents(model: Any, squares: Sequence[tuple[Any, Any]], gap: float, time_l
         left = time_limit_s - (time.perf_counter() - began)
         if left <= 0:
             break
-        run = _once(model, "highs", gap / 4, left)
+        run = _once(model, "highs", gap / 4, left, started=started or rounds > 0)
         rounds += 1
         bound = max(bound, run.bound)
         for t, y in squares:

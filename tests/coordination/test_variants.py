@@ -12,6 +12,7 @@ import pytest
 
 import cosim
 from cosim.agents.dca import DataCenterAggregator
+from cosim.coordination import centralized
 from cosim.errors import InputError
 from cosim.simulation import RunResult
 
@@ -180,15 +181,38 @@ def test_settlement_on_active_power_charges_active_power_only() -> None:
     assert np.abs(payment_usd(run).to_numpy() - booked).max() > 0.01
 
 
-def test_settlement_on_active_power_is_refused_by_the_centralized_mode() -> None:
-    with pytest.raises(InputError, match="active and reactive") as caught:
-        evening_of("ieee37", "centralized", clock__steps=1, market__settlement="active")
-    assert (caught.value.key, caught.value.allowed) == ("market.settlement", "active+reactive")
+def test_a_leader_that_pays_for_active_power_only_is_booked_what_its_certificate_says() -> None:
+    run = evening_of("ieee37_stress", "centralized", clock__steps=3, market__settlement="active")
+    proof = run.record.certificate
+    assert proof is not None and proof["passed"] and kpi(run, "mip_gap") <= 1e-3
+    assert kpi(run, "dca_payment_usd") == pytest.approx(proof["payment_optimistic"], rel=1e-5)
+
+
+def test_a_leader_that_pays_for_active_power_only_is_not_better_off_with_another_schedule() -> None:
+    """The schedule of a leader that pays for both, at what its active power costs, is one it could have chosen."""
+    changes: dict[str, Any] = {"clock__steps": 3, "clock__window_steps": 3, "centralized__gap": 1e-4}
+    active = evening_of("ieee37_stress", "centralized", market__settlement="active", **changes)
+    other = evening_of("ieee37_stress", "centralized", **changes)
+    prices = other.prices.assign(dlmp_q=0.0)
+    elsewhere = type(other)(
+        other.record, type(other.tables)(**{**dict(other.tables.items()), "prices": prices}), other.layout, None
+    )
+    own = kpi(other, "dca_cost_usd") - kpi(other, "dca_payment_usd")
+    assert kpi(active, "dca_cost_usd") <= (own + payment_usd(elsewhere).sum()) * (1 + 2e-4)
+
+
+def test_takers_that_pay_for_active_power_only_are_refused_under_a_leader() -> None:
+    with pytest.raises(InputError, match="takers") as caught:
+        two = [{"name": "west", "datacenters": ["dc718"]}, {"name": "east", "datacenters": ["dc736", "dc740"]}]
+        changes: dict[str, Any] = {"aggregators": two, "centralized__leader": "west", "market__settlement": "active"}
+        evening_of("ieee37", "centralized", clock__steps=1, **changes)
+    assert caught.value.key == "market.settlement"
 
 
 def test_a_comparison_that_a_mode_must_refuse_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    overrides = {**EVENING, "clock.steps": 1, "market.settlement": "active"}
-    with pytest.raises(InputError, match="active and reactive"):
+    wrong = {"centralized.solver": "branch", "centralized.formulation": "kkt-mccormick"}
+    overrides = {**EVENING, "clock.steps": 1, **wrong}
+    with pytest.raises(InputError, match="strong duality"):
         cosim.compare("ieee37", modes=("uncoordinated", "centralized"), overrides=overrides, out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -198,3 +222,12 @@ def test_a_sloped_supply_makes_prices_rise_with_the_import() -> None:
     sloped = evening_of("ieee37", "uncoordinated", clock__steps=1, market__slope_usd_per_mwh_per_mw=10.0)
     rise = float(sloped.prices["energy"].mean() - flat.prices["energy"].mean())
     assert rise == pytest.approx(10.0 * float(sloped.steps["p_sub_kw"].iloc[0]) / 1000, rel=1e-6)
+
+
+def test_rolling_windows_under_a_leader_come_out_the_same_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {**ROLLING, "network__losses": False, "centralized__gap": 1e-5}
+    remembering = evening_of("ieee37", "centralized", **changes)
+    decide = centralized.decide
+    monkeypatch.setattr(centralized, "decide", lambda market, _: decide(market))
+    forgetting = evening_of("ieee37", "centralized", **changes)
+    assert kpi(remembering, "dca_cost_usd") == pytest.approx(kpi(forgetting, "dca_cost_usd"), rel=2e-5)

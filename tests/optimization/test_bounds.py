@@ -7,7 +7,8 @@ import pytest
 from hourly import day
 from random_programs import random_qp
 
-from cosim.optimization.bounds import FollowerBounds, split
+from cosim.optimization.blocks import split
+from cosim.optimization.bounds import FollowerBounds
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import solve_qp
 

@@ -9,7 +9,7 @@ import pytest
 
 from cosim.experiments.benchmarks.instances import Shape, instance
 from cosim.optimization.bilevel import BilevelProblem, solve
-from cosim.optimization.bounds import split
+from cosim.optimization.blocks import split
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import QPSolver
 

@@ -7,7 +7,7 @@ import pytest
 from random_programs import random_qp
 
 from cosim.experiments.benchmarks.instances import Shape, instance
-from cosim.optimization.bounds import split
+from cosim.optimization.blocks import split
 from cosim.optimization.fixed import without_fixed
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.pieces import BlockPieces
