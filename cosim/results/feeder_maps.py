@@ -55,7 +55,8 @@ def summary(feeder: Feeder) -> tuple[list[tuple[str, str]], AcSolution]:
         ("lines", f"{len(feeder.lines)} of {len(feeder.line_codes)} codes"),
         ("transformers", str(len(feeder.transformers))),
         ("regulators", "; ".join(_taps(r.name, dict(r.taps)) for r in feeder.regulators) or "none"),
-        ("capacitors", f"{len(feeder.capacitors)}, {sum(c.kvar for c in feeder.capacitors):g} kvar"),
+        ("capacitors", f"{len(feeder.capacitors)}, {sum(c.kvar_on for c in feeder.capacitors):g} kvar"),
+        ("controls", f"{len(feeder.regulator_controls)} of regulators, {len(feeder.capacitor_controls)} of capacitors"),
         ("loads", f"{len(feeder.loads)}, {feeder.load_kw:.6g} kW + {feeder.load_kvar:.6g} kvar"),
         ("generators", f"{len(feeder.generators)}, {sum(g.p_kw for g in feeder.generators):.6g} kW"),
     ]
