@@ -33,6 +33,12 @@ class ControlledCircuit(AcCircuit):
     def _commands(self) -> list[str]:
         return controlled_commands(self.feeder)
 
+    def move_to(self, feeder: Feeder) -> None:
+        """Start again from where a feeder has its devices; see :meth:`AcCircuit.move_to`."""
+        if feeder is not self.feeder:
+            self.feeder = feeder
+            self._compile()
+
     def settle(
         self, load_scale: float = 1.0, injections: Iterable[tuple[Terminal, float, float]] = (), time_s: int = 0
     ) -> Positions:

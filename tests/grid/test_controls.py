@@ -273,6 +273,15 @@ def test_devices_without_a_control_stay_where_they_are(ieee37: Feeder) -> None:
     assert moved["reg1", "cb"] == 4 and moved["reg1", "ab"] != 7
 
 
+def test_a_controlled_circuit_that_is_moved_acts_from_there() -> None:
+    feeder = read_feeder("ieee123")
+    circuit, start = ControlledCircuit(feeder), positions_of(feeder)
+    after = circuit.settle(0.5)
+    assert after != start
+    circuit.move_to(at_positions(feeder, start))
+    assert circuit.settle(0.5) == after
+
+
 def test_positions_that_did_not_change_give_the_same_feeder(ieee37: Feeder) -> None:
     assert at_positions(ieee37, positions_of(ieee37)) is ieee37
 
