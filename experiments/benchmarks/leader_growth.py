@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from cosim import RunFailure
 from cosim.coordination.leaders import stackelberg_problem
@@ -116,6 +117,9 @@ def figure(rows: Sequence[dict[str, object]]) -> Figure:
                     line = [times[0] * s / sizes[0] for s in sizes]
                     axes.plot(sizes, line, "--", color=GREY, lw=1, label="linear growth")
             axes.set(xscale="log", yscale="log", xlabel=LABELS[direction])
+            axes.xaxis.set_major_locator(FixedLocator([float(size) for size in DIRECTIONS[direction]]))
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%d"))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.grid(True, which="major")
             if direction == "steps":
                 axes.set(ylabel="seconds of one processor, median")
