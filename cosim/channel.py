@@ -17,7 +17,7 @@ import numpy as np
 import simpy
 
 from cosim.messages import Message
-from cosim.scenario import ChannelSpec, LatencySpec, OutageSpec
+from cosim.scenario_channel import ChannelSpec, LatencySpec, OutageSpec
 
 _DIGITS = 6
 

@@ -9,24 +9,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
-BusName = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
-Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c", "12", "1", "2"]
-Mode = Literal["uncoordinated", "decentralized", "welfare", "centralized"]
-MODES: tuple[Mode, ...] = ("uncoordinated", "decentralized", "welfare", "centralized")
-
-
-class Section(BaseModel):
-    """A part of a scenario: unknown keys are errors and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+from cosim.scenario_channel import ChannelSpec
+from cosim.scenario_types import BusName, Connection, Finite, Mode, Name, NonNegative, Positive, Section, Share
 
 
 class SeriesSpec(Section):
@@ -325,72 +311,6 @@ class CentralizedSpec(Section):
     start: bool = True
     gap: Positive = 1e-3
     time_limit_s: Positive = 300.0
-
-
-class LatencySpec(Section):
-    """Message delay in seconds: constant (``seconds``), uniform (``low``-``high``), lognormal (median, sigma)."""
-
-    kind: Literal["constant", "uniform", "lognormal"] = "constant"
-    seconds: NonNegative = 0.05
-    low_s: NonNegative = 0.0
-    high_s: NonNegative = 0.0
-    median_s: Positive = 0.05
-    sigma: NonNegative = 0.5
-
-    @model_validator(mode="after")
-    def _shortest_first(self) -> LatencySpec:
-        if self.low_s > self.high_s:
-            raise ValueError(f"low_s {self.low_s} is above high_s {self.high_s}")
-        return self
-
-
-class BurstSpec(Section):
-    """Losses that come together (Gilbert-Elliott): a link turns bad and good again from message to message.
-
-    ``to_bad`` and ``to_good`` are the probabilities of turning, ``loss`` that of losing a message while bad.
-    """
-
-    to_bad: Probability
-    to_good: Annotated[float, Field(gt=0, le=1)]
-    loss: Probability = 1.0
-
-
-class LinkSpec(Section):
-    """What is different on one link; absent fields are those of the channel."""
-
-    sender: Name
-    receiver: Name
-    latency: LatencySpec | None = None
-    loss: Annotated[float, Field(ge=0, lt=1)] | None = None
-
-
-class OutageSpec(Section):
-    """A time in which an agent neither sends nor receives, or in which one link is down (``agent``, or both ends)."""
-
-    agent: str = ""
-    sender: str = ""
-    receiver: str = ""
-    from_s: NonNegative
-    to_s: NonNegative
-
-    @model_validator(mode="after")
-    def _somewhere_and_some_time(self) -> OutageSpec:
-        if bool(self.agent) == bool(self.sender and self.receiver):
-            raise ValueError("an outage is of an agent, or of a link from a sender to a receiver")
-        if self.to_s <= self.from_s:
-            raise ValueError(f"to_s {self.to_s} is not after from_s {self.from_s}")
-        return self
-
-
-class ChannelSpec(Section):
-    """How messages travel: delay, loss (each message for itself, or in bursts), copies, and outages."""
-
-    latency: LatencySpec = LatencySpec()
-    loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    burst: BurstSpec | None = None
-    duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    links: tuple[LinkSpec, ...] = ()
-    outages: tuple[OutageSpec, ...] = ()
 
 
 class Scenario(Section):

@@ -24,7 +24,8 @@ from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_n
 from cosim.results.report import write_comparison_report, write_run_report
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
-from cosim.scenario import MODES, Mode, Scenario
+from cosim.scenario import Scenario
+from cosim.scenario_types import MODES, Mode
 
 Progress = Callable[[int, int, str], None]
 SLACK_TOLERANCE_KWH = 1e-3

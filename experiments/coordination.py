@@ -39,7 +39,8 @@ from cosim.experiments.coordination_figures import (
 from cosim.loading import load_scenario, shipped_scenarios
 from cosim.results.folders import refuse_existing
 from cosim.results.style import style
-from cosim.scenario import MODES, Scenario
+from cosim.scenario import Scenario
+from cosim.scenario_types import MODES
 from cosim.simulation import RunResult
 
 DEFAULT_SCENARIO = "ieee37_stress"

@@ -21,7 +21,7 @@ from cosim.results.style import (
     new_figure,
     time_axis,
 )
-from cosim.scenario import MODES
+from cosim.scenario_types import MODES
 
 COSTS = {
     "social_cost_usd": "social cost",

@@ -34,7 +34,8 @@ from cosim.results.folders import refuse_existing
 from cosim.results.record import VoltageLimits
 from cosim.results.schemas import LEGS
 from cosim.results.style import style
-from cosim.scenario import MODES, Scenario
+from cosim.scenario import Scenario
+from cosim.scenario_types import MODES
 from cosim.simulation import RunResult
 
 SCENARIOS = ("ieee37_svg", "ieee37_stress_svg")

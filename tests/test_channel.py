@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from cosim.channel import Channel, MessageRecord
 from cosim.messages import Bid
-from cosim.scenario import ChannelSpec, LatencySpec
+from cosim.scenario_channel import ChannelSpec, LatencySpec
 
 ROUND_S = 5
 
@@ -251,7 +251,7 @@ SCRIPT = """
 import numpy as np, simpy
 from cosim.channel import Channel, MessageRecord
 from cosim.messages import Bid
-from cosim.scenario import ChannelSpec, LatencySpec
+from cosim.scenario_channel import ChannelSpec, LatencySpec
 env = simpy.Environment()
 channel = Channel(env, ChannelSpec(latency=LatencySpec(kind="lognormal"), loss=0.3), np.random.default_rng(7))
 for n in range(40):

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cosim.errors import InputError
 from cosim.loading import explain, read_yaml
-from cosim.scenario import Finite, Mode, Name, Positive, Section
+from cosim.scenario_types import Finite, Mode, Name, Positive, Section
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[

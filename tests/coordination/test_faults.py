@@ -21,7 +21,8 @@ from cosim.coordination.decentralized import Decentralized
 from cosim.interfaces import Array, Clearing, Prices
 from cosim.loading import load_scenario
 from cosim.messages import Bid, PricePosting
-from cosim.scenario import ChannelSpec, Scenario
+from cosim.scenario import Scenario
+from cosim.scenario_channel import ChannelSpec
 
 from .conftest import evening_of, kpi
 
