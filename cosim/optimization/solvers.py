@@ -149,7 +149,7 @@ def solve_model(
         for w, u, v in products:
             model.squares.add(w >= u * v)
     try:
-        return _once(model, name, gap, time_limit_s, indicators, started)
+        return _once(model, name, gap, time_limit_s, indicators, started, nonconvex=bool(products))
     finally:
         if squares or products:
             model.del_component("squares")
@@ -162,6 +162,7 @@ def _once(
     time_limit_s: float,
     indicators: Sequence[Indicator] = (),
     started: bool = False,
+    nonconvex: bool = False,
 ) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
@@ -169,6 +170,9 @@ def _once(
         "scip": {"numerics/feastol": 1e-8, "display/verblevel": 0},
         "highs": {"mip_feasibility_tolerance": 1e-8},
     }.get(name, {})
+    if name == "scip" and not nonconvex:
+        # Its cuts suffice for convex rows; the ordering inside its nonlinear solver has been seen to wait for ever.
+        options["nlp/disable"] = True
     try:
         engine = _with_indicators(indicators) if indicators else SolverFactory(_PYOMO[name])
         more: dict[str, Any] = {}
