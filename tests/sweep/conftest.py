@@ -34,7 +34,9 @@ def quick(scenario, path):
 
 
 def slow(scenario, path):
-    time.sleep(0.2)
+    """Takes its time until there is a file that says to hurry."""
+    if not (Path(path).parent / "hurry").exists():
+        time.sleep(0.2)
     return quick(scenario, path)
 
 
