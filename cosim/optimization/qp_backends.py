@@ -5,7 +5,10 @@ minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import daqp
@@ -197,8 +200,27 @@ class Daqp:
         return Raw("optimal", x, lam[self._n : self._n + self._p], lam[self._n + self._p :], lam[: self._n])
 
 
+@cache
+def introduce_highs() -> None:
+    """Let HiGHS say its name into nothing: from 1.16 on it does so once a process, before it can be told not to."""
+    sys.stdout.flush()
+    try:
+        shown = os.dup(1)
+    except OSError:  # nobody listens
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 1)
+        highspy.Highs()  # type: ignore[no-untyped-call]
+    finally:
+        os.dup2(shown, 1)
+        os.close(nothing)
+        os.close(shown)
+
+
 def quiet_highs() -> Any:
     """A HiGHS instance on one thread that prints nothing."""
+    introduce_highs()
     solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)

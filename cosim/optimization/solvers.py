@@ -14,6 +14,7 @@ from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import TerminationCondition
 
 from cosim.errors import InputError, RunFailure
+from cosim.optimization.qp_backends import introduce_highs
 
 NAMES = ("auto", "highs", "scip", "gurobi")
 _PYOMO = {"highs": "highs", "scip": "scip_direct", "gurobi": "gurobi_persistent"}
@@ -173,6 +174,8 @@ def _once(
     if name == "scip" and not nonconvex:
         # Its cuts suffice for convex rows; the ordering inside its nonlinear solver has been seen to wait for ever.
         options["nlp/disable"] = True
+    if name == "highs":
+        introduce_highs()
     try:
         engine = _with_indicators(indicators) if indicators else SolverFactory(_PYOMO[name])
         more: dict[str, Any] = {}

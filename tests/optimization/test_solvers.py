@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pyomo.environ as pyo
 import pytest
 
@@ -70,3 +73,8 @@ def test_no_point_is_a_failed_run() -> None:
     m.never = pyo.Constraint(expr=m.take[0] + m.take[1] >= 3)
     with pytest.raises(RunFailure, match="no point"):
         solve_model(m, "highs")
+
+def test_highs_prints_nothing_not_even_its_name() -> None:
+    program = "from cosim.optimization.qp_backends import quiet_highs; quiet_highs(); quiet_highs(); print('end')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("end\n", "")
