@@ -170,13 +170,10 @@ class Award(Message):
 
 def _read_only(values: ArrayLike, key: str) -> Array:
     """A read-only, finite (T, n) copy."""
-    if type(values) is np.ndarray and values.dtype == np.float64:
-        array = values.copy()
-    else:
-        try:
-            array = np.asarray(values).astype(np.float64, casting="same_kind")
-        except (TypeError, ValueError):
-            raise InputError("not an array of numbers", key=key, value=values) from None
+    try:
+        array = np.asarray(values).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        raise InputError("not an array of numbers", key=key, value=values) from None
     if array.ndim != 2 or array.size == 0:
         shape = array.shape
         raise InputError(

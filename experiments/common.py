@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import statistics
 import sys
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, ResultFolder
@@ -43,6 +46,19 @@ def write_findings(findings: Findings, out: str | Path, *, force: bool = False) 
             (figures / f"{name}.png").write_bytes(png(figure))
         (folder.path / CONCLUSION_FILE).write_text(findings.conclusion, encoding="utf-8")
     return Path(out)
+
+
+def growth_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The exponent e, to two digits, with value ~ size^e between the first and the last."""
+    return round(math.log(values[-1] / values[0]) / math.log(sizes[-1] / sizes[0]), 2)
+
+
+def leave_growth(rows: Sequence[Mapping[str, object]], drawn: Figure, out: str | Path, name: str) -> None:
+    """Leave what a benchmark of growth measured as ``NAME.json`` and ``NAME.png``, over what was there."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    (folder / f"{name}.png").write_bytes(png(drawn))
 
 
 def markdown_table(frame: pd.DataFrame, forms: Mapping[str, str] | None = None) -> str:

@@ -60,12 +60,15 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self.sites = tuple(
             datacenter_of(prepared.feeder, spec, f"datacenters.{order.index(spec.name)}") for spec in sites
         )
+        self.columns = slice(first_column, first_column + sum(len(s.terminals) for s in self.sites))
         self.hours = prepared.calendar.step_hours
         self._spec = scenario.workload
         day_ahead = scenario.clock.market == "day_ahead"
         arrivals = arrivals_mwh(self._spec, self.sites, prepared.utilisation, self.hours)
-        self._on_arrival_mw = arrivals.sum(axis=0) / self.hours
-        self.columns = slice(first_column, first_column + len(self.terminals()))
+        arriving_mw = arrivals.sum(axis=0) / self.hours
+        self._on_arrival_mw = [  # of each terminal of a site
+            s.draw_mw(work) / len(s.terminals) for s, work in zip(self.sites, arriving_mw, strict=True)
+        ]
         self.ledger = Ledger(self._spec.classes, arrivals, close_windows=day_ahead)
         self.charge_mwh = np.array(
             [
@@ -88,9 +91,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 t,
                 s.terminal_max_mw,
                 s.reactive_ratio,
-                s.draw_mw(work) / len(s.terminals),
+                drawn,
             )
-            for s, work in zip(self.sites, self._on_arrival_mw, strict=True)
+            for s, drawn in zip(self.sites, self._on_arrival_mw, strict=True)
             for t in s.terminals
         ]
 

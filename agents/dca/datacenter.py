@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from cosim.grid.phases import Terminal
 from cosim.scenario import BatterySpec, DataCenterSpec
 
 KILO = 1000.0
+Work = TypeVar("Work", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class DataCenter:
         """Most work (MW of dynamic IT power) that the site runs at once."""
         return self.max_utilisation * self.dynamic_mw
 
-    def power_mw(self, work_mw: float) -> float:
+    def power_mw(self, work_mw: Work) -> Work:
         """Facility power for IT work: P = PUE (idle + work), with work = dynamic power * utilisation.
 
         The affine server model of Fan, Weber and Barroso (2007), times the power usage effectiveness.
@@ -50,8 +52,7 @@ class DataCenter:
     def draw_mw(self, arriving_mw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Facility power (steps,) if work (steps,) ran as it arrives, within what site and connection can do."""
         running = np.minimum(arriving_mw, self.work_capacity_mw)
-        drawn = np.array([self.power_mw(float(work)) for work in running])
-        return np.asarray(np.minimum(drawn, self.terminal_max_mw * len(self.terminals)))
+        return np.asarray(np.minimum(self.power_mw(running), self.terminal_max_mw * len(self.terminals)))
 
 
 def datacenter_of(feeder: Feeder, spec: DataCenterSpec, key: str) -> DataCenter:

@@ -61,28 +61,25 @@ class Linearisation:
 
     def at(
         self,
+        feeders: Sequence[Feeder],
         load_scale: Sequence[float],
         injections: Sequence[Sequence[Injection]],
         starts: Sequence[OperatingPoint | None],
         tolerance: float = LINEARISATION_TOLERANCE,
-        feeders: Sequence[Feeder] | None = None,
     ) -> list[LinearNetwork]:
         """The networks at the operating points of several steps; steps of one feeder are linearised together.
 
         Args:
+            feeders: the feeder with its devices as they stand in each step, one object for the same positions.
             load_scale: factor on the base loads, one for each step.
             injections: (terminal, MW, Mvar) of everything controllable, demand positive; the same terminals in
                 each step.
             starts: states of an earlier network of the same model and positions near each point.
             tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit).
-            feeders: the feeder with its devices as they stand in each step, one object for the same positions; by
-                default as in its tables throughout.
 
         Raises:
             RunFailure: the power flow has no solution there.
         """
-        if feeders is None:
-            return self._of_feeder(self._feeder, load_scale, injections, starts, tolerance)
         found: dict[int, LinearNetwork] = {}
         for first in dict.fromkeys(map(id, feeders)):
             places = [i for i, feeder in enumerate(feeders) if id(feeder) == first]

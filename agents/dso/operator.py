@@ -214,7 +214,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
-        networks = self.linearisation.at(scale, injections, [point.states for point in points], tolerance, feeders)
+        networks = self.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
         return networks, [self.clearing_model.reduced(n, self._own[t]) for n, t in zip(networks, steps, strict=True)]
 
     def step_data(self, t: int) -> StepData:
@@ -285,12 +285,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def settle(self, p_mw: Array, support: Array | None) -> Clearing:
         """Clear at the final demand; among the optimal duals take those nearest to the supporting price."""
-        window = self.clearing
-        solution = window.solve(p_mw)
-        if support is not None:
-            solution = window.nearest_dual(solution, p_mw, self.hours * support)
-        self._settled = (p_mw, solution)
-        return Clearing(p_mw, solution.objective, self._prices(solution))
+        return self._settle(p_mw, support)
 
     def active_charge(self) -> Charge:
         """What active power alone is charged in the open window's clearing."""
@@ -298,8 +293,13 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def settle_active(self, p_mw: Array, price: Array) -> Clearing:
         """Clear at the final demand; among the optimal duals take those whose active price is nearest to this one."""
-        window = self.clearing
-        solution = window.nearest_dual(window.solve(p_mw), p_mw, self.hours * price, window.active_charge)
+        return self._settle(p_mw, price, self.clearing.active_charge)
+
+    def _settle(self, p_mw: Array, target: Array | None, charge: Charge | None = None) -> Clearing:
+        """Clear at the final demand, with the optimal duals whose prices, or charges, are nearest to a target."""
+        solution = self.clearing.solve(p_mw)
+        if target is not None:
+            solution = self.clearing.nearest_dual(solution, p_mw, self.hours * target, charge)
         self._settled = (p_mw, solution)
         return Clearing(p_mw, solution.objective, self._prices(solution))
 

@@ -129,15 +129,27 @@ def lead(
         at |= {n: p for n, p in remembered.p_mw.items() if n in at}
     start = np.array([at[n] for n in problem.follower.parameters])
     solution = _solve(market, problem, start, None if remembered is None else remembered.memory)
+    for a, schedule, p_mw in schedules(market, problem, solution, fixed):
+        decision.schedules[a.name] = schedule
+        decision.p_mw[:, a.columns] = p_mw
+    decision.price = _operators_price(market, problem.follower, solution)
+    decision.solutions[name] = solution
+
+
+def schedules(
+    market: Market, problem: BilevelProblem, solution: BilevelSolution, fixed: Collection[AggregatorAgent] = ()
+) -> Iterator[tuple[AggregatorAgent, Array, Array]]:
+    """What each aggregator that is not fixed does in a solution: the variables of its problem, and its demand (steps,
+    own terminals).
+    """
     found = dict(zip(problem.follower.variables, solution.x, strict=True))
     found |= dict(zip(problem.leader.variables, solution.leader_x, strict=True))
+    names = _names(market)
     for a in market.aggregators:
         if a not in fixed:
             own = a.problem(names[:, a.columns].tolist()).variables
-            decision.schedules[a.name] = np.array([found[v] for v in own])
-            decision.p_mw[:, a.columns] = [[found[n] for n in row] for row in names[:, a.columns]]
-    decision.price = _operators_price(market, problem.follower, solution)
-    decision.solutions[name] = solution
+            p_mw = np.array([[found[n] for n in row] for row in names[:, a.columns]])
+            yield a, np.array([found[v] for v in own]), p_mw
 
 
 def stackelberg_problem(

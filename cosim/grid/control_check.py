@@ -18,27 +18,24 @@ def check_controls(feeder: Feeder, report: Report) -> None:
     Raises:
         InputError: see :func:`check_regulator_control` and :func:`check_capacitor_control`.
     """
-    moved: dict[tuple[str, str], str] = {}
+    moved: dict[str, str] = {}
     for regulating in feeder.regulator_controls:
         check_regulator_control(feeder, regulating, report)
         for unit in regulating.members:
-            _take(moved, (regulating.regulator, unit), regulating.name, REGULATORS, "units", report)
-    switched: dict[tuple[str, str], str] = {}
+            _take(moved, f"{regulating.regulator}.{unit}", regulating.name, REGULATORS, "units", report)
+    switched: dict[str, str] = {}
     for switching in feeder.capacitor_controls:
         check_capacitor_control(feeder, switching, report)
         for name in switching.members:
-            _take(switched, (name, ""), switching.name, CAPACITORS, "capacitors", report)
-    controlled = {name for name, _ in switched}
+            _take(switched, name, switching.name, CAPACITORS, "capacitors", report)
     for c in feeder.capacitors:
-        _check_steps(c, c.name in controlled, report)
+        _check_steps(c, c.name in switched, report)
 
 
-def _take(
-    taken: dict[tuple[str, str], str], device: tuple[str, str], name: str, table: str, column: str, report: Report
-) -> None:
+def _take(taken: dict[str, str], device: str, name: str, table: str, column: str, report: Report) -> None:
     if device in taken:
-        what = "".join(device) if not device[1] else ".".join(device)
-        raise report.fail(f"{what} has a control already, {taken[device]}", table, name, column, what, "one control")
+        message = f"{device} has a control already, {taken[device]}"
+        raise report.fail(message, table, name, column, device, "one control")
     taken[device] = name
 
 

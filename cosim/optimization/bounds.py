@@ -176,10 +176,10 @@ class _Program:
         """The follower's variables at the program's point if they break the limit by more than its tangents show."""
         if self._limit is None or self._tangents >= _MOST_TANGENTS:
             return None
-        z, level, terms = np.array(self._solver.getSolution().col_value), self._level, self._limit.terms
+        z, level = np.array(self._solver.getSolution().col_value), self._level
         x = z[level.x_at]
-        paid = 0.5 * x @ (terms.hessian @ x) + terms.cost_x @ x + terms.cost_nu @ z[level.nu_at]
-        paid += terms.cost_sigma @ z[level.sigma_at] + self._limit.linear @ z[level.theta_at]
+        paid = self._limit.terms.of_follower(x, z[level.nu_at], z[level.sigma_at])
+        paid += float(self._limit.linear @ z[level.theta_at])
         return x if paid > self._limit.most + _BEYOND * (1.0 + abs(self._limit.most)) else None
 
     def parameter(self, number: int) -> tuple[float, float]:

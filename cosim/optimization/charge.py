@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Matrix, Vector, columns, csr, rows
-from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.parametric import ParametricQP, price_of_duals
 
 _NEAR = 1e-7
 
@@ -48,8 +48,7 @@ class Charge:
 
     def price(self, nu: Vector, sigma: Vector) -> Vector:
         """The charge for each parameter at these duals, (k,)."""
-        price: Vector = self.constant - self.by_nu.T @ nu - self.by_sigma.T @ sigma
-        return price
+        return price_of_duals(self.constant, self.by_nu, self.by_sigma, nu, sigma)
 
     def part(self, eq_rows: Indices, ineq_rows: Indices, parameters: Indices) -> Charge:
         """Only these rows and parameters of the follower."""
@@ -112,15 +111,17 @@ class Box:
 
     def split(self, k: int, at: float) -> tuple[Box, Box]:
         """Parameter k up to a value, and from there on."""
-        upper, lower = self.upper.copy(), self.lower.copy()
-        upper[k] = lower[k] = at
-        return replace(self, upper=upper), replace(self, lower=lower)
+        return self._halves("lower", "upper", k, at)
 
     def split_rest(self, k: int, at: float) -> tuple[Box, Box]:
         """The rest of parameter k up to a value, and from there on."""
-        high, low = self.high.copy(), self.low.copy()
-        high[k] = low[k] = at
-        return replace(self, high=high), replace(self, low=low)
+        return self._halves("low", "high", k, at)
+
+    def _halves(self, least: str, most: str, k: int, at: float) -> tuple[Box, Box]:
+        """The box with entry k of its side ``most`` at a value, and with that of its side ``least`` there."""
+        up_to, from_there = getattr(self, most).copy(), getattr(self, least).copy()
+        up_to[k] = from_there[k] = at
+        return replace(self, **{most: up_to}), replace(self, **{least: from_there})
 
     def area(self) -> Vector:
         """(k,) width of each parameter times that of its rest: four times how far its envelope may lie below."""

@@ -78,9 +78,7 @@ class HullTree:
 
     def run(self) -> HullResult:
         """Search until the gap is closed, the time is up, or a block cannot be minimised."""
-        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
-        mu = self._parts.take(self._taken, self._pieces)
-        heap = [_Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())]
+        heap = [self._first()]
         closed, nodes = np.inf, 0
 
         def result(bound: float, finished: bool) -> HullResult:
@@ -107,11 +105,15 @@ class HullTree:
 
     def root(self) -> Vector:
         """The multipliers with the best bound of the root that was found."""
-        mu = self._parts.take(self._taken, self._pieces)
-        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
-        node = _Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())
+        node = self._first()
         self._bound(node, np.inf)
         return node.center
+
+    def _first(self) -> _Node:
+        """The node with nothing decided, at the multipliers of the best point."""
+        mu = self._parts.take(self._taken, self._pieces)
+        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        return _Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())
 
     def _missing(self, bound: float) -> float:
         """How far a bound is from closing the gap to the best point; not positive when it is closed."""

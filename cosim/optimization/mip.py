@@ -12,13 +12,13 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
-from cosim.optimization.blocks import split
+from cosim.optimization.blocks import Block, split
 from cosim.optimization.bounds import FollowerBounds
 from cosim.optimization.charge import Charge, Remainder
 from cosim.optimization.cutoff import Cutoff
 from cosim.optimization.kkt import Conditions, add_kkt, dot
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.payments import add_mccormick, discretisation_bound, payment_terms, start_bits
+from cosim.optimization.payments import PaymentTerms, add_mccormick, discretisation_bound, payment_terms, start_bits
 from cosim.optimization.screening import variable_bounds
 from cosim.optimization.solvers import Product, SolverRun, solve_model
 
@@ -133,16 +133,7 @@ def solve_mip(
     discretisation = 0.0
     if payment and formulation == "strong-duality":
         terms = payment_terms(follower, remainder)
-        parts = (
-            (terms.cost_x, conditions.x),
-            (terms.cost_nu, conditions.nu),
-            (terms.cost_sigma, conditions.sigma),
-            (terms.cost_theta, theta),
-        )
-        for coefficients, variables in parts:
-            cost += pyo.quicksum(
-                float(c) * v for c, v in zip(coefficients, variables, strict=True) if c != 0.0
-            )
+        cost += _linear_part(terms, conditions, theta)
         cost += squares.add(terms.hessian, conditions.x)
         if remainder is not None:
             cost += _products(model, remainder, conditions, theta, products)
@@ -206,16 +197,26 @@ def _payments(
         convex: Any = squares.add(
             columns(rows(terms.hessian, block.variables), block.variables), [conditions.x[j] for j in block.variables]
         )
-        for coefficients, variables, at in (
-            (terms.cost_x, conditions.x, block.variables),
-            (terms.cost_nu, conditions.nu, block.eq_rows),
-            (terms.cost_sigma, conditions.sigma, block.ineq_rows),
-            (terms.cost_theta, theta, block.parameters),
-        ):
-            convex += pyo.quicksum(float(coefficients[i]) * variables[i] for i in at if coefficients[i] != 0.0)
+        convex += _linear_part(terms, conditions, theta, block)
         model.rows.add(payment >= convex)
         total.append(payment)
     return pyo.quicksum(total)
+
+
+def _linear_part(terms: PaymentTerms, conditions: Conditions, theta: list[Any], block: Block | None = None) -> Any:
+    """The payment without its squares, of all blocks or of one."""
+    parts = (
+        (terms.cost_x, conditions.x, None if block is None else block.variables),
+        (terms.cost_nu, conditions.nu, None if block is None else block.eq_rows),
+        (terms.cost_sigma, conditions.sigma, None if block is None else block.ineq_rows),
+        (terms.cost_theta, theta, None if block is None else block.parameters),
+    )
+    return pyo.quicksum(
+        float(coefficients[i]) * variables[i]
+        for coefficients, variables, at in parts
+        for i in (range(len(variables)) if at is None else at)
+        if coefficients[i] != 0.0
+    )
 
 
 def charged(charge: Charge, conditions: Conditions) -> list[Any]:

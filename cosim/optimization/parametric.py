@@ -265,14 +265,19 @@ class ParametricQP:
 
     def price(self, nu: Vector, sigma: Vector) -> Vector:
         """The part of the gradient that duals make: constant_theta - B'nu - W'sigma, (k,)."""
-        price: Vector = self.constant_theta - self.eq_theta.T @ nu - self.ineq_theta.T @ sigma
-        return price
+        return price_of_duals(self.constant_theta, self.eq_theta, self.ineq_theta, nu, sigma)
 
     def objective(self, x: Vector, theta: Theta | None = None) -> float:
         """The objective at x and theta."""
         at = self.theta_vector(theta)
         value = 0.5 * x @ (self.hessian @ x) + (self.cost + self.cost_theta @ at) @ x
         return float(value + self.constant + self.constant_theta @ at)
+
+
+def price_of_duals(constant: Vector, by_nu: Matrix, by_sigma: Matrix, nu: Vector, sigma: Vector) -> Vector:
+    """constant - by_nu'nu - by_sigma'sigma, (k,): what duals charge for each of k things."""
+    price: Vector = constant - by_nu.T @ nu - by_sigma.T @ sigma
+    return price
 
 
 def join(problems: Sequence[ParametricQP]) -> ParametricQP:

@@ -40,6 +40,11 @@ class PaymentTerms:
     cost_sigma: Vector
     cost_theta: Vector
 
+    def of_follower(self, x: Vector, nu: Vector, sigma: Vector) -> float:
+        """The part of the payment that the follower's variables and duals make."""
+        quadratic = 0.5 * x @ (self.hessian @ x) + self.cost_x @ x
+        return float(quadratic + self.cost_nu @ nu + self.cost_sigma @ sigma)
+
 
 def payment_terms(follower: ParametricQP, remainder: Remainder | None = None) -> PaymentTerms:
     """The payment by strong duality; of a charge what is not bilinear (see `charge`).
@@ -73,10 +78,8 @@ def payment_by_strong_duality(
 ) -> float:
     """The payment at a point that meets the follower's optimality conditions."""
     terms = payment_terms(follower, remainder)
-    quadratic = 0.5 * x @ (terms.hessian @ x) + terms.cost_x @ x
-    if remainder is not None:
-        quadratic += remainder.rest.price(nu, sigma) @ theta
-    return float(quadratic + terms.cost_nu @ nu + terms.cost_sigma @ sigma + terms.cost_theta @ theta)
+    paid = terms.of_follower(x, nu, sigma) + float(terms.cost_theta @ theta)
+    return paid if remainder is None else paid + float(remainder.rest.price(nu, sigma) @ theta)
 
 
 def require_right_hand_sides(follower: ParametricQP) -> None:

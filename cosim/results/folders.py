@@ -12,7 +12,7 @@ from typing import Self
 
 from cosim.errors import InputError
 from cosim.results.record import RECORD_FILE, ErrorNote, Record
-from cosim.results.tables import Layout, Tables
+from cosim.results.tables import Layout
 
 SCENARIO_FILE = "scenario.yaml"
 COMPARISON_FILE = "comparison.csv"
@@ -105,10 +105,8 @@ class RunFolder(ResultFolder):
     def _write_scenario(self) -> None:
         (self.path / SCENARIO_FILE).write_text(self._scenario_text, encoding="utf-8")
 
-    def save(self, record: Record, layout: Layout, tables: Tables | None = None) -> None:
-        """Write the record and the layout, and the tables if they are not in the folder already."""
-        if tables is not None:
-            tables.write(self.path)
+    def save(self, record: Record, layout: Layout) -> None:
+        """Write the record and the layout beside the tables, which complete the folder."""
         layout.write(self.path)
         record.write(self.path)
         self._complete = True

@@ -116,15 +116,13 @@ def _converted(series: pd.Series, column: Column, key: str, file: str | Path | N
         return series
     if column.kind == "float" and column.nullable and series.dtype.kind not in "iuf":
         series = series.astype(object).where(series.notna(), np.nan)
-    wanted = kinds[column.kind]
     if column.kind == "text":
-        plain = isinstance(series.dtype, pd.StringDtype) or pd.api.types.infer_dtype(series, skipna=False) == "string"
-        looked_at = [] if plain else list(series)
+        alike = pd.api.types.infer_dtype(series, skipna=False) == "string"
     else:
-        looked_at = list(series if series.dtype == object else series.iloc[:1])
-    for value in looked_at:
+        alike = series.dtype != object
+    for value in series.iloc[:1] if alike else series:
         as_number = column.kind in ("int", "float") and isinstance(value, bool | np.bool_)
-        if as_number or not isinstance(value, wanted):
+        if as_number or not isinstance(value, kinds[column.kind]):
             raise InputError(f"not a value of kind {column.kind}", file=file, key=key, value=value,
                              allowed=column.unit or column.kind)  # fmt: skip
     if column.kind == "time" and any(value.tzinfo is not None for value in series):
@@ -182,9 +180,8 @@ class _Frames:
 
     def write(self, folder: Path) -> None:
         """Write each table to ``folder/NAME.parquet``."""
-        for name, frame in self.items():
-            if len(frame) or not SCHEMAS[name].optional:
-                write_table(name, frame, folder / f"{name}.parquet")
+        for name in self.lengths():
+            write_table(name, getattr(self, name), folder / f"{name}.parquet")
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -85,7 +85,8 @@ class AcClearing:
         for k in range(ROUNDS):
             injections = [(a, float(b), float(c)) for a, b, c in zip(self.terminals, p, q, strict=True)]
             injections += [(a, -float(b), -float(c)) for a, (b, c) in zip(units, dispatch, strict=True)]
-            network = operator.linearisation.at([float(operator.load_scale[t])], [injections], [None])[0]
+            scale = float(operator.load_scale[t])
+            (network,) = operator.linearisation.at([operator.feeder_at(t)], [scale], [injections], [None])
             qp = reduce(model.at(network, operator.step_data(t)), model.kept, model.equalities.names).qp
             solution = solve_qp(qp, np.concatenate([p, q])).require()
             values = dict(zip(qp.variables, solution.x.tolist(), strict=True))

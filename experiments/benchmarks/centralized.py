@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,14 +53,15 @@ METHODS = (
 )
 
 
-def opened(scenario: str, hours: int, slope: float = 0.0) -> Market:
+def opened(scenario: str, hours: int, slope: float = 0.0, more: Mapping[str, Any] | None = None) -> Market:
     """The market of a scenario with its first window of so many steps opened.
 
     Args:
         slope: of the price at the substation, USD/MWh per MW.
+        more: other changes to the scenario.
     """
     changes = {"clock.steps": hours, "clock.window_steps": hours, "market.slope_usd_per_mwh_per_mw": slope}
-    simulation = Simulation(prepare(*load_scenario(scenario, changes)))
+    simulation = Simulation(prepare(*load_scenario(scenario, {**changes, **(more or {})})))
     window = next(iter(simulation.prepared.calendar.windows()))
     simulation.market.operator.open_window(window, simulation.market.declared(window))
     return simulation.market

@@ -123,7 +123,7 @@ def clear(feeder: Feeder, model: str, steps: int, rounds: int, watch: Stopwatch)
     demand = case.p_max_mw * (0.3 + 0.5 * rng.random((rounds, steps, len(case.terminals))))
     starts = [None] * steps
     points = [[(t, p, RATIO * p) for t, p in zip(case.terminals, row, strict=True)] for row in demand[0]]
-    networks = linearisation.at(scale.tolist(), points, starts)
+    networks = linearisation.at([feeder] * steps, scale.tolist(), points, starts)
     watch.lap("linearise")
     reduced = [
         clearing.reduced(network, clearing.own(StepData(float(usd), available)))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import resource
 import subprocess
@@ -28,11 +27,11 @@ from matplotlib.figure import Figure
 
 from cosim.experiments.benchmarks.clearing import Stopwatch, clear
 from cosim.experiments.benchmarks.synthetic import synthetic_feeder
-from cosim.experiments.common import print_table
+from cosim.experiments.common import growth_exponent, leave_growth, print_table
 from cosim.grid.dss.importer import import_feeder
 from cosim.grid.opendss_commands import circuit_commands
 from cosim.grid.tables import read_feeder
-from cosim.results.style import COLOURS, GREY, new_figure, png, style
+from cosim.results.style import COLOURS, GREY, new_figure, style
 
 SYNTHETIC = (1_000, 3_000, 10_000, 20_000, 50_000)
 STEPS, ROUNDS = 4, 3
@@ -106,9 +105,8 @@ def exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
     if len(made) < 2:
         return []
     first, last = made[0], made[-1]
-    span = math.log(last["nodes"] / first["nodes"])
-    keys = [*STAGES, "memory MB"]
-    return [{"what": k, "exponent": round(math.log(last[k] / first[k]) / span, 2)} for k in keys]
+    nodes, keys = (first["nodes"], last["nodes"]), [*STAGES, "memory MB"]
+    return [{"what": k, "exponent": growth_exponent(nodes, (first[k], last[k]))} for k in keys]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,10 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(measure_apart(name))
         print_table(Path(name).stem, [{k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}])
     print_table("growth from 5,000 nodes up: time or memory ~ nodes^exponent", exponents(rows))
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "growth.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    (out / "growth.png").write_bytes(png(figure(rows)))
+    leave_growth(rows, figure(rows), options.out, "growth")
 
 
 if __name__ == "__main__":

@@ -18,21 +18,19 @@ from typing import Any
 
 from cosim.coordination.leaders import stackelberg_problem
 from cosim.coordination.welfare import optimum
-from cosim.engine import Simulation
+from cosim.experiments.benchmarks.centralized import opened
 from cosim.experiments.common import print_table
 from cosim.grid.dss.importer import import_feeder
 from cosim.grid.feeder import Feeder
 from cosim.grid.tables import read_feeder, write_feeder
-from cosim.loading import load_scenario
 from cosim.optimization.bilevel import solve
 from cosim.optimization.presolve import presolve
-from cosim.preparation import prepare
 
 SITES, UNITS, SHARE = 10, 5, 0.2
 MEDIUM_KV = (1.0, 50.0)
 
 
-def day_on(feeder: Feeder, folder: str | Path, hours: int, load: float = 1.0) -> dict[str, Any]:
+def day_on(feeder: Feeder, folder: str | Path, load: float = 1.0) -> dict[str, Any]:
     """Overrides of scenario `ieee37` that put its day on another feeder, whose tables lie in a folder.
 
     `load` scales the feeder's load and with it all else.
@@ -46,8 +44,6 @@ def day_on(feeder: Feeder, folder: str | Path, hours: int, load: float = 1.0) ->
     return {
         "network.feeder": str(folder),
         "network.load_scale.scale": load,
-        "clock.steps": hours,
-        "clock.window_steps": hours,
         "datacenters": [
             {"name": f"dc{k}", "bus": bus, "it_peak_kw": peak, "it_idle_kw": 0.3 * peak, "pue": 1.1 + 0.04 * k}
             for k, bus in enumerate(sites)
@@ -77,18 +73,15 @@ def measure(
         else:
             feeder = read_feeder(name)
         started = time.process_time()
-        simulation = Simulation(prepare(*load_scenario("ieee37", day_on(feeder, where, hours, load))))
-        window = next(iter(simulation.prepared.calendar.windows()))
-        market = simulation.market
-        market.operator.open_window(window, market.declared(window))
-        opened = time.process_time()
+        market = opened("ieee37", hours, more=day_on(feeder, where, load))
+        prepared = time.process_time()
         problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
         left = len(presolve(problem.follower, problem.leader).qp.ineq_rows)
         before = time.process_time()
         found = solve(problem, gap=gap, time_limit_s=time_limit_s, start=start)
         return {
             "feeder": feeder.name, "buses": len(feeder.buses), "hours": hours, "rows left": left,
-            "prepare s": round(opened - started, 2), "solve s": round(time.process_time() - before, 2),
+            "prepare s": round(prepared - started, 2), "solve s": round(time.process_time() - before, 2),
             "objective USD": round(found.leader_cost, 2), "gap": f"{found.gap:.1e}", "outcome": found.status,
         }  # fmt: skip
 

@@ -10,28 +10,25 @@ window before left. Times are of one processor, the median over seeds.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from cosim import RunFailure
-from cosim.coordination.leaders import stackelberg_problem
+from cosim.coordination.leaders import schedules, stackelberg_problem
 from cosim.coordination.welfare import optimum
 from cosim.engine import Simulation
 from cosim.experiments.benchmarks.instances import Shape, instance
-from cosim.experiments.common import print_table
+from cosim.experiments.common import growth_exponent, leave_growth, print_table
 from cosim.loading import load_scenario
 from cosim.optimization.bilevel import solve
 from cosim.optimization.memory import Memory
 from cosim.preparation import prepare
-from cosim.results.style import COLOURS, GREY, new_figure, png, style
+from cosim.results.style import COLOURS, GREY, new_figure, style
 
 BASE = Shape(sites=5, generators=6, steps=24, tight=False)
 DIRECTIONS: dict[str, Sequence[int]] = {
@@ -92,12 +89,8 @@ def rolling(windows: int = 6, hours: int = 24, gap: float = 1e-3, losses: bool =
             }
         )  # fmt: skip
         last = dict(zip(names, after.theta.tolist(), strict=True))
-        found = dict(zip(problem.leader.variables, after.leader_x.tolist(), strict=True))
-        labels = np.array(market.operator.parameter_names(), dtype=np.str_)
-        for a in market.aggregators:
-            own = a.problem(labels[:, a.columns].tolist()).variables
-            p_mw = np.array([[found[n] for n in row] for row in labels[:, a.columns].tolist()])
-            a.adopt(p_mw, np.array([found[v] for v in own]))
+        for a, schedule, p_mw in schedules(market, problem, after):
+            a.adopt(p_mw, schedule)
             a.commit(window.first)
     return rows
 
@@ -133,9 +126,8 @@ def exponents(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     for direction in DIRECTIONS:
         mine = [r for r in rows if r["direction"] == direction and r["limits"] == "loose"]
         first, last = mine[0], mine[-1]
-        span = math.log(float(str(last["size"])) / float(str(first["size"])))
-        rise = math.log(float(str(last["median s"])) / float(str(first["median s"])))
-        out.append({"direction": direction, "exponent": round(rise / span, 2)})
+        sizes, times = ([float(str(r[key])) for r in (first, last)] for key in ("size", "median s"))
+        out.append({"direction": direction, "exponent": growth_exponent(sizes, times)})
     return out
 
 
@@ -151,10 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(range(options.seeds), time_limit_s=options.time_limit)
     print_table("random days, base 5 x 6 x 24", rows)
     print_table("time ~ size^exponent", exponents(rows))
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "leader_growth.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    (out / "leader_growth.png").write_bytes(png(figure(rows)))
+    leave_growth(rows, figure(rows), options.out, "leader_growth")
 
 
 if __name__ == "__main__":

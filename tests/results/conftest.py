@@ -181,7 +181,8 @@ def save_run(folder: Path, tables: Tables, layout: Layout, mode: str = "decentra
     """A finished run in a folder, without figures and report."""
     record = make_record(tables, mode)
     with RunFolder(folder, record, SCENARIO_TEXT) as place:
-        place.save(record, layout, tables)
+        tables.write(place.path)
+        place.save(record, layout)
     return folder
 
 

@@ -24,7 +24,8 @@ def test_nothing_is_at_the_wanted_place_before_the_run_is_complete(
     tmp_path: Path, record: Record, tables: Tables, layout: Layout
 ) -> None:
     with RunFolder(tmp_path / "deep" / "out", record, SCENARIO_TEXT) as folder:
-        folder.save(record, layout, tables)
+        tables.write(folder.path)
+        folder.save(record, layout)
         assert not folder.out.exists()
     assert folder.out.is_dir()
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
@@ -34,7 +35,8 @@ def test_a_failed_run_leaves_its_record_and_no_table(
     tmp_path: Path, record: Record, tables: Tables, layout: Layout
 ) -> None:
     with pytest.raises(RunFailure), RunFolder(tmp_path / "out", record, SCENARIO_TEXT) as folder:
-        folder.save(record, layout, tables)
+        tables.write(folder.path)
+        folder.save(record, layout)
         raise RunFailure("the solver gave up")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["record.json", "scenario.yaml"]
     left = Record.read(tmp_path / "out")
@@ -59,7 +61,8 @@ def test_a_crash_while_writing_leaves_no_half_written_folder(
 
     monkeypatch.setattr(Layout, "write", full_disk)
     with pytest.raises(OSError), RunFolder(tmp_path / "out", record, SCENARIO_TEXT) as folder:
-        folder.save(record, layout, tables)
+        tables.write(folder.path)
+        folder.save(record, layout)
     assert Record.read(tmp_path / "out").status == "failed"
     assert not list((tmp_path / "out").glob("*.parquet"))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cosim.errors import InputError
 from cosim.grid.check_report import Report
@@ -15,6 +16,7 @@ from cosim.grid.dss.naming import NODE_PHASE, Names, Omissions, bus_and_nodes, l
 from cosim.grid.dss.reading import Properties, RawCircuit
 from cosim.grid.feeder import TAP_STEP, Feeder
 
+C = TypeVar("C", RegulatorControl, CapacitorControl)
 STAYS = "what it did in the solved circuit stays"
 KINDS = {"voltage": "voltage", "current": "current", "kvar": "kvar", "powerfactor": "pf", "time": "time"}
 LEFT_OUT = {"Reversible": "its reverse settings", "InverseTime": "its inverse time", "LDC_Z": "its compensation by Z"}
@@ -74,10 +76,7 @@ class Controls:
             tap_min=lowest, tap_max=highest, v_limit_v=float(p["VLimit"]), phase=phase, bus=bus,
             remote_pt_ratio=float(p["RemotePTRatio"]) if bus else None,
         )  # fmt: skip
-        try:
-            check_regulator_control(self.feeder, control, Report(None))
-        except InputError as error:
-            raise _Unsuited(_told(error)) from None
+        _require(check_regulator_control, self.feeder, control)
         for key, what in LEFT_OUT.items():
             if p[key]:
                 self.omissions.approximated(element, f"{what} (property {key}) are left out")
@@ -127,10 +126,7 @@ class Controls:
             pt_phase=_one_of(p["PTPhase"], measured), ct_phase=_one_of(p["CTPhase"], measured),
             v_min_v=float(p["VMin"]) if limits else None, v_max_v=float(p["VMax"]) if limits else None,
         )  # fmt: skip
-        try:
-            check_capacitor_control(self.feeder, control, Report(None))
-        except InputError as error:
-            raise _Unsuited(_told(error)) from None
+        _require(check_capacitor_control, self.feeder, control)
         self.switching.append(control)
 
 
@@ -142,6 +138,10 @@ def _one_of(which: object, measured: Converted) -> str:
     return text if text in OF_ALL else measured.conductors[int(text) - 1]
 
 
-def _told(error: InputError) -> str:
-    key = str(error.key).rpartition(".")[2]
-    return f"{error.message} ({key} {error.value}; allowed: {error.allowed})"
+def _require(check: Callable[[Feeder, C, Report], None], feeder: Feeder, control: C) -> None:
+    """Let a control pass its check, or say what is wrong with it."""
+    try:
+        check(feeder, control, Report(None))
+    except InputError as error:
+        key = str(error.key).rpartition(".")[2]
+        raise _Unsuited(f"{error.message} ({key} {error.value}; allowed: {error.allowed})") from None

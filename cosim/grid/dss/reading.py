@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,8 +144,13 @@ def properties(text: str) -> list[dict[str, Any]]:
     then any bit pattern may stand there, also what is no number and no JSON. Such an entry is read as NaN, which no
     table takes.
     """
-    plain = _TEXT_OR_NO_NUMBER.sub(lambda m: m[0] if m[0].startswith('"') else "NaN", text)
-    found: list[dict[str, Any]] = json.loads(plain)
+    found: list[dict[str, Any]]
+    try:
+        found = json.loads(text, parse_constant=lambda _: math.nan)
+    except json.JSONDecodeError:
+        # Seldom; looking through the text takes several times as long as reading it.
+        plain = _TEXT_OR_NO_NUMBER.sub(lambda m: m[0] if m[0].startswith('"') else "NaN", text)
+        found = json.loads(plain)
     return found
 
 
