@@ -140,10 +140,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         Raises:
             InputError: naming how much work is too much.
         """
-        late = self._solver.solve(np.zeros(0)).require().x[
-            [c for n, c in self._model.column.items() if n.startswith("late[")]
-        ]
-        if late.max(initial=0.0) > _LATE_TOLERANCE_MWH:
+        waiting = self._solver.solve(np.zeros(0)).require().x[self._model.waiting_columns()]
+        if (waiting - self._work.may_wait).max() > _LATE_TOLERANCE_MWH:
             capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
             raise InputError(
                 "the work does not fit the capacity of the data centers within its deadlines",

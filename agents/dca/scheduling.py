@@ -75,6 +75,11 @@ class ScheduleModel:
             dtype=np.intp,
         )
 
+    def waiting_columns(self) -> NDArray[np.intp]:
+        """(classes, sites, steps) columns of the work that waits at the end of each step."""
+        shape = len(self.classes), len(self.sites), self.steps
+        return np.array([self.column[f"waiting[{k},{j},{t}]"] for k, j, t in np.ndindex(shape)]).reshape(shape)
+
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
         m = self.block
@@ -93,6 +98,8 @@ def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Seque
     """Each class waits at the site where it arrived, and is served there or, if movable, anywhere.
 
     waiting[t] = waiting[t-1] + arrived[t] - sum_i served[i, t],   waiting[t] - late[t] <= may_wait[t]
+
+    What waits of a class that may not wait at all is late, and needs no variable of its own for that.
     """
     n_k, n_i = range(len(classes)), range(len(sites))
     m.queue = pyo.Set(initialize=[(k, j, t) for k in n_k for j in n_i for t in range(steps)], dimen=3)
@@ -103,7 +110,8 @@ def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Seque
     m.start = pyo.Param(n_k, n_i, mutable=True, initialize=0.0)
     m.served = pyo.Var(m.route, bounds=(0, None))
     m.waiting = pyo.Var(m.queue, bounds=(0, None))
-    m.late = pyo.Var(m.queue, bounds=(0, None))
+    m.deferrable = pyo.Set(initialize=[q for q in m.queue if classes[q[0]].max_delay_steps > 0], dimen=3)
+    m.late = pyo.Var(m.deferrable, bounds=(0, None))
 
     def queue(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
         before = m.waiting[k, j, t - 1] if t > 0 else m.start[k, j]
@@ -114,7 +122,7 @@ def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Seque
         return m.waiting[k, j, t] - m.late[k, j, t] <= m.may_wait[k, j, t]
 
     m.queue_equation = pyo.Constraint(m.queue, rule=queue)
-    m.deadline = pyo.Constraint(m.queue, rule=deadline)
+    m.deadline = pyo.Constraint(m.deferrable, rule=deadline)
 
 
 def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
@@ -189,7 +197,9 @@ def add_cost(
     waiting = sum(classes[k].delay_cost_usd_per_mwh_h * hours * m.waiting[k, j, t] for k, j, t in m.queue)
     moving = sum(classes[k].migration_cost_usd_per_mwh * m.served[k, j, i, t] for k, j, i, t in m.route if i != j)
     wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
-    late = sum(late_cost_usd_per_mwh * m.late[index] for index in m.queue)
+    late = sum(
+        late_cost_usd_per_mwh * (m.late[index] if index in m.deferrable else m.waiting[index]) for index in m.queue
+    )
     m.cost = pyo.Objective(expr=waiting + moving + wear + late)
 
 

@@ -78,6 +78,8 @@ class WindowClearing:
         self._tied = bool(ramps)
         self._full = with_ramps(stack([step.qp for step in self._steps]), ramps, len(self._steps))
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
+        self._constants = np.array([step.qp.constant for step in self._steps])
+        self._last: tuple[Array, QPSolution] | None = None
         self._row_start = np.cumsum([0, *(len(step.qp.ineq_rows) for step in self._steps)])
         self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
 
@@ -106,17 +108,21 @@ class WindowClearing:
         return vector
 
     def solve(self, p_mw: Array) -> QPSolution:
-        """Clear the window at a demand."""
-        return self._solver.solve(self.theta(p_mw)).require()
+        """Clear the window at a demand; asked again for the same one, what was found before."""
+        if self._last is None or not np.array_equal(self._last[0], p_mw):
+            self._last = p_mw.copy(), self._solver.solve(self.theta(p_mw)).require()
+        return self._last[1]
 
     def step_costs(self, solution: QPSolution) -> Array | None:
         """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
-        if self._tied:
-            return None
-        return np.array([self._cost(t, solution) for t in range(len(self._steps))])
+        return None if self._tied else self._costs(solution)
 
-    def _cost(self, t: int, solution: QPSolution) -> float:
-        return self._steps[t].qp.objective(self._own(t, solution), np.zeros(len(self.model.parameters)))
+    def _costs(self, solution: QPSolution) -> Array:
+        """(steps,) what each step adds to the window's cost: only own variables have a cost, and no ramp ties costs."""
+        qp = self._full
+        x = solution.x[: len(qp.variables)]
+        of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)
+        return np.asarray(of_variable.reshape(len(self._steps), -1).sum(axis=1) + self._constants)
 
     def _own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a step, (own variables,)."""
@@ -181,7 +187,7 @@ class WindowClearing:
         states = network.solve(*self.model.injections.at(x, theta))
         named = dict(zip(self.model.variables, x.tolist(), strict=True))
         named.setdefault("q_sub", float(network.import_q.at(states)[0]))
-        return StepValues(named, states, self._cost(t, solution))
+        return StepValues(named, states, float(self._costs(solution)[t]))
 
     def broken_pu(self, t: int, found: StepValues, limits: Limits) -> float:
         """By how much a cleared step's worst voltage is beyond its limit in the linear model (at the price cap)."""

@@ -11,7 +11,7 @@ from cosim.optimization.arrays import Vector
 from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.polish import Matrices, residual
+from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.solution import QPSolution
 
@@ -86,8 +86,7 @@ def certify(
     follower_error = abs(here - again.objective) / max(1.0, abs(again.objective))
     cost = follower.cost + follower.cost_theta @ theta
     sides = (follower.eq_rhs + follower.eq_theta @ theta, follower.ineq_rhs + follower.ineq_theta @ theta)
-    matrices = Matrices(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
-    optimality = residual(matrices, cost, None, *sides, (x, nu, sigma))
+    optimality = Conditions(Matrices(follower), cost, None, *sides).residual((x, nu, sigma))
     payment_error, low, high = 0.0, np.nan, np.nan
     if payment is not None:
         price = (Charge.of(follower) if charge is None else charge).price(nu, sigma)

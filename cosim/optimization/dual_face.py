@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, rows
+from cosim.optimization.null_space import null_space
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.qp_solvers import QPSolver, solve_qp
 from cosim.optimization.solution import QPSolution
@@ -67,7 +66,8 @@ class DualFace:
     def nearest(self, target: Vector) -> DualPoint:
         """The optimal dual whose price is nearest to `target`, (k,), in the Euclidean sense."""
         away = self._price - np.asarray(target, dtype=float)
-        free = self._null_space()
+        # Steps of a window do not share duals; one QP over all of them would be badly scaled.
+        free = null_space(self._conditions, _RANK)
         change = np.zeros(len(self._duals))
         if free.shape[1] and np.any(away):
             moves = self._to_price @ free
@@ -84,30 +84,6 @@ class DualFace:
             change = free @ (unit * QPSolver(problem, "daqp", accept=_ACCEPT).solve().require().x)
         found = self._at(change)
         return DualPoint(found.nu, found.sigma, found.price, float(np.linalg.norm(found.price - target)))
-
-    def _null_space(self) -> Matrix:
-        """The changes of the duals that keep stationarity, (duals, dimensions), block by block.
-
-        A window's steps, and parts of a step, do not share duals, so each block is small enough for its singular
-        values; a QP over all duals at once is badly scaled and solvers may give up on it.
-        """
-        conditions = sp.csc_array(self._conditions)
-        joined = sp.block_array([[None, conditions], [conditions.T, None]])
-        block = connected_components(joined, directed=False)[1]
-        of_row, of_dual = block[: conditions.shape[0]], block[conditions.shape[0] :]
-        columns = []
-        for name in np.unique(of_dual):
-            mine = np.flatnonzero(of_dual == name)
-            part = conditions[np.flatnonzero(of_row == name)][:, mine].toarray()
-            kernel = scipy.linalg.null_space(part, rcond=_RANK) if part.size else np.eye(len(mine))
-            rows_of, columns_of = np.meshgrid(mine, np.arange(kernel.shape[1]), indexing="ij")
-            columns.append(
-                sp.csr_array(
-                    (kernel.ravel(), (rows_of.ravel(), columns_of.ravel())),
-                    shape=(len(self._duals), kernel.shape[1]),
-                )
-            )
-        return sp.csr_array(sp.hstack(columns)) if columns else sp.csr_array((len(self._duals), 0))
 
     def extreme(self, direction: Vector) -> DualPoint:
         """The optimal dual with the largest direction'price, `direction` being (k,)."""

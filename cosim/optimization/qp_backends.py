@@ -88,10 +88,10 @@ def with_diagonal(hessian: Matrix, diagonal: Vector | None) -> Matrix:
     """A Hessian with something added to its (stored) diagonal; the pattern stays."""
     if diagonal is None:
         return hessian
-    out = hessian.copy()
-    column = np.repeat(np.arange(out.shape[1]), np.diff(out.indptr))
-    out.data[out.indices == column] += diagonal
-    return out
+    column = np.repeat(np.arange(hessian.shape[1]), np.diff(hessian.indptr))
+    data = hessian.data.copy()
+    data[hessian.indices == column] += diagonal
+    return sp.csc_array((data, hessian.indices, hessian.indptr), shape=hessian.shape)
 
 
 def unsolved(form: Form, status: str) -> Raw:

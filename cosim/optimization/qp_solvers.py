@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
-from cosim.optimization.polish import Matrices, polish, residual
+from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_backends import Backend, Limits, Raw, full_form, make_backend, prove
 from cosim.optimization.solution import QPSolution
 
@@ -17,7 +18,7 @@ SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
 NOTHING, BOUND, ROW = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Placement:
     """Where each row of G went in the two-sided form: nowhere, a variable's bound, or one side of a row."""
 
@@ -25,6 +26,16 @@ class Placement:
     place: Indices
     scale: Vector
     first_rows: Indices
+
+    @cached_property
+    def sides(self) -> dict[tuple[int, bool], tuple[Indices, Indices, Vector]]:
+        """Rows that are the upper (True) or lower sides of bounds and of rows, their places, and their scales."""
+        found = {}
+        for kind in (BOUND, ROW):
+            for upper in (True, False):
+                mine = np.flatnonzero((self.kind == kind) & ((self.scale > 0) == upper))
+                found[kind, upper] = mine, self.place[mine], self.scale[mine]
+        return found
 
 
 class QPSolver:
@@ -59,7 +70,7 @@ class QPSolver:
         self._tolerance, self._polish, self._accept, self._alone = tolerance, polish, accept, alone
         self._placement = place_rows(qp)
         self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
-        self._matrices = Matrices.of(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
+        self._matrices = Matrices(qp)
         self._backends: dict[str, Backend] = {}
 
     def solve(
@@ -144,13 +155,11 @@ class QPSolver:
         )
         sigma = np.where(put.kind == NOTHING, 0.0, np.maximum(net / put.scale, 0.0))
         sigma[~np.isfinite(rhs)] = 0.0
-        qp = self._matrices
+        conditions = Conditions(self._matrices, cost, diagonal, eq_rhs, rhs)
         point = (raw.x, raw.equalities, sigma)
-        if self._polish:
-            point = polish(qp, cost, diagonal, eq_rhs, rhs, point)
+        point, error = conditions.polish(point) if self._polish else (point, conditions.residual(point))
         x, nu, sigma = point
-        error = residual(qp, cost, diagonal, eq_rhs, rhs, point)
-        objective = float(cost @ x + 0.5 * x @ (qp.hessian @ x))
+        objective = float(cost @ x + 0.5 * x @ (self.qp.hessian @ x))
         if diagonal is not None:
             objective += 0.5 * float(diagonal @ (x * x))
         return QPSolution(x, nu, sigma, objective, "optimal", solver, error)
@@ -181,26 +190,23 @@ def place_rows(qp: ParametricQP) -> Placement:
     matrix = qp.ineq_matrix.copy()
     matrix.eliminate_zeros()
     matrix.sort_indices()
+    entries = np.diff(matrix.indptr)
+    kind[entries == 0] = NOTHING
+    single = np.flatnonzero(entries == 1)
+    column, value = matrix.indices[matrix.indptr[single]], matrix.data[matrix.indptr[single]]
+    first = np.unique(2 * column + (value > 0), return_index=True)[1]
+    kind[single[first]], place[single[first]], scale[single[first]] = BOUND, column[first], value[first]
     first_rows: list[int] = []
     first_value: list[float] = []
     alike: dict[tuple[bytes, bytes], list[int]] = {}
-    used: set[tuple[int, int, bool]] = set()
-    for i in range(m):
-        index, data = (
-            matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]],
-            matrix.data[matrix.indptr[i] : matrix.indptr[i + 1]],
-        )
-        if len(index) == 0:
-            kind[i] = NOTHING
-            continue
-        if len(index) == 1 and (BOUND, int(index[0]), bool(data[0] > 0)) not in used:
-            kind[i], place[i], scale[i] = BOUND, index[0], data[0]
-            used.add((BOUND, int(index[0]), bool(data[0] > 0)))
-            continue
+    used: set[tuple[int, bool]] = set()
+    for i in np.flatnonzero(kind == ROW).tolist():
+        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
+        index, data = matrix.indices[part], matrix.data[part]
         group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
         for where in group:
             ratio = float(data[0] / first_value[where])
-            if (ROW, where, ratio > 0) not in used:
+            if (where, ratio > 0) not in used:
                 place[i], scale[i] = where, ratio
                 break
         else:
@@ -209,7 +215,7 @@ def place_rows(qp: ParametricQP) -> Placement:
             group.append(where)
             first_rows.append(i)
             first_value.append(float(data[0]))
-        used.add((ROW, where, ratio > 0))
+        used.add((where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
 
 
@@ -218,9 +224,9 @@ def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tu
     sides: dict[int, tuple[Vector, Vector]] = {}
     for kind, size in ((BOUND, variables), (ROW, len(put.first_rows))):
         lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-        for positive, side in ((True, upper), (False, lower)):
-            mine = (put.kind == kind) & ((put.scale > 0) == positive)
-            side[put.place[mine]] = rhs[mine] / put.scale[mine]
+        for is_upper, side in ((True, upper), (False, lower)):
+            mine, place, scale = put.sides[kind, is_upper]
+            side[place] = rhs[mine] / scale
         sides[kind] = (lower, upper)
     empty = rhs[put.kind == NOTHING]
     possible = bool(np.all(empty >= -1e-9))

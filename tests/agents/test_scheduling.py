@@ -73,7 +73,7 @@ def test_a_full_site_keeps_what_it_can_and_moves_the_rest() -> None:
     movable = WorkClassSpec(name="movable", share=1.0, movable=True)
     day = Day([site("a"), site("b")], [movable], np.array([[[0.8], [0.7]]]))
     x = day.solve(np.array([[10.0, 90.0]]))
-    assert [x["served[0,0,0,0]"] + x["served[0,1,0,0]"], x["late[0,0,0]"]] == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert [x["served[0,0,0,0]"] + x["served[0,1,0,0]"], x["waiting[0,0,0]"]] == pytest.approx([1.0, 0.0], abs=1e-6)
 
 
 def test_a_battery_pays_for_its_losses() -> None:

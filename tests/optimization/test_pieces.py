@@ -11,7 +11,7 @@ from cosim.optimization.blocks import split
 from cosim.optimization.fixed import without_fixed
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.pieces import BlockPieces
-from cosim.optimization.polish import Matrices, residual
+from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_solvers import solve_qp
 
 
@@ -63,8 +63,7 @@ def test_fixed_variables_come_back_with_duals_that_prove_the_optimum(seed: int) 
     assert smaller.qp.sensitivity(found) == pytest.approx(qp.sensitivity(whole), rel=1e-5, abs=1e-5)
     x, sigma = smaller.recover(found.x, found.nu, found.sigma)
     sides = (qp.eq_rhs + qp.eq_theta @ theta, qp.ineq_rhs + qp.ineq_theta @ theta)
-    matrices = Matrices(qp.hessian, qp.eq_matrix, qp.ineq_matrix)
-    assert residual(matrices, qp.cost, None, *sides, (x, found.nu, sigma)) < 1e-7
+    assert Conditions(Matrices(qp), qp.cost, None, *sides).residual((x, found.nu, sigma)) < 1e-7
 
 
 def test_one_fixed_variable_may_fix_another() -> None:
