@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import simpy
@@ -22,9 +21,9 @@ from cosim.scenario_channel import ChannelSpec, LatencySpec, OutageSpec
 _DIGITS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MessageRecord:
-    """What the log keeps of a message.
+    """What the log keeps of a message; its fate is written down when it is known.
 
     Attributes:
         sent_s: simulation time of sending, in seconds.
@@ -129,25 +128,16 @@ class Channel:
         chance, spell, copied = self._rng.random(3)
         arrival = round(now + link.delay(), _DIGITS)
         lost = bool(chance < self._loss(link, spell)) or self._down(message, now, sending=True)
-        number = self._drained + len(self._log)
-        self._log.append(
-            MessageRecord(
-                sent_s=now,
-                received_s=None,
-                sender=message.sender,
-                receiver=message.receiver,
-                kind=message.kind,
-                step=message.step,
-                round=message.round,
-                lost=lost,
-            )
+        record = MessageRecord(
+            now, None, message.sender, message.receiver, message.kind, message.step, message.round, lost
         )
+        self._log.append(record)
         if not lost and arrival <= now:
-            self._deliver(message, number, now)
+            self._deliver(message, record, now)
         elif not lost:
             # A callback on a timeout cannot lose a message, as racing a mailbox against a deadline would.
             delivery = self._env.timeout(arrival - now)
-            delivery.callbacks.append(lambda _: self._deliver(message, number, arrival))
+            delivery.callbacks.append(lambda _: self._deliver(message, record, arrival))
         return bool(copied < self._spec.duplicate)
 
     def _link(self, message: Message) -> _Link:
@@ -188,17 +178,11 @@ class Channel:
             messages.append(mailbox.popleft()[1])
         return messages
 
-    def _deliver(self, message: Message, number: int, arrival: float) -> None:
-        if self._down(message, arrival, sending=False):
-            self._settle(number, lost=True)
-            return
-        self._mailboxes.setdefault(message.receiver, deque()).append((arrival, message))
-        self._settle(number, received_s=arrival)
-
-    def _settle(self, number: int, **fate: Any) -> None:
-        """Write down what became of a message."""
-        place = number - self._drained
-        self._log[place] = replace(self._log[place], **fate)
+    def _deliver(self, message: Message, record: MessageRecord, arrival: float) -> None:
+        record.lost = self._down(message, arrival, sending=False)
+        if not record.lost:
+            record.received_s = arrival
+            self._mailboxes.setdefault(message.receiver, deque()).append((arrival, message))
 
 
 def _delay_sampler(latency: LatencySpec, rng: np.random.Generator) -> Callable[[], float]:
