@@ -156,7 +156,8 @@ def runs(scenario: str, mode: str, repeats: int) -> list[dict[str, object]]:
         negotiation = median("negotiation")
         rows.append(_row(f"negotiation, {rounds} rounds", negotiation, wall, "whole run"))
         rows.append(_row("per round", negotiation / rounds, one_ac, "one AC power flow"))
-        rows.append(_row("negotiation, in QP solvers", median("solvers of the negotiation"), negotiation, "negotiation"))
+        solving = median("solvers of the negotiation")
+        rows.append(_row("negotiation, in QP solvers", solving, negotiation, "negotiation"))
     share = 100 * solvers / wall
     print(f"{scenario}, {mode}: {share:.1f} % of wall time inside QP solvers ({parts[0]['solvers'].calls} calls)")
     return rows
