@@ -128,9 +128,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """As early and as local as possible: waiting and moving cost far more than anything else."""
         extra = np.zeros(len(self._qp.variables))
         for name, column in self._model.column.items():
-            if name.startswith("waiting[") or (name.startswith("served[") and _moved(name)):
-                extra[column] = _PROMPT_WEIGHT
-            if name.startswith("battery_"):
+            if name.startswith(("waiting[", "sent[", "battery_")):
                 extra[column] = _PROMPT_WEIGHT
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
@@ -140,7 +138,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         Raises:
             InputError: naming how much work is too much.
         """
-        waiting = self._solver.solve(np.zeros(0)).require().x[self._model.waiting_columns()]
+        latest = self._solver.solve(np.zeros(0)).require()
+        waiting = self._model.amounts(latest.x, "waiting")
         if (waiting - self._work.may_wait).max() > _LATE_TOLERANCE_MWH:
             capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
             raise InputError(
@@ -286,13 +285,10 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def _work_of(self, t: int) -> WorkResult:
         assert self._x is not None
         local = t - self._window.first
-        k_count, j_count = self._work.arrived.shape[:2]
-        served, served_at = np.zeros((k_count, j_count)), np.zeros((k_count, j_count))
-        for k, j, i, step in self._model.block.route:
-            if step == local:
-                amount = max(0.0, float(self._x[self._model.column[f"served[{k},{j},{i},{step}]"]]))
-                served[k, j] += amount
-                served_at[k, i] += amount
+        done, sent, taken = (
+            np.maximum(self._model.amounts(self._x, name)[:, :, local], 0.0) for name in ("served", "sent", "taken")
+        )
+        served, served_at = done + sent, done + taken
         self.ledger.commit(t, served)
         for i in self._model.block.owner:
             self.charge_mwh[i] = self._x[self._model.column[f"charge[{i},{local}]"]]
@@ -305,9 +301,3 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             power_mw=self._x[self._columns[local]],
             own_cost_usd=float(self._qp.cost[self._of_step[local]] @ self._x[self._of_step[local]]),
         )
-
-
-def _moved(name: str) -> bool:
-    """Whether a variable ``served[class,origin,site,step]`` serves work away from where it arrived."""
-    _, origin, site, _ = name.removeprefix("served[").removesuffix("]").split(",")
-    return origin != site

@@ -62,6 +62,7 @@ class ScheduleModel:
         add_cost(m, self.sites, self.classes, hours, late_cost_usd_per_mwh)
         self.compiled: CompiledBlock = compile_block(m, parameters=[])
         self.column = {name: i for i, name in enumerate(self.compiled.instance().variables)}
+        self._work_columns = {name: self._columns_of(name) for name in ("served", "sent", "taken", "waiting")}
 
     @property
     def terminal_count(self) -> int:
@@ -75,10 +76,15 @@ class ScheduleModel:
             dtype=np.intp,
         )
 
-    def waiting_columns(self) -> NDArray[np.intp]:
-        """(classes, sites, steps) columns of the work that waits at the end of each step."""
+    def _columns_of(self, name: str) -> NDArray[np.intp]:
+        """(classes, sites, steps) columns of the variables of this name, -1 where there is none."""
         shape = len(self.classes), len(self.sites), self.steps
-        return np.array([self.column[f"waiting[{k},{j},{t}]"] for k, j, t in np.ndindex(shape)]).reshape(shape)
+        found = [self.column.get(f"{name}[{k},{j},{t}]", -1) for k, j, t in np.ndindex(shape)]
+        return np.array(found, dtype=np.intp).reshape(shape)
+
+    def amounts(self, x: Array, name: str) -> Array:
+        """(classes, sites, steps) what a solution says of "served", "sent", "taken" or "waiting" work, in MWh."""
+        return np.append(x, 0.0)[self._work_columns[name]]
 
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
@@ -95,33 +101,41 @@ class ScheduleModel:
 
 
 def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:
-    """Each class waits at the site where it arrived, and is served there or, if movable, anywhere.
+    """Each class waits at the site where it arrived, and is served there or, if movable, sent to be served anywhere.
 
-    waiting[t] = waiting[t-1] + arrived[t] - sum_i served[i, t],   waiting[t] - late[t] <= may_wait[t]
+    waiting[t] = waiting[t-1] + arrived[t] - served[t] - sent[t],   waiting[t] - late[t] <= may_wait[t]
+    sum over sites of sent[t] = sum over sites of taken[t]
 
-    What waits of a class that may not wait at all is late, and needs no variable of its own for that.
+    Moving costs the same between any two sites, so it does not matter which of them work goes between. What waits of a
+    class that may not wait at all is late, and needs no variable of its own for that.
     """
     n_k, n_i = range(len(classes)), range(len(sites))
     m.queue = pyo.Set(initialize=[(k, j, t) for k in n_k for j in n_i for t in range(steps)], dimen=3)
-    routes = [(k, j, i, t) for k in n_k for j in n_i for i in n_i for t in range(steps) if i == j or classes[k].movable]
-    m.route = pyo.Set(initialize=routes, dimen=4)
+    moves = [k for k in n_k if classes[k].movable and len(sites) > 1]
+    m.moving = pyo.Set(initialize=[q for q in m.queue if q[0] in moves], dimen=3)
+    m.deferrable = pyo.Set(initialize=[q for q in m.queue if classes[q[0]].max_delay_steps > 0], dimen=3)
     m.arrived = pyo.Param(m.queue, mutable=True, initialize=0.0)
     m.may_wait = pyo.Param(m.queue, mutable=True, initialize=0.0)
     m.start = pyo.Param(n_k, n_i, mutable=True, initialize=0.0)
-    m.served = pyo.Var(m.route, bounds=(0, None))
+    m.served = pyo.Var(m.queue, bounds=(0, None))
+    m.sent = pyo.Var(m.moving, bounds=(0, None))
+    m.taken = pyo.Var(m.moving, bounds=(0, None))
     m.waiting = pyo.Var(m.queue, bounds=(0, None))
-    m.deferrable = pyo.Set(initialize=[q for q in m.queue if classes[q[0]].max_delay_steps > 0], dimen=3)
     m.late = pyo.Var(m.deferrable, bounds=(0, None))
 
     def queue(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
         before = m.waiting[k, j, t - 1] if t > 0 else m.start[k, j]
-        served = sum(m.served[k, j, i, t] for i in n_i if (k, j, i, t) in m.route)
-        return m.waiting[k, j, t] == before + m.arrived[k, j, t] - served
+        sent = m.sent[k, j, t] if (k, j, t) in m.moving else 0.0
+        return m.waiting[k, j, t] == before + m.arrived[k, j, t] - m.served[k, j, t] - sent
+
+    def moved(m: pyo.ConcreteModel, k: int, t: int) -> object:
+        return sum(m.sent[k, j, t] for j in n_i) == sum(m.taken[k, j, t] for j in n_i)
 
     def deadline(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
         return m.waiting[k, j, t] - m.late[k, j, t] <= m.may_wait[k, j, t]
 
     m.queue_equation = pyo.Constraint(m.queue, rule=queue)
+    m.moved_equation = pyo.Constraint(moves, range(steps), rule=moved)
     m.deadline = pyo.Constraint(m.deferrable, rule=deadline)
 
 
@@ -171,8 +185,10 @@ def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hou
     )
     m.site_step = pyo.Set(initialize=[(i, t) for i in range(len(sites)) for t in range(steps)], dimen=2)
     inward: dict[tuple[int, int], list[Any]] = {}
-    for k, j, i, t in m.route:
-        inward.setdefault((i, t), []).append(m.served[k, j, i, t])
+    for k, i, t in m.queue:
+        inward.setdefault((i, t), []).append(m.served[k, i, t])
+    for k, i, t in m.moving:
+        inward[i, t].append(m.taken[k, i, t])
 
     def capacity(m: pyo.ConcreteModel, i: int, t: int) -> object:
         return sum(inward[i, t]) <= sites[i].work_capacity_mw * hours
@@ -195,7 +211,7 @@ def add_cost(
 ) -> None:
     """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, and overdue work."""
     waiting = sum(classes[k].delay_cost_usd_per_mwh_h * hours * m.waiting[k, j, t] for k, j, t in m.queue)
-    moving = sum(classes[k].migration_cost_usd_per_mwh * m.served[k, j, i, t] for k, j, i, t in m.route if i != j)
+    moving = sum(classes[k].migration_cost_usd_per_mwh * m.sent[k, j, t] for k, j, t in m.moving)
     wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
     late = sum(
         late_cost_usd_per_mwh * (m.late[index] if index in m.deferrable else m.waiting[index]) for index in m.queue
