@@ -21,7 +21,7 @@ from cosim.interfaces import Row, TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.cuts import CutModel
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import rename
 from cosim.preparation import Prepared
@@ -116,7 +116,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             charge_mwh=self.charge_mwh,
         )
         self._qp = self._model.at(self._work)
-        self._solver = QPSolver(self._qp)
+        self._solver = QPSolver(self._qp, tolerance=FINE)
         self._cuts, self._cut_rounds = CutModel(self._qp, self._model.power_columns()), set[int]()
         self._columns = self._model.power_columns()
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])

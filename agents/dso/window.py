@@ -17,7 +17,7 @@ from cosim.grid.linear import LinearNetwork
 from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP, stack
-from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import map_parameters
 
@@ -85,7 +85,7 @@ class WindowClearing:
 
     @cached_property
     def _solver(self) -> QPSolver:
-        return QPSolver(self.follower)
+        return QPSolver(self.follower, tolerance=FINE)
 
     @cached_property
     def _free(self) -> ParametricQP:
@@ -94,7 +94,7 @@ class WindowClearing:
 
     @cached_property
     def _free_solver(self) -> QPSolver:
-        return QPSolver(self._free)
+        return QPSolver(self._free, tolerance=FINE)
 
     @cached_property
     def _free_columns(self) -> NDArray[np.intp]:

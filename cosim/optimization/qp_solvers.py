@@ -14,6 +14,8 @@ from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_backends import Backend, Limits, Raw, full_form, make_backend, prove
 from cosim.optimization.solution import QPSolution
 
+FINE = 1e-13
+"""Tolerance for well-conditioned problems solved over and over: an iteration more, and hardly ever a need to polish."""
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
 NOTHING, BOUND, ROW = 0, 1, 2
 
