@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
@@ -24,7 +23,7 @@ def null_space(matrix: Matrix, rank: float) -> Matrix:
     entries = sp.coo_array(matrix)
     rows_of, columns_of, values = [], [], []
     dimensions = 0
-    for held, kernel in _blocks(entries, rank):
+    for held, kernel in _kernels(entries, rank):
         count = kernel.shape[1]
         values.append(kernel.ravel())
         rows_of.append(np.repeat(held, count))
@@ -36,8 +35,22 @@ def null_space(matrix: Matrix, rank: float) -> Matrix:
     return sp.csr_array((np.concatenate(values), where), shape=(entries.shape[1], dimensions))
 
 
-def _blocks(entries: Matrix, rank: float) -> Iterator[tuple[Indices, Vector]]:
-    """Columns of each block, and the null space of the block in them."""
+def _kernels(entries: Matrix, rank: float) -> Iterator[tuple[Indices, Vector]]:
+    """Columns of each block, and the null space of the block in them; blocks of one shape are decomposed together."""
+    alike: dict[tuple[int, ...], list[tuple[Indices, Vector]]] = {}
+    for held, dense in _blocks(entries):
+        alike.setdefault(dense.shape, []).append((held, dense))
+    for blocks in alike.values():
+        _, sizes, right = np.linalg.svd(np.stack([dense for _, dense in blocks]))
+        ranks = np.count_nonzero(sizes > rank * sizes.max(axis=1, keepdims=True), axis=1)
+        for (held, _), count, turned in zip(blocks, ranks, right, strict=True):
+            yield held, turned[count:].T
+    for alone in np.setdiff1d(np.arange(entries.shape[1]), entries.coords[1]):
+        yield np.array([alone]), np.eye(1)
+
+
+def _blocks(entries: Matrix) -> Iterator[tuple[Indices, Vector]]:
+    """Columns of each block, and the block itself."""
     rows, count = entries.shape
     row, column = (index.astype(np.int64) for index in entries.coords)
     ends = sp.coo_array((np.ones(len(row)), (row, rows + column)), shape=(rows + count, rows + count))
@@ -49,6 +62,4 @@ def _blocks(entries: Matrix, rank: float) -> Iterator[tuple[Indices, Vector]]:
             in_rows, height = np.unique(row[part], return_inverse=True)
             dense = np.zeros((len(in_rows), len(held)))
             np.add.at(dense, (height, place), entries.data[part])
-            yield held, scipy.linalg.null_space(dense, rcond=rank)
-    for alone in np.setdiff1d(np.arange(count), column):
-        yield np.array([alone]), np.eye(1)
+            yield held, dense
