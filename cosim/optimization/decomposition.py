@@ -160,7 +160,8 @@ class Decomposition:
         return mu
 
     def _add(self, b: int, new: Column) -> None:
-        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME for c in self.columns[b])
+        """Keep a column unless there is one at its parameters that keeps every decision it keeps."""
+        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new) for c in self.columns[b])
         if not any(known):
             self.columns[b].append(new)
 

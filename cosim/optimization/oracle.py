@@ -49,6 +49,11 @@ class Column:
         inside = box is None or self.rest is None or box.holds(self.theta, self.rest)
         return inside and not bool(np.any(broken))
 
+    def covers(self, other: Column) -> bool:
+        """Whether every decision that the other point keeps is kept by this one."""
+        lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
+        return not bool(np.any(lost))
+
 
 @dataclass(frozen=True, slots=True)
 class BlockAnswer:
@@ -245,10 +250,7 @@ class BlockOracle:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
-        return Column(
-            theta,
-            leaf.bound + float(mu @ theta),
-            dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)),
-            slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
-            level.rest(z),
-        )
+        # What the leaf decides holds whatever the solver's last digits say.
+        dual_zero = (leaf.decisions == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
+        slack_zero = (leaf.decisions == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
+        return Column(theta, leaf.bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z))
