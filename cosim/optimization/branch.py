@@ -24,7 +24,8 @@ from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.memory import Memory
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both, cheapest_together
+from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
+from cosim.optimization.single_level import cheapest_together
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7

@@ -28,7 +28,8 @@ from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import Decisions, SingleLevel
+from cosim.optimization.relaxation import Decisions
+from cosim.optimization.single_level import SingleLevel
 
 _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9

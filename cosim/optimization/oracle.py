@@ -25,7 +25,8 @@ from cosim.optimization.arrays import Indices, Vector
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both, single_level
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both
+from cosim.optimization.single_level import single_level
 
 _ZERO = 1e-7
 _CHAIN = 6

@@ -19,7 +19,8 @@ from cosim.optimization.memory import Memory
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, SingleLevel
+from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions
+from cosim.optimization.single_level import SingleLevel
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8

@@ -15,7 +15,8 @@ from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import Relaxation, single_level
+from cosim.optimization.relaxation import Relaxation
+from cosim.optimization.single_level import single_level
 
 
 @pytest.mark.parametrize("seed", range(3))
