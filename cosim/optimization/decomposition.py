@@ -26,7 +26,7 @@ from cosim.optimization.memory import Memory
 from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
-from cosim.optimization.qp_backends import Limits, Piqp, full_form
+from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
 from cosim.optimization.relaxation import Decisions
 from cosim.optimization.single_level import SingleLevel
@@ -94,7 +94,9 @@ class Decomposition:
         width = float(np.mean(follower.theta_upper - follower.theta_lower))
         self._width = max(width, 1e-9)
         form = full_form(leader.hessian, leader.eq_matrix, self._rows)
-        self._alone = Piqp(form, _LEADER_TOLERANCE)
+        # A linear program only changes its cost from question to question, which the simplex method takes up warm.
+        curved = bool(leader.hessian.count_nonzero())
+        self._alone: Backend = Piqp(form, _LEADER_TOLERANCE) if curved else Highs(form, _LEADER_TOLERANCE)
 
     @property
     def solves(self) -> int:

@@ -29,7 +29,6 @@ from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.single_level import single_level
 
 _ZERO = 1e-7
-_CHAIN = 6
 _MOST_SOLVES = 400
 _TIGHTER = 0.7
 
@@ -221,23 +220,14 @@ class BlockOracle:
         return True
 
     def _children(self, leaf: _Leaf, product: Vector, errors: Vector, mu: Vector) -> list[_Leaf]:
-        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
-        in which it is the first that does. Where a product of parameter and rest is worse, two boxes.
-        """
+        """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
         products, box = self._relaxation.level.products, leaf.box
         if products is not None and box is not None and errors.max() > product.max(initial=0.0):
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
             return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        worst = np.argsort(-product, kind="stable")[:_CHAIN]
-        worst = worst[product[worst] > 0.01 * product[worst[0]]]
-        rest, out = leaf.decisions.copy(), []
-        for pair in worst:
-            binding = rest.copy()
-            binding[pair] = SLACK_ZERO
-            out.append(_Leaf(binding, leaf.bound, mu, box=leaf.box))
-            rest[pair] = DUAL_ZERO
-        return [_Leaf(rest, leaf.bound, mu, box=leaf.box), *out]
+        halves = both(leaf.decisions, int(np.argmax(product)))
+        return [_Leaf(half, leaf.bound, mu, box=leaf.box) for half in halves]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""

@@ -177,30 +177,28 @@ def choose(qp: ParametricQP) -> str:
 def place_rows(qp: ParametricQP) -> Placement:
     """Find for each row of G its place in the two-sided form."""
     m = len(qp.ineq_rows)
-    kind, place, scale = np.full(m, ROW), np.zeros(m, dtype=np.int64), np.ones(m)
+    place, scale = np.zeros(m, dtype=np.int64), np.ones(m)
     matrix = qp.ineq_matrix.copy()
     matrix.eliminate_zeros()
     matrix.sort_indices()
+    entries, first = np.diff(matrix.indptr), matrix.indptr[:-1]
+    kind = np.where(entries == 0, NOTHING, ROW)
+    # Of the rows with one variable the first of each side is its bound.
+    single = np.flatnonzero(entries == 1)
+    at, value = matrix.indices[first[single]].astype(np.int64), matrix.data[first[single]]
+    _, bounds = np.unique(2 * at + (value > 0), return_index=True)
+    kind[single[bounds]], place[single[bounds]], scale[single[bounds]] = BOUND, at[bounds], value[bounds]
     first_rows: list[int] = []
     first_value: list[float] = []
     alike: dict[tuple[bytes, bytes], list[int]] = {}
-    used: set[tuple[int, int, bool]] = set()
-    for i in range(m):
-        index, data = (
-            matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]],
-            matrix.data[matrix.indptr[i] : matrix.indptr[i + 1]],
-        )
-        if len(index) == 0:
-            kind[i] = NOTHING
-            continue
-        if len(index) == 1 and (BOUND, int(index[0]), bool(data[0] > 0)) not in used:
-            kind[i], place[i], scale[i] = BOUND, index[0], data[0]
-            used.add((BOUND, int(index[0]), bool(data[0] > 0)))
-            continue
+    used: set[tuple[int, bool]] = set()
+    for i in np.flatnonzero(kind == ROW).tolist():
+        index = matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]]
+        data = matrix.data[matrix.indptr[i] : matrix.indptr[i + 1]]
         group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
         for where in group:
             ratio = float(data[0] / first_value[where])
-            if (ROW, where, ratio > 0) not in used:
+            if (where, ratio > 0) not in used:
                 place[i], scale[i] = where, ratio
                 break
         else:
@@ -209,7 +207,7 @@ def place_rows(qp: ParametricQP) -> Placement:
             group.append(where)
             first_rows.append(i)
             first_value.append(float(data[0]))
-        used.add((ROW, where, ratio > 0))
+        used.add((where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
 
 
