@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows, stacked
 from cosim.optimization.charge import Charge, Remainder
 from cosim.optimization.envelope import Products
 from cosim.optimization.parametric import ParametricQP
@@ -112,23 +112,25 @@ def single_level(
         products = Products(remainder, bilinear, theta_at[bilinear], first, first + len(bilinear))
         cost[products.product_at] = 1.0
         duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
-    spread = _spread
-    eq = sp.vstack([
-        spread(leader.eq_matrix, leader_at, size),
-        spread(follower.eq_matrix, x_at, size) - spread(follower.eq_theta, theta_at, size),
-        spread(follower.hessian, x_at, size) + spread(follower.cost_theta, theta_at, size)
-        + spread(follower.eq_matrix.T, nu_at, size) + spread(follower.ineq_matrix.T, sigma_at, size),
-        *([] if products is None else [products.equations(size, nu_at, sigma_at)]),
-    ])  # fmt: skip
     has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
     has_up = np.flatnonzero(np.isfinite(follower.theta_upper))
-    eye = sp.eye_array(size, format="csr")
-    ineq = sp.vstack([
-        spread(follower.ineq_matrix, x_at, size) - spread(follower.ineq_theta, theta_at, size),
-        -eye[sigma_at],
-        spread(leader.ineq_matrix, leader_at, size),
-        -eye[theta_at[has_lo]],
-        eye[theta_at[has_up]],
+    one = sp.eye_array(max(1, m, len(theta_at)), format="csr")
+    eq = stacked(size, [
+        [(leader.eq_matrix, leader_at, 1.0)],
+        [(follower.eq_matrix, x_at, 1.0), (follower.eq_theta, theta_at, -1.0)],
+        [
+            (follower.hessian, x_at, 1.0), (follower.cost_theta, theta_at, 1.0),
+            (follower.eq_matrix.T, nu_at, 1.0), (follower.ineq_matrix.T, sigma_at, 1.0),
+        ],
+    ])  # fmt: skip
+    if products is not None:
+        eq = sp.vstack([eq, products.equations(size, nu_at, sigma_at)])
+    ineq = stacked(size, [
+        [(follower.ineq_matrix, x_at, 1.0), (follower.ineq_theta, theta_at, -1.0)],
+        [(one[:m], sigma_at, -1.0)],
+        [(leader.ineq_matrix, leader_at, 1.0)],
+        [(one[: len(has_lo)], theta_at[has_lo], -1.0)],
+        [(one[: len(has_up)], theta_at[has_up], 1.0)],
     ])  # fmt: skip
     qp = ParametricQP.build(
         hessian=hessian,
@@ -162,16 +164,19 @@ def cheapest_together(level: SingleLevel) -> Vector | None:
     both = ParametricQP.build(
         hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
         cost=cost,
-        eq_matrix=sp.vstack([
-            _spread(leader.eq_matrix, level.leader_at, n),
-            _spread(follower.eq_matrix, level.x_at, n) - _spread(follower.eq_theta, level.theta_at, n),
+        eq_matrix=stacked(n, [
+            [(leader.eq_matrix, level.leader_at, 1.0)],
+            [(follower.eq_matrix, level.x_at, 1.0), (follower.eq_theta, level.theta_at, -1.0)],
         ]),
         eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
-        ineq_matrix=sp.vstack([
-            _spread(leader.ineq_matrix, level.leader_at, n),
-            _spread(rows(follower.ineq_matrix, finite), level.x_at, n)
-            - _spread(rows(follower.ineq_theta, finite), level.theta_at, n),
-            box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
+        ineq_matrix=stacked(n, [
+            [(leader.ineq_matrix, level.leader_at, 1.0)],
+            [
+                (rows(follower.ineq_matrix, finite), level.x_at, 1.0),
+                (rows(follower.ineq_theta, finite), level.theta_at, -1.0),
+            ],
+            [(box[np.flatnonzero(high)], np.arange(n), 1.0)],
+            [(box[np.flatnonzero(low)], np.arange(n), -1.0)],
         ]),
         ineq_rhs=np.concatenate([
             leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
@@ -193,14 +198,6 @@ def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
     missing = [name for name in follower.parameters if name not in set(leader.variables)]
     if missing:
         raise InputError("a follower parameter is no variable of the leader", key="leader", value=missing[0])
-
-
-def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
-    """A matrix over some variables as one over all."""
-    own = sp.csr_array(matrix)
-    out = sp.csr_array((own.data.copy(), at[own.indices], own.indptr), shape=(own.shape[0], size))
-    out.sort_indices()
-    return out
 
 
 def _spread_square(matrix: Matrix, at: Indices, size: int) -> Matrix:
