@@ -23,7 +23,7 @@ from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
 _ROUNDS = 60
 _PART = 0.1
 _LEAST = 1e-7
-_SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
+_SERIOUS, _FASTER, _LEAST_FACTOR = 0.5, 2.0, 0.1
 _WORTH = 0.1
 _USED = 1e-3
 _RECENTRES = 6
@@ -156,7 +156,8 @@ class HullTree:
                 if gained > _SERIOUS * promised:
                     node.step *= _FASTER
             elif gained < -promised:
-                node.step /= _SLOWER
+                # Where the value would be best along the step, were it a parabola.
+                node.step *= max(_LEAST_FACTOR, 0.5 / (1.0 - gained / promised))
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
             if number & (number + 1) == 0 and self._missing(node.bound) > 0:

@@ -25,8 +25,7 @@ from cosim.optimization.single_level import SingleLevel
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
 _MOST_STEPS = 40
-# Choices that do not go together show only as iterations without end.
-_ITERATIONS = 40
+_ITERATIONS, _MOST_ITERATIONS = 40, 100
 _MOST_SINGLES = 10
 _PULL = 1e-6
 _CONCAVE = 20
@@ -90,8 +89,10 @@ class Patchwork:
             out[block.block.parameters] = y[at]
         return out
 
-    def solve(self, pieces: Sequence[Piece]) -> Patch | None:
-        """The best point with these pieces; None if they do not go together."""
+    def solve(self, pieces: Sequence[Piece], patient: bool = True) -> Patch | None:
+        """The best point with these pieces; None if they do not go together, which without patience is concluded from
+        many iterations.
+        """
         leader, n = self._level.leader, len(self._level.leader.variables)
         sides = [len(piece.rhs) for piece in pieces]
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
@@ -112,7 +113,8 @@ class Patchwork:
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
         form = full_form(hessian, leader.eq_matrix, matrix)
-        solver = Piqp(form, _TOLERANCE, max_iterations=_ITERATIONS)
+        limit = _MOST_ITERATIONS if patient else _ITERATIONS
+        solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
         raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
@@ -141,7 +143,7 @@ class Patchwork:
             others: per block, further pieces to try.
             known: cost of a patch that has been walked on from; another name of the same point is not walked on from.
         """
-        best = self._new(start)
+        best = self._new(start, patient=True)
         if best is None or abs(best.cost - known) <= self._enough(best.cost):
             return best
         return self.onward(best, deadline, others)
@@ -184,13 +186,13 @@ class Patchwork:
         """A difference of costs that is worth a step."""
         return max(self._least, _BETTER) * max(1.0, abs(cost))
 
-    def _new(self, pieces: Sequence[Piece]) -> Patch | None:
+    def _new(self, pieces: Sequence[Piece], patient: bool = False) -> Patch | None:
         """The best point with these pieces, unless they were tried before."""
         key = tuple(id(piece) for piece in pieces)
         if key in self._tried:
             return None
         self._tried.add(key)
-        return self.solve(pieces)
+        return self.solve(pieces, patient)
 
     def _moves(
         self, now: Patch, b: int, most: int | None, others: Sequence[Piece] = ()
