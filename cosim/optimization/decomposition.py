@@ -146,6 +146,19 @@ class Decomposition:
                 self._add(b, found.column)
         return total
 
+    def prune(self, mu: Vector, missing: float) -> int:
+        """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
+
+        A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To be
+        asked right after `evaluate` at these multipliers with nothing decided.
+        """
+        gone = 0
+        for b, oracle in enumerate(self.oracles):
+            price, most = mu[oracle.parameters], float(self.minima[b]) + missing
+            gone += oracle.prune(price, most)
+            self.columns[b] = [c for c in self.columns[b] if c.payment - float(price @ c.theta) < most]
+        return gone
+
     def take(self, patch: Patch, pieces: Patchwork) -> Vector:
         """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
         mu = np.zeros(len(self._at))

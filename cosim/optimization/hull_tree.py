@@ -27,6 +27,7 @@ _SERIOUS, _FASTER, _LEAST_FACTOR = 0.5, 2.0, 0.1
 _WORTH = 0.1
 _USED = 1e-3
 _RECENTRES = 6
+_NARROWER = 4
 _APART = 1e-9
 
 
@@ -92,6 +93,8 @@ class HullTree:
             node = heapq.heappop(heap)
             nodes += 1
             step = self._bound(node, min(closed, heap[0].bound) if heap else closed)
+            if nodes == 1:
+                step, closed = self._narrow(node, step)
             if self._missing(node.bound) <= 0:
                 closed = min(closed, node.bound)
                 continue
@@ -102,6 +105,23 @@ class HullTree:
                 heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, held, node.center, node.step, box))
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or self._missing(lower) <= 0)
+
+    def _narrow(self, root: _Node, step: Step | None) -> tuple[Step | None, float]:
+        """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound again
+        over the hulls of the rest, as long as that leaves out a good part; the last step, and the cost from which on
+        points were left out.
+        """
+        most = np.inf
+        for _ in range(_NARROWER):
+            missing = self._missing(root.bound)
+            if step is None or missing <= 0 or self._late():
+                break
+            value = self._parts.evaluate(root.center, root.held, self._enough(), self._deadline, root.box)
+            if value is None or not np.isfinite(value) or not self._parts.prune(root.center, self._missing(value)):
+                break
+            most = min(most, value + self._missing(value))
+            step = self._bound(root, most)
+        return step, most
 
     def root(self) -> Vector:
         """The multipliers with the best bound of the root that was found."""

@@ -171,6 +171,19 @@ class BlockOracle:
         self._leaves[key] = []
         return BlockAnswer(np.inf, None)
 
+    def prune(self, mu: Vector, most: float) -> int:
+        """Leave out for good, in this object, what of the whole block has payment - mu'th of at least `most`; how many
+        leaves that were.
+        """
+        root = self._relaxation.root()
+        key = self._key(np.zeros(len(self.rows), dtype=np.int8), root)
+        known = self._leaves.get(key, [])
+        kept = [leaf for leaf in known if self._moved(leaf, mu) < most]
+        if len(kept) < len(known):
+            # A new mapping: another problem may share the old one, and leaves of decided pairs are grown again from these.
+            self._leaves = {key: kept}
+        return len(known) - len(kept)
+
     def _key(self, held: Decisions, box: Box | None) -> bytes:
         return held.tobytes() + (b"" if box is None else box.key())
 
