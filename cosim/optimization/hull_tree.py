@@ -274,6 +274,10 @@ class HullTree:
             binding = sum(w * ~c.dual_zero for c, w in used)
             loose = sum(w * ~c.slack_zero for c, w in used)
             apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
+            sure = np.where(oracle.told_apart(held), apart, 0.0)
+            if sure.max(initial=0.0) > 0:
+                # Both sides of such a pair have fewer leaves than the node.
+                apart = sure
             weight, theta = 1.0, step.theta[oracle.parameters]
             piece = self._pieces.blocks[home].at(theta)
             if piece is not None:

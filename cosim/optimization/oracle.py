@@ -184,6 +184,17 @@ class BlockOracle:
             self._leaves = {key: kept}
         return len(known) - len(kept)
 
+    def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
+        """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
+        leaves = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()), [])
+        if not leaves:
+            return np.zeros(len(held), dtype=bool)
+        decided = np.array([leaf.decisions for leaf in leaves])
+        fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
+        one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
+        apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
+        return apart
+
     def _key(self, held: Decisions, box: Box | None) -> bytes:
         return held.tobytes() + (b"" if box is None else box.key())
 
