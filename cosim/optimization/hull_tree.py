@@ -23,7 +23,7 @@ from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
 _ROUNDS = 60
 _PART = 0.1
 _LEAST = 1e-7
-_SERIOUS, _FASTER, _LEAST_FACTOR = 0.5, 2.0, 0.1
+_SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
 _WORTH = 0.1
 _USED = 1e-3
 _RECENTRES = 6
@@ -171,19 +171,19 @@ class HullTree:
             if value is None:
                 return None
             promised, gained = step.value - best, value - best
+            serious = gained > _SERIOUS * promised
             if gained > 0:
                 node.center, best = step.mu, value
-                if gained > _SERIOUS * promised:
-                    node.step *= _FASTER
-            elif gained < -promised:
-                # Where the value would be best along the step, were it a parabola.
-                node.step *= max(_LEAST_FACTOR, 0.5 / (1.0 - gained / promised))
+            if serious or gained < -promised:
+                # To where the value would be best along the step, were it a parabola.
+                parabola = _SERIOUS * promised / max(promised - gained, _APART)
+                node.step *= min(max(parabola, _SLOWEST), _FASTEST)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if number & (number + 1) == 0 and self._missing(node.bound) > 0:
+            if number > 1 and number & (number + 1) == 0 and self._missing(node.bound) > 0:
                 self._ask(last)
             stalled = value <= best and parts.size == before
-            if stalled or (promised < _WORTH * self._missing(node.bound) and number > 0):
+            if stalled or (not serious and promised < _WORTH * self._missing(node.bound) and number > 0):
                 break
         if last is not None and self._missing(node.bound) > 0:
             self._ask(last)
