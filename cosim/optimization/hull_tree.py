@@ -24,10 +24,10 @@ _ROUNDS = 60
 _PART = 0.1
 _LEAST = 1e-7
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
-_WORTH = 0.1
+_WORTH, _BETTER = 0.2, 0.1
 _USED = 1e-3
 _RECENTRES = 6
-_NARROWER = 4
+_NARROWER, _INSIDE = 4, 0.01
 _APART = 1e-9
 
 
@@ -117,9 +117,13 @@ class HullTree:
             if step is None or missing <= 0 or self._late():
                 break
             value = self._parts.evaluate(root.center, root.held, self._enough(), self._deadline, root.box)
-            if value is None or not np.isfinite(value) or not self._parts.prune(root.center, self._missing(value)):
+            if value is None or not np.isfinite(value):
                 break
-            most = min(most, value + self._missing(value))
+            # What is left out lies a little inside the gap, so that rounding does not keep it open.
+            inside = self._missing(value) + _INSIDE * self._gap * max(1.0, abs(self._points.best))
+            if not self._parts.prune(root.center, inside):
+                break
+            most = min(most, value + inside)
             step = self._bound(root, most)
         return step, most
 
@@ -208,7 +212,7 @@ class HullTree:
             if missing <= 0 or self._late():
                 break
             mu = self._switch()
-            if mu is None or before - self._points.best < _WORTH * missing or np.any(node.held != OPEN):
+            if mu is None or before - self._points.best < _BETTER * missing or np.any(node.held != OPEN):
                 break
             value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline, node.box)
             if value is None:
