@@ -64,8 +64,8 @@ def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
 def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]]) -> Matrix:
     """Bands of rows one below the other over `size` columns, as csr.
 
-    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor; made
-    by hand because it is done for every block of every problem.
+    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor;
+    made by hand because it is done for every block of every problem.
     """
     value, row, column, first = [np.zeros(0)], [_NONE], [_NONE], 0
     for band in bands:

@@ -149,8 +149,8 @@ class Decomposition:
     def prune(self, mu: Vector, missing: float) -> int:
         """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
 
-        A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To be
-        asked right after `evaluate` at these multipliers with nothing decided.
+        A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To
+        be asked right after `evaluate` at these multipliers with nothing decided.
         """
         gone = 0
         for b, oracle in enumerate(self.oracles):

@@ -106,7 +106,7 @@ def without_lone(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
     """Take out variables, except those in `keep`, that share neither a row nor a square with another one and that no
     parameter moves: their optimum is known.
     """
-    n, m = len(qp.variables), len(qp.ineq_rows)
+    m = len(qp.ineq_rows)
     matrix, eq, square = (_clean(part) for part in (qp.ineq_matrix, qp.eq_matrix, qp.hessian))
     alone = np.array([name not in set(keep) for name in qp.variables], dtype=bool)
     alone &= np.diff(_clean(qp.cost_theta).indptr) == 0

@@ -107,9 +107,9 @@ class HullTree:
         return result(lower, not heap or self._missing(lower) <= 0)
 
     def _narrow(self, root: _Node, step: Step | None) -> tuple[Step | None, float]:
-        """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound again
-        over the hulls of the rest, as long as that leaves out a good part; the last step, and the cost from which on
-        points were left out.
+        """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound
+        over the hulls of the rest, as long as something is left out; the last step, and the cost from which on points
+        were left out.
         """
         most = np.inf
         for _ in range(_NARROWER):

@@ -180,7 +180,7 @@ class BlockOracle:
         known = self._leaves.get(key, [])
         kept = [leaf for leaf in known if self._moved(leaf, mu) < most]
         if len(kept) < len(known):
-            # A new mapping: another problem may share the old one, and leaves of decided pairs are grown again from these.
+            # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
             self._leaves = {key: kept}
         return len(known) - len(kept)
 

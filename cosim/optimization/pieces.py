@@ -68,8 +68,8 @@ class Piece:
         return float(theta @ (0.5 * self.hessian @ theta + self.linear))
 
     def least(self, mu: Vector, lower: Vector, upper: Vector) -> float:
-        """The least payment - mu'th on a convex piece within a box; infinite where they do not meet, minus infinite where
-        the solver gives up.
+        """The least payment - mu'th on a convex piece within a box; infinite where they do not meet, minus infinite
+        where the solver gives up.
         """
         curved = self.hessian + _REGULAR * np.eye(len(mu))
         sense = np.zeros(len(mu) + len(self.rhs), dtype=np.int32)
