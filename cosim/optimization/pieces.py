@@ -73,9 +73,10 @@ class Piece:
         """
         curved = self.hessian + _REGULAR * np.eye(len(mu))
         sense = np.zeros(len(mu) + len(self.rhs), dtype=np.int32)
-        above, below = np.concatenate([upper, self.rhs]), np.concatenate([lower, np.full(len(self.rhs), -_OPEN)])
+        above = np.minimum(np.concatenate([upper, self.rhs]), _OPEN)
+        below = np.concatenate([np.maximum(lower, -_OPEN), np.full(len(self.rhs), -_OPEN)])
         matrix = np.ascontiguousarray(self.matrix)
-        _, value, flag, _ = daqp.solve(curved, self.linear - mu, matrix, np.minimum(above, _OPEN), below, sense)
+        _, value, flag, _ = daqp.solve(curved, self.linear - mu, matrix, above, below, sense)
         return float(value) if flag > 0 else np.inf if flag == -1 else -np.inf
 
 
