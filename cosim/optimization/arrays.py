@@ -12,6 +12,7 @@ import scipy.sparse as sp
 Vector: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
 Matrix: TypeAlias = Any  # scipy.sparse.csr_array of floats; its stubs differ between scipy releases
+_NONE: Indices = np.zeros(0, dtype=np.int64)
 
 
 def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
@@ -58,3 +59,22 @@ def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
         ),
         shape=(sum(m.shape[0] for m in matrices), int(across[-1])),
     )
+
+
+def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]]) -> Matrix:
+    """Bands of rows one below the other over `size` columns, as csr.
+
+    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor;
+    made by hand because it is done for every block of every problem.
+    """
+    value, row, column, first = [np.zeros(0)], [_NONE], [_NONE], 0
+    for band in bands:
+        for matrix, at, factor in band:
+            major = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+            i, j = (matrix.indices, major) if matrix.format == "csc" else (major, matrix.indices)
+            value.append(factor * matrix.data)
+            row.append(first + i)
+            column.append(at[j])
+        first += band[0][0].shape[0]
+    entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
+    return sp.csr_array(entries, shape=(first, size))

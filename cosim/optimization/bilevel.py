@@ -32,8 +32,9 @@ from cosim.optimization.mip import Repairs, Start, solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
 from cosim.optimization.presolve import Presolved, presolve
-from cosim.optimization.relaxation import Relaxation, SingleLevel, check_names, single_level
+from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.remainder import take_apart
+from cosim.optimization.single_level import SingleLevel, check_names, single_level
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")

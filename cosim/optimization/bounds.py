@@ -25,7 +25,7 @@ from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import PaymentTerms, payment_terms
 from cosim.optimization.qp_backends import quiet_highs
 from cosim.optimization.qp_solvers import NOTHING, place_rows
-from cosim.optimization.relaxation import SingleLevel, single_level
+from cosim.optimization.single_level import SingleLevel, single_level
 
 _MARGIN = 1e-6
 _MOST_PROGRAMS = 60

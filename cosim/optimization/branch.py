@@ -24,7 +24,8 @@ from cosim.optimization.hull_tree import HullResult, HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.memory import Memory
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both, cheapest_together
+from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
+from cosim.optimization.single_level import cheapest_together
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
@@ -115,13 +116,15 @@ class BranchAndBound:
             points.near(start)
             if points.z is None:
                 points.at(start)
+        # The hulls of blocks need no relaxation of the whole, only a point to begin with.
         heap: list[_Node] = []
-        closed = self._open(root, self._relaxation.root(), -np.inf, 0, 0, heap)
-        floor, before, by_blocks = -np.inf, 0, self._by_blocks() if heap else None
-        if by_blocks is not None:
-            floor, before = by_blocks.bound, by_blocks.nodes
-            if by_blocks.finished:
-                closed, heap = min(closed, floor), []
+        closed, by_blocks = np.inf, self._by_blocks()
+        if by_blocks is None or not by_blocks.finished:
+            closed = self._open(root, self._relaxation.root(), -np.inf, 0, 0, heap)
+            by_blocks = self._by_blocks() if by_blocks is None and heap else by_blocks
+        floor, before = (-np.inf, 0) if by_blocks is None else (by_blocks.bound, by_blocks.nodes)
+        if by_blocks is not None and by_blocks.finished:
+            closed, heap = min(closed, floor), []
         lower, nodes, status = self._search(heap, closed, floor)
         lower = min(points.best, lower)
         gap = relative_gap(points.best, lower)

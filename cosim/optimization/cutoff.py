@@ -21,7 +21,8 @@ from cosim.optimization.decomposition import decompose
 from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import Relaxation, SingleLevel, cheapest_together
+from cosim.optimization.relaxation import Relaxation
+from cosim.optimization.single_level import SingleLevel, cheapest_together
 
 _ROOM = 1e-4
 

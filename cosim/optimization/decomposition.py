@@ -26,15 +26,16 @@ from cosim.optimization.memory import Memory
 from cosim.optimization.oracle import BlockOracle, Column
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
-from cosim.optimization.qp_backends import Limits, Piqp, full_form
+from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import Decisions, SingleLevel
+from cosim.optimization.relaxation import Decisions
+from cosim.optimization.single_level import SingleLevel
 
 _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
 _ZERO = 1e-7
-_FIRST_STEP = 1.0
+_FIRST_STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,9 @@ class Decomposition:
         width = float(np.mean(follower.theta_upper - follower.theta_lower))
         self._width = max(width, 1e-9)
         form = full_form(leader.hessian, leader.eq_matrix, self._rows)
-        self._alone = Piqp(form, _LEADER_TOLERANCE)
+        # A linear program only changes its cost from question to question, which the simplex method takes up warm.
+        curved = bool(leader.hessian.count_nonzero())
+        self._alone: Backend = Piqp(form, _LEADER_TOLERANCE) if curved else Highs(form, _LEADER_TOLERANCE)
 
     @property
     def solves(self) -> int:
@@ -143,6 +146,19 @@ class Decomposition:
                 self._add(b, found.column)
         return total
 
+    def prune(self, mu: Vector, missing: float) -> int:
+        """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
+
+        A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To
+        be asked right after `evaluate` at these multipliers with nothing decided.
+        """
+        gone = 0
+        for b, oracle in enumerate(self.oracles):
+            price, most = mu[oracle.parameters], float(self.minima[b]) + missing
+            gone += oracle.prune(price, most)
+            self.columns[b] = [c for c in self.columns[b] if c.payment - float(price @ c.theta) < most]
+        return gone
+
     def take(self, patch: Patch, pieces: Patchwork) -> Vector:
         """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
         mu = np.zeros(len(self._at))
@@ -160,7 +176,8 @@ class Decomposition:
         return mu
 
     def _add(self, b: int, new: Column) -> None:
-        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME for c in self.columns[b])
+        """Keep a column unless there is one at its parameters that keeps every decision it keeps."""
+        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new) for c in self.columns[b])
         if not any(known):
             self.columns[b].append(new)
 

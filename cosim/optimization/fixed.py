@@ -1,13 +1,15 @@
-"""Taking out variables that their bounds hold at one value whatever the parameters, and rows that this empties.
+"""Taking out variables whose value is known whatever the parameters, and rows that this empties.
 
-A generator without sun, a box without width: each leaves several rows that always bind together, whose duals nothing
-determines. Without them the rest has fewer pairs and cleaner duals.
+Fixed ones, which their bounds hold: a generator without sun, a box without width. Each leaves several rows that always
+bind together, whose duals nothing determines; without them the rest has fewer pairs and cleaner duals. And lone ones,
+which nothing ties to the rest: the slack of limits that cannot bind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,12 +17,15 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Indices, Matrix, Vector, columns, rows
 from cosim.optimization.parametric import ParametricQP
 
+_End: TypeAlias = tuple[float, int, float]
 _WIDTH = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One variable: its value, and the rows that hold it from above and below with its coefficients in them."""
+    """One variable: its value, and the rows that hold it from above and below with its coefficients in them; -1 where
+    there is none.
+    """
 
     variable: int
     value: float
@@ -60,6 +65,8 @@ class WithoutFixed:
             # Of later ones the rows may contain this variable, so its reduced cost is known only now.
             cost = float(gradient[held.variable])
             at, slope = (held.upper, held.upper_slope) if cost <= 0 else (held.lower, held.lower_slope)
+            if at < 0:
+                continue
             dual[at] = -cost / slope
             gradient += rows(down, [at]).toarray().ravel() * dual[at] if dual[at] else 0.0
         return full, dual
@@ -73,8 +80,7 @@ def without_fixed(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
     may = np.array([name not in set(keep) for name in qp.variables], dtype=bool)
     may &= np.diff(qp.cost_theta.indptr) == 0
     plain = np.diff(qp.ineq_theta.indptr) == 0
-    matrix = qp.ineq_matrix.copy()
-    matrix.eliminate_zeros()
+    matrix = _clean(qp.ineq_matrix)
     by_column = sp.csc_array(matrix)
     rhs, entries = qp.ineq_rhs.copy(), np.diff(matrix.indptr)
     gone, held, out = np.zeros(m, dtype=bool), [], np.zeros(n, dtype=bool)
@@ -93,9 +99,42 @@ def without_fixed(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
             gone[i] |= bool(entries[i] == 0 and plain[i] and rhs[i] >= -1e-9 * (1.0 + abs(qp.ineq_rhs[i])))
             if entries[i] == 1 and plain[i]:
                 queue.append(_only(matrix, i, out))
-    stay, left = np.flatnonzero(~out), np.flatnonzero(~gone)
-    value = np.zeros(n)
+    return _without(qp, held, gone)
+
+
+def without_lone(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
+    """Take out variables, except those in `keep`, that share neither a row nor a square with another one and that no
+    parameter moves: their optimum is known.
+    """
+    m = len(qp.ineq_rows)
+    matrix, eq, square = (_clean(part) for part in (qp.ineq_matrix, qp.eq_matrix, qp.hessian))
+    alone = np.array([name not in set(keep) for name in qp.variables], dtype=bool)
+    alone &= np.diff(_clean(qp.cost_theta).indptr) == 0
+    alone[eq.indices] = False
+    coupled = sp.coo_array(square)
+    off = coupled.coords[0] != coupled.coords[1]
+    alone[coupled.coords[0][off]] = False
+    plain = (np.diff(matrix.indptr) == 1) & (np.diff(_clean(qp.ineq_theta).indptr) == 0)
+    alone[matrix.indices[~np.repeat(plain, np.diff(matrix.indptr))]] = False
+    by_column, entries, none = sp.csc_array(matrix), np.diff(matrix.indptr), np.zeros(m, dtype=bool)
+    curvature, held, gone = square.diagonal(), [], np.zeros(m, dtype=bool)
+    for j in np.flatnonzero(alone).tolist():
+        found = _lone(_ends(by_column, j, qp.ineq_rhs, entries, plain, none), j, float(qp.cost[j]), float(curvature[j]))
+        if found is not None:
+            held.append(found)
+            gone[by_column.indices[by_column.indptr[j] : by_column.indptr[j + 1]]] = True
+    return _without(qp, held, gone)
+
+
+def _without(qp: ParametricQP, held: list[_Held], gone: np.ndarray) -> WithoutFixed:
+    """The problem with these variables at their values and without these rows."""
+    if not held:
+        n, m = len(qp.variables), len(qp.ineq_rows)
+        return WithoutFixed(qp, np.arange(n, dtype=np.int64), np.arange(m, dtype=np.int64), qp, ())
+    value, out = np.zeros(len(qp.variables)), np.zeros(len(qp.variables), dtype=bool)
     value[[one.variable for one in held]] = [one.value for one in held]
+    out[[one.variable for one in held]] = True
+    stay, left = np.flatnonzero(~out), np.flatnonzero(~gone)
     cost = qp.cost + qp.hessian @ value
     rest = replace(
         qp,
@@ -104,8 +143,8 @@ def without_fixed(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
         cost_theta=rows(qp.cost_theta, stay),
         eq_matrix=columns(qp.eq_matrix, stay),
         eq_rhs=qp.eq_rhs - qp.eq_matrix @ value,
-        ineq_matrix=rows(columns(matrix, stay), left),
-        ineq_rhs=rhs[left],
+        ineq_matrix=rows(columns(_clean(qp.ineq_matrix), stay), left),
+        ineq_rhs=(qp.ineq_rhs - qp.ineq_matrix @ value)[left],
         ineq_theta=rows(qp.ineq_theta, left),
         constant=qp.constant + float(qp.cost @ value + 0.5 * value @ (qp.hessian @ value)),
         variables=tuple(qp.variables[j] for j in stay),
@@ -124,6 +163,30 @@ def _fixed(
     by_column: Matrix, j: int, rhs: Vector, entries: Indices, plain: np.ndarray, gone: np.ndarray
 ) -> _Held | None:
     """How variable j is held at one value by rows that have no other variable; None if it is not."""
+    low, high = _ends(by_column, j, rhs, entries, plain, gone)
+    if not np.isfinite(low[0]) or abs(high[0] - low[0]) > _WIDTH * (1.0 + abs(low[0])):
+        return None
+    return _Held(j, low[0], high[1], high[2], low[1], low[2])
+
+
+def _lone(ends: tuple[_End, _End], j: int, cost: float, curvature: float) -> _Held | None:
+    """Variable j at the optimum of its own cost; None where that has no end, or its bounds leave no value."""
+    low, high = ends
+    if curvature <= 0 and cost == 0.0:
+        # Any value is an optimum, and no bound has a dual.
+        value = min(max(0.0, low[0]), high[0])
+        return _Held(j, value, -1, 1.0, -1, 1.0) if low[0] <= high[0] else None
+    best = -cost / curvature if curvature > 0 else -np.sign(cost) * np.inf
+    value = min(max(best, low[0]), high[0])
+    if low[0] > high[0] or not np.isfinite(value):
+        return None
+    return _Held(j, float(value), high[1] if best > high[0] else -1, high[2], low[1] if best < low[0] else -1, low[2])
+
+
+def _ends(
+    by_column: Matrix, j: int, rhs: Vector, entries: Indices, plain: np.ndarray, gone: np.ndarray
+) -> tuple[_End, _End]:
+    """Lower and upper end of variable j by rows that have no other variable: value, row and coefficient each."""
     low, high = (-np.inf, -1, 1.0), (np.inf, -1, 1.0)
     part = slice(by_column.indptr[j], by_column.indptr[j + 1])
     for i, slope in zip(by_column.indices[part].tolist(), by_column.data[part].tolist(), strict=True):
@@ -134,6 +197,11 @@ def _fixed(
             high = (end, i, slope)
         elif slope < 0 and end > low[0]:
             low = (end, i, slope)
-    if not np.isfinite(low[0]) or abs(high[0] - low[0]) > _WIDTH * (1.0 + abs(low[0])):
-        return None
-    return _Held(j, low[0], high[1], high[2], low[1], low[2])
+    return low, high
+
+
+def _clean(matrix: Matrix) -> Matrix:
+    """A copy without stored zeros."""
+    out = matrix.copy()
+    out.eliminate_zeros()
+    return out

@@ -23,10 +23,11 @@ from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
 _ROUNDS = 60
 _PART = 0.1
 _LEAST = 1e-7
-_SERIOUS, _FASTER, _SLOWER = 0.5, 2.0, 3.0
-_WORTH = 0.1
+_SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
+_WORTH, _BETTER = 0.2, 0.1
 _USED = 1e-3
 _RECENTRES = 6
+_NARROWER, _INSIDE = 4, 0.01
 _APART = 1e-9
 
 
@@ -92,6 +93,8 @@ class HullTree:
             node = heapq.heappop(heap)
             nodes += 1
             step = self._bound(node, min(closed, heap[0].bound) if heap else closed)
+            if nodes == 1:
+                step, closed = self._narrow(node, step)
             if self._missing(node.bound) <= 0:
                 closed = min(closed, node.bound)
                 continue
@@ -102,6 +105,27 @@ class HullTree:
                 heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, held, node.center, node.step, box))
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or self._missing(lower) <= 0)
+
+    def _narrow(self, root: _Node, step: Step | None) -> tuple[Step | None, float]:
+        """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound
+        over the hulls of the rest, as long as something is left out; the last step, and the cost from which on points
+        were left out.
+        """
+        most = np.inf
+        for _ in range(_NARROWER):
+            missing = self._missing(root.bound)
+            if step is None or missing <= 0 or self._late():
+                break
+            value = self._parts.evaluate(root.center, root.held, self._enough(), self._deadline, root.box)
+            if value is None or not np.isfinite(value):
+                break
+            # What is left out lies a little inside the gap, so that rounding does not keep it open.
+            inside = self._missing(value) + _INSIDE * self._gap * max(1.0, abs(self._points.best))
+            if not self._parts.prune(root.center, inside):
+                break
+            most = min(most, value + inside)
+            step = self._bound(root, most)
+        return step, most
 
     def root(self) -> Vector:
         """The multipliers with the best bound of the root that was found."""
@@ -151,18 +175,19 @@ class HullTree:
             if value is None:
                 return None
             promised, gained = step.value - best, value - best
+            serious = gained > _SERIOUS * promised
             if gained > 0:
                 node.center, best = step.mu, value
-                if gained > _SERIOUS * promised:
-                    node.step *= _FASTER
-            elif gained < -promised:
-                node.step /= _SLOWER
+            if serious or gained < -promised:
+                # To where the value would be best along the step, were it a parabola.
+                parabola = _SERIOUS * promised / max(promised - gained, _APART)
+                node.step *= min(max(parabola, _SLOWEST), _FASTEST)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if number & (number + 1) == 0 and self._missing(node.bound) > 0:
+            if number > 3 and number & (number + 1) == 0 and self._missing(node.bound) > 0:
                 self._ask(last)
             stalled = value <= best and parts.size == before
-            if stalled or (promised < _WORTH * self._missing(node.bound) and number > 0):
+            if stalled or (not serious and promised < _WORTH * self._missing(node.bound) and number > 0):
                 break
         if last is not None and self._missing(node.bound) > 0:
             self._ask(last)
@@ -187,7 +212,7 @@ class HullTree:
             if missing <= 0 or self._late():
                 break
             mu = self._switch()
-            if mu is None or before - self._points.best < _WORTH * missing or np.any(node.held != OPEN):
+            if mu is None or before - self._points.best < _BETTER * missing or np.any(node.held != OPEN):
                 break
             value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline, node.box)
             if value is None:
@@ -253,6 +278,10 @@ class HullTree:
             binding = sum(w * ~c.dual_zero for c, w in used)
             loose = sum(w * ~c.slack_zero for c, w in used)
             apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
+            sure = np.where(oracle.told_apart(held), apart, 0.0)
+            if sure.max(initial=0.0) > 0:
+                # Both sides of such a pair have fewer leaves than the node.
+                apart = sure
             weight, theta = 1.0, step.theta[oracle.parameters]
             piece = self._pieces.blocks[home].at(theta)
             if piece is not None:

@@ -71,7 +71,8 @@ class Incumbents:
             return
         # A first point is worth a moment after the deadline: without one there is nothing to return.
         deadline = self._deadline + (_GRACE_S if self.patch is None else 0.0)
-        self._keep(self.pieces, self.pieces.descend(start, deadline, others))
+        known = np.inf if self.patch is None else self.patch.cost
+        self._keep(self.pieces, self.pieces.descend(start, deadline, others, known))
 
     def onward(self, others: Sequence[Sequence[Piece]]) -> None:
         """Search on from the best point over pieces, with these further pieces per block."""

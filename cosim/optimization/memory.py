@@ -54,7 +54,7 @@ class Memory:
         key = _key(block, constant_theta)
         if key not in self._oracles:
             self._oracles[key] = BlockOracle(block, constant_theta)
-            return self._oracles[key]
+        # A copy, because what one problem prunes another one may need.
         found = copy.copy(self._oracles[key])
         found.block, found.parameters, found.rows = block, block.parameters, block.ineq_rows
         return found

@@ -25,10 +25,10 @@ from cosim.optimization.arrays import Indices, Vector
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both, single_level
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both
+from cosim.optimization.single_level import single_level
 
 _ZERO = 1e-7
-_CHAIN = 6
 _MOST_SOLVES = 400
 _TIGHTER = 0.7
 
@@ -48,6 +48,11 @@ class Column:
         broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
         inside = box is None or self.rest is None or box.holds(self.theta, self.rest)
         return inside and not bool(np.any(broken))
+
+    def covers(self, other: Column) -> bool:
+        """Whether every decision that the other point keeps is kept by this one."""
+        lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
+        return not bool(np.any(lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,30 @@ class BlockOracle:
         self._leaves[key] = []
         return BlockAnswer(np.inf, None)
 
+    def prune(self, mu: Vector, most: float) -> int:
+        """Leave out for good, in this object, what of the whole block has payment - mu'th of at least `most`; how many
+        leaves that were.
+        """
+        root = self._relaxation.root()
+        key = self._key(np.zeros(len(self.rows), dtype=np.int8), root)
+        known = self._leaves.get(key, [])
+        kept = [leaf for leaf in known if self._moved(leaf, mu) < most]
+        if len(kept) < len(known):
+            # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
+            self._leaves = {key: kept}
+        return len(known) - len(kept)
+
+    def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
+        """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
+        leaves = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()), [])
+        if not leaves:
+            return np.zeros(len(held), dtype=bool)
+        decided = np.array([leaf.decisions for leaf in leaves])
+        fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
+        one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
+        apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
+        return apart
+
     def _key(self, held: Decisions, box: Box | None) -> bytes:
         return held.tobytes() + (b"" if box is None else box.key())
 
@@ -215,23 +244,14 @@ class BlockOracle:
         return True
 
     def _children(self, leaf: _Leaf, product: Vector, errors: Vector, mu: Vector) -> list[_Leaf]:
-        """Most rows do not bind: one leaf in which none of the worst pairs' rows does, and for each of them one
-        in which it is the first that does. Where a product of parameter and rest is worse, two boxes.
-        """
+        """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
         products, box = self._relaxation.level.products, leaf.box
         if products is not None and box is not None and errors.max() > product.max(initial=0.0):
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
             return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        worst = np.argsort(-product, kind="stable")[:_CHAIN]
-        worst = worst[product[worst] > 0.01 * product[worst[0]]]
-        rest, out = leaf.decisions.copy(), []
-        for pair in worst:
-            binding = rest.copy()
-            binding[pair] = SLACK_ZERO
-            out.append(_Leaf(binding, leaf.bound, mu, box=leaf.box))
-            rest[pair] = DUAL_ZERO
-        return [_Leaf(rest, leaf.bound, mu, box=leaf.box), *out]
+        decided = both(leaf.decisions, int(np.argmax(product)))
+        return [_Leaf(decisions, leaf.bound, mu, box=leaf.box) for decisions in decided]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
@@ -245,10 +265,7 @@ class BlockOracle:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
-        return Column(
-            theta,
-            leaf.bound + float(mu @ theta),
-            dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)),
-            slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)),
-            level.rest(z),
-        )
+        # What the leaf decides holds whatever the solver's last digits say.
+        dual_zero = (leaf.decisions == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
+        slack_zero = (leaf.decisions == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
+        return Column(theta, leaf.bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z))

@@ -19,12 +19,14 @@ from cosim.optimization.memory import Memory
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions, SingleLevel
+from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions
+from cosim.optimization.single_level import SingleLevel
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
 _MOST_STEPS = 40
-_MOST_SINGLES = 10
+_ITERATIONS, _MOST_ITERATIONS = 40, 100
+_MOST_SINGLES = 4
 _PULL = 1e-6
 _CONCAVE = 20
 _SETTLED = 1e-6
@@ -87,8 +89,10 @@ class Patchwork:
             out[block.block.parameters] = y[at]
         return out
 
-    def solve(self, pieces: Sequence[Piece]) -> Patch | None:
-        """The best point with these pieces; None if they do not go together."""
+    def solve(self, pieces: Sequence[Piece], patient: bool = True) -> Patch | None:
+        """The best point with these pieces; None if they do not go together, which without patience is concluded from
+        many iterations.
+        """
         leader, n = self._level.leader, len(self._level.leader.variables)
         sides = [len(piece.rhs) for piece in pieces]
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
@@ -109,7 +113,8 @@ class Patchwork:
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
         form = full_form(hessian, leader.eq_matrix, matrix)
-        solver = Piqp(form, _TOLERANCE)
+        limit = _MOST_ITERATIONS if patient else _ITERATIONS
+        solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
         raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
@@ -127,16 +132,21 @@ class Patchwork:
         pull = np.split(raw.rows[self._rows.shape[0] :], np.cumsum(sides)[:-1]) if sides else []
         return Patch(tuple(pieces), value, raw.x, tuple(pull))
 
-    def descend(self, start: Sequence[Piece], deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch | None:
+    def descend(
+        self, start: Sequence[Piece], deadline: float, others: Sequence[Sequence[Piece]] = (), known: float = np.inf
+    ) -> Patch | None:
         """Walk from one choice of pieces to better ones until none is near; what was tried before is not tried again.
 
         Args:
             start: one piece per block.
             deadline: `time.perf_counter()` at which to stop.
             others: per block, further pieces to try.
+            known: cost of a patch that has been walked on from; another name of the same point is not walked on from.
         """
-        best = self._new(start)
-        return None if best is None else self.onward(best, deadline, others)
+        best = self._new(start, patient=True)
+        if best is None or abs(best.cost - known) <= self._enough(best.cost):
+            return best
+        return self.onward(best, deadline, others)
 
     def onward(self, best: Patch, deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch:
         """Walk on from a patch; see `descend`."""
@@ -151,59 +161,69 @@ class Patchwork:
         """The first better neighbour: all held-back blocks moved on together, then one block at a time."""
         if time.perf_counter() > deadline:
             return None
-        enough = now.cost - max(self._least, _BETTER) * max(1.0, abs(now.cost))
+        least = self._enough(now.cost)
         strongest = [move for b in range(len(self.blocks)) for move in self._moves(now, b, 1)]
         together = list(now.pieces)
         for _, b, piece in strongest:
             together[b] = piece
-        if len(strongest) > 1:
+        if len(strongest) > 1 and sum(gain for gain, _, _ in strongest) < -least:
             found = self._new(together)
-            if found is not None and found.cost < enough:
+            if found is not None and found.cost < now.cost - least:
                 return found
         given = others if others else [()] * len(self.blocks)
         moves = [move for b, more in enumerate(given) for move in self._moves(now, b, None, more)]
-        for _, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
-            if time.perf_counter() > deadline:
+        for gain, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
+            if gain >= -least or time.perf_counter() > deadline:
                 return None
             single = list(now.pieces)
             single[b] = piece
             found = self._new(single)
-            if found is not None and found.cost < enough:
+            if found is not None and found.cost < now.cost - least:
                 return found
         return None
 
-    def _new(self, pieces: Sequence[Piece]) -> Patch | None:
+    def _enough(self, cost: float) -> float:
+        """A difference of costs that is worth a step."""
+        return max(self._least, _BETTER) * max(1.0, abs(cost))
+
+    def _new(self, pieces: Sequence[Piece], patient: bool = False) -> Patch | None:
         """The best point with these pieces, unless they were tried before."""
         key = tuple(id(piece) for piece in pieces)
         if key in self._tried:
             return None
         self._tried.add(key)
-        return self.solve(pieces)
+        return self.solve(pieces, patient)
 
     def _moves(
         self, now: Patch, b: int, most: int | None, others: Sequence[Piece] = ()
     ) -> list[tuple[float, int, Piece]]:
-        """Other pieces for one block with a figure of merit, smaller being more promising: the rise of the payment on
-        the spot, less what the side's multiplier gains over a tenth of a unit.
+        """Other pieces for one block, each with a bound of what it changes the cost by (see `_change`).
 
         Args:
             most: across how many sides to look, those with the largest multipliers; None for all.
             others: further pieces.
         """
         block, piece, theta, pull = self.blocks[b], now.pieces[b], now.y[self._at[b]], now.pull[b]
-        here, out, seen = piece.payment(theta), [], {id(piece)}
+        found = []
         for row in np.argsort(-pull, kind="stable")[:most].tolist():
             if pull[row] <= _PULL * max(1.0, float(pull.max())):
                 break
-            found = block.across(piece, row, theta)
-            if found is not None and id(found) not in seen:
-                seen.add(id(found))
-                out.append((found.payment(theta) - here - 0.1 * float(pull[row]), b, found))
-        for other in others:
-            if id(other) not in seen:
-                seen.add(id(other))
-                out.append((other.payment(theta) - here, b, other))
-        return out
+            found.append(block.across(piece, row, theta))
+        different = {id(other): other for other in (*found, *others) if other is not None and other is not piece}
+        return [(self._change(now, b, other), b, other) for other in different.values()]
+
+    def _change(self, now: Patch, b: int, other: Piece) -> float:
+        """The cost changes at least by this when a block takes another piece.
+
+        At the multipliers mu that hold the patch, the leader and the blocks are each at their least of own cost + mu'th
+        and payment - mu'th; with another piece only that block's least is another one.
+        """
+        piece, at = now.pieces[b], self._at[b]
+        theta = now.y[at]
+        mu = piece.hessian @ theta + piece.linear + piece.matrix.T @ now.pull[b]
+        if not self._whole:  # not convex
+            return float(other.payment(theta) - piece.payment(theta) - 0.1 * now.pull[b].max(initial=0.0))
+        return other.least(mu, self._low[at], self._high[at]) - float(piece.payment(theta) - mu @ theta)
 
     def point(self, patch: Patch) -> tuple[Vector, Decisions]:
         """All variables of the single-level form at a patch, and its pattern."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import daqp
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
@@ -25,6 +26,7 @@ _NOISE = 1e-12
 _INSIDE = 1e-9
 _LARGEST = 200
 _DEPENDENT = 1e-9
+_REGULAR, _OPEN = 1e-9, 1e30
 _STEP = 1e-4
 _ASIDE = (1e-5, 1e-4, 1e-3)
 
@@ -64,6 +66,18 @@ class Piece:
     def payment(self, theta: Vector) -> float:
         """Price times parameters, as the piece has it, inside or not."""
         return float(theta @ (0.5 * self.hessian @ theta + self.linear))
+
+    def least(self, mu: Vector, lower: Vector, upper: Vector) -> float:
+        """The least payment - mu'th on a convex piece within a box; infinite where they do not meet, minus infinite
+        where the solver gives up.
+        """
+        curved = self.hessian + _REGULAR * np.eye(len(mu))
+        sense = np.zeros(len(mu) + len(self.rhs), dtype=np.int32)
+        above = np.minimum(np.concatenate([upper, self.rhs]), _OPEN)
+        below = np.concatenate([np.maximum(lower, -_OPEN), np.full(len(self.rhs), -_OPEN)])
+        matrix = np.ascontiguousarray(self.matrix)
+        _, value, flag, _ = daqp.solve(curved, self.linear - mu, matrix, above, below, sense)
+        return float(value) if flag > 0 else np.inf if flag == -1 else -np.inf
 
 
 class BlockPieces:

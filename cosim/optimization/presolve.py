@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.optimization.arrays import Indices, Vector
-from cosim.optimization.fixed import WithoutFixed, without_fixed
+from cosim.optimization.fixed import WithoutFixed, without_fixed, without_lone
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.screening import Screening, screen, variable_bounds
 
 
 @dataclass(frozen=True)
 class Presolved:
-    """A follower without fixed variables and without rows that cannot bind.
+    """A follower without fixed variables, without rows that cannot bind, and without what these leave alone.
 
     Attributes:
         qp: what is left, in the leader's box of the parameters.
@@ -25,16 +25,19 @@ class Presolved:
     rows: Indices
     _smaller: WithoutFixed
     _screened: Screening
+    _joined: WithoutFixed
 
     def recover(self, x: Vector, nu: Vector, sigma: Vector) -> tuple[Vector, Vector]:
         """x and sigma of the follower as it was; nu stays."""
+        x, sigma = self._joined.recover(x, nu, sigma)
         before = np.zeros(self._screened.row_count)
         before[self._screened.kept] = sigma
         return self._smaller.recover(x, nu, before)
 
 
 def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
-    """Narrow the parameters' box to the leader's own bounds, then take out what is fixed and what cannot bind.
+    """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
+    is tied to nothing else.
 
     Variables that the leader names stay.
     """
@@ -46,4 +49,6 @@ def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
     )
     smaller = without_fixed(boxed, set(leader.variables))
     screened = screen(smaller.qp)
-    return Presolved(screened.qp, smaller.kept_rows[screened.kept], smaller, screened)
+    joined = without_lone(screened.qp, set(leader.variables))
+    kept = smaller.kept_rows[screened.kept[joined.kept_rows]]
+    return Presolved(joined.qp, kept, smaller, screened, joined)

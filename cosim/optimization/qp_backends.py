@@ -101,12 +101,25 @@ def unsolved(form: Form, status: str) -> Raw:
 
 
 class Piqp:
-    """PIQP, a proximal interior-point method, sparse or dense. Duals at a kink are near the face's centre."""
+    """PIQP, a proximal interior-point method, sparse or dense. Duals at a kink are near the face's centre.
+
+    Args:
+        form, tolerance: the problem, and how accurate an answer has to be.
+        dense: whether to factor dense matrices.
+        max_iterations: after which it gives up.
+        patient: whether it then tries once more for an answer a thousand times coarser.
+    """
 
     def __init__(
-        self, form: Form, tolerance: float, *, dense: bool = False, max_iterations: int = 100
+        self,
+        form: Form,
+        tolerance: float,
+        *,
+        dense: bool = False,
+        max_iterations: int = 100,
+        patient: bool = True,
     ) -> None:
-        self._form, self._dense = form, dense
+        self._form, self._dense, self._patient = form, dense, patient
         self._solver = piqp.DenseSolver() if dense else piqp.SparseSolver()
         self._tolerance = tolerance
         self._set_tolerance(tolerance)
@@ -146,7 +159,7 @@ class Piqp:
             solver.update(**vectors)
         self._ready, self._shifted, self._other = True, diagonal is not None, False
         status = solver.solve()
-        if status == piqp.PIQP_MAX_ITER_REACHED:
+        if status == piqp.PIQP_MAX_ITER_REACHED and self._patient:
             # At degenerate points the last digit may be out of reach; polishing takes over from a thousand times
             # coarser.
             self._set_tolerance(_COARSER * self._tolerance)

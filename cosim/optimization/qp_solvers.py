@@ -188,16 +188,17 @@ def choose(qp: ParametricQP) -> str:
 def place_rows(qp: ParametricQP) -> Placement:
     """Find for each row of G its place in the two-sided form."""
     m = len(qp.ineq_rows)
-    kind, place, scale = np.full(m, ROW), np.zeros(m, dtype=np.int64), np.ones(m)
+    place, scale = np.zeros(m, dtype=np.int64), np.ones(m)
     matrix = qp.ineq_matrix.copy()
     matrix.eliminate_zeros()
     matrix.sort_indices()
-    entries = np.diff(matrix.indptr)
-    kind[entries == 0] = NOTHING
+    entries, first = np.diff(matrix.indptr), matrix.indptr[:-1]
+    kind = np.where(entries == 0, NOTHING, ROW)
+    # Of the rows with one variable the first of each side is its bound.
     single = np.flatnonzero(entries == 1)
-    column, value = matrix.indices[matrix.indptr[single]], matrix.data[matrix.indptr[single]]
-    first = np.unique(2 * column + (value > 0), return_index=True)[1]
-    kind[single[first]], place[single[first]], scale[single[first]] = BOUND, column[first], value[first]
+    at, value = matrix.indices[first[single]].astype(np.int64), matrix.data[first[single]]
+    _, bounds = np.unique(2 * at + (value > 0), return_index=True)
+    kind[single[bounds]], place[single[bounds]], scale[single[bounds]] = BOUND, at[bounds], value[bounds]
     first_rows: list[int] = []
     first_value: list[float] = []
     alike: dict[tuple[bytes, bytes], list[int]] = {}

@@ -1,15 +1,11 @@
-"""The single-level form of a bilevel problem without its complementarities, and with some of them decided.
+"""The single-level form of a bilevel problem with some of its complementarities decided, and solved.
 
-Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and
-sigma. Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma =
-0. Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is
-convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x; deciding a pair fixes one of
-the two to zero.
+Deciding a pair (dual sigma_i, slack s_i) fixes one of the two to zero; the pairs left open are left out, so that the
+optimum is a lower bound of the bilevel problem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.errors import InputError
-from cosim.optimization.arrays import Indices, Matrix, Vector, rows
-from cosim.optimization.charge import Box, Charge, Remainder
-from cosim.optimization.envelope import Envelope, Products
+from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.charge import Box
+from cosim.optimization.envelope import Envelope
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.payments import payment_terms
 from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, prove
 from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows, two_sided
+from cosim.optimization.single_level import SingleLevel
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
@@ -38,176 +33,6 @@ def both(decisions: Decisions, pair: int) -> list[Decisions]:
     out = [decisions.copy(), decisions.copy()]
     out[0][pair], out[1][pair] = DUAL_ZERO, SLACK_ZERO
     return out
-
-
-@dataclass(frozen=True)
-class SingleLevel:
-    """A bilevel problem's single-level form as one QP without parameters.
-
-    Attributes:
-        qp: the relaxation; its first inequalities are the follower's, in the follower's order, then -sigma <=
-            0.
-        follower, leader: what it was made from.
-        leader_at, theta_at, x_at, nu_at, sigma_at: where each lies among the variables.
-        products: of a payment that is not the follower's whole price, what stays bilinear; `qp` alone leaves them
-            without a lower end.
-    """
-
-    qp: ParametricQP
-    follower: ParametricQP
-    leader: ParametricQP
-    leader_at: Indices
-    theta_at: Indices
-    x_at: Indices
-    nu_at: Indices
-    sigma_at: Indices
-    products: Products | None = None
-
-    @property
-    def charge(self) -> Charge:
-        """What the leader pays for each unit of the parameters."""
-        return Charge.of(self.follower) if self.products is None else self.products.remainder.charge
-
-    def complete(self, z: Vector) -> Vector:
-        """z with the products that follow from its other entries."""
-        if self.products is not None:
-            self.products.fill(z, z[self.nu_at], z[self.sigma_at])
-        return z
-
-    def rest(self, z: Vector) -> Vector | None:
-        """(k,) the rest of each parameter at z, of a payment with products."""
-        if self.products is None:
-            return None
-        return self.products.remainder.rest.price(z[self.nu_at], z[self.sigma_at])
-
-    def slack(self, z: Vector) -> Vector:
-        """The follower's slacks h + W th - G x at z."""
-        f = self.follower
-        slack: Vector = f.ineq_rhs + f.ineq_theta @ z[self.theta_at] - f.ineq_matrix @ z[self.x_at]
-        return slack
-
-
-def single_level(
-    follower: ParametricQP, leader: ParametricQP, *, payment: bool, remainder: Remainder | None = None
-) -> SingleLevel:
-    """Put leader, follower and the follower's stationarity into one QP.
-
-    Args:
-        follower: with the parameters th.
-        leader: without parameters; its variables include, by name, every th, and may include follower
-            variables (in its cost, or in rows that couple it to the follower's answer).
-        payment: whether the leader also pays price'th.
-        remainder: the payment's charge taken apart, if it is not the whole price.
-    """
-    check_names(follower, leader)
-    duals = [f"dual {name}" for name in (*follower.eq_rows, *follower.ineq_rows)]
-    names = list(dict.fromkeys((*leader.variables, *follower.variables)))
-    bilinear = np.zeros(0, dtype=np.int64) if remainder is None else np.flatnonzero(remainder.rest.used())
-    place = {name: i for i, name in enumerate(names + duals)}
-    n, p, m = len(names), len(follower.eq_rows), len(follower.ineq_rows)
-    size = n + p + m + 2 * len(bilinear)
-
-    def where(wanted: Sequence[str]) -> Indices:
-        return np.array([place[name] for name in wanted], dtype=np.int64)
-
-    leader_at, theta_at = where(leader.variables), where(follower.parameters)
-    x_at, nu_at, sigma_at = where(follower.variables), n + np.arange(p), n + p + np.arange(m)
-    hessian, cost = _spread_square(leader.hessian, leader_at, size), np.zeros(size)
-    constant = leader.constant
-    np.add.at(cost, leader_at, leader.cost)
-    if payment:
-        terms = payment_terms(follower, remainder)
-        hessian = hessian + _spread_square(terms.hessian, x_at, size)
-        for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
-            np.add.at(cost, at, part)
-        np.add.at(cost, theta_at, terms.cost_theta)
-    products = None
-    if remainder is not None:
-        first = n + p + m + np.arange(len(bilinear))
-        products = Products(remainder, bilinear, theta_at[bilinear], first, first + len(bilinear))
-        cost[products.product_at] = 1.0
-        duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
-    spread = _spread
-    eq = sp.vstack([
-        spread(leader.eq_matrix, leader_at, size),
-        spread(follower.eq_matrix, x_at, size) - spread(follower.eq_theta, theta_at, size),
-        spread(follower.hessian, x_at, size) + spread(follower.cost_theta, theta_at, size)
-        + spread(follower.eq_matrix.T, nu_at, size) + spread(follower.ineq_matrix.T, sigma_at, size),
-        *([] if products is None else [products.equations(size, nu_at, sigma_at)]),
-    ])  # fmt: skip
-    has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
-    has_up = np.flatnonzero(np.isfinite(follower.theta_upper))
-    eye = sp.eye_array(size, format="csr")
-    ineq = sp.vstack([
-        spread(follower.ineq_matrix, x_at, size) - spread(follower.ineq_theta, theta_at, size),
-        -eye[sigma_at],
-        spread(leader.ineq_matrix, leader_at, size),
-        -eye[theta_at[has_lo]],
-        eye[theta_at[has_up]],
-    ])  # fmt: skip
-    qp = ParametricQP.build(
-        hessian=hessian,
-        cost=cost,
-        constant=constant,
-        eq_matrix=eq,
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs, -follower.cost, np.zeros(len(bilinear))]),
-        ineq_matrix=ineq,
-        ineq_rhs=np.concatenate([
-            follower.ineq_rhs, np.zeros(m), leader.ineq_rhs,
-            -follower.theta_lower[has_lo], follower.theta_upper[has_up],
-        ]),
-        variables=names + duals,
-    )  # fmt: skip
-    return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
-
-
-def cheapest_together(level: SingleLevel) -> Vector | None:
-    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
-    are none to be had.
-    """
-    follower, leader = level.follower, level.leader
-    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
-    cost, k = np.zeros(n), np.arange(len(level.theta_at))
-    np.add.at(cost, level.leader_at, leader.cost)
-    np.add.at(cost, level.x_at, follower.cost)
-    np.add.at(cost, level.theta_at, follower.constant_theta)
-    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
-    both = ParametricQP.build(
-        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
-        cost=cost,
-        eq_matrix=sp.vstack([
-            _spread(leader.eq_matrix, level.leader_at, n),
-            _spread(follower.eq_matrix, level.x_at, n) - _spread(follower.eq_theta, level.theta_at, n),
-        ]),
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
-        ineq_matrix=sp.vstack([
-            _spread(leader.ineq_matrix, level.leader_at, n),
-            _spread(rows(follower.ineq_matrix, finite), level.x_at, n)
-            - _spread(rows(follower.ineq_theta, finite), level.theta_at, n),
-            box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
-        ]),
-        ineq_rhs=np.concatenate([
-            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
-        ]),
-    )  # fmt: skip
-    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
-    if not found.optimal:
-        return None
-    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
-    return theta
-
-
-def check_names(follower: ParametricQP, leader: ParametricQP) -> None:
-    """Refuse a leader with parameters of its own or without the follower's parameters among its variables."""
-    if leader.parameters:
-        raise InputError(
-            "the leader of a bilevel problem has parameters", key="leader", value=leader.parameters[0]
-        )
-    missing = [name for name in follower.parameters if name not in set(leader.variables)]
-    if missing:
-        raise InputError("a follower parameter is no variable of the leader", key="leader", value=missing[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,17 +228,3 @@ def _take(values: Vector, place: Indices, where: npt.NDArray[np.bool_]) -> Vecto
     out = np.zeros(len(place))
     out[where] = values[place[where]]
     return out
-
-
-def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
-    """A matrix over some variables as one over all."""
-    own = sp.csr_array(matrix)
-    out = sp.csr_array((own.data.copy(), at[own.indices], own.indptr), shape=(own.shape[0], size))
-    out.sort_indices()
-    return out
-
-
-def _spread_square(matrix: Matrix, at: Indices, size: int) -> Matrix:
-    entries = sp.coo_array(matrix)
-    row, column = entries.coords
-    return sp.csr_array((entries.data, (at[row], at[column])), shape=(size, size))

@@ -114,8 +114,11 @@ def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
     high = qp.eq_rhs + _largest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
     low = qp.eq_rhs + _smallest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
     for _ in range(_PASSES):
+        before = lower.copy(), upper.copy()
         for i in range(eq.shape[0]):
             _propagate(eq, i, low[i], high[i], lower, upper)
+        if np.array_equal(before[0], lower) and np.array_equal(before[1], upper):
+            break
     return lower, upper
 
 
@@ -123,15 +126,20 @@ def _propagate(eq: Matrix, i: int, low: float, high: float, lower: Vector, upper
     """Tighten the bounds of each variable of equality i (low <= row <= high) by those of the others."""
     index = eq.indices[eq.indptr[i] : eq.indptr[i + 1]]
     data = eq.data[eq.indptr[i] : eq.indptr[i + 1]]
-    least = np.where(data > 0, data * lower[index], data * upper[index])
-    most = np.where(data > 0, data * upper[index], data * lower[index])
-    for place, (j, a) in enumerate(zip(index, data, strict=True)):
-        others = np.arange(len(index)) != place
-        top, bottom = high - least[others].sum(), low - most[others].sum()
-        if a < 0:
-            top, bottom = bottom, top
-        upper[j] = min(upper[j], top / a)
-        lower[j] = max(lower[j], bottom / a)
+    rising = data > 0
+    least = data * np.where(rising, lower[index], upper[index])
+    most = data * np.where(rising, upper[index], lower[index])
+    top, bottom = (high - _others(least)) / data, (low - _others(most)) / data
+    upper[index] = np.minimum(upper[index], np.where(rising, top, bottom))
+    lower[index] = np.maximum(lower[index], np.where(rising, bottom, top))
+
+
+def _others(values: Vector) -> Vector:
+    """For each value the sum of all others; without differences, because values may be infinite."""
+    out = np.zeros(len(values))
+    out[1:] = np.cumsum(values[:-1])
+    out[:-1] += np.cumsum(values[:0:-1])[::-1]
+    return out
 
 
 def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:

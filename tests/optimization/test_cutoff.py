@@ -14,7 +14,7 @@ from cosim.optimization.cutoff import Cutoff, find_cutoff
 from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.presolve import Presolved, presolve
-from cosim.optimization.relaxation import single_level
+from cosim.optimization.single_level import single_level
 
 NONE = Repairs(tighten=False, cut=False, start=False)
 

@@ -15,7 +15,8 @@ from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import patchwork
-from cosim.optimization.relaxation import Relaxation, single_level
+from cosim.optimization.relaxation import Relaxation
+from cosim.optimization.single_level import single_level
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -51,6 +52,53 @@ def test_any_multipliers_give_a_lower_bound(seed: int) -> None:
     for _ in range(6):
         value = parts.evaluate(rng.uniform(0.0, 80.0, len(follower.parameters)), held, 1e-7)
         assert value is not None and value <= optimum + 1e-6 * abs(optimum)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_left_out_is_no_part_of_the_optimum(seed: int) -> None:
+    pytest.importorskip("pyscipopt")
+    follower, leader = day(seed, hours=2)
+    optimum = solve(BilevelProblem(follower, leader), solver="scip", gap=1e-6, time_limit_s=60).leader_cost
+    level = single_level(follower, leader, payment=True)
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None
+    parts = decompose(level, pieces)
+    start = pieces.at(0.5 * (follower.theta_lower + follower.theta_upper))
+    patch = None if start is None else pieces.descend(start, np.inf)
+    assert parts is not None and patch is not None
+    mu, held = parts.take(patch, pieces), np.zeros(len(follower.ineq_rows), dtype=np.int8)
+    value = parts.evaluate(mu, held, 1e-7)
+    assert value is not None and parts.prune(mu, optimum * (1 + 1e-5) - value) > 0
+    rng = np.random.default_rng(seed)
+    for spread in (0.0, 0.01, 0.1, 1.0):
+        value = parts.evaluate(mu * (1 + spread * rng.normal(size=len(mu))), held, 1e-7)
+        assert value is not None and value <= optimum * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_decided_a_block_with_a_point_has_one_in_the_model(seed: int) -> None:
+    follower, leader = day(seed, hours=2)
+    level = single_level(follower, leader, payment=True)
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None
+    parts = decompose(level, pieces)
+    patch = None if (start := pieces.at(follower.theta_lower + 0.1)) is None else pieces.solve(start)
+    assert parts is not None and patch is not None
+    mu, finite = parts.take(patch, pieces), 0
+    for pair in range(0, len(follower.ineq_rows), 5):
+        for decision in (1, 2):
+            held = np.zeros(len(follower.ineq_rows), dtype=np.int8)
+            held[pair] = decision
+            value = parts.evaluate(mu, held, 1e-6)
+            if value is not None and np.isfinite(value):
+                finite += 1
+                step = parts.propose(mu, parts.first_step(mu), held)
+                assert step is None or np.isfinite(step.value)
+                assert all(
+                    any(c.allowed(held[oracle.rows]) for c in columns)
+                    for oracle, columns in zip(parts.oracles, parts.columns, strict=True)
+                )
+    assert finite > 10
 
 
 def test_a_follower_in_one_piece_is_left_alone() -> None:

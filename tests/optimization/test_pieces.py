@@ -8,7 +8,7 @@ from random_programs import random_qp
 
 from cosim.experiments.benchmarks.instances import Shape, instance
 from cosim.optimization.blocks import split
-from cosim.optimization.fixed import without_fixed
+from cosim.optimization.fixed import without_fixed, without_lone
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.pieces import BlockPieces
 from cosim.optimization.polish import Conditions, Matrices
@@ -52,6 +52,24 @@ def test_beyond_a_side_lies_another_piece_that_touches_it(seed: int) -> None:
     assert crossed or not len(piece.rhs)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_of_a_piece_is_that_of_its_quadratic_program(seed: int) -> None:
+    qp = random_qp(seed, box=1.0)
+    (block,) = split(qp)
+    piece, rng = BlockPieces(block, qp.constant_theta).at(np.full(3, 0.1)), np.random.default_rng(seed)
+    assert piece is not None
+    for _ in range(5):
+        mu = rng.normal(size=3)
+        program = ParametricQP.build(
+            hessian=piece.hessian, cost=piece.linear - mu,
+            ineq_matrix=np.vstack([piece.matrix, np.eye(3), -np.eye(3)]),
+            ineq_rhs=np.concatenate([piece.rhs, np.ones(6)]),
+        )  # fmt: skip
+        least = solve_qp(program, solver="highs").require().objective
+        assert piece.least(mu, -np.ones(3), np.ones(3)) == pytest.approx(least, abs=1e-6)
+    assert piece.least(mu, np.full(3, 2.0), np.full(3, 3.0)) == np.inf or piece.holds(np.full(3, 2.0))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_fixed_variables_come_back_with_duals_that_prove_the_optimum(seed: int) -> None:
     qp = instance(Shape(2, 9, 12), seed).follower
@@ -84,3 +102,25 @@ def test_a_variable_that_the_leader_names_stays() -> None:
     qp = ParametricQP.build(hessian=np.eye(1), cost=[1.0], ineq_matrix=[[1.0], [-1.0]], ineq_rhs=[0.0, 0.0])
     assert without_fixed(qp, {"x0"}).qp.variables == ("x0",)
     assert without_fixed(qp).qp.variables == ()
+
+
+def test_lone_variables_come_back_with_duals_that_prove_the_optimum() -> None:
+    # x0 is tied to t; x1 lies at its upper bound, x2 at its lower one, x3 inside, x4 costs nothing.
+    whole = ParametricQP.build(
+        hessian=np.diag([2.0, 1.0, 0.0, 4.0, 0.0]), cost=[1.0, -3.0, 5.0, -4.0, 0.0],
+        ineq_matrix=[[-1, 0, 0, 0, 0], [0, 2, 0, 0, 0], [0, 0, -1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, -1]],
+        ineq_rhs=[0.0, 4.0, 0.5, 3.0, -1.0], ineq_theta=[[-1], [0], [0], [0], [0]],
+        parameters=["t"], theta_lower=[0.0], theta_upper=[1.0],
+    )  # fmt: skip
+    smaller = without_lone(whole)
+    assert smaller.qp.variables == ("x0",) and smaller.qp.ineq_rows == ("in0",)
+    found = solve_qp(smaller.qp, [0.5]).require()
+    assert found.objective == pytest.approx(solve_qp(whole, [0.5], solver="highs").require().objective)
+    x, sigma = smaller.recover(found.x, found.nu, found.sigma)
+    assert x == pytest.approx([0.5, 2.0, -0.5, 1.0, 1.0]) and sigma == pytest.approx([2.0, 0.5, 5.0, 0.0, 0.0])
+
+
+def test_a_lone_variable_without_an_end_stays() -> None:
+    whole = ParametricQP.build(cost=[-1.0, 1.0], ineq_matrix=[[-1.0, 0.0], [0.0, -1.0]], ineq_rhs=[0.0, 0.0])
+    assert without_lone(whole).qp.variables == ("x0",)
+    assert without_lone(whole, {"x1"}).qp.variables == ("x0", "x1")
