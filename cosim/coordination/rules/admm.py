@@ -34,12 +34,12 @@ class Admm(Rule):
     RELAXATION = 1.6
     REGULARISATION = 1e-8
     SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
-    LEARNS, STEEPEST = 6, 40.0
+    LEARNS, FLATTEST, STEEPEST = 6, 0.2, 40.0
     RATIO, FACTOR, SHARE, STIFFEST, ADAPTS = 10.0, 4.0, 0.1, 1000.0, 100
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
-        self._softest = self.settings.penalty_usd_per_mw2h
+        self._usual = self.settings.penalty_usd_per_mw2h
         self._metric: Array = np.zeros((0, 0, 0))
         self._left: dict[int, tuple[Array, Array, Array]] = {}
         self._first = 0
@@ -56,7 +56,7 @@ class Admm(Rule):
         steps, count = declared_p_mw.shape
         self._first, self._rounds = first_step, 0
         self._left = {t: left for t, left in self._left.items() if t >= first_step}
-        self._metric = np.tile(self._softest * np.eye(count), (steps, 1, 1))
+        self._metric = np.tile(self._usual * np.eye(count), (steps, 1, 1))
         self._memory = _Mixer(self.settings.acceleration, self.REGULARISATION)
         opening = self.market.operator.opening_price(steps)
         near = declared_p_mw.copy()
@@ -82,8 +82,8 @@ class Admm(Rule):
         self._rounds += 1
         if self._rounds <= self.LEARNS:
             risen = self.market.effective(made.clearing.prices) - price
-            most = self.STEEPEST * self._softest
-            self._metric = self._apart(learned(self._metric, made.p_mw - copy, risen, self._softest, most))
+            bounds = self.FLATTEST * self._usual, self.STEEPEST * self._usual
+            self._metric = self._apart(learned(self._metric, made.p_mw - copy, risen, *bounds))
             return True
         return self._rounds <= self.ADAPTS and self._stiffened(made.p_mw - copy, copy - self._copy)
 
@@ -92,7 +92,7 @@ class Admm(Rule):
         the copy moved, and not one of the small ones (residual balancing, Boyd et al. 2011, 3.4.1, along a direction).
         """
         apart, moved = length(self._metric, apart_mw), length(self._metric, moved_mw)
-        stiff = apart >= np.sqrt(self.STIFFEST * self._softest) * np.linalg.norm(apart_mw, axis=1)
+        stiff = apart >= np.sqrt(self.STIFFEST * self._usual) * np.linalg.norm(apart_mw, axis=1)
         stuck = (apart > self.RATIO * moved) & (apart > self.SHARE * apart.max()) & ~stiff
         self._metric[stuck] = self._apart(stiffened(self._metric[stuck], apart_mw[stuck], self.FACTOR))
         return bool(stuck.any())
