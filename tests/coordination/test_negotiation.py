@@ -21,7 +21,7 @@ from .conftest import evening_of, kpi, simulation_of
 RULES = ("admm", "anticipating", "averaged", "best_response", "bundle", "proximal")
 FOR_JUMPS = ("admm", "bundle")
 SLOW = {"kind": "lognormal", "median_s": 60.0, "sigma": 1.0}
-LOSSY: dict[str, Any] = {"channel__loss": 0.2, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
+LOSSY: dict[str, Any] = {"channel__loss": 0.3, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
 TOO_SLOW: dict[str, Any] = {"channel__latency": {"kind": "constant", "seconds": 4000}}
 
 
