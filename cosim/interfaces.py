@@ -107,8 +107,8 @@ class OperatorAgent(Protocol):
         """(steps, terminals) price that a negotiation may start from: energy at the source, without limits."""
 
     def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
-        """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty, one for all steps or
-        (steps, 1)."""
+        """Demand the operator would choose at a price, held near ``p_mw`` by a quadratic penalty: one number for all
+        steps, or a matrix for each (steps, terminals, terminals)."""
 
     def regret_usd(self, p_mw: Array, price: Array) -> float:
         """What the operator loses at this (effective) price against the demand it would rather serve."""

@@ -84,7 +84,7 @@ class PricePosting(Message):
         price_q_usd_per_mvarh: (T, n) price of reactive energy.
         target_p_mw: (T, n) demand that the operator would serve, or None.
         penalty_usd_per_mw2h: (T, 1) weight of ``1/2 (p - target)^2`` in the receiver's cost, or one number for all
-            steps; needs a target.
+            steps, or (T, n n) the matrix of ``1/2 (p - target)'W(p - target)``; needs a target.
         cut_p_mw, cut_slope_usd_per_mwh: (T, n) demand of the receiver at which the operator's cost is told, and its
             slope there, reactive power included; cut_cost_usd: (T, 1) that cost in each step, or (1, 1) of all.
         price_slope_usd_per_mw2h: (T, n n) how the price at each terminal moves with each demand, around the target.
@@ -110,14 +110,22 @@ class PricePosting(Message):
         for key in ("cut_cost_usd", "price_slope_usd_per_mw2h"):
             if getattr(self, key) is not None:
                 self._freeze(key)
-        key, steps = f"{self.kind}.penalty_usd_per_mw2h", len(self.price_p_usd_per_mwh)
+        key, (steps, n) = f"{self.kind}.penalty_usd_per_mw2h", self.price_p_usd_per_mwh.shape
         given = np.asarray(self.penalty_usd_per_mw2h)
         penalty = _read_only(np.full((steps, 1), given) if given.ndim == 0 else given, key)
-        if penalty.shape != (steps, 1):
-            raise InputError("not one penalty for each step", key=key, value=penalty.shape, allowed=f"({steps}, 1)")
-        if (penalty < 0).any() or (penalty.any() and not target):
-            raise InputError("a penalty is never negative, and needs a target", key=key, value=float(penalty.min()))
+        if penalty.shape not in ((steps, 1), (steps, n * n)):
+            allowed = f"({steps}, 1) or ({steps}, {n * n})"
+            raise InputError("not one penalty for each step", key=key, value=penalty.shape, allowed=allowed)
         object.__setattr__(self, "penalty_usd_per_mw2h", penalty)
+        weights = self.penalty()
+        least = float((np.linalg.eigvalsh(weights) if weights.ndim == 3 else weights).min())
+        if least < 0 or (penalty.any() and not target):
+            raise InputError("a penalty is never negative, and needs a target", key=key, value=least)
+
+    def penalty(self) -> Array:
+        """The penalty as (T, 1), or as (T, n, n) matrices."""
+        penalty, (steps, n) = np.asarray(self.penalty_usd_per_mw2h), self.price_p_usd_per_mwh.shape
+        return penalty if penalty.shape == (steps, 1) else penalty.reshape(steps, n, n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -109,5 +109,14 @@ def test_a_penalty_may_differ_from_step_to_step() -> None:
             make(PricePosting, penalty_usd_per_mw2h=wrong)
 
 
+def test_a_penalty_may_be_a_matrix_for_each_step() -> None:
+    steps, n = ONES.shape
+    matrices = np.tile(2 * np.eye(n) + 1.0, (steps, 1, 1))
+    found = make(PricePosting, penalty_usd_per_mw2h=matrices.reshape(steps, -1))
+    assert isinstance(found, PricePosting) and np.array_equal(found.penalty(), matrices)
+    with pytest.raises(InputError, match="never negative"):
+        make(PricePosting, penalty_usd_per_mw2h=(matrices - 4.0).reshape(steps, -1))
+
+
 def test_kinds_have_their_own_names() -> None:
     assert [kind.kind for kind in VALID] == ["price_posting", "bid", "award"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import mesa
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
@@ -21,6 +19,7 @@ from cosim.interfaces import Row, TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.cuts import CutModel
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.proximal import ProximalSolver, pull, steepened
 from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import rename
@@ -119,6 +118,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self._solver = QPSolver(self._qp, tolerance=FINE)
         self._cuts, self._cut_rounds = CutModel(self._qp, self._model.power_columns()), set[int]()
         self._columns = self._model.power_columns()
+        self._near = ProximalSolver(self._solver, self._columns)
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
         self._x = self._prompt().x
@@ -166,7 +166,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         elif posting.price_slope_usd_per_mw2h is not None:
             x = self._anticipating(price, posting)
         else:
-            x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty_usd_per_mw2h).x
+            x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x
         self._x = x
         p = self._on_grid(np.clip(x[self._columns], 0.0, None))
         own = self._qp.objective(x)
@@ -202,7 +202,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         if posting.round not in self._cut_rounds:
             self._cut_rounds.add(posting.round)
             self._cuts.add(cost[:, 0], self.hours * slope, at)
-        found = self._cuts.minimise(posting.target_p_mw, self.hours * posting.penalty_usd_per_mw2h)
+        found = self._cuts.minimise(posting.target_p_mw, self.hours * posting.penalty())
         return found.x, found.slope / self.hours
 
     def _anticipating(self, price: Array, posting: PricePosting) -> Array:
@@ -212,26 +212,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         target = posting.target_p_mw
         if target is None:
             raise ValueError("slopes of a price need the demand they hold around")
-        entries, where = [], []
-        for t in range(steps):
-            at = self._columns[t]
-            entries.append((2 * self.hours * slope[t]).ravel())
-            where.append(np.array([(i, j) for i in at for j in at]))
-        i, j = np.concatenate(where).T
-        size = self._qp.hessian.shape
-        hessian = sp.csr_array(self._qp.hessian + sp.coo_array((np.concatenate(entries), (i, j)), shape=size))
-        linear = np.zeros(size[0])
-        linear[self._columns] = self.hours * (price - np.einsum("tij,tj->ti", slope, target))
-        steeper = replace(self._qp, hessian=hessian)
+        steeper = steepened(self._qp, self._columns, 2 * self.hours * slope)
+        linear = np.zeros(len(self._qp.variables))
+        linear[self._columns] = self.hours * (price - pull(slope, target))
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
     def _solve(self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0) -> QPSolution:
-        extra, diagonal = np.zeros(len(self._qp.variables)), np.zeros(len(self._qp.variables))
-        extra[self._columns] = linear
-        if near is not None:
-            extra[self._columns] -= penalty * near
-            diagonal[self._columns] = penalty
-        return self._solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal).require()
+        return self._near.solve(linear, near, penalty)
 
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """The window's schedule with the power variables under the given names."""

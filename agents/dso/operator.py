@@ -28,6 +28,7 @@ from cosim.grid.response import strongest_response
 from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
 from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.proximal import pull
 from cosim.optimization.solution import QPSolution
 from cosim.preparation import Prepared
 from cosim.scenario import Scenario
@@ -260,11 +261,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return np.repeat(price[:, None], len(self.terminals), axis=1)
 
     def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
-        """min cost - price'p + penalty/2 |p - p_mw|^2 over the demand the feeder may be asked to serve."""
+        """min cost - price'p + 1/2 (p - p_mw)' penalty (p - p_mw) over the demand the feeder may be asked to serve."""
         h = self.hours
         chosen, cost, solution = self.clearing.choose(-h * price, p_mw, h * penalty)
         # What the operator would be paid at the margin of what it chose; its duals price reactive power apart.
-        effective = price + penalty * (p_mw - chosen)
+        effective = price + pull(penalty, p_mw - chosen)
         reactive = self._prices(solution).q_usd_per_mvarh
         return Clearing(chosen, cost, Prices(effective - reactive * self.reactive_ratio, reactive))
 

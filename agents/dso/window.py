@@ -17,6 +17,7 @@ from cosim.grid.linear import LinearNetwork
 from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP, stack
+from cosim.optimization.proximal import ProximalSolver
 from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import map_parameters
@@ -93,8 +94,8 @@ class WindowClearing:
         return self.follower.free(self.follower.parameters)
 
     @cached_property
-    def _free_solver(self) -> QPSolver:
-        return QPSolver(self._free, tolerance=FINE)
+    def _free_solver(self) -> ProximalSolver:
+        return ProximalSolver(QPSolver(self._free, tolerance=FINE), self._free_columns)
 
     @cached_property
     def _free_columns(self) -> NDArray[np.intp]:
@@ -164,18 +165,16 @@ class WindowClearing:
     def choose(
         self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0
     ) -> tuple[Array, float, QPSolution]:
-        """Demand in its box that minimises cost + linear'p + penalty/2 |p - near|^2.
+        """Demand in its box that minimises cost + linear'p + 1/2 (p - near)' penalty (p - near).
+
+        Args:
+            linear, near: (steps, terminals). penalty: one number, (steps, 1), or (steps, terminals, terminals).
 
         Returns:
             The demand (steps, terminals), the window's cost there (USD, without the added terms), and the solution
             with the duals of the follower's own rows.
         """
-        extra, diagonal = np.zeros(len(self._free.variables)), np.zeros(len(self._free.variables))
-        extra[self._free_columns] = linear
-        if near is not None:
-            extra[self._free_columns] -= penalty * near
-            diagonal[self._free_columns] = penalty
-        solution = self._free_solver.solve(np.zeros(0), extra_linear=extra, extra_diagonal=diagonal).require()
+        solution = self._free_solver.solve(linear, near, penalty)
         p = solution.x[self._free_columns]
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows

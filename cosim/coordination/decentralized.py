@@ -107,9 +107,8 @@ class Decentralized:
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
-        steps = len(posted.prices.p_usd_per_mwh)
         for a in market.aggregators:
-            own, cut, slope = a.columns, posted.cut, posted.slope_usd_per_mw2h
+            own, cut, slope, penalty = a.columns, posted.cut, posted.slope_usd_per_mw2h, posted.penalty
             market.send(
                 PricePosting(
                     sender=market.operator.name,
@@ -120,11 +119,11 @@ class Decentralized:
                     price_p_usd_per_mwh=posted.prices.p_usd_per_mwh[:, own],
                     price_q_usd_per_mvarh=posted.prices.q_usd_per_mvarh[:, own],
                     target_p_mw=None if posted.target_p_mw is None else posted.target_p_mw[:, own],
-                    penalty_usd_per_mw2h=posted.penalty,
+                    penalty_usd_per_mw2h=penalty if np.ndim(penalty) == 0 else _own(np.asarray(penalty), own),
                     cut_p_mw=None if cut is None else cut.p_mw[:, own],
                     cut_slope_usd_per_mwh=None if cut is None else cut.slope_usd_per_mwh[:, own],
                     cut_cost_usd=None if cut is None else cut.cost_usd[:, None],
-                    price_slope_usd_per_mw2h=None if slope is None else slope[:, own, own].reshape(steps, -1),
+                    price_slope_usd_per_mw2h=None if slope is None else _own(slope, own),
                 )
             )
 
@@ -140,6 +139,11 @@ class Decentralized:
         for message in market.channel.read(market.operator.name):
             if isinstance(message, Bid):
                 table.bids[message.sender] = message
+
+
+def _own(matrices: Array, own: slice) -> Array:
+    """(steps, n n) an aggregator's part of a matrix over all terminals in each step."""
+    return matrices[:, own, own].reshape(len(matrices), -1)
 
 
 def _record(market: Market, rule: Rule, number: int, made: Round, last: Round | None) -> RoundRecord:

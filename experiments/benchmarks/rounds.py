@@ -66,14 +66,21 @@ def negotiate(
 
 
 def measure(
-    scenario: str, loadings: int, rules: Sequence[str], tolerance: float, steps: int | None = None, workers: int = 2
+    scenario: str,
+    loadings: int,
+    rules: Sequence[str],
+    tolerance: float,
+    steps: int | None = None,
+    workers: int = 2,
+    first: int = 0,
 ) -> list[dict[str, Any]]:
-    """All loadings by all rules, one row each."""
+    """All loadings, from the seed ``first`` on, by all rules, one row each."""
+    seeds = range(first, first + loadings)
     one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps)
     if workers == 1:
-        return [row for seed in range(loadings) for row in one(seed)]
+        return [row for seed in seeds for row in one(seed)]
     with ProcessPoolExecutor(workers) as pool:
-        return [row for rows in pool.map(one, range(loadings)) for row in rows]
+        return [row for rows in pool.map(one, seeds) for row in rows]
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
@@ -104,12 +111,21 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", default="ieee37_stress")
     parser.add_argument("--loadings", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first loading")
     parser.add_argument("--rules", nargs="+", default=list(RULES))
     parser.add_argument("--tolerance", type=float, default=1e-5, help="both regrets together, of the operator's cost")
     parser.add_argument("--steps", type=int, help="hours (all of the scenario's if absent)")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    rows = measure(options.scenario, options.loadings, options.rules, options.tolerance, options.steps, options.workers)
+    rows = measure(
+        options.scenario,
+        options.loadings,
+        options.rules,
+        options.tolerance,
+        options.steps,
+        options.workers,
+        options.first,
+    )
     print_table(f"{options.scenario}: rounds to agree, tolerance {options.tolerance:g}", summary(rows))
 
 

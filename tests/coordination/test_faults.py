@@ -51,7 +51,9 @@ class Operator:
         return np.full((steps, len(self.reactive_ratio)), 20.0)
 
     def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
-        chosen = (price + penalty * p_mw) / (self.a + penalty)
+        matrices = np.broadcast_to(penalty, (len(p_mw), *2 * p_mw.shape[1:]))
+        wanted = price + (matrices @ p_mw[:, :, None])[:, :, 0]
+        chosen = np.linalg.solve(matrices + self.a * np.eye(p_mw.shape[1]), wanted[:, :, None])[:, :, 0]
         return Clearing(chosen, self.clear(chosen).cost_usd, Prices(self.a * chosen, 0 * chosen))
 
     def regret_usd(self, p_mw: Array, price: Array) -> float:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+import cosim
 from cosim.coordination.rules import Posted
 from cosim.coordination.rules.admm import Admm
 from cosim.engine import Simulation
 from cosim.errors import InputError
+from cosim.experiments.benchmarks.rounds import loading
 from cosim.interfaces import Array
 from cosim.simulation import RunResult
 
@@ -18,7 +21,7 @@ from .conftest import evening_of, kpi, simulation_of
 RULES = ("admm", "anticipating", "averaged", "best_response", "bundle", "proximal")
 FOR_JUMPS = ("admm", "bundle")
 SLOW = {"kind": "lognormal", "median_s": 60.0, "sigma": 1.0}
-LOSSY: dict[str, Any] = {"channel__loss": 0.2, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
+LOSSY: dict[str, Any] = {"channel__loss": 0.3, "channel__latency": SLOW, "clock__gate_s": 3600, "clock__round_s": 240}
 TOO_SLOW: dict[str, Any] = {"channel__latency": {"kind": "constant", "seconds": 4000}}
 
 
@@ -70,6 +73,24 @@ def test_a_bundle_of_tangents_needs_fewer_rounds_than_admm() -> None:
     bundle, admm = (evening_of("ieee37_stress", decentralized__rule=rule) for rule in ("bundle", "admm"))
     assert len(bundle.rounds) < len(admm.rounds)
     assert kpi(bundle, "social_cost_usd") == pytest.approx(kpi(admm, "social_cost_usd"), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", [4, 9, 13, 110, 117])
+def test_admm_agrees_within_thirty_rounds_where_prices_have_far_to_climb(seed: int) -> None:
+    """Loadings in which one number for each step as a penalty needs more than forty."""
+    run = cosim.run("ieee37_stress", overrides={**loading("ieee37_stress", seed), "decentralized.tolerance": 1e-5})
+    assert run.steps["converged"].all() and len(run.rounds) <= 30
+    assert kpi(run, "welfare_gap") <= 1e-5
+
+
+def test_a_penalty_couples_no_aggregator_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told its own part only, so the operator's step must not reckon with more."""
+    posted: list[Posted] = []
+    step = Admm.next
+    monkeypatch.setattr(Admm, "next", lambda rule, made: posted.append(step(rule, made)) or posted[-1])
+    evening_of("ieee37_stress", aggregators=TWO)
+    penalty = np.asarray(posted[-1].penalty)
+    assert np.abs(penalty[:, :1, 1:]).max() == 0.0 < np.abs(penalty[:, 1, 2]).max()
 
 
 def test_anticipating_lies_between_the_leaders_optimum_and_taking_prices() -> None:

@@ -6,7 +6,8 @@ name               what is posted                                           who 
 ``best_response``  prices of the bids                                       operator: bids
 ``averaged``       prices of the average of the bids                        operator: bids
 ``proximal``       prices of the bids, penalty for leaving them             operator: bids
-``admm``           price and target between both sides, penalty             operator: bids; aggregator: target
+``admm``           price and target between both sides, penalty matrix      operator: bids; aggregator: target,
+                                                                            how steep the operator's cost is there
 ``bundle``         cost and price of the last bid in each step              operator: bids, own cost, price;
                                                                             aggregator: operator's cost there
 ``anticipating``   prices and how they move with demand                     operator: bids; aggregator: slopes

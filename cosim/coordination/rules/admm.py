@@ -1,4 +1,4 @@
-"""Consensus ADMM on the demand, with Anderson acceleration and a warm start."""
+"""Consensus ADMM on the demand in the metric of the operator's cost, with Anderson acceleration and a warm start."""
 
 from __future__ import annotations
 
@@ -8,34 +8,40 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule, split
+from cosim.coordination.rules.metric import learned, length, stiffened
 from cosim.interfaces import Array, Clearing
+from cosim.optimization.proximal import pull
 
 
 class Admm(Rule):
     """The operator's copy of the demand, the aggregators' copy, and the price between them.
 
-    Scaled so that the multiplier is the price itself: after the operator's step ``price + penalty (bid - copy)`` is the
+    Scaled so that the multiplier is the price itself: after the operator's step ``price + M (bid - copy)`` is the
     derivative of its cost at its copy, so a price it posts supports its own copy; at consensus it supports both.
-    Converges for every penalty and convex costs (Boyd et al. 2011, section 3.2), over-relaxed by 1.6. The pair (copy,
-    price) is the state of a nonexpansive map, which is accelerated by mixing the last states so that the residual of
-    the mixture is least (Anderson 1965; for splitting methods Fu, Zhang and Boyd 2020), with the plain step where the
-    residual has grown.
+    Converges for every positive definite penalty M and convex costs (Boyd et al. 2011, section 3.2), over-relaxed by
+    1.6. The pair (copy, price) is the state of a nonexpansive map, which is accelerated by mixing the last states so
+    that the residual of the mixture is least (Anderson 1965; for splitting methods Fu, Zhang and Boyd 2020), with the
+    plain step where the residual has grown.
 
-    Each step of the market has a penalty of its own: where the sides stay apart while the copy stands still (a limit
-    binds, and its price has far to climb) it grows, where the copy runs and the sides agree it shrinks.
+    M is a matrix for each step of the market, and ideally the curvature of the operator's cost (Giselsson and Boyd
+    2017). The operator learns that in the first ``LEARNS`` rounds from what it has worked out anyway: the prices of the
+    bids and of its copy are a secant of its cost. From then on M grows where the sides stay apart while the copy stands
+    still: there a limit binds, and its price has far to climb. After ``ADAPTS`` rounds M stays: the theory holds.
 
-    A window that overlaps an earlier one opens at that one's last price and copy.
+    A window that overlaps an earlier one opens at that one's last price, copy and M.
     """
 
     RELAXATION = 1.6
     REGULARISATION = 1e-8
     SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
-    RATIO, FACTOR, SHARE, ADAPTS = 10.0, 2.0, 0.1, 100
+    LEARNS, FLATTEST, STEEPEST = 6, 0.2, 40.0
+    RATIO, FACTOR, SHARE, STIFFEST, ADAPTS = 10.0, 4.0, 0.1, 1000.0, 100
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
-        self._penalty: Array = np.zeros((0, 1))
-        self._left: dict[int, tuple[Array, Array]] = {}
+        self._usual = self.settings.penalty_usd_per_mw2h
+        self._metric: Array = np.zeros((0, 0, 0))
+        self._left: dict[int, tuple[Array, Array, Array]] = {}
         self._first = 0
         self._rounds = 0
         self._price: Array = np.zeros((0, 0))
@@ -47,57 +53,78 @@ class Admm(Rule):
 
         Prices of the declared demand itself would be a bad start: where it breaks a limit they stand at the cap.
         """
+        steps, count = declared_p_mw.shape
         self._first, self._rounds = first_step, 0
         self._left = {t: left for t, left in self._left.items() if t >= first_step}
-        self._penalty = np.full((len(declared_p_mw), 1), self.settings.penalty_usd_per_mw2h)
+        self._metric = np.tile(self._usual * np.eye(count), (steps, 1, 1))
         self._memory = _Mixer(self.settings.acceleration, self.REGULARISATION)
-        opening = self.market.operator.opening_price(len(declared_p_mw))
+        opening = self.market.operator.opening_price(steps)
         near = declared_p_mw.copy()
-        for t in range(len(near)):
+        for t in range(steps):
             if first_step + t in self._left:
-                opening[t], near[t] = self._left[first_step + t]
-        answer = self.market.operator.clear_near(near, opening, self._penalty)
+                opening[t], near[t], self._metric[t] = self._left[first_step + t]
+        answer = self.market.operator.clear_near(near, opening, self._metric)
         return self._post(self.market.effective(answer.prices), answer.p_mw, answer)
 
     def next(self, made: Round) -> Posted:
         """The operator's step near the bids, the price step, and the mixture with earlier states."""
         relaxed = self.RELAXATION * made.p_mw + (1 - self.RELAXATION) * self._copy
-        answer = self.market.operator.clear_near(relaxed, self._price, self._penalty)
+        answer = self.market.operator.clear_near(relaxed, self._price, self._metric)
         effective = self.market.effective(answer.prices)
-        if self._adapted(np.abs(made.p_mw - answer.p_mw).max(axis=1), np.abs(answer.p_mw - self._copy).max(axis=1)):
+        if self._adapted(made, answer.p_mw, effective):
             self._memory.forget()
             return self._post(effective, answer.p_mw, answer)
-        price, copy = self._memory.mix(
-            self._pack(self._price, self._copy), self._pack(effective, answer.p_mw)
-        ).reshape(2, *self._copy.shape)
-        root = np.sqrt(self._penalty)
-        return self._post(price * root, copy / root, answer)
+        mixed = self._memory.mix(self._pack(self._price, self._copy), self._pack(effective, answer.p_mw))
+        return self._post(*self._unpack(mixed), answer)
 
-    def _adapted(self, apart_mw: Array, moved_mw: Array) -> bool:
-        """Whether a penalty was changed because one residual of its step, and not one of the small ones, is far above
-        the other (Boyd et al. 2011, 3.4.1, step by step); after ``ADAPTS`` rounds never, so that the theory holds.
-
-        Args:
-            apart_mw, moved_mw: (steps,) largest distance of bid and copy, and of the copy from where it was.
-        """
+    def _adapted(self, made: Round, copy: Array, price: Array) -> bool:
+        """Whether M was changed after the operator went to this copy and price."""
         self._rounds += 1
-        if self._rounds > self.ADAPTS:
-            return False
-        grows = (apart_mw > self.RATIO * moved_mw) & (apart_mw > self.SHARE * apart_mw.max())
-        shrinks = (moved_mw > self.RATIO * apart_mw) & (moved_mw > self.SHARE * moved_mw.max())
-        self._penalty = self._penalty * np.where(grows, self.FACTOR, np.where(shrinks, 1 / self.FACTOR, 1.0))[:, None]
-        return bool(grows.any() or shrinks.any())
+        if self._rounds <= self.LEARNS:
+            risen = self.market.effective(made.clearing.prices) - price
+            bounds = self.FLATTEST * self._usual, self.STEEPEST * self._usual
+            self._metric = self._apart(learned(self._metric, made.p_mw - copy, risen, *bounds))
+            return True
+        return self._rounds <= self.ADAPTS and self._stiffened(made.p_mw - copy, copy - self._copy)
+
+    def _stiffened(self, apart_mw: Array, moved_mw: Array) -> bool:
+        """Whether M was made stiffer along the distance of bid and copy in steps where it is far above that by which
+        the copy moved, and not one of the small ones (residual balancing, Boyd et al. 2011, 3.4.1, along a direction).
+        """
+        apart, moved = length(self._metric, apart_mw), length(self._metric, moved_mw)
+        stiff = apart >= np.sqrt(self.STIFFEST * self._usual) * np.linalg.norm(apart_mw, axis=1)
+        stuck = (apart > self.RATIO * moved) & (apart > self.SHARE * apart.max()) & ~stiff
+        self._metric[stuck] = self._apart(stiffened(self._metric[stuck], apart_mw[stuck], self.FACTOR))
+        return bool(stuck.any())
+
+    def _apart(self, metric: Array) -> Array:
+        """The metric without what would couple one aggregator's bid to another's."""
+        kept = np.zeros(metric.shape[1:])
+        for a in self.market.aggregators:
+            kept[a.columns, a.columns] = 1.0
+        return metric * kept
 
     def _pack(self, price: Array, copy: Array) -> Array:
         """One vector in which both parts weigh alike: the norm of the theory."""
-        root = np.sqrt(self._penalty)
-        return np.concatenate([(price / root).ravel(), (copy * root).ravel()])
+        root = self._root()
+        scaled = np.linalg.solve(root, price[:, :, None])
+        return np.concatenate([scaled.ravel(), pull(root.transpose(0, 2, 1), copy).ravel()])
+
+    def _root(self) -> Array:
+        """L with M = L L', step by step."""
+        return np.asarray(np.linalg.cholesky(self._metric), dtype=np.float64)
+
+    def _unpack(self, state: Array) -> tuple[Array, Array]:
+        """Price and copy of such a vector."""
+        root = self._root()
+        price, copy = state.reshape(2, *self._copy.shape)
+        return pull(root, price), np.linalg.solve(root.transpose(0, 2, 1), copy[:, :, None])[:, :, 0]
 
     def _post(self, price: Array, copy: Array, answer: Clearing) -> Posted:
         self._price, self._copy = price, copy
         for t in range(len(copy)):
-            self._left[self._first + t] = price[t], copy[t]
-        return Posted(split(self.market, price, answer.prices), copy, self._penalty)
+            self._left[self._first + t] = price[t], copy[t], self._metric[t]
+        return Posted(split(self.market, price, answer.prices), copy, self._metric.copy())
 
 
 class _Mixer:

@@ -34,8 +34,8 @@ class Posted:
 
     Attributes:
         prices: at the terminals.
-        target_p_mw, penalty: demand to stay near and what leaving it costs (USD/MW^2 h), one number or (steps, 1), or
-            none.
+        target_p_mw, penalty: demand to stay near and what leaving it costs (USD/MW^2 h), or none: one number, or
+            (steps, terminals, terminals) matrices, of which each aggregator is told its own terminals' part.
         cut: a further tangent of the operator's cost, or none.
         slope_usd_per_mw2h: (steps, terminals, terminals) how prices move with demand around the target, or none.
     """
