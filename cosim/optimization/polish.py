@@ -5,6 +5,7 @@ better.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -27,17 +28,28 @@ _NEAR = 1e-2
 class Matrices:
     """H, A and G of a ParametricQP, ready for many products: dense where the problem is so small that this is faster,
     else in one matrix each for all that x and for all that the duals are multiplied with.
+
+    Args:
+        qp: the problem. like: of a problem with the same A and G.
     """
 
-    def __init__(self, qp: ParametricQP) -> None:
+    def __init__(self, qp: ParametricQP, like: Matrices | None = None) -> None:
         n, p, m = len(qp.variables), len(qp.eq_rows), len(qp.ineq_rows)
         self.dense = n * (n + p + m) <= _DENSE_ENTRIES
         self._primal = _held(sp.csr_array(sp.vstack([qp.hessian, qp.eq_matrix, qp.ineq_matrix])), self.dense)
-        dual = block_diagonal([sp.csr_array(qp.eq_matrix.T), sp.csr_array(qp.ineq_matrix.T)])
-        self._dual = _held(dual, self.dense)
+        self._dual: Matrix = self._transposed(qp) if like is None else like._dual
         self._cuts = np.array([n, n + p])
+
+    def _transposed(self, qp: ParametricQP) -> Matrix:
+        both = block_diagonal([sp.csr_array(qp.eq_matrix.T), sp.csr_array(qp.ineq_matrix.T)])
+        return _held(both, self.dense)
+
+    @cached_property
+    def _entries(self) -> tuple[Indices, Indices, Vector]:
+        """Row, column and value of all that x is multiplied with."""
         entries = sp.coo_array(self._primal)
-        self._row, self._column, self._value = *(c.astype(np.int64) for c in entries.coords), entries.data
+        row, column = (index.astype(np.int64) for index in entries.coords)
+        return row, column, entries.data
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -61,7 +73,8 @@ class Matrices:
         place = np.full(n + p + m, -1)
         place[: n + p] = np.arange(n + p)
         place[n + p + active] = n + p + np.arange(len(active))
-        row, column, value = place[self._row], self._column, self._value
+        row, column, value = self._entries
+        row = place[row]
         below = row >= n
         down, across, entry = row[below], column[below], value[below]
         own = row >= 0

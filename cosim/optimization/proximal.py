@@ -77,5 +77,5 @@ class ProximalSolver:
         """The solver with these matrices; they stay the same for many rounds once they have been learned."""
         if not np.array_equal(weights, self._weights):
             steep = steepened(self._plain.qp, self._columns, weights)
-            self._weights, self._steep = weights, QPSolver(steep, tolerance=FINE, placement=self._plain.placement)
+            self._weights, self._steep = weights, QPSolver(steep, tolerance=FINE, like=self._plain)
         return self._steep

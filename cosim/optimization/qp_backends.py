@@ -72,16 +72,17 @@ class Backend(Protocol):
 
 def full_form(hessian: Matrix, eq_matrix: Matrix, row_matrix: Matrix) -> Form:
     """A Form whose Hessian stores its whole diagonal, so that the diagonal may change in place."""
+    return Form(full_diagonal(hessian), sp.csc_array(eq_matrix), sp.csc_array(row_matrix))
+
+
+def full_diagonal(hessian: Matrix) -> Matrix:
+    """A Hessian that stores its whole diagonal, as csc."""
     n = hessian.shape[0]
     pattern = sp.coo_array(hessian)
     every = np.arange(n)
     data = np.concatenate([pattern.data, np.zeros(n)])
     index = (np.concatenate([pattern.coords[0], every]), np.concatenate([pattern.coords[1], every]))
-    return Form(
-        hessian=sp.csc_array((data, index), shape=(n, n)),
-        eq_matrix=sp.csc_array(eq_matrix),
-        row_matrix=sp.csc_array(row_matrix),
-    )
+    return sp.csc_array((data, index), shape=(n, n))
 
 
 def with_diagonal(hessian: Matrix, diagonal: Vector | None) -> Matrix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ from cosim.errors import InputError
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.polish import Conditions, Matrices
-from cosim.optimization.qp_backends import Backend, Limits, Raw, full_form, make_backend, prove
+from cosim.optimization.qp_backends import Backend, Limits, Raw, full_diagonal, full_form, make_backend, prove
 from cosim.optimization.solution import QPSolution
 
 FINE = 1e-13
@@ -54,7 +54,7 @@ class QPSolver:
             and near.
         accept: residual above which an answer is not trusted and the next solver is asked.
         alone: ask no other solver; an answer up to 100 times worse than `accept` is then taken.
-        placement: of a problem with the same G, which spares finding it anew.
+        like: the solver of a problem that differs in the Hessian alone, from which the rest is taken over.
     """
 
     def __init__(
@@ -66,15 +66,20 @@ class QPSolver:
         polish: bool = True,
         accept: float = 1e-7,
         alone: bool = False,
-        placement: Placement | None = None,
+        like: QPSolver | None = None,
     ) -> None:
         if solver not in SOLVERS:
             raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
         self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
         self._tolerance, self._polish, self._accept, self._alone = tolerance, polish, accept, alone
-        self.placement = place_rows(qp) if placement is None else placement
-        self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self.placement.first_rows))
-        self._matrices = Matrices(qp)
+        if like is None:
+            self._placement = place_rows(qp)
+            self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
+            self._matrices = Matrices(qp)
+        else:
+            self._placement = like._placement
+            self._form = replace(like._form, hessian=full_diagonal(qp.hessian))
+            self._matrices = Matrices(qp, like._matrices)
         self._backends: dict[str, Backend] = {}
 
     def solve(
@@ -146,12 +151,12 @@ class QPSolver:
 
     def limits(self, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
         """The sides of the two-sided form for these right-hand sides, see `two_sided`."""
-        return two_sided(self.placement, len(self.qp.variables), eq_rhs, rhs)
+        return two_sided(self._placement, len(self.qp.variables), eq_rhs, rhs)
 
     def _finish(
         self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
     ) -> QPSolution:
-        put = self.placement
+        put = self._placement
         net = np.where(
             put.kind == BOUND,
             raw.bounds[np.where(put.kind == BOUND, put.place, 0)] if len(raw.bounds) else 0.0,
