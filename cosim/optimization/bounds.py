@@ -288,13 +288,14 @@ class _Program:
         """Status and value of the program as it stands, and where it has no end the pair that runs away.
 
         From the basis of the last program HiGHS now and then ends without a verdict or without a ray; then it starts
-        afresh.
+        afresh, and where it still has none and nothing else could take over, from an interior point.
         """
         solver, open_ended = self._solver, highspy.HighsModelStatus.kUnbounded
         decided = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
-        for fresh in (False, True):
-            if fresh:
+        for attempt in ("on", "afresh", "inside")[: 2 if self._limit is not None else 3]:
+            if attempt != "on":
                 solver.clearSolver()
+            solver.setOptionValue("solver", "ipm" if attempt == "inside" else "choose")
             solver.run()
             while solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
                 beyond = self._beyond()
@@ -306,6 +307,7 @@ class _Program:
             pair = self._runaway(set(held), set(gone)) if status == open_ended else None
             if status in decided or pair is not None:
                 break
+        solver.setOptionValue("solver", "choose")
         return status, float(solver.getInfo().objective_function_value), pair
 
     def _runaway(self, held: set[int], gone: set[int]) -> int | None:
