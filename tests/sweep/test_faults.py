@@ -62,6 +62,11 @@ def test_workers_that_die_before_they_begin_end_the_sweep(experiment: Make, plac
         cosim.run_sweep(experiment(), place / "out", workers=1, analyse=False)
 
 
+def listen() -> None:
+    """Heed an interrupt as in a terminal: what is started in the background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(place: Path, count: int, *options: str) -> subprocess.Popen[bytes]:
     """A sweep of slow runs in a process of its own, of which so many are complete."""
     limits = [round(0.9 + 0.001 * i, 3) for i in range(80)]
@@ -71,7 +76,7 @@ def started(place: Path, count: int, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cosim.cli", "sweep", "e.yaml", "--out", "out", "--workers", "2", *options]
     environment = {**os.environ, "PYTHONPATH": str(place)}
     process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               start_new_session=True)  # fmt: skip
+                               start_new_session=True, preexec_fn=listen)  # fmt: skip
     until = time.monotonic() + 60
     while len(complete(place)) < count and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
