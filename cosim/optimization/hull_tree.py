@@ -184,7 +184,7 @@ class HullTree:
                 node.step *= min(max(parabola, _SLOWEST), _FASTEST)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if number > 3 and number & (number + 1) == 0 and self._missing(node.bound) > 0:
+            if number > 1 and number & (number + 1) == 0 and self._missing(node.bound) > 0:
                 self._ask(last)
             stalled = value <= best and parts.size == before
             if stalled or (not serious and promised < _WORTH * self._missing(node.bound) and number > 0):

@@ -250,8 +250,8 @@ class BlockOracle:
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
             return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        decided = both(leaf.decisions, int(np.argmax(product)))
-        return [_Leaf(decisions, leaf.bound, mu, box=leaf.box) for decisions in decided]
+        halves = both(leaf.decisions, int(np.argmax(product)))
+        return [_Leaf(half, leaf.bound, mu, box=leaf.box) for half in halves]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
