@@ -29,6 +29,7 @@ from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.single_level import single_level
 
 _ZERO = 1e-7
+_CHAIN = 6
 _MOST_SOLVES = 400
 _TIGHTER = 0.7
 
@@ -250,8 +251,15 @@ class BlockOracle:
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
             return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        halves = both(leaf.decisions, int(np.argmax(product)))
-        return [_Leaf(half, leaf.bound, mu, box=leaf.box) for half in halves]
+        worst = np.argsort(-product, kind="stable")[:_CHAIN]
+        worst = worst[product[worst] > 0.01 * product[worst[0]]]
+        rest, out = leaf.decisions.copy(), []
+        for pair in worst:
+            binding = rest.copy()
+            binding[pair] = SLACK_ZERO
+            out.append(_Leaf(binding, leaf.bound, mu, box=leaf.box))
+            rest[pair] = DUAL_ZERO
+        return [_Leaf(rest, leaf.bound, mu, box=leaf.box), *out]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
