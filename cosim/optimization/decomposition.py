@@ -35,7 +35,7 @@ _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
 _ZERO = 1e-7
-_FIRST_STEP = 1.0
+_FIRST_STEP = 0.3
 
 
 @dataclass(frozen=True, slots=True)
