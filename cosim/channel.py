@@ -125,7 +125,7 @@ class Channel:
     def _transmit(self, message: Message) -> bool:
         """Put one message under way; returns whether chance wants a copy of it."""
         now, link = float(self._env.now), self._link(message)
-        chance, spell, copied = self._rng.random(3)
+        chance, spell, copied = self._rng.random(3).tolist()
         arrival = round(now + link.delay(), _DIGITS)
         lost = bool(chance < self._loss(link, spell)) or self._down(message, now, sending=True)
         record = MessageRecord(

@@ -8,7 +8,6 @@ from typing import Any
 
 import mesa
 import numpy as np
-import pandas as pd
 import simpy
 
 from cosim.channel import Channel, MessageRecord
@@ -18,12 +17,12 @@ from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
 from cosim.grid.opendss import AcCircuit, AcSolution
 from cosim.preparation import Prepared, agent_class, naming_file
+from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 
 KILO = 1000.0
 _TOGETHER = 1 << 10
-Row = dict[str, object]
 Progress = Callable[[int, int, str], None]
 
 
@@ -37,25 +36,26 @@ class Books:
 
     Attributes:
         shelf: where the rows of past windows are.
-        rows: rows that are not on the shelf yet.
+        piles: rows that are not on the shelf yet.
     """
 
     shelf: Shelf = field(default_factory=Kept)
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    piles: dict[str, Pile] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     welfare_usd: float | None = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def add(self, table: str, *rows: Row) -> None:
+    def add(self, table: str, columns: Columns) -> None:
         """Append rows to a table."""
-        self.rows.setdefault(table, []).extend(rows)
+        if table not in self.piles:
+            self.piles[table] = Pile(table)
+        self.piles[table].add(columns)
 
     def pack(self, least: int = 1) -> None:
         """Put the rows so far on the shelf, of tables that have at least so many: frames of few rows cost time."""
-        for table, rows in self.rows.items():
-            if len(rows) >= least:
-                self.shelf.add(table, pd.DataFrame(rows))
-                self.rows[table] = []
+        for table, pile in self.piles.items():
+            if pile.rows >= least:
+                self.shelf.add(table, pile.take())
 
     def tables(self) -> Tables:
         """The tables, when all is written."""
@@ -168,15 +168,16 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books.welfare_usd = (
             None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
         )
-        for record in outcome.rounds:
-            books.add(
-                "rounds",
-                {
-                    "step": window.first, "round": record.round, "time": record.time_s,
-                    "price_residual": record.price_residual, "power_residual_kw": record.power_residual_kw,
-                    "dca_cost_usd": record.dca_cost_usd, "dso_cost_usd": record.dso_cost_usd,
-                },
-            )  # fmt: skip
+        rounds = outcome.rounds
+        books.add(
+            "rounds",
+            {
+                "step": window.first, "round": [r.round for r in rounds], "time": [r.time_s for r in rounds],
+                "price_residual": [r.price_residual for r in rounds],
+                "power_residual_kw": [r.power_residual_kw for r in rounds],
+                "dca_cost_usd": [r.dca_cost_usd for r in rounds], "dso_cost_usd": [r.dso_cost_usd for r in rounds],
+            },
+        )  # fmt: skip
         self._note_limited_prices(window, outcome)
         for t in window.committed:
             self._take_step(window, outcome, t)
@@ -184,14 +185,15 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books.pack(_TOGETHER)
 
     def _take_messages(self, records: Sequence[MessageRecord]) -> None:
-        for record in records:
-            self.books.add(
-                "messages",
-                {
-                    "sent": record.sent_s, "received": record.received_s, "sender": record.sender,
-                    "receiver": record.receiver, "kind": record.kind, "step": record.step, "round": record.round,
-                },
-            )  # fmt: skip
+        self.books.add(
+            "messages",
+            {
+                "sent": [r.sent_s for r in records], "received": [r.received_s for r in records],
+                "sender": [r.sender for r in records], "receiver": [r.receiver for r in records],
+                "kind": [r.kind for r in records], "step": [r.step for r in records],
+                "round": [r.round for r in records],
+            },
+        )  # fmt: skip
 
     def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""
@@ -210,14 +212,14 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             float(prepared.load_scale[t]),
             [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections],
         )
-        for table, rows in market.operator.rows(t, ac).items():
-            self.books.add(table, *rows)
+        for table, columns in market.operator.rows(t, ac).items():
+            self.books.add(table, columns)
         own = 0.0
         for a in market.aggregators:
             own_cost, tables = a.commit(t)
             own += own_cost
-            for table, rows in tables.items():
-                self.books.add(table, *rows)
+            for table, columns in tables.items():
+                self.books.add(table, columns)
         payment = market.payment_of_step_usd(outcome.clearing, local)
         self.books.add(
             "steps",

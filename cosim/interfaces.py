@@ -20,9 +20,9 @@ from cosim.grid.phases import Terminal
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
+from cosim.results.columns import Columns
 
 Array = NDArray[np.float64]
-Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ class OperatorAgent(Protocol):
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the horizon as delivered."""
 
-    def rows(self, t: int, ac: AcSolution) -> dict[str, list[Row]]:
-        """Rows of the result tables that the operator knows of a committed step."""
+    def rows(self, t: int, ac: AcSolution) -> dict[str, Columns]:
+        """Rows of the result tables that the operator knows of a committed step, column by column."""
 
 
 class AggregatorAgent(Protocol):
@@ -157,5 +157,6 @@ class AggregatorAgent(Protocol):
     def drawn_mw(self) -> Array:
         """(steps, own terminals) what the adopted schedule draws; asked where bids lie on a grid."""
 
-    def commit(self, t: int) -> tuple[float, dict[str, list[Row]]]:
-        """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables."""
+    def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
+        """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables,
+        column by column."""

@@ -85,9 +85,9 @@ class ConstantLoad:
         return 0.0
 
     def commit(self, t):
-        demand = [{"step": t, "datacenter": s.name, "phase": "abc", "p_kw": 100.0, "q_kvar": 0.0,
-                   "utilisation": 0.5} for s in self.sites]
-        return 0.0, {"demand": demand, "work": []}
+        names = [s.name for s in self.sites]
+        demand = {"step": t, "datacenter": names, "phase": "abc", "p_kw": 100.0, "q_kvar": 0.0, "utilisation": 0.5}
+        return 0.0, {"demand": demand, "work": {}}
 '''
 
 SCENARIO = """

@@ -15,7 +15,7 @@ from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
 from cosim.clock import Window
 from cosim.errors import InputError
-from cosim.interfaces import Row, TerminalLoad
+from cosim.interfaces import TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.cuts import CutModel
 from cosim.optimization.parametric import ParametricQP
@@ -24,6 +24,7 @@ from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import rename
 from cosim.preparation import Prepared
+from cosim.results.columns import Columns
 from cosim.scenario import DataCenterSpec
 
 Array = NDArray[np.float64]
@@ -260,7 +261,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     # -- after the window -------------------------------------------------------------------------------------
 
-    def commit(self, t: int) -> tuple[float, dict[str, list[Row]]]:
+    def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` (of the horizon) as scheduled, and book it; own cost (USD) and table rows."""
         result = self._work_of(t)
         demand = reporting.demand_rows(self.sites, t, result)

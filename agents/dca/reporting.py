@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
 from cosim.agents.dca.workload import Ledger
-from cosim.interfaces import Row
+from cosim.results.columns import Columns
 
 KILO = 1000.0
 Array = NDArray[np.float64]
@@ -29,39 +29,29 @@ class WorkResult:
     own_cost_usd: float
 
 
-def demand_rows(sites: Sequence[DataCenter], t: int, result: WorkResult) -> list[Row]:
+def demand_rows(sites: Sequence[DataCenter], t: int, result: WorkResult) -> Columns:
     """Power that each data center draws, per terminal, and its utilisation."""
-    rows: list[Row] = []
-    n = 0
-    for i, site in enumerate(sites):
-        for terminal in site.terminals:
-            p_kw = KILO * float(result.power_mw[n])
-            rows.append(
-                {
-                    "step": t,
-                    "datacenter": site.name,
-                    "phase": terminal.phases[0] if len(terminal.phases) == 1 else "abc",
-                    "p_kw": p_kw,
-                    "q_kvar": p_kw * site.reactive_ratio,
-                    "utilisation": float(result.utilisation[i]),
-                }
-            )
-            n += 1
-    return rows
+    terminals = [(i, terminal) for i, site in enumerate(sites) for terminal in site.terminals]
+    owner = [i for i, _ in terminals]
+    p_kw = KILO * result.power_mw
+    return {
+        "step": t,
+        "datacenter": [sites[i].name for i in owner],
+        "phase": [x.phases[0] if len(x.phases) == 1 else "abc" for _, x in terminals],
+        "p_kw": p_kw,
+        "q_kvar": p_kw * np.array([sites[i].reactive_ratio for i in owner]),
+        "utilisation": result.utilisation[owner],
+    }
 
 
-def work_rows(ledger: Ledger, sites: Sequence[DataCenter], t: int, result: WorkResult) -> list[Row]:
+def work_rows(ledger: Ledger, sites: Sequence[DataCenter], t: int, result: WorkResult) -> Columns:
     """Work per class: what arrived at a site, what was served there, what waits there and what of it is late."""
-    return [
-        {
-            "step": t,
-            "datacenter": site.name,
-            "class": spec.name,
-            "arrived_mwh": float(result.arrived[k, i]),
-            "served_mwh": float(result.served_at[k, i]),
-            "deferred_mwh": float(result.waiting[k, i]),
-            "late_mwh": float(result.late[k, i]),
-        }
-        for k, spec in enumerate(ledger.classes)
-        for i, site in enumerate(sites)
-    ]
+    return {
+        "step": t,
+        "datacenter": [site.name for site in sites] * len(ledger.classes),
+        "class": [spec.name for spec in ledger.classes for _ in sites],
+        "arrived_mwh": result.arrived.ravel(),
+        "served_mwh": result.served_at.ravel(),
+        "deferred_mwh": result.waiting.ravel(),
+        "late_mwh": result.late.ravel(),
+    }

@@ -19,7 +19,8 @@ from cosim.grid.controlled import ControlledCircuit
 from cosim.grid.feeder import Feeder
 from cosim.grid.phases import Terminal
 from cosim.grid.positions import Positions, at_positions, positions_of
-from cosim.interfaces import Row, TerminalLoad
+from cosim.interfaces import TerminalLoad
+from cosim.results.columns import Columns
 
 Array = NDArray[np.float64]
 Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
@@ -72,7 +73,7 @@ class MovingDevices:
             self._feeders.pop(next(iter(self._feeders)))
         return feeder
 
-    def rows(self, t: int) -> list[Row]:
+    def rows(self, t: int) -> Columns:
         """Position of every device that a control moves, and by how many steps it has moved."""
         after, before = self.positions(t), self._positions[t]
         feeder = self._feeder
@@ -80,21 +81,17 @@ class MovingDevices:
         steps = {name for c in feeder.capacitor_controls for name in c.members}
         phases = {c.name: c.phases for c in feeder.capacitors}
         rows = [
-            _row(t, device, "regulator", unit, tap, was)
+            (device, "regulator", unit, tap, abs(tap - was))
             for (device, unit, tap), (_, _, was) in zip(after.taps, before.taps, strict=True)
             if (device, unit) in taps
         ]
         rows += [
-            _row(t, device, "capacitor", phases[device], on, was)
+            (device, "capacitor", phases[device], on, abs(on - was))
             for (device, on), (_, was) in zip(after.steps, before.steps, strict=True)
             if device in steps
         ]
-        return rows
-
-
-def _row(t: int, device: str, kind: str, phase: str, position: int, before: int) -> Row:
-    moves = abs(position - before)
-    return {"step": t, "device": device, "kind": kind, "phase": phase, "position": position, "moves": moves}
+        columns = zip(("device", "kind", "phase", "position", "moves"), zip(*rows, strict=True), strict=False)
+        return {"step": t, **dict(columns)} if rows else {}
 
 
 def forecast_of(loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]) -> Forecast:

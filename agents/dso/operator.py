@@ -25,12 +25,13 @@ from cosim.grid.linear import LinearNetwork
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.grid.response import strongest_response
-from cosim.interfaces import Array, Clearing, Delivered, Prices, Row, TerminalLoad
+from cosim.interfaces import Array, Clearing, Delivered, Prices, TerminalLoad
 from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import pull
 from cosim.optimization.solution import QPSolution
 from cosim.preparation import Prepared
+from cosim.results.columns import Columns
 from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
@@ -325,7 +326,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             feeder=self.feeder_at(t),
         )
 
-    def rows(self, t: int, ac: AcSolution) -> dict[str, list[Row]]:
+    def rows(self, t: int, ac: AcSolution) -> dict[str, Columns]:
         """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
         result = self._committed
         return {
@@ -333,7 +334,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
-            "taps": [] if self._devices is None else self._devices.rows(t),
+            "taps": {} if self._devices is None else self._devices.rows(t),
         }
 
     @cached_property

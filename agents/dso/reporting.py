@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +14,7 @@ from cosim.agents.dso.window import StepResult
 from cosim.grid.feeder import Feeder
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal, terminal_map
-from cosim.interfaces import Row
+from cosim.results.columns import Columns
 
 KILO = 1000.0
 
@@ -37,85 +36,78 @@ class PriceRows:
             by_bus.setdefault(bus, []).append(n)
         # a network with nodes for legs has them among the nodes: they come with those of all others
         self._phases = np.array([n for n, (_, phase) in enumerate(nodes) if len(phase) == 1], dtype=np.intp)
-        self._labels = [nodes[n] for n in self._phases]
+        labels = [nodes[n] for n in self._phases]
         entries: dict[str, list[float]] = {"row": [], "column": [], "pp": [], "pq": [], "qp": [], "qq": []}
         for bus, here in by_bus.items():
             for leg in buses[bus].legs:
                 share = terminal_map(Terminal(bus, "delta", (leg,)), [nodes[n] for n in here])
-                entries["row"] += [len(self._labels) - len(self._phases)] * len(here)
+                entries["row"] += [len(labels) - len(self._phases)] * len(here)
                 entries["column"] += here
                 for name in ("pp", "pq", "qp", "qq"):
                     entries[name] += getattr(share, name).tolist()
-                self._labels.append((bus, leg))
-        shape = (len(self._labels) - len(self._phases), len(nodes))
+                labels.append((bus, leg))
+        shape = (len(labels) - len(self._phases), len(nodes))
         place = np.array([entries["row"], entries["column"]], dtype=np.intp)
+        self._buses, self._legs = (list(x) for x in zip(*labels, strict=True))
         self._shares = {k: sp.csr_array((entries[k], place), shape=shape) for k in ("pp", "pq", "qp", "qq")}
 
-    def of(self, t: int, prices: NodePrices) -> list[Row]:
+    def of(self, t: int, prices: NodePrices) -> Columns:
         """DLMP and its parts at every bus-phase, and at every delta leg of a bus."""
         p = np.column_stack([prices.active[k] for k in PARTS])
         q = np.column_stack([prices.reactive[k] for k in PARTS])
         share = self._shares
         active = np.vstack([p[self._phases], share["pp"] @ p + share["qp"] @ q])
         reactive = np.vstack([q[self._phases], share["pq"] @ p + share["qq"] @ q])
-        keys = ("step", "bus", "phase", "dlmp_p", "dlmp_q", *PARTS, *(f"q_{k}" for k in PARTS))
-        return [
-            dict(zip(keys, (t, *label, sum(a), sum(r), *a, *r), strict=True))
-            for label, a, r in zip(self._labels, active.tolist(), reactive.tolist(), strict=True)
-        ]
+        return {
+            "step": t,
+            "bus": self._buses,
+            "phase": self._legs,
+            "dlmp_p": active.sum(axis=1),
+            "dlmp_q": reactive.sum(axis=1),
+            **dict(zip(PARTS, active.T, strict=True)),
+            **dict(zip((f"q_{k}" for k in PARTS), reactive.T, strict=True)),
+        }
 
 
-def dispatch_rows(resources: Resources, t: int, values: Mapping[str, float]) -> list[Row]:
+def dispatch_rows(resources: Resources, t: int, values: Mapping[str, float]) -> Columns:
     """What each unit gave (generation positive), and the import at the source."""
     rows = [
-        _dispatch_row(t, u.name, u.kind, _phase(u.terminal), values[f"gen_p[{g}]"], values[f"gen_q[{g}]"])
+        (u.name, u.kind, _phase(u.terminal), values[f"gen_p[{g}]"], values[f"gen_q[{g}]"])
         for g, u in enumerate(resources.generators)
     ]
     for s, svg in enumerate(resources.svgs):
         rows += [
-            _dispatch_row(t, svg.name, "svg", _phase(terminal), 0.0, values[f"svg_q[{s},{leg}]"])
+            (svg.name, "svg", _phase(terminal), 0.0, values[f"svg_q[{s},{leg}]"])
             for leg, terminal in enumerate(svg.terminals)
         ]
-    rows.append(_dispatch_row(t, "substation", "import", "abc", values["p_sub"], values["q_sub"]))
-    return rows
-
-
-def _dispatch_row(t: int, unit: str, kind: str, phase: str, p_mw: float, q_mvar: float) -> Row:
-    return {
-        "step": t,
-        "unit": unit,
-        "kind": kind,
-        "phase": phase,
-        "p_kw": KILO * p_mw,
-        "q_kvar": KILO * q_mvar,
-    }
+    rows.append(("substation", "import", "abc", values["p_sub"], values["q_sub"]))
+    unit, kind, phase, p_mw, q_mvar = zip(*rows, strict=True)
+    powers = {"p_kw": KILO * np.array(p_mw), "q_kvar": KILO * np.array(q_mvar)}
+    return {"step": t, "unit": unit, "kind": kind, "phase": phase, **powers}
 
 
 def _phase(terminal: Terminal) -> str:
     return terminal.phases[0] if len(terminal.phases) == 1 else "abc"
 
 
-def voltage_rows(t: int, result: StepResult, ac: AcSolution | None) -> list[Row]:
+def voltage_rows(t: int, result: StepResult, ac: AcSolution) -> Columns:
     """Each limited voltage in per unit, from the linear network and from the AC solution."""
     output = result.network.voltages
-    squared = output.rows @ result.states + output.constant
-    return [
-        {
-            "step": t, "bus": bus, "phase": phase, "v_pu": math.sqrt(max(float(w), 0.0)),
-            "v_ac_pu": math.nan if ac is None else ac.voltages[bus, phase],
-        }
-        for (bus, phase), w in zip(output.labels, squared, strict=True)
-    ]  # fmt: skip
+    bus, phase = zip(*output.labels, strict=True)
+    return {
+        "step": t,
+        "bus": bus,
+        "phase": phase,
+        "v_pu": np.sqrt(np.maximum(output.at(result.states), 0.0)),
+        "v_ac_pu": np.array([ac.voltages[label] for label in output.labels]),
+    }
 
 
-def unbalance_rows(t: int, ac: AcSolution | None) -> list[Row]:
+def unbalance_rows(t: int, ac: AcSolution) -> Columns:
     """Voltage unbalance at each three-phase bus, from the AC solution."""
-    if ac is None:
-        return []
-    return [
-        {"step": t, "bus": bus, "vuf_pct": u.vuf_pct, "lvur_pct": u.lvur_pct, "pvur_pct": u.pvur_pct}
-        for bus, u in sorted(ac.unbalance.items())
-    ]
+    found = sorted(ac.unbalance.items())
+    rates = {key: np.array([getattr(u, key) for _, u in found]) for key in ("vuf_pct", "lvur_pct", "pvur_pct")}
+    return {"step": t, "bus": [bus for bus, _ in found], **rates}
 
 
 def slack_kwh(limits: Limits, hours: float, values: Mapping[str, float]) -> float:
