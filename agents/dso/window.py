@@ -136,12 +136,18 @@ class WindowClearing:
 
     def terminal_prices(self, solution: QPSolution) -> tuple[Array, Array]:
         """(steps, terminals) derivatives of the window's cost (USD) with respect to P (MW) and to Q (Mvar)."""
-        slope = dict(zip(self._full.parameters, self._full.price(solution.nu, solution.sigma), strict=True))
+        slope = np.asarray(self._full.price(solution.nu, solution.sigma))
+        return slope[self._places["p"]], slope[self._places["q"]]
+
+    @cached_property
+    def _places(self) -> dict[str, NDArray[np.intp]]:
+        """(steps, terminals) where the parameters P and Q of each terminal are among all."""
+        order = {name: i for i, name in enumerate(self._full.parameters)}
         steps, terminals = self._theta_columns.shape
-        p, q = (
-            np.array([[slope[f"{kind}[{k}]@{t}"] for k in range(terminals)] for t in range(steps)]) for kind in "pq"
-        )
-        return p, q
+        return {
+            kind: np.array([[order[f"{kind}[{k}]@{t}"] for k in range(terminals)] for t in range(steps)])
+            for kind in "pq"
+        }
 
     def nearest_dual(
         self, solution: QPSolution, p_mw: Array, support: Array, charge: Charge | None = None

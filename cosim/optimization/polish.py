@@ -11,18 +11,30 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
+from numpy.typing import NDArray
 
 from cosim.optimization.arrays import Indices, Matrix, Vector, block_diagonal
 from cosim.optimization.parametric import ParametricQP
 
 Point: TypeAlias = tuple[Vector, Vector, Vector]
+Mask: TypeAlias = NDArray[np.bool_]
 _DENSE_UP_TO = 100
 _DENSE_ENTRIES = 60_000
 _ENOUGH = 1e-10
 _SHIFT = 1e-9
 _REFINEMENTS = 4
+_REFINED = 1e-14
 _ROUNDS = 5
 _NEAR = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Inequalities of one variable each: their rows, their variables, and what those are multiplied with, all (k,)."""
+
+    rows: Indices
+    variables: Indices
+    scales: Vector
 
 
 class Matrices:
@@ -30,15 +42,19 @@ class Matrices:
     else in one matrix each for all that x and for all that the duals are multiplied with.
 
     Args:
-        qp: the problem. like: of a problem with the same A and G.
+        qp: the problem. bounds: rows of G that are to fix their variables where they are active.
+        like: of a problem with the same A, G and bounds.
     """
 
-    def __init__(self, qp: ParametricQP, like: Matrices | None = None) -> None:
+    def __init__(self, qp: ParametricQP, bounds: Bounds | None = None, like: Matrices | None = None) -> None:
         n, p, m = len(qp.variables), len(qp.eq_rows), len(qp.ineq_rows)
         self.dense = n * (n + p + m) <= _DENSE_ENTRIES
-        self._primal = _held(sp.csr_array(sp.vstack([qp.hessian, qp.eq_matrix, qp.ineq_matrix])), self.dense)
+        self._constraints: Matrix = _vstack(qp.eq_matrix, qp.ineq_matrix) if like is None else like._constraints
+        self._primal = _held(_vstack(qp.hessian, self._constraints), self.dense)
         self._dual: Matrix = self._transposed(qp) if like is None else like._dual
         self._cuts = np.array([n, n + p])
+        nothing = np.zeros(0, dtype=np.int64)
+        self.bounds: Bounds = like.bounds if like else bounds or Bounds(nothing, nothing, np.zeros(0))
 
     def _transposed(self, qp: ParametricQP) -> Matrix:
         both = block_diagonal([sp.csr_array(qp.eq_matrix.T), sp.csr_array(qp.ineq_matrix.T)])
@@ -67,25 +83,36 @@ class Matrices:
         both = self._dual @ np.concatenate([nu, sigma])
         return both[: self._cuts[0]], both[self._cuts[0] :]
 
-    def system(self, diagonal: Vector | None, active: Indices) -> Matrix:
-        """[H + diagonal, B'; B, 0] with the equations and these rows as B; dense or csc."""
+    def system(self, diagonal: Vector | None, free: Indices, active: Indices) -> tuple[Matrix, Vector]:
+        """[H + diagonal + dI, B'; B, -dI] in the free variables, with the equations and the active rows as B, dense or
+        csc; and its small shift (d, -d), which keeps it regular.
+        """
         n, p, m = self.sizes
+        k = len(free)
         place = np.full(n + p + m, -1)
-        place[: n + p] = np.arange(n + p)
-        place[n + p + active] = n + p + np.arange(len(active))
+        place[free] = np.arange(k)
+        place[n : n + p] = k + np.arange(p)
+        place[n + p + active] = k + p + np.arange(len(active))
         row, column, value = self._entries
-        row = place[row]
-        below = row >= n
-        down, across, entry = row[below], column[below], value[below]
-        own = row >= 0
-        i, j = np.concatenate([row[own], across]), np.concatenate([column[own], down])
-        every = np.concatenate([value[own], entry])
+        row, column = place[row], place[column]
+        there = (row >= 0) & (column >= 0)
+        row, column, value = row[there], column[there], value[there]
+        below = row >= k
+        spots = np.arange(k + p + len(active))
+        shift = np.where(spots < k, _SHIFT, -_SHIFT)
+        on_diagonal = shift.copy()
         if diagonal is not None:
-            spots = np.arange(n)
-            i, j, every = np.concatenate([i, spots]), np.concatenate([j, spots]), np.concatenate([every, diagonal])
-        size = n + p + len(active)
-        found = sp.csc_array((every, (i, j)), shape=(size, size))
-        return found.toarray() if size <= _DENSE_UP_TO else found
+            on_diagonal[:k] += diagonal[free]
+        i, j = np.concatenate([row, column[below], spots]), np.concatenate([column, row[below], spots])
+        found = sp.csc_array((np.concatenate([value, value[below], on_diagonal]), (i, j)), shape=2 * (len(spots),))
+        return found.toarray() if len(spots) <= _DENSE_UP_TO else found, shift
+
+
+def _vstack(upper: Matrix, lower: Matrix) -> Matrix:
+    """Two matrices (csr) one above the other, as csr."""
+    pointers = np.concatenate([upper.indptr, lower.indptr[1:] + upper.indptr[-1]])
+    entries = np.concatenate([upper.data, lower.data]), np.concatenate([upper.indices, lower.indices])
+    return sp.csr_array((*entries, pointers), shape=(upper.shape[0] + lower.shape[0], upper.shape[1]))
 
 
 def _held(matrix: Matrix, dense: bool) -> Matrix:
@@ -102,6 +129,13 @@ class Conditions:
     eq_rhs: Vector
     rhs: Vector
 
+    def gaps(self, point: Point) -> tuple[Vector, Vector, Vector]:
+        """(H + diagonal)x + cost + A'nu + G'sigma, eq_rhs - Ax, and rhs - Gx."""
+        x, nu, sigma = point
+        curved, equality, inequality = self._at(x)
+        from_equations, from_rows = self.matrices.back(nu, sigma)
+        return self.cost + curved + from_equations + from_rows, self.eq_rhs - equality, self.rhs - inequality
+
     def residual(self, point: Point) -> float:
         """The largest of: stationarity, primal violation, negative dual, and dual times slack; each over its own
         scale.
@@ -110,17 +144,17 @@ class Conditions:
         curved, equality, inequality = self._at(x)
         from_equations, from_rows = self.matrices.back(nu, sigma)
         stationarity = curved + self.cost + from_equations + from_rows
-        scale = 1.0 + max(_size(curved), _size(self.cost), _size(from_rows))
+        scale = 1.0 + max(size(curved), size(self.cost), size(from_rows))
         finite = np.isfinite(self.rhs)
         rhs, dual = self.rhs[finite], sigma[finite]
         slack = rhs - inequality[finite]
-        primal_scale = 1.0 + max(_size(rhs), _size(self.eq_rhs), _size(x))
+        primal_scale = 1.0 + max(size(rhs), size(self.eq_rhs), size(x))
         return max(
-            _size(stationarity) / scale,
-            _size(equality - self.eq_rhs) / primal_scale,
+            size(stationarity) / scale,
+            size(equality - self.eq_rhs) / primal_scale,
             -float(np.min(slack, initial=0.0)) / primal_scale,
             -float(np.min(dual, initial=0.0)) / scale,
-            _size(np.minimum(np.abs(dual) / scale, np.abs(slack) / primal_scale)),
+            size(np.minimum(np.abs(dual) / scale, np.abs(slack) / primal_scale)),
         )
 
     def polish(self, point: Point) -> tuple[Point, float]:
@@ -140,7 +174,7 @@ class Conditions:
         if least <= _ENOUGH and len(x) + len(nu) + np.count_nonzero(active) > _DENSE_UP_TO:
             return best, least
         for _ in range(_ROUNDS):
-            near, raw_sigma = self._newton(point, np.flatnonzero(active))
+            near, raw_sigma = self._newton(point, active)
             if near is None:
                 break
             error = self.residual(near)
@@ -160,43 +194,67 @@ class Conditions:
         curved, equality, inequality = self.matrices.at(x)
         return (curved if self.diagonal is None else curved + self.diagonal * x), equality, inequality
 
-    def _newton(self, point: Point, active: Indices) -> tuple[Point | None, Vector]:
-        """The point that solves the conditions with these rows as equations, and its duals of either sign."""
-        x, nu, sigma = point
-        n, p = len(x), len(nu)
-        held = np.zeros_like(sigma)
-        held[active] = sigma[active]
-        curved, equality, inequality = self._at(x)
-        from_equations, from_rows = self.matrices.back(nu, held)
-        stationarity = -(self.cost + curved + from_equations + from_rows)
-        feasibility = np.concatenate([self.eq_rhs - equality, (self.rhs - inequality)[active]])
-        system = self.matrices.system(self.diagonal, active)
-        step = _solve_symmetric(system, n, np.concatenate([stationarity, feasibility]))
-        new = np.zeros_like(sigma)
-        if not np.all(np.isfinite(step)):
-            return None, new
-        duals = max(_size(nu), _size(held))
-        if _size(step[:n]) > _NEAR * (1.0 + _size(x)) or _size(step[n:]) > _NEAR * (1.0 + duals):
-            return None, new
-        new[active] = sigma[active] + step[n + p :]
-        return (x + step[:n], nu + step[n : n + p], np.maximum(new, 0.0)), new
+    def _newton(self, point: Point, active: Mask) -> tuple[Point | None, Vector]:
+        """The point that solves the conditions with these rows as equations if it is near, and its duals of either
+        sign.
+        """
+        found, _ = self.held(point, active)
+        x, nu, sigma = found
+        before = point[0], point[1], np.where(active, point[2], 0.0)
+        if not all(np.all(np.isfinite(part)) for part in found):
+            return None, sigma
+        duals = max(size(before[1]), size(before[2]))
+        moved = size(x - before[0]), size(np.concatenate([nu - before[1], sigma - before[2]]))
+        if moved[0] > _NEAR * (1.0 + size(before[0])) or moved[1] > _NEAR * (1.0 + duals):
+            return None, sigma
+        return (x, nu, np.maximum(sigma, 0.0)), sigma
+
+    def held(self, point: Point, active: Mask) -> tuple[Point, Vector]:
+        """The point that solves the conditions with the active rows as equations, duals of either sign; and the slack
+        of all rows there. Of several solutions the nearest.
+
+        Bounds fix their variables and leave the system; their duals are what stationarity then lacks.
+        """
+        x, nu, sigma = point[0].copy(), point[1], point[2]
+        n, p, bounds = len(x), len(nu), self.matrices.bounds
+        on = active[bounds.rows]
+        limits, fixed, scale = bounds.rows[on], bounds.variables[on], bounds.scales[on]
+        x[fixed] = self.rhs[limits] / scale
+        is_free, general = np.ones(n, dtype=bool), active.copy()
+        is_free[fixed], general[bounds.rows] = False, False
+        free, rows = np.flatnonzero(is_free), np.flatnonzero(general)
+        held = np.where(general, sigma, 0.0)
+        stationarity, equality, slack = self.gaps((x, nu, held))
+        right = np.concatenate([-stationarity[free], equality, slack[rows]])
+        step = solve_symmetric(*self.matrices.system(self.diagonal, free, rows), right)
+        x[free] += step[: len(free)]
+        nu = nu + step[len(free) : len(free) + p]
+        held[rows] += step[len(free) + p :]
+        stationarity, _, slack = self.gaps((x, nu, held))
+        dual = -stationarity[fixed] / scale
+        # of two bounds that hold one variable the sign says which of them it is
+        twice = np.bincount(fixed, minlength=n)[fixed] > 1
+        held[limits] = np.where(twice, np.maximum(dual, 0.0), dual)
+        return (x, nu, held), slack
 
 
-def _solve_symmetric(system: Matrix, n: int, right: Vector) -> Vector:
-    """Solve [H B'; B 0] z = right by refinement with the factors of [H + dI, B'; B, -dI]; H is (n, n)."""
-    shift = np.where(np.arange(len(right)) < n, _SHIFT, -_SHIFT)
+def solve_symmetric(system: Matrix, shift: Vector, right: Vector) -> Vector:
+    """Solve S z = right by refinement with the factors of ``system`` = S + diag(shift)."""
     if isinstance(system, np.ndarray):
-        inverse = np.linalg.inv(system + np.diag(shift))
-        step = inverse @ right
-        for _ in range(_REFINEMENTS):
-            step = step + inverse @ (right - system @ step)
-        return np.asarray(step)
-    factor = scipy.sparse.linalg.splu(system + sp.diags_array(shift, format="csc"))
-    step = factor.solve(right)
+        inverse = np.linalg.inv(system)
+        solve = inverse.__matmul__
+    else:
+        solve = scipy.sparse.linalg.splu(system, relax=1, panel_size=1).solve
+    step = solve(right)
+    enough = _REFINED * size(right)
     for _ in range(_REFINEMENTS):
-        step = step + factor.solve(right - system @ step)
+        left = right - system @ step + shift * step
+        if size(left) <= enough:
+            break
+        step = step + solve(left)
     return np.asarray(step)
 
 
-def _size(values: Vector) -> float:
+def size(values: Vector) -> float:
+    """Largest magnitude."""
     return float(np.max(np.abs(values), initial=0.0))

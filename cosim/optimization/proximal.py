@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,10 +35,13 @@ def steepened(qp: ParametricQP, columns: Indices, weights: Vector) -> Parametric
     Args:
         columns: (groups, entries) which variables; weights: (groups, entries, entries), symmetric.
     """
+    hessian = qp.hessian
+    own = np.repeat(np.arange(hessian.shape[0]), np.diff(hessian.indptr))
     rows = np.repeat(columns[:, :, None], columns.shape[1], axis=2)
-    where = (rows.ravel(), rows.transpose(0, 2, 1).ravel())
-    added = sp.coo_array((weights.ravel(), where), shape=qp.hessian.shape)
-    return replace(qp, hessian=sp.csr_array(qp.hessian + added))
+    i = np.concatenate([own, rows.ravel()])
+    j = np.concatenate([hessian.indices, rows.transpose(0, 2, 1).ravel()])
+    together = sp.csr_array((np.concatenate([hessian.data, weights.ravel()]), (i, j)), shape=hessian.shape)
+    return replace(qp, hessian=together)
 
 
 class ProximalSolver:
@@ -53,6 +57,12 @@ class ProximalSolver:
         self._weights: Vector = np.zeros(0)
         self._steep = solver
 
+    @cached_property
+    def _alone(self) -> QPSolver:
+        """The solver of the problem alone: of a linear one the simplex method, which starts from its last basis."""
+        linear = not self._plain.qp.hessian.count_nonzero()
+        return QPSolver(self._plain.qp, "highs", like=self._plain) if linear else self._plain
+
     def solve(self, linear: Vector, near: Vector | None = None, weight: float | Vector = 0.0) -> QPSolution:
         """The minimum.
 
@@ -65,13 +75,13 @@ class ProximalSolver:
         extra, nothing = np.zeros(len(self._plain.qp.variables)), np.zeros(0)
         extra[self._columns] = linear
         if near is None:
-            return self._plain.solve(nothing, extra_linear=extra).require()
+            return self._alone.solve(nothing, extra_linear=extra).require()
         extra[self._columns] -= pull(weight, near)
         if np.ndim(weight) == 3:
-            return self._steeper(np.asarray(weight)).solve(nothing, extra_linear=extra).require()
+            return self._steeper(np.asarray(weight)).solve(nothing, extra_linear=extra, follow=True).require()
         diagonal = np.zeros(len(extra))
         diagonal[self._columns] = weight
-        return self._plain.solve(nothing, extra_linear=extra, extra_diagonal=diagonal).require()
+        return self._plain.solve(nothing, extra_linear=extra, extra_diagonal=diagonal, follow=True).require()
 
     def _steeper(self, weights: Vector) -> QPSolver:
         """The solver with these matrices; they stay the same for many rounds once they have been learned."""

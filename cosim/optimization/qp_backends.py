@@ -241,6 +241,9 @@ def quiet_highs() -> Any:
     return solver
 
 
+_DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where only the cost changes
+
+
 class Highs:
     """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
 
@@ -249,6 +252,7 @@ class Highs:
         self._rows = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
         self._solver = quiet_highs()
         self._ready = False
+        self._sides: tuple[Vector, ...] = ()
         for option, value in {
             "time_limit": time_limit_s,
             "primal_feasibility_tolerance": max(tolerance, 1e-10),
@@ -269,17 +273,22 @@ class Highs:
             return unsolved(form, "infeasible")
         row_lower = np.concatenate([limits.eq_rhs, limits.lower])
         row_upper = np.concatenate([limits.eq_rhs, limits.upper])
+        sides = (row_lower, row_upper, limits.x_lower, limits.x_upper)
         if self._ready:
             # a linear program again, with other vectors: the last basis is a good one to start from
             every, rows = np.arange(n, dtype=np.int32), np.arange(len(row_lower), dtype=np.int32)
             solver.changeColsCost(n, every, cost)
-            solver.changeColsBounds(n, every, limits.x_lower, limits.x_upper)
-            solver.changeRowsBounds(len(rows), rows, row_lower, row_upper)
+            held = all(np.array_equal(a, b) for a, b in zip(sides, self._sides, strict=True))
+            if not held:
+                solver.changeColsBounds(n, every, limits.x_lower, limits.x_upper)
+                solver.changeRowsBounds(len(rows), rows, row_lower, row_upper)
+            solver.setOptionValue("simplex_strategy", _PRIMAL_SIMPLEX if held else _DUAL_SIMPLEX)
         else:
             lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
             lower.eliminate_zeros()
             solver.passModel(self._model(cost, limits, row_lower, row_upper, lower))
             self._ready = lower.nnz == 0
+        self._sides = sides
         solver.run()
         status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:

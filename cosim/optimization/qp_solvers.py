@@ -8,10 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from cosim.errors import InputError
+from cosim.optimization.active_set import ActiveSet
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
-from cosim.optimization.polish import Conditions, Matrices
-from cosim.optimization.qp_backends import Backend, Limits, Raw, full_diagonal, full_form, make_backend, prove
+from cosim.optimization.polish import Bounds, Conditions, Matrices, Point
+from cosim.optimization.qp_backends import Backend, Form, Limits, Raw, full_diagonal, full_form, make_backend, prove
 from cosim.optimization.solution import QPSolution
 
 FINE = 1e-13
@@ -38,6 +39,12 @@ class Placement:
                 mine = np.flatnonzero((self.kind == kind) & ((self.scale > 0) == upper))
                 found[kind, upper] = mine, self.place[mine], self.scale[mine]
         return found
+
+    @property
+    def bounds(self) -> Bounds:
+        """The rows that are bounds."""
+        mine = np.flatnonzero(self.kind == BOUND)
+        return Bounds(mine, self.place[mine], self.scale[mine])
 
 
 class QPSolver:
@@ -72,15 +79,17 @@ class QPSolver:
             raise InputError("unknown QP solver", key="solver", value=solver, allowed=", ".join(SOLVERS))
         self.qp, self.name = qp, choose(qp) if solver == "auto" else solver
         self._tolerance, self._polish, self._accept, self._alone = tolerance, polish, accept, alone
-        if like is None:
-            self._placement = place_rows(qp)
-            self._form = full_form(qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._placement.first_rows))
-            self._matrices = Matrices(qp)
-        else:
-            self._placement = like._placement
-            self._form = replace(like._form, hessian=full_diagonal(qp.hessian))
-            self._matrices = Matrices(qp, like._matrices)
+        self._like = like
+        self._placement: Placement = place_rows(qp) if like is None else like._placement
+        self._matrices: Matrices = Matrices(qp, self._placement.bounds, None if like is None else like._matrices)
+        self._active: ActiveSet = ActiveSet() if like is None else like._active
         self._backends: dict[str, Backend] = {}
+
+    @cached_property
+    def _form(self) -> Form:
+        if self._like is not None:
+            return replace(self._like._form, hessian=full_diagonal(self.qp.hessian))
+        return full_form(self.qp.hessian, self.qp.eq_matrix, rows(self.qp.ineq_matrix, self._placement.first_rows))
 
     def solve(
         self,
@@ -88,6 +97,7 @@ class QPSolver:
         extra_linear: Vector | None = None,
         extra_diagonal: Vector | None = None,
         warm: QPSolution | None = None,
+        follow: bool = False,
     ) -> QPSolution:
         """Solve at `theta`.
 
@@ -96,6 +106,8 @@ class QPSolver:
             extra_linear: (n,), added to the linear cost.
             extra_diagonal: (n,), not negative, added to the diagonal of the Hessian (a proximal term).
             warm: a solution nearby, used by active-set solvers.
+            follow: whether to try first the rows that were active the last time, here or in what this is like: worth
+                it where one solve resembles the one before and no direction is flat.
 
         Returns:
             The solution, whatever its status; call `require()` on it where only an optimum will do. Its
@@ -111,6 +123,12 @@ class QPSolver:
         limits, possible = self.limits(eq_rhs, rhs)
         if not possible:
             return self._nothing("infeasible", "presolve")
+        conditions = Conditions(self._matrices, cost, extra_diagonal, eq_rhs, rhs)
+        constant = qp.constant + float(qp.constant_theta @ at)
+        if follow:
+            known = self._active.solve(conditions)
+            if known is not None:
+                return self._solution(conditions, known[0], known[1], constant, "active-set")
         tried: list[str] = []
         best: QPSolution | None = None
         start = warm.x if warm is not None and warm.optimal else None
@@ -125,19 +143,11 @@ class QPSolver:
                 return self._nothing(raw.status, " > ".join(tried))
             if raw.status != "optimal":
                 continue
-            found = self._finish(raw, cost, extra_diagonal, eq_rhs, rhs, " > ".join(tried))
-            constant = qp.constant + float(qp.constant_theta @ at)
-            found = QPSolution(
-                found.x,
-                found.nu,
-                found.sigma,
-                found.objective + constant,
-                "optimal",
-                found.solver,
-                found.residual,
-            )
-            if best is None or found.residual < best.residual:
-                best = found
+            point, error = self._finish(raw, conditions)
+            if best is None or error < best.residual:
+                best = self._solution(conditions, point, error, constant, " > ".join(tried))
+                if follow:
+                    self._active.remember(conditions, point)
             if best.residual <= self._accept:
                 return best
         if best is not None and best.residual <= 100 * self._accept:
@@ -153,9 +163,8 @@ class QPSolver:
         """The sides of the two-sided form for these right-hand sides, see `two_sided`."""
         return two_sided(self._placement, len(self.qp.variables), eq_rhs, rhs)
 
-    def _finish(
-        self, raw: Raw, cost: Vector, diagonal: Vector | None, eq_rhs: Vector, rhs: Vector, solver: str
-    ) -> QPSolution:
+    def _finish(self, raw: Raw, conditions: Conditions) -> tuple[Point, float]:
+        """A solver's answer with duals row by row, polished, and its residual."""
         put = self._placement
         net = np.where(
             put.kind == BOUND,
@@ -163,14 +172,17 @@ class QPSolver:
             raw.rows[np.where(put.kind == ROW, put.place, 0)] if len(raw.rows) else 0.0,
         )
         sigma = np.where(put.kind == NOTHING, 0.0, np.maximum(net / put.scale, 0.0))
-        sigma[~np.isfinite(rhs)] = 0.0
-        conditions = Conditions(self._matrices, cost, diagonal, eq_rhs, rhs)
+        sigma[~np.isfinite(conditions.rhs)] = 0.0
         point = (raw.x, raw.equalities, sigma)
-        point, error = conditions.polish(point) if self._polish else (point, conditions.residual(point))
+        return conditions.polish(point) if self._polish else (point, conditions.residual(point))
+
+    def _solution(
+        self, conditions: Conditions, point: Point, error: float, constant: float, solver: str
+    ) -> QPSolution:
         x, nu, sigma = point
-        objective = float(cost @ x + 0.5 * x @ (self.qp.hessian @ x))
-        if diagonal is not None:
-            objective += 0.5 * float(diagonal @ (x * x))
+        objective = constant + float(conditions.cost @ x + 0.5 * x @ (self.qp.hessian @ x))
+        if conditions.diagonal is not None:
+            objective += 0.5 * float(conditions.diagonal @ (x * x))
         return QPSolution(x, nu, sigma, objective, "optimal", solver, error)
 
     def _nothing(self, status: str, solver: str) -> QPSolution:

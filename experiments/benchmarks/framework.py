@@ -33,6 +33,7 @@ from cosim.grid.opendss import AcCircuit
 from cosim.interfaces import AggregatorAgent, OperatorAgent
 from cosim.loading import load_scenario
 from cosim.optimization import qp_backends
+from cosim.optimization.active_set import ActiveSet
 from cosim.preparation import prepare
 
 
@@ -74,8 +75,8 @@ class Stopwatch:
 def watches() -> Iterator[dict[str, Stopwatch]]:
     """Stopwatches on the QP solvers, the AC power flow and the negotiation, for the length of a block."""
     found = {name: Stopwatch() for name in ("solvers", "ac", "negotiation", "solvers of the negotiation")}
-    for backend in (qp_backends.Piqp, qp_backends.Daqp, qp_backends.Highs):
-        found["solvers"].watch(backend, "solve")
+    for solver in (qp_backends.Piqp, qp_backends.Daqp, qp_backends.Highs, ActiveSet):
+        found["solvers"].watch(solver, "solve")
     found["ac"].watch(AcCircuit, "solve")
     inner = Decentralized.run
 
