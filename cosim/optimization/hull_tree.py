@@ -23,6 +23,7 @@ from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
 _ROUNDS = 60
 _PART = 0.1
 _LEAST = 1e-7
+_CLOSER = 0.25
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
 _WORTH, _BETTER = 0.2, 0.1
 _USED = 1e-3
@@ -116,7 +117,7 @@ class HullTree:
             missing = self._missing(root.bound)
             if step is None or missing <= 0 or self._late():
                 break
-            value = self._parts.evaluate(root.center, root.held, self._enough(), self._deadline, root.box)
+            value = self._parts.evaluate(root.center, root.held, self._enough(root.bound), self._deadline, root.box)
             if value is None or not np.isfinite(value):
                 break
             # What is left out lies a little inside the gap, so that rounding does not keep it open.
@@ -147,10 +148,14 @@ class HullTree:
     def _late(self) -> bool:
         return time.perf_counter() > self._deadline
 
-    def _enough(self) -> float:
-        """How far a block's bound may stay below its minimum: all of them together a part of the gap."""
-        allowed = self._gap * max(1.0, abs(self._points.best))
-        return max(_LEAST, _PART * allowed / len(self._parts.oracles))
+    def _enough(self, bound: float) -> float:
+        """How far a block's bound may stay below its minimum: all of them together a part of the gap, less where that
+        could be all that is missing.
+        """
+        allowed, missing = _PART * self._gap * max(1.0, abs(self._points.best)), self._missing(bound)
+        if 0 < missing < allowed:
+            allowed = _CLOSER * missing
+        return max(_LEAST, allowed / len(self._parts.oracles))
 
     def _bound(self, node: _Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
@@ -158,7 +163,7 @@ class HullTree:
         None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
         """
         parts = self._parts
-        best = parts.evaluate(node.center, node.held, self._enough(), self._deadline, node.box)
+        best = parts.evaluate(node.center, node.held, self._enough(node.bound), self._deadline, node.box)
         if best is None:
             return None
         node.bound = max(node.bound, best)
@@ -171,7 +176,7 @@ class HullTree:
             if step is None:
                 break
             last, before = step, parts.size
-            value = parts.evaluate(step.mu, node.held, self._enough(), self._deadline, node.box)
+            value = parts.evaluate(step.mu, node.held, self._enough(node.bound), self._deadline, node.box)
             if value is None:
                 return None
             promised, gained = step.value - best, value - best
@@ -214,7 +219,7 @@ class HullTree:
             mu = self._switch()
             if mu is None or before - self._points.best < _BETTER * missing or np.any(node.held != OPEN):
                 break
-            value = self._parts.evaluate(mu, node.held, self._enough(), self._deadline, node.box)
+            value = self._parts.evaluate(mu, node.held, self._enough(node.bound), self._deadline, node.box)
             if value is None:
                 break
             if value > best:
