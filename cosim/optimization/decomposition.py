@@ -113,7 +113,13 @@ class Decomposition:
         return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
 
     def evaluate(
-        self, mu: Vector, held: Decisions, enough: float, deadline: float = np.inf, box: Box | None = None
+        self,
+        mu: Vector,
+        held: Decisions,
+        enough: float,
+        deadline: float = np.inf,
+        box: Box | None = None,
+        suffices: float = np.inf,
     ) -> float | None:
         """L(mu) where these pairs are decided, and a new column of every block.
 
@@ -123,6 +129,7 @@ class Decomposition:
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
             box: where the parameters and rests lie, of a payment with products.
+            suffices: a bound at which to stop, before all blocks are at their minima.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -130,12 +137,19 @@ class Decomposition:
         total = self._leader_cost(mu)
         if total is None:
             return None
-        for b, oracle in enumerate(self.oracles):
-            price, here = mu[oracle.parameters], held[oracle.rows]
-            inside = None if box is None else box.part(oracle.parameters)
+        asked = [
+            (held[oracle.rows], None if box is None else box.part(oracle.parameters)) for oracle in self.oracles
+        ]
+        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
+        # to go.
+        order = sorted(range(len(asked)), key=lambda b: not self.oracles[b].knows(*asked[b]))
+        for b in order:
+            oracle, (here, inside) = self.oracles[b], asked[b]
+            price = mu[oracle.parameters]
             fit = [c for c in self.columns[b] if c.allowed(here, inside)]
             known = min(fit, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            found = oracle.minimise(price, here, enough, known, deadline, inside)
+            most = suffices - total if b == order[-1] else np.inf
+            found = oracle.minimise(price, here, enough, known, deadline, inside, most)
             if found is None:
                 return None
             self.minima[b] = found.bound

@@ -26,6 +26,7 @@ _LEAST = 1e-7
 _CLOSER = 0.25
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
 _WORTH, _BETTER = 0.2, 0.1
+_FAR, _LEAP = 3.0, 1.2
 _USED = 1e-3
 _RECENTRES = 6
 _NARROWER, _INSIDE = 4, 0.01
@@ -157,13 +158,19 @@ class HullTree:
             allowed = _CLOSER * missing
         return max(_LEAST, allowed / len(self._parts.oracles))
 
+    def _value(self, node: _Node, mu: Vector) -> float | None:
+        """L(mu) of a node, or as much of it as closes the gap."""
+        suffices = self._points.best - self._gap * max(1.0, abs(self._points.best))
+        enough = self._enough(node.bound)
+        return self._parts.evaluate(mu, node.held, enough, self._deadline, node.box, suffices)
+
     def _bound(self, node: _Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
 
         None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
         """
         parts = self._parts
-        best = parts.evaluate(node.center, node.held, self._enough(node.bound), self._deadline, node.box)
+        best = self._value(node, node.center)
         if best is None:
             return None
         node.bound = max(node.bound, best)
@@ -176,13 +183,19 @@ class HullTree:
             if step is None:
                 break
             last, before = step, parts.size
-            value = parts.evaluate(step.mu, node.held, self._enough(node.bound), self._deadline, node.box)
+            mu, promised = step.mu, step.value - best
+            # The model is concave: a part of the way promises at least that part, and far away it is far too hopeful.
+            missing = self._missing(node.bound)
+            if promised > _FAR * missing:
+                part = _LEAP * missing / promised
+                mu, promised = node.center + part * (step.mu - node.center), part * promised
+            value = self._value(node, mu)
             if value is None:
                 return None
-            promised, gained = step.value - best, value - best
+            gained = value - best
             serious = gained > _SERIOUS * promised
             if gained > 0:
-                node.center, best = step.mu, value
+                node.center, best = mu, value
             if serious or gained < -promised:
                 # To where the value would be best along the step, were it a parabola.
                 parabola = _SERIOUS * promised / max(promised - gained, _APART)
@@ -219,7 +232,7 @@ class HullTree:
             mu = self._switch()
             if mu is None or before - self._points.best < _BETTER * missing or np.any(node.held != OPEN):
                 break
-            value = self._parts.evaluate(mu, node.held, self._enough(node.bound), self._deadline, node.box)
+            value = self._value(node, mu)
             if value is None:
                 break
             if value > best:

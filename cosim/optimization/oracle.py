@@ -114,6 +114,7 @@ class BlockOracle:
         known: Column | None,
         deadline: float,
         box: Box | None = None,
+        suffices: float = np.inf,
     ) -> BlockAnswer | None:
         """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
         solver gave up or there is no lower end.
@@ -125,6 +126,7 @@ class BlockOracle:
             known: a point of the block that keeps the decisions, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
             box: where the block's parameters and rests lie, of a payment with products.
+            suffices: a bound at which to stop.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
@@ -138,7 +140,7 @@ class BlockOracle:
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
         while heap:
             bound, _, leaf = heapq.heappop(heap)
-            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
+            if bound >= min(target, suffices) or (time.perf_counter() > deadline and np.isfinite(bound)):
                 self._leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
             if leaf.z is not None and leaf.mu is mu:
@@ -195,6 +197,10 @@ class BlockOracle:
         one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
         apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
         return apart
+
+    def knows(self, held: Decisions, box: Box | None = None) -> bool:
+        """Whether the block was asked for its minimum before with these pairs decided in this box."""
+        return self._key(held, self._relaxation.root() if box is None else box) in self._leaves
 
     def _key(self, held: Decisions, box: Box | None) -> bytes:
         return held.tobytes() + (b"" if box is None else box.key())
