@@ -13,7 +13,7 @@ by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 200
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +147,8 @@ class Decomposition:
             oracle, (here, inside) = self.oracles[b], asked[b]
             price = mu[oracle.parameters]
             fit = [c for c in self.columns[b] if c.allowed(here, inside)]
-            known = min(fit, key=lambda c: c.payment - float(price @ c.theta), default=None)
+            sure = (c for c in fit if not c.hopeful)
+            known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
             most = suffices - total if b == order[-1] else np.inf
             found = oracle.minimise(price, here, enough, known, deadline, inside, most)
             if found is None:
@@ -156,6 +157,7 @@ class Decomposition:
             total += found.bound
             if total == np.inf:
                 return total
+            self._sober(b, fit, price, found.bound)
             if found.column is not None and found.column is not known:
                 self._add(b, found.column)
         return total
@@ -194,6 +196,16 @@ class Decomposition:
         known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new) for c in self.columns[b])
         if not any(known):
             self.columns[b].append(new)
+
+    def _sober(self, b: int, fit: Sequence[Column], price: Vector, bound: float) -> None:
+        """Raise the payment of hopeful columns to what the block's least payment at these multipliers proves."""
+        raised = {
+            id(c): replace(c, payment=bound + float(price @ c.theta))
+            for c in fit
+            if c.hopeful and c.payment - float(price @ c.theta) < bound
+        }
+        if raised:
+            self.columns[b] = [raised.get(id(c), c) for c in self.columns[b]]
 
     def _leader_cost(self, mu: Vector) -> float | None:
         """The leader's least own cost + mu'th; infinite if it has no point, None if it could not be found."""

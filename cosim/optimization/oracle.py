@@ -36,13 +36,17 @@ _TIGHTER = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: its parameters, the payment, which duals and slacks are zero there, and its rests."""
+    """A point of a block: its parameters, the payment, which duals and slacks are zero there, and its rests.
+
+    One that is `hopeful` comes from a search that was broken off: its payment may be too low.
+    """
 
     theta: Vector
     payment: float
     dual_zero: npt.NDArray[np.bool_]
     slack_zero: npt.NDArray[np.bool_]
     rest: Vector | None = None
+    hopeful: bool = False
 
     def allowed(self, held: Decisions, box: Box | None = None) -> bool:
         """Whether the point keeps these decisions and lies in the box."""
@@ -149,7 +153,7 @@ class BlockOracle:
                 if missing <= enough or relaxation.solves >= limit or missing <= 0:
                     self._leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
-                    return BlockAnswer(bound, self._column(leaf, mu))
+                    return BlockAnswer(bound, self._column(leaf, mu, hopeful=missing > enough))
                 if self._tighten(leaf, product, errors):
                     if leaf.box is not None:
                         heapq.heappush(heap, (bound, next(number), leaf))
@@ -275,11 +279,11 @@ class BlockOracle:
         halves = both(leaf.decisions, int(undecided[0]))
         return [_Leaf(half, leaf.bound, leaf.mu, box=leaf.box) for half in halves]
 
-    def _column(self, leaf: _Leaf, mu: Vector) -> Column:
+    def _column(self, leaf: _Leaf, mu: Vector, hopeful: bool) -> Column:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
         # What the leaf decides holds whatever the solver's last digits say.
         dual_zero = (leaf.decisions == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.decisions == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
-        return Column(theta, leaf.bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z))
+        return Column(theta, leaf.bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z), hopeful)
