@@ -9,8 +9,9 @@ import pytest
 from hourly import day
 from random_programs import random_qp
 
+from cosim.optimization import oracle
 from cosim.optimization.bilevel import BilevelProblem, solve
-from cosim.optimization.decomposition import decompose
+from cosim.optimization.decomposition import Decomposition, decompose
 from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.parametric import ParametricQP
@@ -124,3 +125,55 @@ def test_a_row_without_variables_does_no_harm() -> None:
     )
     leader = ParametricQP.build(cost=[1.0], variables=["x"])
     assert solve(BilevelProblem(follower, leader, payment=False)).leader_cost == pytest.approx(-1.0)
+
+
+def _parts(seed: int, hours: int = 3) -> tuple[Decomposition, np.ndarray, np.ndarray]:
+    """A decomposition, some multipliers, and no decisions."""
+    follower, leader = day(seed, hours=hours)
+    level = single_level(follower, leader, payment=True)
+    pieces = patchwork(level, payment=True)
+    assert pieces is not None
+    parts = decompose(level, pieces)
+    assert parts is not None
+    mu = np.random.default_rng(seed).uniform(0.0, 80.0, len(follower.parameters))
+    return parts, mu, np.zeros(len(follower.ineq_rows), dtype=np.int8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bound_that_suffices_is_reached_and_not_above_the_whole_one(seed: int) -> None:
+    parts, mu, held = _parts(seed)
+    whole = parts.evaluate(mu, held, 1e-7)
+    assert whole is not None
+    again, _, _ = _parts(seed)
+    suffices = whole - 1.0
+    part = again.evaluate(mu, held, 1e-7, suffices=suffices)
+    assert part is not None
+    assert suffices <= part <= whole + 1e-6 * abs(whole)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_searches_broken_off_come_to_the_same_bound_when_asked_again(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, mu, held = _parts(seed)
+    whole = parts.evaluate(mu, held, 1e-7)
+    assert whole is not None
+    monkeypatch.setattr(oracle, "_MOST_SOLVES", 2)
+    short, _, _ = _parts(seed)
+    values = [short.evaluate(mu, held, 1e-7) for _ in range(60)]
+    sure = [value for value in values if value is not None]
+    assert len(sure) == len(values) and sure == sorted(sure)
+    assert sure[0] < whole - 1e-3 * abs(whole) and sure[-1] == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_a_column_of_a_search_that_was_broken_off_never_lies_below_what_is_proven_later(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oracle, "_MOST_SOLVES", 2)
+    parts, mu, held = _parts(seed)
+    for _ in range(60):
+        parts.evaluate(mu, held, 1e-7)
+    for block, columns, least in zip(parts.oracles, parts.columns, parts.minima, strict=True):
+        prices = mu[block.parameters]
+        assert min(c.payment - float(prices @ c.theta) for c in columns) >= least - 1e-6 * (1 + abs(least))
