@@ -48,7 +48,8 @@ class Limits:
 class Raw:
     """A solver's answer; `rows` and `bounds` are the duals of the upper sides minus those of the lower sides.
 
-    `status` is 'optimal', 'infeasible', 'unbounded' or 'failed'.
+    `status` is 'optimal', 'infeasible', 'unbounded', 'failed', or 'rough' where the solver gave up at a point that
+    may still be polished: who takes it has to check it.
     """
 
     status: str
@@ -166,9 +167,9 @@ class Piqp:
             self._set_tolerance(_COARSER * self._tolerance)
             status = solver.solve()
             self._set_tolerance(self._tolerance)
-        if status == piqp.PIQP_SOLVED:
-            out = solver.result
-            return Raw("optimal", out.x.copy(), out.y.copy(), out.z_u - out.z_l, out.z_bu - out.z_bl)
+        if status in (piqp.PIQP_SOLVED, piqp.PIQP_MAX_ITER_REACHED):
+            out, name = solver.result, "optimal" if status == piqp.PIQP_SOLVED else "rough"
+            return Raw(name, out.x.copy(), out.y.copy(), out.z_u - out.z_l, out.z_bu - out.z_bl)
         if status == piqp.PIQP_PRIMAL_INFEASIBLE:
             return unsolved(form, "infeasible")
         return unsolved(form, "unbounded" if status == piqp.PIQP_DUAL_INFEASIBLE else "failed")

@@ -139,9 +139,9 @@ class QPSolver:
                 verdict = prove(self._form, cost, extra_diagonal, limits)
                 if verdict != "bounded":
                     return self._nothing(verdict, " > ".join(tried))
-            elif raw.status != "failed" and raw.status != "optimal":
+            elif raw.status not in ("failed", "rough", "optimal"):
                 return self._nothing(raw.status, " > ".join(tried))
-            if raw.status != "optimal":
+            if raw.status not in ("rough", "optimal"):
                 continue
             point, error = self._finish(raw, conditions)
             if best is None or error < best.residual:

@@ -3,7 +3,9 @@
     python -m cosim.experiments.benchmarks.rounds --loadings 50
 
 Each loading scales every hour's base load and arriving work by numbers of its own, drawn around a level that is drawn
-as well. Rounds and gaps follow from the seed alone; the time of a round is this machine's.
+as well. With ``--load 1.1`` a tenth of load comes on top, so that many a price climbs far or to the cap; with ``--rolling
+6`` every hour negotiates six hours, from what the last one left. Rounds (of each window) and gaps follow from the seed
+alone; the time of a round is this machine's. Rolling windows have no optimum of the whole horizon to compare with.
 """
 
 from __future__ import annotations
@@ -43,19 +45,28 @@ def loading(scenario: str, seed: int, steps: int | None = None) -> dict[str, Any
 
 
 def negotiate(
-    seed: int, scenario: str, rules: Sequence[str], tolerance: float, steps: int | None
+    seed: int,
+    scenario: str,
+    rules: Sequence[str],
+    tolerance: float,
+    steps: int | None,
+    load: float = 1.0,
+    rolling: int | None = None,
 ) -> list[dict[str, Any]]:
-    """One loading negotiated by each rule."""
-    rows = []
+    """One loading, its base load times a factor, negotiated by each rule, in rolling windows of so many steps if any."""
+    rows, drawn = [], loading(scenario, seed, steps)
+    drawn["network.load_scale"]["values"] = [load * value for value in drawn["network.load_scale"]["values"]]
+    if rolling is not None:
+        drawn |= {"clock.market": "rolling", "clock.window_steps": rolling}
     for rule in rules:
-        changes = {**loading(scenario, seed, steps), "decentralized.rule": rule, "decentralized.tolerance": tolerance}
+        changes = {**drawn, "decentralized.rule": rule, "decentralized.tolerance": tolerance}
         result = cosim.run(scenario, mode="decentralized", overrides=changes)
         named = [note for note in result.notes if "period" in note]
         rows.append(
             {
                 "loading": seed,
                 "rule": rule,
-                "rounds": len(result.rounds),
+                "rounds": result.rounds.groupby("step").size().tolist(),
                 "agreed": bool(result.steps["converged"].all()),
                 "cycle": named[0].rsplit("period of ", 1)[1].split()[0] if named else "",
                 "welfare gap": result.kpis["welfare_gap"],
@@ -73,10 +84,12 @@ def measure(
     steps: int | None = None,
     workers: int = 2,
     first: int = 0,
+    load: float = 1.0,
+    rolling: int | None = None,
 ) -> list[dict[str, Any]]:
     """All loadings, from the seed ``first`` on, by all rules, one row each."""
     seeds = range(first, first + loadings)
-    one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps)
+    one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps, load=load, rolling=rolling)
     if workers == 1:
         return [row for seed in seeds for row in one(seed)]
     with ProcessPoolExecutor(workers) as pool:
@@ -89,16 +102,18 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
     for rule in dict.fromkeys(row["rule"] for row in rows):
         mine = [row for row in rows if row["rule"] == rule]
         agreed = [row for row in mine if row["agreed"]]
-        rounds = np.array([row["rounds"] for row in mine])
+        gaps = [row["welfare gap"] for row in agreed if row["welfare gap"] is not None]
+        rounds = np.concatenate([row["rounds"] for row in mine])
         lines.append(
             {
                 "rule": rule,
                 "loadings": len(mine),
                 "agreed": len(agreed),
+                "windows": len(rounds),
                 "rounds, least": rounds.min(),
                 "median": float(np.median(rounds)),
                 "most": rounds.max(),
-                "largest welfare gap if agreed": f"{max((row['welfare gap'] for row in agreed), default=np.nan):.1e}",
+                "largest welfare gap if agreed": f"{max(gaps):.1e}" if gaps else "–",
                 "cycles named": sum(bool(row["cycle"]) for row in mine),
                 "periods": ", ".join(sorted({row["cycle"] for row in mine if row["cycle"]})) or "–",
                 "median ms a round": round(float(np.median([row["ms a round"] for row in mine])), 1),
@@ -115,6 +130,8 @@ def _main() -> None:
     parser.add_argument("--rules", nargs="+", default=list(RULES))
     parser.add_argument("--tolerance", type=float, default=1e-5, help="both regrets together, of the operator's cost")
     parser.add_argument("--steps", type=int, help="hours (all of the scenario's if absent)")
+    parser.add_argument("--load", type=float, default=1.0, help="factor of the base load")
+    parser.add_argument("--rolling", type=int, help="steps of a rolling window (one window for all steps if absent)")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     rows = measure(
@@ -125,6 +142,8 @@ def _main() -> None:
         options.steps,
         options.workers,
         options.first,
+        options.load,
+        options.rolling,
     )
     print_table(f"{options.scenario}: rounds to agree, tolerance {options.tolerance:g}", summary(rows))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosim.coordination.rules.metric import bounded, learned, stiffened
+from cosim.coordination.rules.metric import bounded, learned, scaled
 
 SOFT = np.tile(50.0 * np.eye(3), (2, 1, 1))
 ACROSS = np.array([2.0, 1.0, 2.0]) / 3
@@ -34,11 +34,16 @@ def test_where_nothing_moved_nothing_is_learned() -> None:
     assert found[1] == pytest.approx(SOFT[1]) and not np.allclose(found[0], SOFT[0])
 
 
-def test_it_is_stiffened_along_one_direction_only() -> None:
-    found = stiffened(SOFT, np.tile(0.02 * ACROSS, (2, 1)), 4.0)[1]
+def test_it_is_scaled_along_one_direction_only() -> None:
+    found = scaled(SOFT, np.tile(0.02 * ACROSS, (2, 1)), 4.0)[1]
     assert found @ ACROSS == pytest.approx(200.0 * ACROSS) and found @ ALONG == pytest.approx(50.0 * ALONG, abs=1e-9)
 
 
 def test_no_direction_leaves_the_bounds() -> None:
     values = np.linalg.eigvalsh(bounded(np.array([np.diag([1.0, 70.0, 1e6])]), 50.0, 2000.0))[0]
     assert values == pytest.approx([50.0, 70.0, 2000.0])
+
+
+def test_scaling_back_undoes_it() -> None:
+    along = np.tile(0.02 * (ACROSS + ALONG[:, 0]), (2, 1))
+    assert scaled(scaled(SOFT, along, 4.0), along, 0.25) == pytest.approx(SOFT)

@@ -138,6 +138,15 @@ def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkey
     assert len(warm.rounds) < len(cold.rounds)
 
 
+@pytest.mark.parametrize("seed", [3, 6])
+def test_rolling_windows_agree_where_a_price_climbs_far(seed: int) -> None:
+    """Late in these days what work is left fits under the lower voltage limit, but only just."""
+    changes = {**loading("ieee37_stress", seed), "clock.market": "rolling", "clock.window_steps": 6}
+    run = cosim.run("ieee37_stress", mode="decentralized", overrides={**changes, "decentralized.tolerance": 1e-5})
+    assert run.steps["converged"].all()
+    assert run.prices["dlmp_p"].max() > 30 * run.prices["dlmp_p"].median()
+
+
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "anticipating"])
 def test_every_rule_that_says_it_converged_has(rule: str) -> None:
     """Without generators and limits prices hardly move, so that every rule that takes prices converges at once."""

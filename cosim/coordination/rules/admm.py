@@ -8,7 +8,7 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule, split
-from cosim.coordination.rules.metric import learned, length, stiffened
+from cosim.coordination.rules.metric import bounded, learned, length, scaled
 from cosim.interfaces import Array, Clearing
 from cosim.optimization.proximal import pull
 
@@ -25,8 +25,10 @@ class Admm(Rule):
 
     M is a matrix for each step of the market, and ideally the curvature of the operator's cost (Giselsson and Boyd
     2017). The operator learns that in the first ``LEARNS`` rounds from what it has worked out anyway: the prices of the
-    bids and of its copy are a secant of its cost. From then on M grows where the sides stay apart while the copy stands
-    still: there a limit binds, and its price has far to climb. After ``ADAPTS`` rounds M stays: the theory holds.
+    bids and of its copy are a secant of its cost. From then on M follows the balance of the residuals, each relative to
+    the size of what it is a residual of (Wohlberg 2017): stiffer along the distance of the sides where that is the
+    larger one, as where a limit binds and its price has far to climb; softer along the way of the copy where the price
+    still moves though the sides have met. After ``ADAPTS`` rounds M stays: the theory holds.
 
     A window that overlaps an earlier one opens at that one's last price, copy and M.
     """
@@ -34,8 +36,8 @@ class Admm(Rule):
     RELAXATION = 1.6
     REGULARISATION = 1e-8
     SAFEGUARD, RECENT, WARM_UP, LONGEST = 2.0, 6, 3, 10.0
-    LEARNS, FLATTEST, STEEPEST = 6, 0.2, 40.0
-    RATIO, FACTOR, SHARE, STIFFEST, ADAPTS = 10.0, 4.0, 0.1, 1000.0, 100
+    LEARNS, FLATTEST, STEEPEST = 6, 0.2, 200.0
+    RATIO, FACTOR, SHARE, SETTLED, STIFFEST, ADAPTS = 5.0, 4.0, 0.1, 1e-6, 1000.0, 100
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
@@ -85,17 +87,26 @@ class Admm(Rule):
             bounds = self.FLATTEST * self._usual, self.STEEPEST * self._usual
             self._metric = self._apart(learned(self._metric, made.p_mw - copy, risen, *bounds))
             return True
-        return self._rounds <= self.ADAPTS and self._stiffened(made.p_mw - copy, copy - self._copy)
+        return self._rounds <= self.ADAPTS and self._balanced(made.p_mw - copy, copy - self._copy)
 
-    def _stiffened(self, apart_mw: Array, moved_mw: Array) -> bool:
-        """Whether M was made stiffer along the distance of bid and copy in steps where it is far above that by which
-        the copy moved, and not one of the small ones (residual balancing, Boyd et al. 2011, 3.4.1, along a direction).
+    def _balanced(self, apart_mw: Array, moved_mw: Array) -> bool:
+        """Whether M was changed in steps where one residual, relative to its like, is far above the other and not one
+        of the small ones: the distance of bid and copy, and ``M`` times the way of the copy, which is price.
         """
-        apart, moved = length(self._metric, apart_mw), length(self._metric, moved_mw)
-        stiff = apart >= np.sqrt(self.STIFFEST * self._usual) * np.linalg.norm(apart_mw, axis=1)
-        stuck = (apart > self.RATIO * moved) & (apart > self.SHARE * apart.max()) & ~stiff
-        self._metric[stuck] = self._apart(stiffened(self._metric[stuck], apart_mw[stuck], self.FACTOR))
-        return bool(stuck.any())
+        primal = _relative(apart_mw, self._copy)
+        dual = _relative(pull(self._metric, moved_mw), self._price)
+        least, most = self.FLATTEST * self._usual, self.STIFFEST * self._usual
+        stiff = length(self._metric, apart_mw) >= np.sqrt(most) * np.linalg.norm(apart_mw, axis=1)
+        harder = self._far_above(primal, dual) & ~stiff
+        softer = self._far_above(dual, primal)
+        metric = self._metric
+        metric[harder] = self._apart(scaled(metric[harder], apart_mw[harder], self.FACTOR))
+        metric[softer] = bounded(self._apart(scaled(metric[softer], moved_mw[softer], 1 / self.FACTOR)), least, np.inf)
+        return bool(np.any(harder | softer))
+
+    def _far_above(self, one: Array, other: Array) -> Array:
+        """(steps,) where one relative residual is far above the other and counts."""
+        return np.asarray((one > self.RATIO * other) & (one > self.SHARE * one.max()) & (one > self.SETTLED))
 
     def _apart(self, metric: Array) -> Array:
         """The metric without what would couple one aggregator's bid to another's."""
@@ -125,6 +136,12 @@ class Admm(Rule):
         for t in range(len(copy)):
             self._left[self._first + t] = price[t], copy[t], self._metric[t]
         return Posted(split(self.market, price, answer.prices), copy, self._metric.copy())
+
+
+def _relative(residual: Array, whole: Array) -> Array:
+    """(steps,) the size of each step's residual for that of the whole, or of a hundredth of the largest."""
+    size = np.linalg.norm(whole, axis=1)
+    return np.asarray(np.linalg.norm(residual, axis=1) / np.maximum(size, max(0.01 * size.max(), 1e-9)))
 
 
 class _Mixer:

@@ -44,7 +44,7 @@ def _bent(m: Array, s: Array, y: Array, least: float, most: float) -> Array:
     return np.asarray(flat + np.outer(y, y) / convex if convex > least * float(s @ s) else flat)
 
 
-def stiffened(metric: Array, along_mw: Array, factor: float) -> Array:
+def scaled(metric: Array, along_mw: Array, factor: float) -> Array:
     """The metric ``factor`` times as stiff along a direction in each step (steps, terminals), else as before."""
     pulled = pull(metric, along_mw)
     size = (along_mw * pulled).sum(axis=1)[:, None, None]
