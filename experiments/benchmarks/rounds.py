@@ -3,9 +3,10 @@
     python -m cosim.experiments.benchmarks.rounds --loadings 50
 
 Each loading scales every hour's base load and arriving work by numbers of its own, drawn around a level that is drawn
-as well. With ``--load 1.1`` a tenth of load comes on top, so that many a price climbs far or to the cap; with ``--rolling
-6`` every hour negotiates six hours, from what the last one left. Rounds (of each window) and gaps follow from the seed
-alone; the time of a round is this machine's. Rolling windows have no optimum of the whole horizon to compare with.
+as well. With ``--load 1.1`` a tenth of load comes on top, so that many a price climbs far or to the cap; with
+``--rolling 6`` every hour negotiates six hours, from what the last one left. Rounds (of each window) and gaps follow
+from the seed alone; the time of a round is this machine's. Rolling windows have no optimum of the whole horizon to
+compare with.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def negotiate(
     load: float = 1.0,
     rolling: int | None = None,
 ) -> list[dict[str, Any]]:
-    """One loading, its base load times a factor, negotiated by each rule, in rolling windows of so many steps if any."""
+    """One loading, its base load times a factor, negotiated by each rule; in rolling windows if given."""
     rows, drawn = [], loading(scenario, seed, steps)
     drawn["network.load_scale"]["values"] = [load * value for value in drawn["network.load_scale"]["values"]]
     if rolling is not None:
@@ -89,7 +90,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """All loadings, from the seed ``first`` on, by all rules, one row each."""
     seeds = range(first, first + loadings)
-    one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps, load=load, rolling=rolling)
+    told = {"scenario": scenario, "rules": rules, "tolerance": tolerance, "steps": steps, "load": load}
+    one = partial(negotiate, **told, rolling=rolling)
     if workers == 1:
         return [row for seed in seeds for row in one(seed)]
     with ProcessPoolExecutor(workers) as pool:
