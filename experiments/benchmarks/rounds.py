@@ -90,8 +90,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """All loadings, from the seed ``first`` on, by all rules, one row each."""
     seeds = range(first, first + loadings)
-    told = {"scenario": scenario, "rules": rules, "tolerance": tolerance, "steps": steps, "load": load}
-    one = partial(negotiate, **told, rolling=rolling)
+    one = partial(negotiate, scenario=scenario, rules=rules, tolerance=tolerance, steps=steps)
+    one = partial(one, load=load, rolling=rolling)
     if workers == 1:
         return [row for seed in seeds for row in one(seed)]
     with ProcessPoolExecutor(workers) as pool:
