@@ -19,10 +19,11 @@ import numpy as np
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.arrays import Vector
+from cosim.optimization.bounds import Cutoff
 from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
 from cosim.optimization.charge import Charge, Remainder
-from cosim.optimization.cutoff import Cutoff, find_cutoff
+from cosim.optimization.cutoff import find_cutoff
 from cosim.optimization.diagnosis import why_infeasible, why_unbounded
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.incumbents import Incumbents

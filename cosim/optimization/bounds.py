@@ -17,14 +17,13 @@ import highspy
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Vector, columns
+from cosim.optimization.arrays import Vector, columns, rows
 from cosim.optimization.blocks import split
 from cosim.optimization.charge import Charge
-from cosim.optimization.cutoff import Cutoff
+from cosim.optimization.conflicts import conflicts
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import PaymentTerms, payment_terms
 from cosim.optimization.qp_backends import quiet_highs
-from cosim.optimization.qp_solvers import NOTHING, place_rows
 from cosim.optimization.single_level import SingleLevel, single_level
 
 _MARGIN = 1e-6
@@ -32,6 +31,26 @@ _MOST_PROGRAMS = 60
 _COMPLEMENTARY = 1e-7
 _BEYOND = 1e-4
 _MOST_TANGENTS = 60
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """Limits of all blocks that every point keeps which is no worse than a known one (see `cutoff`).
+
+    Attributes:
+        mu: (k,) multipliers of the follower's parameters.
+        most: for each block (in the order of `blocks.split`) what payment_b - mu_b'th_b is at most; infinite where the
+            block has no parameters.
+        cost: of the known point.
+        bound: L(mu).
+        z: all variables of the single-level form at the known point.
+    """
+
+    mu: Vector
+    most: Vector
+    cost: float
+    bound: float
+    z: Vector
 
 
 class FollowerBounds:
@@ -140,7 +159,7 @@ class _Program:
         self._size = len(qp.variables)
         self._rows = sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix]))
         self._eq_count = len(qp.eq_rows)
-        self._opposite = _opposites(follower)
+        self._conflicts = conflicts(follower)
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self._rows.shape[1], self._rows.shape[0]
         lp.col_cost_ = np.zeros(self._size)
@@ -188,11 +207,9 @@ class _Program:
         return -self._largest(-objective), self._largest(objective)
 
     def dual(self, row: int) -> float:
-        sigma = self._level.sigma_at
-        zero = [int(sigma[j]) for j in self._opposite.get(row, ())]
         objective = np.zeros(self._size)
-        objective[sigma[row]] = 1.0
-        return self._largest(objective, binding=row, zero=zero)
+        objective[self._level.sigma_at[row]] = 1.0
+        return self._largest(objective, binding=row)
 
     def slack(self, row: int) -> float:
         follower, level = self._level.follower, self._level
@@ -263,6 +280,8 @@ class _Program:
         limits = level.qp.ineq_rhs
         for row in held:
             solver.changeRowBounds(self._eq_count + row, float(limits[row]), float(limits[row]))
+        beside = rows(self._conflicts, np.array(held, dtype=np.int64)).indices
+        gone = tuple({*gone, *level.sigma_at[beside].tolist()})
         for column in gone:
             solver.changeColBounds(column, -np.inf, 0.0)
         status, value, pair = self._run(held, gone)
@@ -324,32 +343,3 @@ class _Program:
         speed[decided] = 0.0
         best = int(np.argmax(speed)) if len(speed) else 0
         return best if len(speed) and speed[best] > 1e-9 * max(1.0, float(np.abs(ray).max())) else None
-
-
-def _opposites(follower: ParametricQP) -> dict[int, list[int]]:
-    """For each row the other side of the same range, if the two can never bind together."""
-    put = place_rows(follower)
-    sides: dict[tuple[int, int], list[int]] = {}
-    for i in range(len(follower.ineq_rows)):
-        if put.kind[i] != NOTHING:
-            sides.setdefault((int(put.kind[i]), int(put.place[i])), []).append(i)
-    out: dict[int, list[int]] = {}
-    for pair in sides.values():
-        if len(pair) != 2:
-            continue
-        one, two = pair
-        width = follower.ineq_rhs[one] / abs(put.scale[one]) + follower.ineq_rhs[two] / abs(put.scale[two])
-        move = follower.ineq_theta[[one]].toarray().ravel() / abs(put.scale[one]) + follower.ineq_theta[
-            [two]
-        ].toarray().ravel() / abs(put.scale[two])
-        ends = np.minimum(_product(move, follower.theta_lower), _product(move, follower.theta_upper))
-        if width + ends.sum() > 1e-9:
-            out[one], out[two] = [two], [one]
-    return out
-
-
-def _product(slope: Vector, ends: Vector) -> Vector:
-    out = np.zeros(len(slope))
-    moved = slope != 0
-    out[moved] = slope[moved] * ends[moved]
-    return out

@@ -12,11 +12,10 @@ linear programs that use it well behaved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cosim.optimization.arrays import Vector
+from cosim.optimization.bounds import Cutoff
 from cosim.optimization.decomposition import decompose
 from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
@@ -25,26 +24,6 @@ from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.single_level import SingleLevel, cheapest_together
 
 _ROOM = 1e-4
-
-
-@dataclass(frozen=True)
-class Cutoff:
-    """The limits of all blocks.
-
-    Attributes:
-        mu: (k,) multipliers of the follower's parameters.
-        most: for each block (in the order of `bounds.split`) what payment_b - mu_b'th_b is at most; infinite where the
-            block has no parameters.
-        cost: of the known point.
-        bound: L(mu).
-        z: all variables of the single-level form at the known point.
-    """
-
-    mu: Vector
-    most: Vector
-    cost: float
-    bound: float
-    z: Vector
 
 
 def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: float) -> Cutoff | None:

@@ -13,9 +13,8 @@ import scipy.sparse.csgraph
 
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.blocks import Block, split
-from cosim.optimization.bounds import FollowerBounds
+from cosim.optimization.bounds import Cutoff, FollowerBounds
 from cosim.optimization.charge import Charge, Remainder
-from cosim.optimization.cutoff import Cutoff
 from cosim.optimization.kkt import Conditions, add_kkt, dot
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import PaymentTerms, add_mccormick, discretisation_bound, payment_terms, start_bits

@@ -29,8 +29,7 @@ from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.single_level import single_level
 
 _ZERO = 1e-7
-_CHAIN = 6
-_MOST_SOLVES = 400
+_HARD, _MOST_SOLVES = 40, 400
 _TIGHTER = 0.7
 
 
@@ -140,7 +139,7 @@ class BlockOracle:
         heap: list[tuple[float, int, _Leaf]] = []
         for leaf in self._start(held, box):
             heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
-        limit = relaxation.solves + _MOST_SOLVES
+        hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
         while heap:
             bound, _, leaf = heapq.heappop(heap)
@@ -160,6 +159,10 @@ class BlockOracle:
                     continue
                 for child in self._children(leaf, product, errors, mu):
                     heapq.heappush(heap, (bound, next(number), child))
+                continue
+            if relaxation.solves == hard and relaxation.tighten():
+                # Worth beginning anew: the tree of a tighter relaxation is another one.
+                heap = [(-np.inf, next(number), _Leaf(held.copy(), -np.inf, None, box=box))]
                 continue
             found = relaxation.solve(leaf.decisions, box=leaf.box)
             if found.status == "infeasible":
@@ -261,15 +264,8 @@ class BlockOracle:
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
             return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        worst = np.argsort(-product, kind="stable")[:_CHAIN]
-        worst = worst[product[worst] > 0.01 * product[worst[0]]]
-        rest, out = leaf.decisions.copy(), []
-        for pair in worst:
-            binding = rest.copy()
-            binding[pair] = SLACK_ZERO
-            out.append(_Leaf(binding, leaf.bound, mu, box=leaf.box))
-            rest[pair] = DUAL_ZERO
-        return [_Leaf(rest, leaf.bound, mu, box=leaf.box), *out]
+        decided = both(leaf.decisions, int(np.argmax(product)))
+        return [_Leaf(one, leaf.bound, mu, box=leaf.box) for one in decided]
 
     def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""

@@ -15,10 +15,12 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.charge import Box
+from cosim.optimization.conflicts import conflicts
 from cosim.optimization.envelope import Envelope
+from cosim.optimization.pair_rows import pair_rows
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, prove
-from cosim.optimization.qp_solvers import NOTHING, ROW, QPSolver, place_rows, two_sided
+from cosim.optimization.qp_solvers import BOUND, ROW, QPSolver, place_rows, two_sided
 from cosim.optimization.single_level import SingleLevel
 
 Decisions = npt.NDArray[np.int8]
@@ -72,6 +74,8 @@ class Relaxation:
             self._box = level.products.remainder.root
             self._form = self._envelope.form(self._box)
         self._piqp = Piqp(self._form, _TOLERANCE)
+        self._never = np.zeros(0, dtype=np.int64)
+        self._tight = False
         self.cost = qp.cost.copy()
         self.solves = 0
 
@@ -79,6 +83,28 @@ class Relaxation:
     def follower_solver(self) -> QPSolver:
         """The follower alone. Its answers are sharpened: a pattern read off a blurred one often has an empty cell."""
         return QPSolver(self.level.follower)
+
+    @cached_property
+    def _beside(self) -> list[Indices]:
+        """For each row those that cannot bind together with it."""
+        found = conflicts(self.level.follower)
+        return np.split(found.indices, found.indptr[1:-1])
+
+    def tighten(self) -> bool:
+        """Add what `pair_rows` finds, once; whether that changed anything. It takes as long as some hundred solves."""
+        if self._tight or self._envelope is not None:
+            return False
+        self._tight, more, base, form = True, pair_rows(self.level), self._limits, self._form
+        self._never = more.never
+        self._form = full_form(form.hessian, form.eq_matrix, sp.vstack([form.row_matrix, more.matrix]))
+        self._limits = replace(
+            base,
+            lower=np.concatenate([base.lower, np.full(len(more.rhs), -np.inf)]),
+            upper=np.concatenate([base.upper, more.rhs]),
+        )
+        self._piqp = Piqp(self._form, _TOLERANCE)
+        self.__dict__.pop("_flat", None)
+        return True
 
     def solve(self, decisions: Decisions, *, box: Box | None = None, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -180,13 +206,20 @@ class Relaxation:
         lower, upper = base.lower.copy(), base.upper.copy()
         x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
         x_upper[self.level.sigma_at[decisions == DUAL_ZERO]] = 0.0
-        for i in np.flatnonzero((decisions == SLACK_ZERO) & (put.kind[: self.pairs] != NOTHING)):
-            low, high = (lower, upper) if put.kind[i] == ROW else (x_lower, x_upper)
-            at, side = put.place[i], self.level.follower.ineq_rhs[i] / put.scale[i]
-            if put.scale[i] > 0:
-                low[at] = max(low[at], side)
-            else:
-                high[at] = min(high[at], side)
+        x_upper[self.level.sigma_at[self._never]] = 0.0
+        binding = np.flatnonzero(decisions == SLACK_ZERO)
+        if len(binding):
+            beside = np.concatenate([self._beside[i] for i in binding])
+            x_upper[self.level.sigma_at[beside]] = 0.0
+            if np.any(decisions[beside] == SLACK_ZERO):
+                # Two that cannot bind together: nothing is left.
+                x_upper[self.level.sigma_at[beside]] = -1.0
+        for kind, low, high in ((ROW, lower, upper), (BOUND, x_lower, x_upper)):
+            mine = binding[put.kind[binding] == kind]
+            place, scale = put.place[mine], put.scale[mine]
+            side, rising = self.level.follower.ineq_rhs[mine] / scale, scale > 0
+            np.maximum.at(low, place[rising], side[rising])
+            np.minimum.at(high, place[~rising], side[~rising])
         return Limits(base.eq_rhs, lower, upper, x_lower, x_upper)
 
     def limits(self, decisions: Decisions, box: Box | None = None) -> Limits:

@@ -63,7 +63,7 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
             linear program each (dearer, stronger).
     """
     lower, upper = variable_bounds(qp)
-    activity = _largest(qp.ineq_matrix, lower, upper) - _smallest(
+    activity = largest(qp.ineq_matrix, lower, upper) - smallest(
         qp.ineq_theta, qp.theta_lower, qp.theta_upper
     )
     slack = qp.ineq_rhs - activity
@@ -102,7 +102,7 @@ def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
     """
     n = len(qp.variables)
     lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
-    loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    loosest = qp.ineq_rhs + largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
     matrix = _nonzero(qp.ineq_matrix)
     for i in np.flatnonzero(np.diff(matrix.indptr) == 1).tolist():
         j, g = matrix.indices[matrix.indptr[i]], matrix.data[matrix.indptr[i]]
@@ -111,8 +111,8 @@ def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
         else:
             lower[j] = max(lower[j], loosest[i] / g)
     eq = _nonzero(qp.eq_matrix)
-    high = qp.eq_rhs + _largest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
-    low = qp.eq_rhs + _smallest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    high = qp.eq_rhs + largest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    low = qp.eq_rhs + smallest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
     for _ in range(_PASSES):
         before = lower.copy(), upper.copy()
         for i in range(eq.shape[0]):
@@ -145,8 +145,8 @@ def _others(values: Vector) -> Vector:
 def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
     """Bounds of one variable that another bound of the same variable and side always undercuts."""
     matrix = _nonzero(qp.ineq_matrix)
-    loosest = qp.ineq_rhs + _largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
-    tightest = qp.ineq_rhs + _smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    loosest = qp.ineq_rhs + largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    tightest = qp.ineq_rhs + smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
     groups: dict[tuple[int, bool], list[int]] = {}
     for i in np.flatnonzero(single).tolist():
         at = matrix.indptr[i]
@@ -209,7 +209,7 @@ def _nonzero(matrix: Matrix) -> Matrix:
     return out
 
 
-def _largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+def largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
     """The largest value of each row of matrix @ z for lower <= z <= upper."""
     out = np.zeros(matrix.shape[0])
     entries = sp.coo_array(_nonzero(matrix))
@@ -220,5 +220,5 @@ def _largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
     return out
 
 
-def _smallest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
-    return -_largest(-matrix, lower, upper)
+def smallest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    return -largest(-matrix, lower, upper)

@@ -9,8 +9,8 @@ import pytest
 from hourly import day
 
 from cosim.optimization.bilevel import BilevelProblem, solve
-from cosim.optimization.bounds import FollowerBounds
-from cosim.optimization.cutoff import Cutoff, find_cutoff
+from cosim.optimization.bounds import Cutoff, FollowerBounds
+from cosim.optimization.cutoff import find_cutoff
 from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.presolve import Presolved, presolve
