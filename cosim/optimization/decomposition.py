@@ -47,12 +47,14 @@ class Step:
         value: what the model promises for L(mu).
         theta: the leader's parameters.
         mixtures: for each block its columns and their weights.
+        apart: (k,) by how much the leader's parameters exceed those of the mixtures.
     """
 
     mu: Vector
     value: float
     theta: Vector
     mixtures: list[list[tuple[Column, float]]]
+    apart: Vector
 
 
 class Decomposition:
@@ -67,6 +69,7 @@ class Decomposition:
         level, oracles, home: see above.
         columns: the points found so far, block by block.
         minima: bounds of the blocks' minima at the multipliers asked for last.
+        width: mean width of the parameters' box.
     """
 
     def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
@@ -91,8 +94,7 @@ class Decomposition:
         put = place_rows(self._leader)
         self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
         self._rows = rows(self._leader.ineq_matrix, put.first_rows)
-        width = float(np.mean(follower.theta_upper - follower.theta_lower))
-        self._width = max(width, 1e-9)
+        self.width = max(float(np.mean(follower.theta_upper - follower.theta_lower)), 1e-9)
         form = full_form(leader.hessian, leader.eq_matrix, self._rows)
         # A linear program only changes its cost from question to question, which the simplex method takes up warm.
         curved = bool(leader.hessian.count_nonzero())
@@ -110,7 +112,7 @@ class Decomposition:
 
     def first_step(self, mu: Vector) -> float:
         """Change of mu per difference of parameters from which the proximal term starts."""
-        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self._width
+        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
 
     def evaluate(
         self,
@@ -188,7 +190,10 @@ class Decomposition:
             piece, at = patch.pieces[home], theta[oracle.parameters]
             mu[oracle.parameters] = piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
             mine = None if rest is None else rest[oracle.parameters]
-            self._add(b, Column(at, piece.payment(at), loose[oracle.rows], binding[oracle.rows], mine))
+            mine_dual, mine_slack = (
+                np.where(zero, 0.0, of)[oracle.rows] for zero, of in ((loose, dual), (binding, slack))
+            )
+            self._add(b, Column(at, piece.payment(at), mine_dual, mine_slack, mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:
@@ -258,7 +263,7 @@ class Decomposition:
             value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
             mixtures.append(list(zip(mine, weights[first : first + len(mine)].tolist(), strict=True)))
             first += len(mine)
-        return Step(mu, value, y[self._at], mixtures)
+        return Step(mu, value, y[self._at], mixtures, difference)
 
     def _mixtures(self, columns: list[list[Column]]) -> tuple[sp.csr_array, sp.csr_array, Vector]:
         """Parameters of each column (k, columns), membership (blocks with columns, columns), and payments."""

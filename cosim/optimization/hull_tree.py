@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,12 +25,14 @@ _PART = 0.1
 _LEAST = 1e-7
 _CLOSER = 0.25
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
-_WORTH, _BETTER = 0.2, 0.1
+_WORTH, _BETTER = 0.05, 0.1
 _FAR, _LEAP = 3.0, 1.2
 _USED = 1e-3
 _RECENTRES = 6
 _NARROWER, _INSIDE = 4, 0.01
 _APART = 1e-9
+_NOISE = 1e-3
+_TOGETHER, _ONWARD, _ALIKE = 0.2, 2.0, 0.7
 
 
 @dataclass(order=True, slots=True)
@@ -179,11 +181,11 @@ class HullTree:
         for number in range(_ROUNDS):
             if self._missing(node.bound) <= 0 or self._late():
                 break
-            step = parts.propose(node.center, node.step, node.held, node.box)
+            step = self._proposed(node, best)
             if step is None:
                 break
-            last, before = step, parts.size
-            mu, promised = step.mu, step.value - best
+            before, way = parts.size, None if last is None else last.apart
+            last, mu, promised = step, step.mu, step.value - best
             # The model is concave: a part of the way promises at least that part, and far away it is far too hopeful.
             missing = self._missing(node.bound)
             if promised > _FAR * missing:
@@ -196,9 +198,11 @@ class HullTree:
             serious = gained > _SERIOUS * promised
             if gained > 0:
                 node.center, best = mu, value
-            if serious or gained < -promised:
-                # To where the value would be best along the step, were it a parabola.
+            if promised > _NOISE * missing and (serious or gained < -promised):
+                # To where the value would be best along the step, were it a parabola; the same way again goes faster.
                 parabola = _SERIOUS * promised / max(promised - gained, _APART)
+                if serious and way is not None and _alike(way, step.apart):
+                    parabola *= _ONWARD
                 node.step *= min(max(parabola, _SLOWEST), _FASTEST)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
@@ -210,6 +214,16 @@ class HullTree:
         if last is not None and self._missing(node.bound) > 0:
             self._ask(last)
         return last
+
+    def _proposed(self, node: _Node, best: float) -> Step | None:
+        """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
+        while True:
+            step = self._parts.propose(node.center, node.step, node.held, node.box)
+            if step is None or step.value - best >= _WORTH * self._missing(node.bound):
+                return step
+            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width:
+                return step
+            node.step *= _FASTEST
 
     def _ask(self, step: Step) -> None:
         """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""
@@ -288,22 +302,26 @@ class HullTree:
     def _pair(self, node: _Node, step: Step) -> int | None:
         """The undecided pair that best tells apart the cells between which a block's hull is met."""
         best, found = 0.0, None
-        for oracle, home, mixture in zip(self._parts.oracles, self._parts.home, step.mixtures, strict=True):
+        blocks = zip(self._parts.oracles, self._parts.home, self._parts.columns, step.mixtures, strict=True)
+        for oracle, home, columns, mixture in blocks:
             used = [(c, w) for c, w in mixture if w > _USED]
             if len(used) < 2:
                 continue
             held = node.held[oracle.rows]
-            binding = sum(w * ~c.dual_zero for c, w in used)
-            loose = sum(w * ~c.slack_zero for c, w in used)
+            # How far from zero the dual is where the row binds, and the slack where it does not.
+            weights = np.array([w for _, w in used])
+            binding = weights @ _shares([c.dual for c, _ in used], [c.dual for c in columns])
+            loose = weights @ _shares([c.slack for c, _ in used], [c.slack for c in columns])
             apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
             sure = np.where(oracle.told_apart(held), apart, 0.0)
             if sure.max(initial=0.0) > 0:
                 # Both sides of such a pair have fewer leaves than the node.
                 apart = sure
-            weight, theta = 1.0, step.theta[oracle.parameters]
+            whole = sum(w for _, w in used)
+            theta = sum((w / whole * c.theta for c, w in used), np.zeros(len(oracle.parameters)))
+            weight, mixed = 1.0, sum(w * c.payment for c, w in used) / whole
             piece = self._pieces.blocks[home].at(theta)
             if piece is not None:
-                mixed = sum(w * c.payment for c, w in used) / sum(w for _, w in used)
                 weight = max(piece.payment(theta) - mixed, 1e-6)
             at = int(np.argmax(apart))
             if weight * apart[at] > best:
@@ -317,3 +335,14 @@ class HullTree:
             return None
         product = self._relaxation.violations(found.z, node.held)
         return int(np.argmax(product)) if product.max(initial=0.0) > _LEAST else None
+
+
+def _alike(one: Vector, other: Vector) -> bool:
+    """Whether two steps lead the same way."""
+    return float(one @ other) > _ALIKE * float(np.linalg.norm(one) * np.linalg.norm(other))
+
+
+def _shares(values: Sequence[Vector], every: Sequence[Vector]) -> Vector:
+    """Each value as a share of the largest of its kind."""
+    shares: Vector = np.array(values) / np.maximum(np.max(every, axis=0), _APART)
+    return shares

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from cosim.optimization.arrays import Indices, Vector
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
+from cosim.optimization.leaf import Leaf
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both
 from cosim.optimization.single_level import single_level
@@ -35,17 +36,30 @@ _TIGHTER = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: its parameters, the payment, which duals and slacks are zero there, and its rests.
+    """A point of a block: its parameters, the payment, duals and slacks (exactly zero where they count as zero), and
+    its rests.
 
     One that is `hopeful` comes from a search that was broken off: its payment may be too low.
     """
 
     theta: Vector
     payment: float
-    dual_zero: npt.NDArray[np.bool_]
-    slack_zero: npt.NDArray[np.bool_]
+    dual: Vector
+    slack: Vector
     rest: Vector | None = None
     hopeful: bool = False
+
+    @property
+    def dual_zero(self) -> npt.NDArray[np.bool_]:
+        """Which duals are zero."""
+        zero: npt.NDArray[np.bool_] = self.dual == 0.0
+        return zero
+
+    @property
+    def slack_zero(self) -> npt.NDArray[np.bool_]:
+        """Which slacks are zero."""
+        zero: npt.NDArray[np.bool_] = self.slack == 0.0
+        return zero
 
     def allowed(self, held: Decisions, box: Box | None = None) -> bool:
         """Whether the point keeps these decisions and lies in the box."""
@@ -65,18 +79,6 @@ class BlockAnswer:
 
     bound: float
     column: Column | None
-
-
-@dataclass(slots=True)
-class _Leaf:
-    """Some pairs decided in a box; `bound` held at `mu` (whatever mu where that is None), `z` is its optimum there."""
-
-    decisions: Decisions
-    bound: float
-    mu: Vector | None
-    z: Vector | None = None
-    box: Box | None = None
-    tight: bool = False
 
 
 class BlockOracle:
@@ -102,7 +104,7 @@ class BlockOracle:
         self.block = block
         self.parameters: Indices = block.parameters
         self.rows: Indices = block.ineq_rows
-        self._leaves: dict[bytes, list[_Leaf]] = {}
+        self._leaves: dict[bytes, list[Leaf]] = {}
 
     @property
     def solves(self) -> int:
@@ -136,9 +138,9 @@ class BlockOracle:
         relaxation.cost[level.theta_at] -= mu
         box = relaxation.root() if box is None else box
         key, number = self._key(held, box), itertools.count()
-        heap: list[tuple[float, int, _Leaf]] = []
+        heap: list[tuple[float, int, Leaf]] = []
         for leaf in self._start(held, box):
-            heapq.heappush(heap, (self._moved(leaf, mu), next(number), leaf))
+            heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
         hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
         while heap:
@@ -146,28 +148,28 @@ class BlockOracle:
             if bound >= min(target, suffices) or (time.perf_counter() > deadline and np.isfinite(bound)):
                 self._leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
-            if leaf.z is not None and leaf.mu is mu:
+            if leaf.z is not None and leaf.solved(mu):
                 product, errors = self._product(leaf), relaxation.errors(leaf.z)
                 missing = float(product.sum() + errors.sum())
                 if missing <= enough or relaxation.solves >= limit or missing <= 0:
                     self._leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
-                    return BlockAnswer(bound, self._column(leaf, mu, hopeful=missing > enough))
+                    return BlockAnswer(bound, self._column(leaf, bound, mu, hopeful=missing > enough))
                 if self._tighten(leaf, product, errors):
                     if leaf.box is not None:
                         heapq.heappush(heap, (bound, next(number), leaf))
                     continue
-                for child in self._children(leaf, product, errors, mu):
+                for child in self._children(leaf, product, errors):
                     heapq.heappush(heap, (bound, next(number), child))
                 continue
             if relaxation.solves == hard and relaxation.tighten():
                 # Worth beginning anew: the tree of a tighter relaxation is another one.
-                heap = [(-np.inf, next(number), _Leaf(held.copy(), -np.inf, None, box=box))]
+                heap = [(-np.inf, next(number), Leaf(held.copy(), box=box))]
                 continue
             found = relaxation.solve(leaf.decisions, box=leaf.box)
             if found.status == "infeasible":
                 continue
-            if found.status != "optimal":
+            if found.status != "optimal" or found.pull is None:
                 # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
                 split = self._split(leaf)
                 if split is None or relaxation.solves >= limit:
@@ -176,8 +178,9 @@ class BlockOracle:
                     heapq.heappush(heap, (bound, next(number), child))
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
-            leaf.bound, leaf.mu, leaf.z = max(found.objective, bound), mu, found.z
-            heapq.heappush(heap, (leaf.bound, next(number), leaf))
+            bound = max(found.objective, bound)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.pull)
+            heapq.heappush(heap, (bound, next(number), leaf))
         self._leaves[key] = []
         return BlockAnswer(np.inf, None)
 
@@ -188,7 +191,7 @@ class BlockOracle:
         root = self._relaxation.root()
         key = self._key(np.zeros(len(self.rows), dtype=np.int8), root)
         known = self._leaves.get(key, [])
-        kept = [leaf for leaf in known if self._moved(leaf, mu) < most]
+        kept = [leaf for leaf in known if self._bound(leaf, mu) < most]
         if len(kept) < len(known):
             # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
             self._leaves = {key: kept}
@@ -212,36 +215,32 @@ class BlockOracle:
     def _key(self, held: Decisions, box: Box | None) -> bytes:
         return held.tobytes() + (b"" if box is None else box.key())
 
-    def _start(self, held: Decisions, box: Box | None) -> list[_Leaf]:
+    def _start(self, held: Decisions, box: Box | None) -> list[Leaf]:
         """The leaves known for these decisions, or those of the whole block with the decisions put in."""
         known = self._leaves.get(self._key(held, box))
         if known is not None:
             return known
         whole = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()))
         if whole is None:
-            return [_Leaf(held.copy(), -np.inf, None, box=box)]
+            return [Leaf(held.copy(), box=box)]
         out = []
         for leaf in whole:
             if np.any((leaf.decisions != OPEN) & (held != OPEN) & (leaf.decisions != held)):
                 continue
             inside = leaf.box if leaf.box is None or box is None else leaf.box.meet(box)
             if inside is not None or box is None:
-                out.append(_Leaf(np.maximum(leaf.decisions, held), leaf.bound, leaf.mu, box=inside))
+                out.append(leaf.below(np.maximum(leaf.decisions, held), inside))
         return out
 
-    def _moved(self, leaf: _Leaf, mu: Vector) -> float:
-        """The leaf's bound at other multipliers than it was solved for."""
-        if leaf.mu is None:
-            return leaf.bound
-        change = leaf.mu - mu
-        lower, upper = (self._lower, self._upper) if leaf.box is None else (leaf.box.lower, leaf.box.upper)
-        return leaf.bound + float(np.minimum(change * lower, change * upper).sum())
+    def _bound(self, leaf: Leaf, mu: Vector) -> float:
+        """What is known of a leaf at these multipliers."""
+        return leaf.bound(mu, self._lower, self._upper)
 
-    def _product(self, leaf: _Leaf) -> Vector:
+    def _product(self, leaf: Leaf) -> Vector:
         assert leaf.z is not None
         return self._relaxation.violations(leaf.z, leaf.decisions)
 
-    def _tighten(self, leaf: _Leaf, product: Vector, errors: Vector) -> bool:
+    def _tighten(self, leaf: Leaf, product: Vector, errors: Vector) -> bool:
         """Draw the box of a leaf together before products are told apart, once; whether that changed something. A leaf
         that is empty is left without a box.
         """
@@ -257,29 +256,28 @@ class BlockOracle:
         leaf.z = None
         return True
 
-    def _children(self, leaf: _Leaf, product: Vector, errors: Vector, mu: Vector) -> list[_Leaf]:
+    def _children(self, leaf: Leaf, product: Vector, errors: Vector) -> list[Leaf]:
         """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
         products, box = self._relaxation.level.products, leaf.box
         if products is not None and box is not None and errors.max() > product.max(initial=0.0):
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
-            return [_Leaf(leaf.decisions, leaf.bound, mu, box=half) for half in halves]
-        decided = both(leaf.decisions, int(np.argmax(product)))
-        return [_Leaf(one, leaf.bound, mu, box=leaf.box) for one in decided]
+            return [leaf.below(leaf.decisions, half) for half in halves]
+        return [leaf.below(one, box) for one in both(leaf.decisions, int(np.argmax(product)))]
 
-    def _split(self, leaf: _Leaf) -> list[_Leaf] | None:
+    def _split(self, leaf: Leaf) -> list[Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
         undecided = np.flatnonzero(leaf.decisions == OPEN)
         if not len(undecided):
             return None
-        halves = both(leaf.decisions, int(undecided[0]))
-        return [_Leaf(half, leaf.bound, leaf.mu, box=leaf.box) for half in halves]
+        return [leaf.below(half, leaf.box) for half in both(leaf.decisions, int(undecided[0]))]
 
-    def _column(self, leaf: _Leaf, mu: Vector, hopeful: bool) -> Column:
+    def _column(self, leaf: Leaf, bound: float, mu: Vector, hopeful: bool) -> Column:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
         # What the leaf decides holds whatever the solver's last digits say.
         dual_zero = (leaf.decisions == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.decisions == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
-        return Column(theta, leaf.bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z), hopeful)
+        dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
+        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), hopeful)

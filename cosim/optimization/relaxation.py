@@ -42,13 +42,15 @@ class Point:
     """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its
     fixing.
 
-    `wish` is positive where a fixed slack or dual would lower the objective by becoming positive.
+    `wish` is positive where a fixed slack or dual would lower the objective by becoming positive; `pull` is, for each
+    parameter, what an increase would add to the objective that its box alone prevents.
     """
 
     status: str
     z: Vector
     objective: float
     wish: Vector
+    pull: Vector | None = None
 
 
 class Relaxation:
@@ -143,7 +145,7 @@ class Relaxation:
         wish = np.zeros(m)
         wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
         wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
-        return Point("optimal", z, value, wish)
+        return Point("optimal", z, value, wish, -raw.bounds[self.level.theta_at])
 
     def _verdict(self, cost: Vector, limits: Limits) -> str:
         """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
