@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.blocks import split
 from cosim.optimization.memory import Memory
+from cosim.optimization.ordering import joining_last
 from cosim.optimization.pieces import BlockPieces, Piece
 from cosim.optimization.qp_backends import Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
@@ -69,7 +70,8 @@ class Patchwork:
         at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
-        self._rows = rows(leader.ineq_matrix, put.first_rows)
+        self._rows = joining_last(rows(leader.ineq_matrix, put.first_rows), self._at)
+        self._eq_rows = joining_last(leader.eq_matrix, self._at)
         self._limits, self._possible = two_sided(put, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
         low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
@@ -112,7 +114,7 @@ class Patchwork:
         lower = np.concatenate([self._limits.lower, np.full(first, -np.inf)])
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
-        form = full_form(hessian, leader.eq_matrix, matrix)
+        form = full_form(hessian, self._eq_rows, matrix)
         limit = _MOST_ITERATIONS if patient else _ITERATIONS
         solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
         raw = solver.solve(cost, None, limits)

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Matrix, Vector
 
 _COARSER = 1000.0
+_NO_SIGN = 1e-14
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class Piqp:
         dense: whether to factor dense matrices.
         max_iterations: after which it gives up.
         patient: whether it then tries once more for an answer a thousand times coarser.
+        verdicts: whether it may conclude on its way that there is no point or no lower end. Its signs of that are
+            sometimes wrong; where the problem is known to have an optimum they are better ignored.
     """
 
     def __init__(
@@ -120,12 +123,15 @@ class Piqp:
         dense: bool = False,
         max_iterations: int = 100,
         patient: bool = True,
+        verdicts: bool = True,
     ) -> None:
         self._form, self._dense, self._patient = form, dense, patient
         self._solver = piqp.DenseSolver() if dense else piqp.SparseSolver()
         self._tolerance = tolerance
         self._set_tolerance(tolerance)
         self._solver.settings.max_iter = max_iterations
+        if not verdicts:
+            self._solver.settings.eps_primal_inf = self._solver.settings.eps_dual_inf = _NO_SIGN
         self._ready = self._shifted = self._other = False
 
     def rows(self, form: Form) -> None:

@@ -28,6 +28,7 @@ OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2
 _TOLERANCE = 1e-9
 _SHARP = 1e-7
 _MARGIN = 1e-7
+_LAST_RESORT_S = 1.0
 
 
 def both(decisions: Decisions, pair: int) -> list[Decisions]:
@@ -132,7 +133,9 @@ class Relaxation:
             verdict = self._verdict(cost, limits)
             if verdict != "bounded":
                 return self._nothing(verdict)
-            raw = Highs(self._form, _TOLERANCE, time_limit_s=10.0).solve(cost, None, limits)
+            raw = Piqp(self._form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
+        if raw.status != "optimal":
+            raw = Highs(self._form, _TOLERANCE, time_limit_s=_LAST_RESORT_S).solve(cost, None, limits)
             if raw.status != "optimal":
                 return self._nothing("failed")
         z = raw.x
