@@ -55,6 +55,7 @@ class Leaf:
     Attributes:
         decisions, box: what makes it; `tight` if the box was drawn together.
         mu, z: where it was solved last, and its optimum there; None before that.
+        short: how far below the optimum that answer may lie.
     """
 
     decisions: Decisions
@@ -63,6 +64,7 @@ class Leaf:
     tight: bool = False
     mu: Vector | None = None
     z: Vector | None = field(default=None, repr=False)
+    short: float = 0.0
 
     def below(self, decisions: Decisions, box: Box | None) -> Leaf:
         """A part of this leaf, which knows what this one knows."""
@@ -84,4 +86,4 @@ class Leaf:
         """Note an optimum, and the bound that it gives."""
         new = Seen(mu[None], theta[None], pull[None], np.array([bound]))
         self.seen = new if self.seen is None else new.before(self.seen)
-        self.mu, self.z = mu, found.z
+        self.mu, self.z, self.short = mu, found.z, found.short

@@ -26,11 +26,12 @@ from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Box, Remainder
 from cosim.optimization.leaf import Leaf
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Relaxation, both
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, both
 from cosim.optimization.single_level import single_level
+from cosim.optimization.tangents import TangentRelaxation
 
 _ZERO = 1e-7
-_HARD, _MOST_SOLVES = 40, 400
+_HARD, _MOST_SOLVES = 200, 2000
 _TIGHTER = 0.7
 
 
@@ -98,7 +99,7 @@ class BlockOracle:
     def __init__(self, block: Block, constant_theta: Vector, remainder: Remainder | None = None) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
-        self._relaxation = Relaxation(single_level(qp, leader, payment=True, remainder=remainder))
+        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder))
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
         self.block = block
@@ -143,14 +144,15 @@ class BlockOracle:
             heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
         hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
+        relaxation.enough, relaxation.suffices = enough, min(target, suffices)
         while heap:
             bound, _, leaf = heapq.heappop(heap)
             if bound >= min(target, suffices) or (time.perf_counter() > deadline and np.isfinite(bound)):
                 self._leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
-            if leaf.z is not None and leaf.solved(mu):
-                product, errors = self._product(leaf), relaxation.errors(leaf.z)
-                missing = float(product.sum() + errors.sum())
+            product, errors = self._broken(leaf, mu)
+            missing = float(product.sum() + errors.sum())
+            if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
                 if missing <= enough or relaxation.solves >= limit or missing <= 0:
                     self._leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
@@ -236,9 +238,11 @@ class BlockOracle:
         """What is known of a leaf at these multipliers."""
         return leaf.bound(mu, self._lower, self._upper)
 
-    def _product(self, leaf: Leaf) -> Vector:
-        assert leaf.z is not None
-        return self._relaxation.violations(leaf.z, leaf.decisions)
+    def _broken(self, leaf: Leaf, mu: Vector) -> tuple[Vector, Vector]:
+        """Products of duals and slacks, and errors of other products, at a leaf's answer; zero where it has none."""
+        if leaf.z is None or not leaf.solved(mu):
+            return np.zeros(len(leaf.decisions)), np.zeros(len(mu))
+        return self._relaxation.violations(leaf.z, leaf.decisions), self._relaxation.errors(leaf.z)
 
     def _tighten(self, leaf: Leaf, product: Vector, errors: Vector) -> bool:
         """Draw the box of a leaf together before products are told apart, once; whether that changed something. A leaf

@@ -44,7 +44,8 @@ class Point:
     fixing.
 
     `wish` is positive where a fixed slack or dual would lower the objective by becoming positive; `pull` is, for each
-    parameter, what an increase would add to the objective that its box alone prevents.
+    parameter, what an increase would add to the objective that its box alone prevents. `short` is how far the objective
+    may lie below the optimum.
     """
 
     status: str
@@ -52,6 +53,7 @@ class Point:
     objective: float
     wish: Vector
     pull: Vector | None = None
+    short: float = 0.0
 
 
 class Relaxation:
@@ -125,6 +127,10 @@ class Relaxation:
             or np.any(limits.x_lower > limits.x_upper)
         ):
             return self._nothing("infeasible")
+        return self._answer(decisions, limits, proof)
+
+    def _answer(self, decisions: Decisions, limits: Limits, proof: bool) -> Point:
+        """The optimum within these limits."""
         cost = self.cost
         raw = self._piqp.solve(cost, None, limits)
         if raw.status != "optimal" and not proof:
