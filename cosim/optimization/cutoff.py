@@ -20,6 +20,7 @@ from cosim.optimization.decomposition import decompose
 from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.patchwork import patchwork
+from cosim.optimization.region import Region
 from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.single_level import SingleLevel, cheapest_together
 
@@ -47,8 +48,7 @@ def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: 
     if parts is None:
         return None
     mu = HullTree(parts, relaxation, points, gap, deadline, lambda _: None).root()
-    held = np.zeros(relaxation.pairs, dtype=np.int8)
-    value = parts.evaluate(mu, held, 0.0, deadline)
+    value = parts.evaluate(mu, Region(np.zeros(relaxation.pairs, dtype=np.int8)), 0.0, deadline)
     if value is None or points.z is None or not np.isfinite(value):
         return None
     most = np.full(len(pieces.blocks), np.inf)

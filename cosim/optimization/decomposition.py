@@ -21,14 +21,15 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Vector, csr, rows
 from cosim.optimization.blocks import Block
-from cosim.optimization.charge import Box, Remainder
+from cosim.optimization.charge import Remainder
+from cosim.optimization.column import Column
 from cosim.optimization.memory import Memory
-from cosim.optimization.oracle import BlockOracle, Column
+from cosim.optimization.oracle import BlockOracle
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import Patch, Patchwork
 from cosim.optimization.qp_backends import Backend, Highs, Limits, Piqp, full_form
 from cosim.optimization.qp_solvers import place_rows, two_sided
-from cosim.optimization.relaxation import Decisions
+from cosim.optimization.region import Part, Region
 from cosim.optimization.single_level import SingleLevel
 
 _TOLERANCE = 1e-8
@@ -117,20 +118,18 @@ class Decomposition:
     def evaluate(
         self,
         mu: Vector,
-        held: Decisions,
+        region: Region,
         enough: float,
         deadline: float = np.inf,
-        box: Box | None = None,
         suffices: float = np.inf,
     ) -> float | None:
-        """L(mu) where these pairs are decided, and a new column of every block.
+        """L(mu) of a region, and a new column of every block.
 
         Args:
             mu: (k,) multipliers in the order of the follower's parameters.
-            held: (m,) decided pairs of the follower.
+            region: where to look.
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
-            box: where the parameters and rests lie, of a payment with products.
             suffices: a bound at which to stop, before all blocks are at their minima.
 
         Returns:
@@ -139,20 +138,18 @@ class Decomposition:
         total = self._leader_cost(mu)
         if total is None:
             return None
-        asked = [
-            (held[oracle.rows], None if box is None else box.part(oracle.parameters)) for oracle in self.oracles
-        ]
+        asked = self.parts(region)
         # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
         # to go.
-        order = sorted(range(len(asked)), key=lambda b: not self.oracles[b].knows(*asked[b]))
+        order = sorted(range(len(asked)), key=lambda b: not self.oracles[b].knows(asked[b]))
         for b in order:
-            oracle, (here, inside) = self.oracles[b], asked[b]
+            oracle = self.oracles[b]
             price = mu[oracle.parameters]
-            fit = [c for c in self.columns[b] if c.allowed(here, inside)]
+            fit = [c for c in self.columns[b] if oracle.lies_in(c, asked[b])]
             sure = (c for c in fit if not c.hopeful)
             known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
             most = suffices - total if b == order[-1] else np.inf
-            found = oracle.minimise(price, here, enough, known, deadline, inside, most)
+            found = oracle.minimise(price, asked[b], enough, known, deadline, most)
             if found is None:
                 return None
             self.minima[b] = found.bound
@@ -163,6 +160,16 @@ class Decomposition:
             if found.column is not None and found.column is not known:
                 self._add(b, found.column)
         return total
+
+    def parts(self, region: Region) -> list[Part]:
+        """A region's part of each block."""
+        return [region.part(b, oracle.rows, oracle.parameters) for b, oracle in enumerate(self.oracles)]
+
+    def divide(self, region: Region, number: int, direction: Vector, at: float) -> list[Region] | None:
+        """Two regions that cover this one, in which a block is confined to a part of its leaves; see the oracle."""
+        oracle = self.oracles[number]
+        found = oracle.divide(region.part(number, oracle.rows, oracle.parameters), direction, at)
+        return None if found is None else [region.within(number, cell) for cell in found]
 
     def prune(self, mu: Vector, missing: float) -> int:
         """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
@@ -222,13 +229,13 @@ class Decomposition:
             return np.inf if raw.status == "infeasible" else None
         return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
 
-    def propose(self, center: Vector, step: float, held: Decisions, box: Box | None = None) -> Step | None:
+    def propose(self, center: Vector, step: float, region: Region) -> Step | None:
         """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
         leader, k = self._leader, len(self._at)
         n = len(leader.cost)
         columns = [
-            [c for c in mine if c.allowed(held[oracle.rows], None if box is None else box.part(oracle.parameters))]
-            for oracle, mine in zip(self.oracles, self.columns, strict=True)
+            [c for c in mine if oracle.lies_in(c, part)]
+            for oracle, mine, part in zip(self.oracles, self.columns, self.parts(region), strict=True)
         ]
         count = sum(map(len, columns))
         mixture, member, paid = self._mixtures(columns)
@@ -251,8 +258,9 @@ class Decomposition:
             np.concatenate([base.x_upper, np.full(count + k, np.inf)]),
         )
         cost = np.concatenate([leader.cost, paid, center])
-        raw = Piqp(form, _TOLERANCE).solve(cost, None, limits)
-        if raw.status != "optimal":
+        # There is always a point, and a step need not be exact.
+        raw = Piqp(form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
+        if raw.status not in ("optimal", "rough"):
             return None
         y, weights, difference = raw.x[:n], raw.x[n : n + count], raw.x[n + count :]
         mu = center + step * difference

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from cosim.optimization.charge import Box
 from cosim.optimization.decomposition import Decomposition, Step
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.pieces import Piece
-from cosim.optimization.relaxation import OPEN, Decisions, Relaxation, both
+from cosim.optimization.region import Region
+from cosim.optimization.relaxation import OPEN, Relaxation
 
 _ROUNDS = 60
-_PART = 0.1
+_ROUGH, _FINE = 0.1, 0.003
 _LEAST = 1e-7
 _CLOSER = 0.25
+_LONGEST = 1e4
+_VAIN = 2
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
 _WORTH, _BETTER = 0.05, 0.1
 _FAR, _LEAP = 3.0, 1.2
@@ -32,6 +35,7 @@ _RECENTRES = 6
 _NARROWER, _INSIDE = 4, 0.01
 _APART = 1e-9
 _NOISE = 1e-3
+_TORN = 0.02
 _TOGETHER, _ONWARD, _ALIKE = 0.2, 2.0, 0.7
 
 
@@ -39,10 +43,9 @@ _TOGETHER, _ONWARD, _ALIKE = 0.2, 2.0, 0.7
 class _Node:
     bound: float
     order: int
-    held: Decisions = field(compare=False)
+    region: Region = field(compare=False)
     center: Vector = field(compare=False)
     step: float = field(compare=False)
-    box: Box | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class HullTree:
         self._parts, self._relaxation, self._points, self._pieces = parts, relaxation, points, points.pieces
         self._gap, self._deadline, self._report = gap, deadline, report
         self._taken = points.patch
+        self._longest = np.inf
 
     def run(self) -> HullResult:
         """Search until the gap is closed, the time is up, or a block cannot be minimised."""
@@ -102,11 +106,12 @@ class HullTree:
             if self._missing(node.bound) <= 0:
                 closed = min(closed, node.bound)
                 continue
-            children = None if step is None else self._children(node, step)
+            known = np.isfinite(node.bound) and not self._late()
+            children = self._children(node, step) if known else None
             if children is None:
                 return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
-            for k, (held, box) in enumerate(children):
-                heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, held, node.center, node.step, box))
+            for k, child in enumerate(children):
+                heapq.heappush(heap, _Node(node.bound, 2 * nodes + k, child, node.center, node.step))
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or self._missing(lower) <= 0)
 
@@ -120,7 +125,7 @@ class HullTree:
             missing = self._missing(root.bound)
             if step is None or missing <= 0 or self._late():
                 break
-            value = self._parts.evaluate(root.center, root.held, self._enough(root.bound), self._deadline, root.box)
+            value = self._parts.evaluate(root.center, root.region, self._enough(root.bound, _FINE), self._deadline)
             if value is None or not np.isfinite(value):
                 break
             # What is left out lies a little inside the gap, so that rounding does not keep it open.
@@ -140,8 +145,10 @@ class HullTree:
     def _first(self) -> _Node:
         """The node with nothing decided, at the multipliers of the best point."""
         mu = self._parts.take(self._taken, self._pieces)
-        held = np.zeros(self._relaxation.pairs, dtype=np.int8)
-        return _Node(-np.inf, 0, held, mu, self._parts.first_step(mu), self._relaxation.root())
+        region = Region(np.zeros(self._relaxation.pairs, dtype=np.int8), self._relaxation.root())
+        step = self._parts.first_step(mu)
+        self._longest = _LONGEST * step
+        return _Node(-np.inf, 0, region, mu, step)
 
     def _missing(self, bound: float) -> float:
         """How far a bound is from closing the gap to the best point; not positive when it is closed."""
@@ -151,33 +158,34 @@ class HullTree:
     def _late(self) -> bool:
         return time.perf_counter() > self._deadline
 
-    def _enough(self, bound: float) -> float:
-        """How far a block's bound may stay below its minimum: all of them together a part of the gap, less where that
-        could be all that is missing.
+    def _enough(self, bound: float, accuracy: float) -> float:
+        """How far a block's bound may stay below its minimum: all of them together this part of the gap, less where
+        that could be all that is missing.
         """
-        allowed, missing = _PART * self._gap * max(1.0, abs(self._points.best)), self._missing(bound)
+        allowed, missing = accuracy * self._gap * max(1.0, abs(self._points.best)), self._missing(bound)
         if 0 < missing < allowed:
             allowed = _CLOSER * missing
         return max(_LEAST, allowed / len(self._parts.oracles))
 
-    def _value(self, node: _Node, mu: Vector) -> float | None:
+    def _value(self, node: _Node, mu: Vector, accuracy: float) -> float | None:
         """L(mu) of a node, or as much of it as closes the gap."""
         suffices = self._points.best - self._gap * max(1.0, abs(self._points.best))
-        enough = self._enough(node.bound)
-        return self._parts.evaluate(mu, node.held, enough, self._deadline, node.box, suffices)
+        enough = self._enough(node.bound, accuracy)
+        return self._parts.evaluate(mu, node.region, enough, self._deadline, suffices)
 
     def _bound(self, node: _Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
 
-        None if a block gave up, the time is up, or the node has no point (then its bound is infinite).
+        None if that takes no step, a block gave up, the time is up, or the node has no point (then its bound is
+        infinite).
         """
         parts = self._parts
-        best = self._value(node, node.center)
+        best = self._at_center(node)
         if best is None:
             return None
-        node.bound = max(node.bound, best)
         best = self._recentre(node, best)
         last: Step | None = None
+        vain = 0
         for number in range(_ROUNDS):
             if self._missing(node.bound) <= 0 or self._late():
                 break
@@ -191,14 +199,16 @@ class HullTree:
             if promised > _FAR * missing:
                 part = _LEAP * missing / promised
                 mu, promised = node.center + part * (step.mu - node.center), part * promised
-            value = self._value(node, mu)
+            value = self._value(node, mu, _FINE)
             if value is None:
                 return None
             gained = value - best
             serious = gained > _SERIOUS * promised
             if gained > 0:
                 node.center, best = mu, value
-            if promised > _NOISE * missing and (serious or gained < -promised):
+            vain = 0 if serious else vain + 1
+            if promised > _NOISE * missing and (serious or vain > _VAIN or gained < -promised):
+                vain = 0
                 # To where the value would be best along the step, were it a parabola; the same way again goes faster.
                 parabola = _SERIOUS * promised / max(promised - gained, _APART)
                 if serious and way is not None and _alike(way, step.apart):
@@ -215,13 +225,28 @@ class HullTree:
             self._ask(last)
         return last
 
+    def _at_center(self, node: _Node) -> float | None:
+        """The value at a node's center; None if it closes the gap, or there is none to be had.
+
+        Often a rough value is enough. A model of rough ones would promise what is only roughness.
+        """
+        value: float | None = None
+        for accuracy in (_ROUGH, _FINE):
+            value = self._value(node, node.center, accuracy)
+            if value is None:
+                return None
+            node.bound = max(node.bound, value)
+            if self._missing(node.bound) <= 0:
+                return None
+        return value
+
     def _proposed(self, node: _Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
         while True:
-            step = self._parts.propose(node.center, node.step, node.held, node.box)
+            step = self._parts.propose(node.center, node.step, node.region)
             if step is None or step.value - best >= _WORTH * self._missing(node.bound):
                 return step
-            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width:
+            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width or node.step >= self._longest:
                 return step
             node.step *= _FASTEST
 
@@ -244,9 +269,9 @@ class HullTree:
             if missing <= 0 or self._late():
                 break
             mu = self._switch()
-            if mu is None or before - self._points.best < _BETTER * missing or np.any(node.held != OPEN):
+            if mu is None or before - self._points.best < _BETTER * missing or not node.region.whole:
                 break
-            value = self._value(node, mu)
+            value = self._value(node, mu, _FINE)
             if value is None:
                 break
             if value > best:
@@ -270,20 +295,45 @@ class HullTree:
         self._taken = self._points.patch
         return self._parts.take(self._taken, self._pieces)
 
-    def _children(self, node: _Node, step: Step) -> list[tuple[Decisions, Box | None]] | None:
-        """What is decided in the two nodes below, and their boxes; None if there is nothing to tell apart."""
-        pair = self._pair(node, step)
-        halves = self._halves(node, step) if pair is None and node.box is not None else None
-        if halves is not None:
-            return [(node.held, half) for half in halves]
+    def _children(self, node: _Node, step: Step | None) -> list[Region] | None:
+        """The regions of the two nodes below; None if there is nothing to tell apart."""
+        torn = None if step is None else self._torn(node, step)
+        if torn is not None:
+            return torn
+        pair = None if step is None else self._pair(node, step)
+        if pair is None and step is not None and node.region.box is not None:
+            boxes = self._halves(node.region.box, step)
+            if boxes is not None:
+                return [replace(node.region, box=box) for box in boxes]
         pair = self._violated(node) if pair is None else pair
-        return None if pair is None else [(child, node.box) for child in both(node.held, pair)]
+        return None if pair is None else node.region.decided(pair)
 
-    def _halves(self, node: _Node, step: Step) -> tuple[Box, Box] | None:
+    def _torn(self, node: _Node, step: Step) -> list[Region] | None:
+        """Split the block whose hull is met farthest below its payment, between the leaves that tear it apart."""
+        best, found = 0.0, None
+        for b, (home, mixture) in enumerate(zip(self._parts.home, step.mixtures, strict=True)):
+            used = [(c, w) for c, w in mixture if w > _USED]
+            if len(used) < 2:
+                continue
+            weights = np.array([w for _, w in used])
+            weights /= weights.sum()
+            at = np.array([c.theta for c, _ in used])
+            mean = weights @ at
+            piece = self._pieces.blocks[home].at(mean)
+            if piece is None:
+                continue
+            gap = piece.payment(mean) - float(weights @ np.array([c.payment for c, _ in used]))
+            if gap > best:
+                _, _, axes = np.linalg.svd(np.sqrt(weights)[:, None] * (at - mean), full_matrices=False)
+                best, found = gap, (b, axes[0], float(mean @ axes[0]))
+        if found is None or best < _TORN * self._missing(node.bound):
+            return None
+        return self._parts.divide(node.region, *found)
+
+    def _halves(self, box: Box, step: Step) -> tuple[Box, Box] | None:
         """Two boxes that tell apart the points between which a block's hull is met, along the parameter in which they
         are farthest apart for the width of its rest.
         """
-        assert node.box is not None
         best, found = _APART, None
         for oracle, mixture in zip(self._parts.oracles, step.mixtures, strict=True):
             used = [(c, w) for c, w in mixture if w > _USED]
@@ -292,12 +342,12 @@ class HullTree:
             at = np.array([c.theta for c, _ in used])
             weight = np.array([w for _, w in used]) / sum(w for _, w in used)
             spread = np.sqrt(np.maximum(weight @ at**2 - (weight @ at) ** 2, 0.0))
-            here = node.box.part(oracle.parameters)
+            here = box.part(oracle.parameters)
             worth = spread * (here.high - here.low)
             k = int(np.argmax(worth))
             if worth[k] > best:
                 best, found = float(worth[k]), (int(oracle.parameters[k]), float(weight @ at[:, k]))
-        return None if found is None else node.box.split(*found)
+        return None if found is None else box.split(*found)
 
     def _pair(self, node: _Node, step: Step) -> int | None:
         """The undecided pair that best tells apart the cells between which a block's hull is met."""
@@ -307,7 +357,7 @@ class HullTree:
             used = [(c, w) for c, w in mixture if w > _USED]
             if len(used) < 2:
                 continue
-            held = node.held[oracle.rows]
+            held = node.region.held[oracle.rows]
             # How far from zero the dual is where the row binds, and the slack where it does not.
             weights = np.array([w for _, w in used])
             binding = weights @ _shares([c.dual for c, _ in used], [c.dual for c in columns])
@@ -330,10 +380,10 @@ class HullTree:
 
     def _violated(self, node: _Node) -> int | None:
         """The most violated pair of the node's relaxation."""
-        found = self._relaxation.solve(node.held, box=node.box)
+        found = self._relaxation.solve(node.region.held, box=node.region.box)
         if found.status != "optimal":
             return None
-        product = self._relaxation.violations(found.z, node.held)
+        product = self._relaxation.violations(found.z, node.region.held)
         return int(np.argmax(product)) if product.max(initial=0.0) > _LEAST else None
 
 

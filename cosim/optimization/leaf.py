@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.optimization.arrays import Vector
-from cosim.optimization.charge import Box
-from cosim.optimization.relaxation import Decisions, Point
+from cosim.optimization.region import Part
+from cosim.optimization.relaxation import Point
 
 _KEPT = 6
 
@@ -50,32 +50,31 @@ class Seen:
 
 @dataclass(slots=True)
 class Leaf:
-    """Some pairs decided in a box.
+    """A part of a block.
 
     Attributes:
-        decisions, box: what makes it; `tight` if the box was drawn together.
+        part: what makes it; `tight` if its box was drawn together.
         mu, z: where it was solved last, and its optimum there; None before that.
         short: how far below the optimum that answer may lie.
     """
 
-    decisions: Decisions
+    part: Part
     seen: Seen | None = None
-    box: Box | None = None
     tight: bool = False
     mu: Vector | None = None
     z: Vector | None = field(default=None, repr=False)
     short: float = 0.0
 
-    def below(self, decisions: Decisions, box: Box | None) -> Leaf:
+    def below(self, part: Part) -> Leaf:
         """A part of this leaf, which knows what this one knows."""
-        return Leaf(decisions, self.seen, box)
+        return Leaf(part, self.seen)
 
     def bound(self, mu: Vector, lower: Vector, upper: Vector) -> float:
         """A lower bound of payment - mu'th in the leaf, whose parameters lie within these limits at most."""
         if self.seen is None:
             return -np.inf
-        if self.box is not None:
-            lower, upper = self.box.lower, self.box.upper
+        if self.part.box is not None:
+            lower, upper = self.part.box.lower, self.part.box.upper
         return self.seen.at(mu, lower, upper)
 
     def solved(self, mu: Vector) -> bool:

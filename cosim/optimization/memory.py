@@ -55,9 +55,7 @@ class Memory:
         if key not in self._oracles:
             self._oracles[key] = BlockOracle(block, constant_theta)
         # A copy, because what one problem prunes another one may need.
-        found = copy.copy(self._oracles[key])
-        found.block, found.parameters, found.rows = block, block.parameters, block.ineq_rows
-        return found
+        return self._oracles[key].copy(block)
 
 
 def _key(block: Block, constant_theta: Vector) -> bytes:

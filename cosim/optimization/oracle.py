@@ -13,6 +13,7 @@ and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu)
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import time
@@ -23,55 +24,18 @@ import numpy.typing as npt
 
 from cosim.optimization.arrays import Indices, Vector
 from cosim.optimization.blocks import Block
-from cosim.optimization.charge import Box, Remainder
+from cosim.optimization.charge import Remainder
+from cosim.optimization.column import Column
 from cosim.optimization.leaf import Leaf
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, both
+from cosim.optimization.region import Part
+from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.single_level import single_level
 from cosim.optimization.tangents import TangentRelaxation
 
 _ZERO = 1e-7
 _HARD, _MOST_SOLVES = 200, 2000
 _TIGHTER = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A point of a block: its parameters, the payment, duals and slacks (exactly zero where they count as zero), and
-    its rests.
-
-    One that is `hopeful` comes from a search that was broken off: its payment may be too low.
-    """
-
-    theta: Vector
-    payment: float
-    dual: Vector
-    slack: Vector
-    rest: Vector | None = None
-    hopeful: bool = False
-
-    @property
-    def dual_zero(self) -> npt.NDArray[np.bool_]:
-        """Which duals are zero."""
-        zero: npt.NDArray[np.bool_] = self.dual == 0.0
-        return zero
-
-    @property
-    def slack_zero(self) -> npt.NDArray[np.bool_]:
-        """Which slacks are zero."""
-        zero: npt.NDArray[np.bool_] = self.slack == 0.0
-        return zero
-
-    def allowed(self, held: Decisions, box: Box | None = None) -> bool:
-        """Whether the point keeps these decisions and lies in the box."""
-        broken = ((held == DUAL_ZERO) & ~self.dual_zero) | ((held == SLACK_ZERO) & ~self.slack_zero)
-        inside = box is None or self.rest is None or box.holds(self.theta, self.rest)
-        return inside and not bool(np.any(broken))
-
-    def covers(self, other: Column) -> bool:
-        """Whether every decision that the other point keeps is kept by this one."""
-        lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
-        return not bool(np.any(lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +70,21 @@ class BlockOracle:
         self.parameters: Indices = block.parameters
         self.rows: Indices = block.ineq_rows
         self._leaves: dict[bytes, list[Leaf]] = {}
+        self._cells: dict[int, list[Part]] = {}
+        self._confined: dict[bytes, list[Leaf]] = {}
+
+    def copy(self, block: Block) -> BlockOracle:
+        """One that knows the same leaves, for a block with the same numbers, which may be elsewhere. What either finds
+        out of the whole block is shared, cells and what is left out are not.
+        """
+        found = copy.copy(self)
+        found.block, found.parameters, found.rows = block, block.parameters, block.ineq_rows
+        found._cells, found._confined = {}, {}
+        return found
+
+    def _known(self, part: Part) -> dict[bytes, list[Leaf]]:
+        """Where leaves of a part are kept."""
+        return self._confined if part.cell else self._leaves
 
     @property
     def solves(self) -> int:
@@ -115,32 +94,29 @@ class BlockOracle:
     def minimise(
         self,
         mu: Vector,
-        held: Decisions,
+        part: Part,
         enough: float,
         known: Column | None,
         deadline: float,
-        box: Box | None = None,
         suffices: float = np.inf,
     ) -> BlockAnswer | None:
-        """The least payment - mu'th where these pairs are decided, infinite if there is no point; None if the
-        solver gave up or there is no lower end.
+        """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
+        or there is no lower end.
 
         Args:
             mu: (k,) multipliers.
-            held: (m,) decided pairs.
+            part: where to look.
             enough: how far the bound may stay below the minimum.
-            known: a point of the block that keeps the decisions, the better the sooner the search ends.
+            known: a point of that part, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
-            box: where the block's parameters and rests lie, of a payment with products.
             suffices: a bound at which to stop.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
         relaxation.cost[level.theta_at] -= mu
-        box = relaxation.root() if box is None else box
-        key, number = self._key(held, box), itertools.count()
+        leaves, key, number = self._known(part), part.key(), itertools.count()
         heap: list[tuple[float, int, Leaf]] = []
-        for leaf in self._start(held, box):
+        for leaf in self._start(part):
             heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
         hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
         target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
@@ -148,17 +124,17 @@ class BlockOracle:
         while heap:
             bound, _, leaf = heapq.heappop(heap)
             if bound >= min(target, suffices) or (time.perf_counter() > deadline and np.isfinite(bound)):
-                self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
             if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
                 if missing <= enough or relaxation.solves >= limit or missing <= 0:
-                    self._leaves[key] = [other for _, _, other in heap] + [leaf]
+                    leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
                     return BlockAnswer(bound, self._column(leaf, bound, mu, hopeful=missing > enough))
                 if self._tighten(leaf, product, errors):
-                    if leaf.box is not None:
+                    if leaf.z is None:
                         heapq.heappush(heap, (bound, next(number), leaf))
                     continue
                 for child in self._children(leaf, product, errors):
@@ -166,9 +142,9 @@ class BlockOracle:
                 continue
             if relaxation.solves == hard and relaxation.tighten():
                 # Worth beginning anew: the tree of a tighter relaxation is another one.
-                heap = [(-np.inf, next(number), Leaf(held.copy(), box=box))]
+                heap = [(-np.inf, next(number), Leaf(part))]
                 continue
-            found = relaxation.solve(leaf.decisions, box=leaf.box)
+            found = relaxation.solve(leaf.part.held, box=leaf.part.box)
             if found.status == "infeasible":
                 continue
             if found.status != "optimal" or found.pull is None:
@@ -183,15 +159,14 @@ class BlockOracle:
             bound = max(found.objective, bound)
             leaf.take(mu, found, bound, found.z[level.theta_at], found.pull)
             heapq.heappush(heap, (bound, next(number), leaf))
-        self._leaves[key] = []
+        leaves[key] = []
         return BlockAnswer(np.inf, None)
 
     def prune(self, mu: Vector, most: float) -> int:
         """Leave out for good, in this object, what of the whole block has payment - mu'th of at least `most`; how many
         leaves that were.
         """
-        root = self._relaxation.root()
-        key = self._key(np.zeros(len(self.rows), dtype=np.int8), root)
+        key = self._root().key()
         known = self._leaves.get(key, [])
         kept = [leaf for leaf in known if self._bound(leaf, mu) < most]
         if len(kept) < len(known):
@@ -201,38 +176,57 @@ class BlockOracle:
 
     def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
         """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
-        leaves = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()), [])
+        leaves = self._leaves.get(self._root().key(), [])
         if not leaves:
             return np.zeros(len(held), dtype=bool)
-        decided = np.array([leaf.decisions for leaf in leaves])
+        decided = np.array([leaf.part.held for leaf in leaves])
         fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
         one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
         apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
         return apart
 
-    def knows(self, held: Decisions, box: Box | None = None) -> bool:
-        """Whether the block was asked for its minimum before with these pairs decided in this box."""
-        return self._key(held, self._relaxation.root() if box is None else box) in self._leaves
+    def knows(self, part: Part) -> bool:
+        """Whether the block was asked for its minimum in this part before."""
+        return part.key() in self._known(part)
 
-    def _key(self, held: Decisions, box: Box | None) -> bytes:
-        return held.tobytes() + (b"" if box is None else box.key())
+    def lies_in(self, column: Column, part: Part) -> bool:
+        """Whether a point of the block lies in a part of it."""
+        if not column.lies_in(part):
+            return False
+        return part.cell == 0 or any(column.lies_in(leaf) for leaf in self._cells[part.cell])
 
-    def _start(self, held: Decisions, box: Box | None) -> list[Leaf]:
-        """The leaves known for these decisions, or those of the whole block with the decisions put in."""
-        known = self._leaves.get(self._key(held, box))
+    def divide(self, part: Part, direction: Vector, at: float) -> tuple[int, int] | None:
+        """Two new cells that cover a part: its leaves whose last optimum lies before a plane of parameters, and those
+        where it lies beyond; None if one of them is all of it.
+        """
+        known = self._known(part).get(part.key(), [])
+        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
+        # What has no optimum yet goes to both.
+        before = [leaf for leaf, along in zip(known, where, strict=True) if not along > at]
+        beyond = [leaf for leaf, along in zip(known, where, strict=True) if not along <= at]
+        if len(before) == len(known) or len(beyond) == len(known):
+            return None
+        first = len(self._cells) + 1
+        for cell, leaves in ((first, before), (first + 1, beyond)):
+            inside = [leaf.below(replace(leaf.part, cell=cell)) for leaf in leaves]
+            self._cells[cell] = [leaf.part for leaf in inside]
+            self._confined[self._root(cell).key()] = inside
+        return first, first + 1
+
+    def _root(self, cell: int = 0) -> Part:
+        """The whole block, or a cell of it."""
+        return Part(np.zeros(len(self.rows), dtype=np.int8), self._relaxation.root(), cell)
+
+    def _start(self, part: Part) -> list[Leaf]:
+        """The leaves known for this part, or those of the whole block as far as they lie in it."""
+        known = self._known(part).get(part.key())
         if known is not None:
             return known
-        whole = self._leaves.get(self._key(np.zeros_like(held), self._relaxation.root()))
+        whole = self._known(part).get(self._root(part.cell).key())
         if whole is None:
-            return [Leaf(held.copy(), box=box)]
-        out = []
-        for leaf in whole:
-            if np.any((leaf.decisions != OPEN) & (held != OPEN) & (leaf.decisions != held)):
-                continue
-            inside = leaf.box if leaf.box is None or box is None else leaf.box.meet(box)
-            if inside is not None or box is None:
-                out.append(leaf.below(np.maximum(leaf.decisions, held), inside))
-        return out
+            return [Leaf(part)]
+        met = [(leaf, leaf.part.meet(part)) for leaf in whole]
+        return [leaf.below(inside) for leaf, inside in met if inside is not None]
 
     def _bound(self, leaf: Leaf, mu: Vector) -> float:
         """What is known of a leaf at these multipliers."""
@@ -241,47 +235,47 @@ class BlockOracle:
     def _broken(self, leaf: Leaf, mu: Vector) -> tuple[Vector, Vector]:
         """Products of duals and slacks, and errors of other products, at a leaf's answer; zero where it has none."""
         if leaf.z is None or not leaf.solved(mu):
-            return np.zeros(len(leaf.decisions)), np.zeros(len(mu))
-        return self._relaxation.violations(leaf.z, leaf.decisions), self._relaxation.errors(leaf.z)
+            return np.zeros(len(leaf.part.held)), np.zeros(len(mu))
+        return self._relaxation.violations(leaf.z, leaf.part.held), self._relaxation.errors(leaf.z)
 
     def _tighten(self, leaf: Leaf, product: Vector, errors: Vector) -> bool:
-        """Draw the box of a leaf together before products are told apart, once; whether that changed something. A leaf
-        that is empty is left without a box.
+        """Draw the box of a leaf together before products are told apart, once; whether the leaf is to be looked at
+        anew. One that is empty keeps its old answer, one that is not is left without.
         """
-        before = leaf.box
+        before = leaf.part.box
         if leaf.tight or before is None or errors.max() <= product.max(initial=0.0):
             return False
-        leaf.tight, leaf.box = True, self._relaxation.tightened(leaf.decisions, before)
-        if leaf.box is None:
+        leaf.tight, box = True, self._relaxation.tightened(leaf.part.held, before)
+        if box is None:
             return True
-        old, new = before.area(), leaf.box.area()
-        if new.sum() > _TIGHTER * old.sum():
+        leaf.part = replace(leaf.part, box=box)
+        if box.area().sum() > _TIGHTER * before.area().sum():
             return False
         leaf.z = None
         return True
 
     def _children(self, leaf: Leaf, product: Vector, errors: Vector) -> list[Leaf]:
         """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
-        products, box = self._relaxation.level.products, leaf.box
+        products, box = self._relaxation.level.products, leaf.part.box
         if products is not None and box is not None and errors.max() > product.max(initial=0.0):
             assert leaf.z is not None
             halves = products.split(leaf.z, int(np.argmax(errors)), box)
-            return [leaf.below(leaf.decisions, half) for half in halves]
-        return [leaf.below(one, box) for one in both(leaf.decisions, int(np.argmax(product)))]
+            return [leaf.below(replace(leaf.part, box=half)) for half in halves]
+        return [leaf.below(part) for part in leaf.part.decided(int(np.argmax(product)))]
 
     def _split(self, leaf: Leaf) -> list[Leaf] | None:
         """Both decisions of one open pair of a leaf without a point; None if all are decided."""
-        undecided = np.flatnonzero(leaf.decisions == OPEN)
+        undecided = np.flatnonzero(leaf.part.held == OPEN)
         if not len(undecided):
             return None
-        return [leaf.below(half, leaf.box) for half in both(leaf.decisions, int(undecided[0]))]
+        return [leaf.below(part) for part in leaf.part.decided(int(undecided[0]))]
 
     def _column(self, leaf: Leaf, bound: float, mu: Vector, hopeful: bool) -> Column:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
         # What the leaf decides holds whatever the solver's last digits say.
-        dual_zero = (leaf.decisions == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
-        slack_zero = (leaf.decisions == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
+        dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
+        slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
         dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
         return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), hopeful)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.charge import Box
 from cosim.optimization.conflicts import conflicts
 from cosim.optimization.envelope import Envelope
@@ -99,17 +99,22 @@ class Relaxation:
         """Add what `pair_rows` finds, once; whether that changed anything. It takes as long as some hundred solves."""
         if self._tight or self._envelope is not None:
             return False
-        self._tight, more, base, form = True, pair_rows(self.level), self._limits, self._form
+        self._tight, more = True, pair_rows(self.level)
         self._never = more.never
-        self._form = full_form(form.hessian, form.eq_matrix, sp.vstack([form.row_matrix, more.matrix]))
+        self._add_rows(more.matrix, more.rhs)
+        return True
+
+    def _add_rows(self, matrix: Matrix, upper: Vector) -> None:
+        """Add rows matrix @ z <= upper."""
+        base, form = self._limits, self._form
+        self._form = full_form(form.hessian, form.eq_matrix, sp.vstack([form.row_matrix, matrix]))
         self._limits = replace(
             base,
-            lower=np.concatenate([base.lower, np.full(len(more.rhs), -np.inf)]),
-            upper=np.concatenate([base.upper, more.rhs]),
+            lower=np.concatenate([base.lower, np.full(len(upper), -np.inf)]),
+            upper=np.concatenate([base.upper, upper]),
         )
         self._piqp = Piqp(self._form, _TOLERANCE)
         self.__dict__.pop("_flat", None)
-        return True
 
     def solve(self, decisions: Decisions, *, box: Box | None = None, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -130,7 +135,7 @@ class Relaxation:
         return self._answer(decisions, limits, proof)
 
     def _answer(self, decisions: Decisions, limits: Limits, proof: bool) -> Point:
-        """The optimum within these limits."""
+        """As `solve`, within limits that do not contradict each other at once."""
         cost = self.cost
         raw = self._piqp.solve(cost, None, limits)
         if raw.status != "optimal" and not proof:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph
 
-from cosim.optimization.arrays import Indices, Vector, rows
+from cosim.optimization.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp_backends import Form, Limits, quiet_highs
 from cosim.optimization.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.single_level import SingleLevel
@@ -38,11 +38,9 @@ class TangentRelaxation(Relaxation):
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
 
-    def tighten(self) -> bool:
-        changed = super().tighten()
-        if changed:
-            self._program = None
-        return changed
+    def _add_rows(self, matrix: Matrix, upper: Vector) -> None:
+        super()._add_rows(matrix, upper)
+        self._program = None
 
     def allowed(self, broken: float, value: float) -> float:
         """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""

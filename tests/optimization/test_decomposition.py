@@ -16,6 +16,7 @@ from cosim.optimization.hull_tree import HullTree
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.patchwork import patchwork
+from cosim.optimization.region import Region
 from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.single_level import single_level
 
@@ -49,9 +50,9 @@ def test_any_multipliers_give_a_lower_bound(seed: int) -> None:
     parts = decompose(level, pieces)
     assert parts is not None
     optimum = solve(BilevelProblem(follower, leader), gap=1e-7).leader_cost
-    rng, held = np.random.default_rng(seed), np.zeros(len(follower.ineq_rows), dtype=np.int8)
+    rng, whole = np.random.default_rng(seed), _whole(follower)
     for _ in range(6):
-        value = parts.evaluate(rng.uniform(0.0, 80.0, len(follower.parameters)), held, 1e-7)
+        value = parts.evaluate(rng.uniform(0.0, 80.0, len(follower.parameters)), whole, 1e-7)
         assert value is not None and value <= optimum + 1e-6 * abs(optimum)
 
 
@@ -67,12 +68,12 @@ def test_what_is_left_out_is_no_part_of_the_optimum(seed: int) -> None:
     start = pieces.at(0.5 * (follower.theta_lower + follower.theta_upper))
     patch = None if start is None else pieces.descend(start, np.inf)
     assert parts is not None and patch is not None
-    mu, held = parts.take(patch, pieces), np.zeros(len(follower.ineq_rows), dtype=np.int8)
-    value = parts.evaluate(mu, held, 1e-7)
+    mu, whole = parts.take(patch, pieces), _whole(follower)
+    value = parts.evaluate(mu, whole, 1e-7)
     assert value is not None and parts.prune(mu, optimum * (1 + 1e-5) - value) > 0
     rng = np.random.default_rng(seed)
     for spread in (0.0, 0.01, 0.1, 1.0):
-        value = parts.evaluate(mu * (1 + spread * rng.normal(size=len(mu))), held, 1e-7)
+        value = parts.evaluate(mu * (1 + spread * rng.normal(size=len(mu))), whole, 1e-7)
         assert value is not None and value <= optimum * (1 + 1e-5)
 
 
@@ -88,16 +89,15 @@ def test_whatever_is_decided_a_block_with_a_point_has_one_in_the_model(seed: int
     mu, finite = parts.take(patch, pieces), 0
     for pair in range(0, len(follower.ineq_rows), 5):
         for decision in (1, 2):
-            held = np.zeros(len(follower.ineq_rows), dtype=np.int8)
-            held[pair] = decision
-            value = parts.evaluate(mu, held, 1e-6)
+            region = _whole(follower).decided(pair)[decision - 1]
+            value = parts.evaluate(mu, region, 1e-6)
             if value is not None and np.isfinite(value):
                 finite += 1
-                step = parts.propose(mu, parts.first_step(mu), held)
+                step = parts.propose(mu, parts.first_step(mu), region)
                 assert step is None or np.isfinite(step.value)
                 assert all(
-                    any(c.allowed(held[oracle.rows]) for c in columns)
-                    for oracle, columns in zip(parts.oracles, parts.columns, strict=True)
+                    any(oracle.lies_in(c, part) for c in columns)
+                    for oracle, columns, part in zip(parts.oracles, parts.columns, parts.parts(region), strict=True)
                 )
     assert finite > 10
 
@@ -127,7 +127,12 @@ def test_a_row_without_variables_does_no_harm() -> None:
     assert solve(BilevelProblem(follower, leader, payment=False)).leader_cost == pytest.approx(-1.0)
 
 
-def _parts(seed: int, hours: int = 3) -> tuple[Decomposition, np.ndarray, np.ndarray]:
+def _whole(follower: ParametricQP) -> Region:
+    """Nothing decided."""
+    return Region(np.zeros(len(follower.ineq_rows), dtype=np.int8))
+
+
+def _parts(seed: int, hours: int = 3) -> tuple[Decomposition, np.ndarray, Region]:
     """A decomposition, some multipliers, and no decisions."""
     follower, leader = day(seed, hours=hours)
     level = single_level(follower, leader, payment=True)
@@ -136,7 +141,7 @@ def _parts(seed: int, hours: int = 3) -> tuple[Decomposition, np.ndarray, np.nda
     parts = decompose(level, pieces)
     assert parts is not None
     mu = np.random.default_rng(seed).uniform(0.0, 80.0, len(follower.parameters))
-    return parts, mu, np.zeros(len(follower.ineq_rows), dtype=np.int8)
+    return parts, mu, _whole(follower)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -177,3 +182,56 @@ def test_a_column_of_a_search_that_was_broken_off_never_lies_below_what_is_prove
     for block, columns, least in zip(parts.oracles, parts.columns, parts.minima, strict=True):
         prices = mu[block.parameters]
         assert min(c.payment - float(prices @ c.theta) for c in columns) >= least - 1e-6 * (1 + abs(least))
+
+
+def _divided(parts: Decomposition, whole: Region, rng: np.random.Generator) -> list[tuple[int, list[Region]]]:
+    """Each block that can be told apart along some direction, with the two regions."""
+    found = []
+    for number, oracle in enumerate(parts.oracles):
+        k = len(oracle.parameters)
+        for _ in range(5):
+            direction = rng.normal(size=k)
+            halves = parts.divide(whole, number, direction, float(direction @ np.full(k, 0.3)))
+            if halves is not None:
+                found.append((number, halves))
+                break
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_the_better_of_two_cells_is_the_whole_whatever_the_multipliers(seed: int) -> None:
+    parts, mu, whole = _parts(seed)
+    rng, told = np.random.default_rng(seed), 0
+    parts.evaluate(mu, whole, 1e-7)
+    for _, halves in _divided(parts, whole, rng):
+        for spread in (0.0, 0.3, 1.0):
+            at = mu * (1.0 + spread * rng.normal(size=len(mu)))
+            value, *apart = (parts.evaluate(at, region, 1e-7) for region in (whole, *halves))
+            assert value is not None and min(v for v in apart if v is not None) == pytest.approx(value, rel=1e-6)
+            told += abs(apart[0] - apart[1]) > 1e-3  # type: ignore[operator]
+    assert told > 3
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_minimum_within_a_cell_is_a_point_of_that_cell(seed: int) -> None:
+    parts, mu, whole = _parts(seed)
+    parts.evaluate(mu, whole, 1e-7)
+    divided = _divided(parts, whole, np.random.default_rng(seed))
+    for number, halves in divided:
+        oracle = parts.oracles[number]
+        for region in halves:
+            part = parts.parts(region)[number]
+            found = oracle.minimise(mu[oracle.parameters], part, 1e-7, None, np.inf)
+            assert found is not None
+            assert found.column is None or oracle.lies_in(found.column, part)
+    assert divided
+
+
+def test_cells_of_one_search_are_none_of_a_later_one_that_shares_its_leaves() -> None:
+    parts, mu, whole = _parts(1)
+    parts.evaluate(mu, whole, 1e-7)
+    number, halves = _divided(parts, whole, np.random.default_rng(1))[0]
+    oracle = parts.oracles[number]
+    later = oracle.copy(oracle.block)
+    part = parts.parts(halves[0])[number]
+    assert oracle.knows(part) and not later.knows(part) and later.knows(parts.parts(whole)[number])

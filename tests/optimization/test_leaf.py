@@ -9,7 +9,8 @@ from hourly import day
 from cosim.optimization.arrays import Vector
 from cosim.optimization.leaf import Leaf
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.relaxation import OPEN, SLACK_ZERO, Relaxation
+from cosim.optimization.region import Part
+from cosim.optimization.relaxation import SLACK_ZERO, Relaxation
 from cosim.optimization.single_level import single_level
 
 
@@ -21,19 +22,19 @@ class _Hour:
         leader = ParametricQP.build(cost=np.zeros(3), variables=self.follower.parameters)
         self.relaxation = Relaxation(single_level(self.follower, leader, payment=True))
         self.plain = self.relaxation.cost.copy()
-        self.leaf = Leaf(np.zeros(self.relaxation.pairs, dtype=np.int8))
-        self.leaf.decisions[int(np.argmax(self.violations(np.full(3, 40.0))))] = SLACK_ZERO
+        self.leaf = Leaf(Part(np.zeros(self.relaxation.pairs, dtype=np.int8)))
+        self.leaf.part.held[int(np.argmax(self.violations(np.full(3, 40.0))))] = SLACK_ZERO
 
     def violations(self, mu: Vector) -> Vector:
         self.relaxation.cost = self.plain.copy()
         self.relaxation.cost[self.relaxation.level.theta_at] -= mu
-        found = self.relaxation.solve(self.leaf.decisions)
-        return self.relaxation.violations(found.z, self.leaf.decisions)
+        found = self.relaxation.solve(self.leaf.part.held)
+        return self.relaxation.violations(found.z, self.leaf.part.held)
 
     def solve(self, mu: Vector, *, note: bool) -> float:
         self.relaxation.cost = self.plain.copy()
         self.relaxation.cost[self.relaxation.level.theta_at] -= mu
-        found = self.relaxation.solve(self.leaf.decisions)
+        found = self.relaxation.solve(self.leaf.part.held)
         assert found.status == "optimal" and found.pull is not None
         if note:
             self.leaf.take(mu, found, found.objective, found.z[self.relaxation.level.theta_at], found.pull)
@@ -72,11 +73,11 @@ def test_where_parameters_are_at_the_end_of_their_box_and_are_pulled_on_the_boun
 def test_a_part_of_a_leaf_knows_what_the_leaf_knows() -> None:
     hour = _Hour(0)
     hour.solve(np.full(3, 40.0), note=True)
-    part = hour.leaf.below(np.zeros_like(hour.leaf.decisions) + OPEN, None)
+    part = hour.leaf.below(hour.leaf.part.decided(0)[0])
     limits = hour.follower.theta_lower, hour.follower.theta_upper
     assert part.bound(np.full(3, 50.0), *limits) == hour.leaf.bound(np.full(3, 50.0), *limits)
 
 
 def test_an_unsolved_leaf_knows_nothing() -> None:
-    leaf = Leaf(np.zeros(2, dtype=np.int8))
+    leaf = Leaf(Part(np.zeros(2, dtype=np.int8)))
     assert leaf.bound(np.zeros(1), np.zeros(1), np.ones(1)) == -np.inf
