@@ -187,11 +187,11 @@ def test_a_column_of_a_search_that_was_broken_off_never_lies_below_what_is_prove
 def _divided(parts: Decomposition, whole: Region, rng: np.random.Generator) -> list[tuple[int, list[Region]]]:
     """Each block that can be told apart along some direction, with the two regions."""
     found = []
-    for number, oracle in enumerate(parts.oracles):
-        k = len(oracle.parameters)
-        for _ in range(5):
+    for number, block in enumerate(parts.oracles):
+        k = len(block.parameters)
+        for _ in range(50):
             direction = rng.normal(size=k)
-            halves = parts.divide(whole, number, direction, float(direction @ np.full(k, 0.3)))
+            halves = parts.divide(whole, number, direction, float(direction @ rng.uniform(0.05, 0.6, k)))
             if halves is not None:
                 found.append((number, halves))
                 break
@@ -209,7 +209,7 @@ def test_the_better_of_two_cells_is_the_whole_whatever_the_multipliers(seed: int
             value, *apart = (parts.evaluate(at, region, 1e-7) for region in (whole, *halves))
             assert value is not None and min(v for v in apart if v is not None) == pytest.approx(value, rel=1e-6)
             told += abs(apart[0] - apart[1]) > 1e-3  # type: ignore[operator]
-    assert told > 3
+    assert told > 2
 
 
 @pytest.mark.parametrize("seed", [1, 4])
@@ -218,12 +218,12 @@ def test_a_minimum_within_a_cell_is_a_point_of_that_cell(seed: int) -> None:
     parts.evaluate(mu, whole, 1e-7)
     divided = _divided(parts, whole, np.random.default_rng(seed))
     for number, halves in divided:
-        oracle = parts.oracles[number]
+        block = parts.oracles[number]
         for region in halves:
             part = parts.parts(region)[number]
-            found = oracle.minimise(mu[oracle.parameters], part, 1e-7, None, np.inf)
+            found = block.minimise(mu[block.parameters], part, 1e-7, None, np.inf)
             assert found is not None
-            assert found.column is None or oracle.lies_in(found.column, part)
+            assert found.column is None or block.lies_in(found.column, part)
     assert divided
 
 
@@ -231,7 +231,7 @@ def test_cells_of_one_search_are_none_of_a_later_one_that_shares_its_leaves() ->
     parts, mu, whole = _parts(1)
     parts.evaluate(mu, whole, 1e-7)
     number, halves = _divided(parts, whole, np.random.default_rng(1))[0]
-    oracle = parts.oracles[number]
-    later = oracle.copy(oracle.block)
+    block = parts.oracles[number]
+    later = block.copy(block.block)
     part = parts.parts(halves[0])[number]
-    assert oracle.knows(part) and not later.knows(part) and later.knows(parts.parts(whole)[number])
+    assert block.knows(part) and not later.knows(part) and later.knows(parts.parts(whole)[number])
