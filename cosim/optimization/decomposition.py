@@ -95,6 +95,10 @@ class Decomposition:
         put = place_rows(self._leader)
         self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
         self._rows = rows(self._leader.ineq_matrix, put.first_rows)
+        # The model is about the leader's own limits alone: blocks see to the box, and multipliers have less room.
+        own = place_rows(leader)
+        self._own_limits, _ = two_sided(own, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
+        self._own_rows = rows(leader.ineq_matrix, own.first_rows)
         self.width = max(float(np.mean(follower.theta_upper - follower.theta_lower)), 1e-9)
         form = full_form(leader.hessian, leader.eq_matrix, self._rows)
         # A linear program only changes its cost from question to question, which the simplex method takes up warm.
@@ -191,11 +195,12 @@ class Decomposition:
         z, _ = pieces.point(patch)
         slack, dual = self.level.slack(z), z[self.level.sigma_at]
         rest = self.level.rest(z)
+        mu += patch.bounds[self._at]
         loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
         binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
         for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
             piece, at = patch.pieces[home], theta[oracle.parameters]
-            mu[oracle.parameters] = piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
+            mu[oracle.parameters] += piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
             mine = None if rest is None else rest[oracle.parameters]
             mine_dual, mine_slack = (
                 np.where(zero, 0.0, of)[oracle.rows] for zero, of in ((loose, dual), (binding, slack))
@@ -204,17 +209,19 @@ class Decomposition:
         return mu
 
     def _add(self, b: int, new: Column) -> None:
-        """Keep a column unless there is one at its parameters that keeps every decision it keeps."""
-        known = (np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new) for c in self.columns[b])
-        if not any(known):
-            self.columns[b].append(new)
+        """Keep a column unless there is one at its parameters that is no dearer and keeps every decision it keeps."""
+        most = new.payment + _SAME * (1.0 + abs(new.payment))
+        for c in self.columns[b]:
+            if c.payment <= most and np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new):
+                return
+        self.columns[b].append(new)
 
     def _sober(self, b: int, fit: Sequence[Column], price: Vector, bound: float) -> None:
-        """Raise the payment of hopeful columns to what the block's least payment at these multipliers proves."""
+        """Raise the payment of columns to what the block's least payment at these multipliers proves."""
         raised = {
             id(c): replace(c, payment=bound + float(price @ c.theta))
             for c in fit
-            if c.hopeful and c.payment - float(price @ c.theta) < bound
+            if c.payment - float(price @ c.theta) < bound
         }
         if raised:
             self.columns[b] = [raised.get(id(c), c) for c in self.columns[b]]
@@ -247,9 +254,9 @@ class Decomposition:
                 [None, member, sp.csr_array((member.shape[0], k))],
                 [pick, -mixture, -sp.eye_array(k)],
             ]), (0, 0)),
-            csr(sp.hstack([self._rows, sp.csr_array((self._rows.shape[0], count + k))]), (0, 0)),
+            csr(sp.hstack([self._own_rows, sp.csr_array((self._own_rows.shape[0], count + k))]), (0, 0)),
         )  # fmt: skip
-        base, open_end = self._limits, np.full(k, np.inf)
+        base, open_end = self._own_limits, np.full(k, np.inf)
         limits = Limits(
             np.concatenate([leader.eq_rhs, np.ones(member.shape[0]), np.zeros(k)]),
             base.lower,
@@ -258,9 +265,8 @@ class Decomposition:
             np.concatenate([base.x_upper, np.full(count + k, np.inf)]),
         )
         cost = np.concatenate([leader.cost, paid, center])
-        # There is always a point, and a step need not be exact.
         raw = Piqp(form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
-        if raw.status not in ("optimal", "rough"):
+        if raw.status != "optimal":
             return None
         y, weights, difference = raw.x[:n], raw.x[n : n + count], raw.x[n + count :]
         mu = center + step * difference
@@ -309,13 +315,12 @@ def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = Non
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
     constants = [follower.constant_theta[blocks[b].parameters] for b in home]
-    if level.products is not None or memory is None:
-        oracles = [
-            BlockOracle(blocks[b], constant, _part(level, blocks[b]))
-            for b, constant in zip(home, constants, strict=True)
-        ]
-    else:
-        oracles = [memory.oracle(blocks[b], constant) for b, constant in zip(home, constants, strict=True)]
+    oracles = [
+        BlockOracle(blocks[b], constant, pieces.blocks[b], _part(level, blocks[b]))
+        if level.products is not None or memory is None
+        else memory.oracle(blocks[b], constant, pieces.blocks[b])
+        for b, constant in zip(home, constants, strict=True)
+    ]
     return Decomposition(level, oracles, home)
 
 

@@ -25,7 +25,7 @@ _ROUNDS = 60
 _ROUGH, _FINE = 0.1, 0.003
 _LEAST = 1e-7
 _CLOSER = 0.25
-_LONGEST = 1e4
+_LONGEST, _TRIES = 1e4, 8
 _VAIN = 2
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
 _WORTH, _BETTER = 0.05, 0.1
@@ -242,13 +242,18 @@ class HullTree:
 
     def _proposed(self, node: _Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
-        while True:
+        for _ in range(_TRIES):
             step = self._parts.propose(node.center, node.step, node.region)
-            if step is None or step.value - best >= _WORTH * self._missing(node.bound):
+            if step is None:
+                # Long steps are the harder ones to find.
+                node.step *= _SLOWEST
+                continue
+            if step.value - best >= _WORTH * self._missing(node.bound) or node.step >= self._longest:
                 return step
-            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width or node.step >= self._longest:
+            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width:
                 return step
             node.step *= _FASTEST
+        return step
 
     def _ask(self, step: Step) -> None:
         """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""

@@ -49,13 +49,13 @@ class Memory:
         found.block = block
         return found
 
-    def oracle(self, block: Block, constant_theta: Vector) -> BlockOracle:
+    def oracle(self, block: Block, constant_theta: Vector, pieces: BlockPieces) -> BlockOracle:
         """The oracle of a block with the tree it has grown."""
         key = _key(block, constant_theta)
         if key not in self._oracles:
-            self._oracles[key] = BlockOracle(block, constant_theta)
+            self._oracles[key] = BlockOracle(block, constant_theta, pieces)
         # A copy, because what one problem prunes another one may need.
-        return self._oracles[key].copy(block)
+        return self._oracles[key].copy(block, pieces)
 
 
 def _key(block: Block, constant_theta: Vector) -> bytes:

@@ -28,6 +28,7 @@ from cosim.optimization.charge import Remainder
 from cosim.optimization.column import Column
 from cosim.optimization.leaf import Leaf
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.pieces import BlockPieces
 from cosim.optimization.region import Part
 from cosim.optimization.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.single_level import single_level
@@ -36,6 +37,7 @@ from cosim.optimization.tangents import TangentRelaxation
 _ZERO = 1e-7
 _HARD, _MOST_SOLVES = 200, 2000
 _TIGHTER = 0.7
+_EXACT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +54,36 @@ class BlockOracle:
     Args:
         block: the part of the follower.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+        pieces: of the same block.
         remainder: the block's part of a charge that is not the whole price.
 
     Attributes:
-        block: see above.
+        block, pieces: see above.
         parameters, rows: where the block's parameters and inequalities lie in the whole follower.
         solves: QPs solved so far.
     """
 
-    def __init__(self, block: Block, constant_theta: Vector, remainder: Remainder | None = None) -> None:
+    def __init__(
+        self, block: Block, constant_theta: Vector, pieces: BlockPieces, remainder: Remainder | None = None
+    ) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
         self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder))
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
-        self.block = block
+        self.block, self.pieces = block, pieces
         self.parameters: Indices = block.parameters
         self.rows: Indices = block.ineq_rows
         self._leaves: dict[bytes, list[Leaf]] = {}
         self._cells: dict[int, list[Part]] = {}
         self._confined: dict[bytes, list[Leaf]] = {}
 
-    def copy(self, block: Block) -> BlockOracle:
+    def copy(self, block: Block, pieces: BlockPieces) -> BlockOracle:
         """One that knows the same leaves, for a block with the same numbers, which may be elsewhere. What either finds
         out of the whole block is shared, cells and what is left out are not.
         """
         found = copy.copy(self)
-        found.block, found.parameters, found.rows = block, block.parameters, block.ineq_rows
+        found.block, found.pieces, found.parameters, found.rows = block, pieces, block.parameters, block.ineq_rows
         found._cells, found._confined = {}, {}
         return found
 
@@ -119,17 +124,33 @@ class BlockOracle:
         for leaf in self._start(part):
             heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
         hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
-        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
-        relaxation.enough, relaxation.suffices = enough, min(target, suffices)
+        relaxation.enough = enough
+
+        def target() -> float:
+            """Where the search may stop."""
+            best = np.inf if known is None else known.payment - float(mu @ known.theta)
+            relaxation.suffices = min(best - enough, suffices)
+            return relaxation.suffices
+
+        target()
         while heap:
             bound, _, leaf = heapq.heappop(heap)
-            if bound >= min(target, suffices) or (time.perf_counter() > deadline and np.isfinite(bound)):
+            if bound >= target() or (time.perf_counter() > deadline and np.isfinite(bound)):
                 leaves[key] = [other for _, _, other in heap] + [leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
             if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
-                if missing <= enough or relaxation.solves >= limit or missing <= 0:
+                if missing <= enough and leaf.z is not None:
+                    # What breaks complementarity by little may still cost far more in truth.
+                    real = self._real(leaf.z[level.theta_at])
+                    if real is not None and self.lies_in(real, part):
+                        if known is None or (real.payment - known.payment) < float(mu @ (real.theta - known.theta)):
+                            known = real
+                        if bound >= target():
+                            leaves[key] = [other for _, _, other in heap] + [leaf]
+                            return BlockAnswer(bound, known)
+                if missing <= min(enough, _EXACT * (1.0 + abs(bound))) or relaxation.solves >= limit:
                     leaves[key] = [other for _, _, other in heap] + [leaf]
                     # A column may lie a little too low, by what its point violates: the model is then too hopeful.
                     return BlockAnswer(bound, self._column(leaf, bound, mu, hopeful=missing > enough))
@@ -269,6 +290,20 @@ class BlockOracle:
         if not len(undecided):
             return None
         return [leaf.below(part) for part in leaf.part.decided(int(undecided[0]))]
+
+    def _real(self, theta: Vector) -> Column | None:
+        """The follower's answer at these parameters, with the leader's choice among its duals."""
+        point = self.pieces.point(theta)
+        if point is None:
+            return None
+        x, nu, sigma, binding, payment = point
+        level = self._relaxation.level
+        qp = level.follower
+        slack = np.maximum(qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ x, 0.0)
+        slack[binding | (slack <= _ZERO * (1.0 + np.abs(qp.ineq_rhs)))] = 0.0
+        sigma[sigma <= _ZERO * (1.0 + np.abs(sigma).max(initial=0.0))] = 0.0
+        rest = None if level.products is None else level.products.remainder.rest.price(nu, sigma)
+        return Column(theta.copy(), payment, sigma, slack, rest)
 
     def _column(self, leaf: Leaf, bound: float, mu: Vector, hopeful: bool) -> Column:
         level, z = self._relaxation.level, leaf.z

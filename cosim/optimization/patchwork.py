@@ -42,12 +42,14 @@ class Patch:
         cost: the leader's whole cost.
         y: the leader's variables.
         pull: per block, the multipliers of its piece's sides.
+        bounds: those of the leader's variables' bounds, of upper ones less those of lower ones.
     """
 
     pieces: tuple[Piece, ...]
     cost: float
     y: Vector
     pull: tuple[Vector, ...]
+    bounds: Vector
 
 
 class Patchwork:
@@ -132,7 +134,7 @@ class Patchwork:
         value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
         value -= sum(0.5 * float(raw.x[at] @ (off @ raw.x[at])) for off, at in concave)
         pull = np.split(raw.rows[self._rows.shape[0] :], np.cumsum(sides)[:-1]) if sides else []
-        return Patch(tuple(pieces), value, raw.x, tuple(pull))
+        return Patch(tuple(pieces), value, raw.x, tuple(pull), raw.bounds)
 
     def descend(
         self, start: Sequence[Piece], deadline: float, others: Sequence[Sequence[Piece]] = (), known: float = np.inf

@@ -129,6 +129,17 @@ class BlockPieces:
             found = self._read(np.clip(moved, qp.theta_lower, qp.theta_upper))
         return found
 
+    def point(self, theta: Vector) -> tuple[Vector, Vector, Vector, npt.NDArray[np.bool_], float] | None:
+        """The answer at these parameters: x, nu, sigma (m,), which rows bind (m,), and the payment."""
+        piece = self.at(theta)
+        if piece is None:
+            return None
+        n, p = len(self._qp.variables), len(self._qp.eq_rows)
+        answer = piece.answer @ theta + piece.answer_at
+        sigma = np.zeros(len(piece.binding))
+        sigma[piece.binding] = np.maximum(answer[n + p :], 0.0)
+        return answer[:n], answer[n : n + p], sigma, piece.binding, piece.payment(theta)
+
     def _read(self, theta: Vector) -> Piece | None:
         """The piece whose rows the answer at these parameters shows as binding."""
         answer = self._solver.solve(theta)
