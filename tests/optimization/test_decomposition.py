@@ -232,6 +232,6 @@ def test_cells_of_one_search_are_none_of_a_later_one_that_shares_its_leaves() ->
     parts.evaluate(mu, whole, 1e-7)
     number, halves = _divided(parts, whole, np.random.default_rng(1))[0]
     block = parts.oracles[number]
-    later = block.copy(block.block)
+    later = block.copy(block.block, block.pieces)
     part = parts.parts(halves[0])[number]
     assert block.knows(part) and not later.knows(part) and later.knows(parts.parts(whole)[number])

@@ -9,6 +9,7 @@ from cosim.optimization.conflicts import conflicts
 from cosim.optimization.oracle import BlockOracle
 from cosim.optimization.pair_rows import pair_rows
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.pieces import BlockPieces
 from cosim.optimization.presolve import presolve
 from cosim.optimization.qp_solvers import QPSolver
 from cosim.optimization.region import Part
@@ -86,7 +87,7 @@ def test_rows_raise_the_bound_and_leave_the_minimum() -> None:
     before = relaxation.solve(nothing).objective
     assert relaxation.tighten() and not relaxation.tighten()
     after = relaxation.solve(nothing).objective
-    plain = BlockOracle(heavy, np.zeros(len(price)))
+    plain = BlockOracle(heavy, np.zeros(len(price)), BlockPieces(heavy, np.zeros(len(price))))
     found = plain.minimise(price, Part(nothing), 1e-6, None, np.inf)
     assert found is not None and before + 10.0 < after <= found.bound + 1e-5
 
@@ -96,7 +97,8 @@ def test_the_minimum_is_no_dearer_than_any_answer_of_the_follower(block: Block) 
     nothing = np.full(len(block.qp.ineq_rows), OPEN, dtype=np.int8)
     solver = QPSolver(block.qp)
     for mu in (60.0, 90.0, 150.0, 400.0):
-        found = BlockOracle(block, constant).minimise(constant + mu, Part(nothing), 1e-6, None, np.inf)
+        oracle = BlockOracle(block, constant, BlockPieces(block, constant))
+        found = oracle.minimise(constant + mu, Part(nothing), 1e-6, None, np.inf)
         assert found is not None and found.column is not None
         costs = [
             float((_price(block.qp, solver, theta) - mu) @ theta)
