@@ -242,18 +242,19 @@ class HullTree:
 
     def _proposed(self, node: _Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
+        found, length = None, node.step
         for _ in range(_TRIES):
-            step = self._parts.propose(node.center, node.step, node.region)
+            step = self._parts.propose(node.center, length, node.region)
             if step is None:
                 # Long steps are the harder ones to find.
-                node.step *= _SLOWEST
+                length *= _SLOWEST
                 continue
-            if step.value - best >= _WORTH * self._missing(node.bound) or node.step >= self._longest:
-                return step
-            if np.abs(step.apart).sum() <= _TOGETHER * self._parts.width:
-                return step
-            node.step *= _FASTEST
-        return step
+            found, node.step = step, length
+            enough = step.value - best >= _WORTH * self._missing(node.bound) or length >= self._longest
+            if enough or np.abs(step.apart).sum() <= _TOGETHER * self._parts.width:
+                break
+            length *= _FASTEST
+        return found
 
     def _ask(self, step: Step) -> None:
         """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""

@@ -163,7 +163,7 @@ class BlockOracle:
                 continue
             if relaxation.solves == hard and relaxation.tighten():
                 # Worth beginning anew: the tree of a tighter relaxation is another one.
-                heap = [(-np.inf, next(number), Leaf(part))]
+                heap = [(-np.inf, next(number), leaf) for leaf in self._anew(part)]
                 continue
             found = relaxation.solve(leaf.part.held, box=leaf.part.box)
             if found.status == "infeasible":
@@ -238,6 +238,12 @@ class BlockOracle:
         """The whole block, or a cell of it."""
         return Part(np.zeros(len(self.rows), dtype=np.int8), self._relaxation.root(), cell)
 
+    def _anew(self, part: Part) -> list[Leaf]:
+        """Leaves that cover a part, of which nothing is known."""
+        if not part.cell:
+            return [Leaf(part)]
+        return [Leaf(inside) for leaf in self._cells[part.cell] if (inside := leaf.meet(part)) is not None]
+
     def _start(self, part: Part) -> list[Leaf]:
         """The leaves known for this part, or those of the whole block as far as they lie in it."""
         known = self._known(part).get(part.key())
@@ -245,7 +251,7 @@ class BlockOracle:
             return known
         whole = self._known(part).get(self._root(part.cell).key())
         if whole is None:
-            return [Leaf(part)]
+            return self._anew(part)
         met = [(leaf, leaf.part.meet(part)) for leaf in whole]
         return [leaf.below(inside) for leaf, inside in met if inside is not None]
 
