@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Vector, rows
@@ -31,6 +32,7 @@ _MOST_SINGLES = 4
 _PULL = 1e-6
 _CONCAVE = 20
 _SETTLED = 1e-6
+_CLOSEST, _CHECKS, _TOUCH = 20, 4, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +95,49 @@ class Patchwork:
             out[block.block.parameters] = y[at]
         return out
 
-    def solve(self, pieces: Sequence[Piece], patient: bool = True) -> Patch | None:
+    def solve(self, pieces: Sequence[Piece], patient: bool = True, near: Vector | None = None) -> Patch | None:
         """The best point with these pieces; None if they do not go together, which without patience is concluded from
         many iterations.
+
+        Args:
+            near: values of the leader's variables thereabouts. Few sides bind, mostly of those that are close; the
+                others are put in where they turn out to be broken.
         """
+        if near is not None:
+            kept = [_closest(piece, near[at]) for piece, at in zip(pieces, self._at, strict=True)]
+            for _ in range(_CHECKS):
+                found = self._optimum(pieces, kept, patient)
+                if found is None:
+                    return None
+                broken = [
+                    piece.matrix @ found.y[at] > piece.rhs + _TOUCH for piece, at in zip(pieces, self._at, strict=True)
+                ]
+                if not any(np.any(b & ~k) for b, k in zip(broken, kept, strict=True)):
+                    return found
+                kept = [b | k for b, k in zip(broken, kept, strict=True)]
+        return self._optimum(pieces, [np.ones(len(piece.rhs), dtype=bool) for piece in pieces], patient)
+
+    def _optimum(
+        self, pieces: Sequence[Piece], kept: Sequence[npt.NDArray[np.bool_]], patient: bool
+    ) -> Patch | None:
+        """As `solve`, with only these sides of each piece."""
         leader, n = self._level.leader, len(self._level.leader.variables)
-        sides = [len(piece.rhs) for piece in pieces]
+        counts = [int(np.count_nonzero(of)) for of in kept]
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
         first = 0
-        for piece, at, count in zip(pieces, self._at, sides, strict=True):
+        for piece, at, of, count in zip(pieces, self._at, kept, counts, strict=True):
             cost[at] += piece.linear
             size = len(at)
             curved, off = (piece.hessian, None) if self._whole else piece.convex()
             if off is not None:
                 concave.append((off, at))
             squares.append((curved.ravel(), np.repeat(at, size), np.tile(at, size)))
-            entries.append((piece.matrix.ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
+            entries.append((piece.matrix[of].ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
             first += count
         hessian = leader.hessian + _gather(squares, (n, n))
         matrix = sp.vstack([self._rows, _gather(entries, (first, n))])
-        upper = np.concatenate([self._limits.upper, *(piece.rhs for piece in pieces)])
+        sides = [piece.rhs[of] for piece, of in zip(pieces, kept, strict=True)]
+        upper = np.concatenate([self._limits.upper, *sides])
         lower = np.concatenate([self._limits.lower, np.full(first, -np.inf)])
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
@@ -133,7 +158,11 @@ class Patchwork:
             raw = again
         value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
         value -= sum(0.5 * float(raw.x[at] @ (off @ raw.x[at])) for off, at in concave)
-        pull = np.split(raw.rows[self._rows.shape[0] :], np.cumsum(sides)[:-1]) if sides else []
+        pull = [np.zeros(len(piece.rhs)) for piece in pieces]
+        first = self._rows.shape[0]
+        for mine, of, count in zip(pull, kept, counts, strict=True):
+            mine[of] = raw.rows[first : first + count]
+            first += count
         return Patch(tuple(pieces), value, raw.x, tuple(pull), raw.bounds)
 
     def descend(
@@ -171,7 +200,7 @@ class Patchwork:
         for _, b, piece in strongest:
             together[b] = piece
         if len(strongest) > 1 and sum(gain for gain, _, _ in strongest) < -least:
-            found = self._new(together)
+            found = self._new(together, near=now.y)
             if found is not None and found.cost < now.cost - least:
                 return found
         given = others if others else [()] * len(self.blocks)
@@ -181,7 +210,7 @@ class Patchwork:
                 return None
             single = list(now.pieces)
             single[b] = piece
-            found = self._new(single)
+            found = self._new(single, near=now.y)
             if found is not None and found.cost < now.cost - least:
                 return found
         return None
@@ -190,13 +219,13 @@ class Patchwork:
         """A difference of costs that is worth a step."""
         return max(self._least, _BETTER) * max(1.0, abs(cost))
 
-    def _new(self, pieces: Sequence[Piece], patient: bool = False) -> Patch | None:
+    def _new(self, pieces: Sequence[Piece], patient: bool = False, near: Vector | None = None) -> Patch | None:
         """The best point with these pieces, unless they were tried before."""
         key = tuple(id(piece) for piece in pieces)
         if key in self._tried:
             return None
         self._tried.add(key)
-        return self.solve(pieces, patient)
+        return self.solve(pieces, patient, near)
 
     def _moves(
         self, now: Patch, b: int, most: int | None, others: Sequence[Piece] = ()
@@ -270,6 +299,15 @@ def patchwork(
         make = BlockPieces if memory is None else memory.pieces
         blocks = [make(part, constant) for part, constant in zip(parts, constants, strict=True)]
     return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
+
+
+def _closest(piece: Piece, theta: Vector) -> npt.NDArray[np.bool_]:
+    """Which sides of a piece are the closest ones to some parameters, or beyond them."""
+    distance = piece.rhs - piece.matrix @ theta
+    if len(distance) <= _CLOSEST:
+        return np.ones(len(distance), dtype=bool)
+    near: npt.NDArray[np.bool_] = distance <= max(float(np.partition(distance, _CLOSEST)[_CLOSEST]), _TOUCH)
+    return near
 
 
 def _gather(parts: Sequence[tuple[Vector, Indices, Indices]], shape: tuple[int, int]) -> sp.csr_array:

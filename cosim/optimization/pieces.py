@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.optimize
 
-from cosim.optimization.arrays import Vector
+from cosim.optimization.arrays import Indices, Vector
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Charge
 from cosim.optimization.qp_solvers import QPSolver
@@ -41,6 +41,7 @@ class Piece:
         hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex unless the leader pays another charge than the
             whole price.
         matrix, rhs: the piece is where matrix @ th <= rhs; rows have length one.
+        rows: which row of the block each side is about: one whose dual gets zero there, or one that comes to bind.
     """
 
     binding: npt.NDArray[np.bool_]
@@ -50,6 +51,7 @@ class Piece:
     linear: Vector
     matrix: Vector
     rhs: Vector
+    rows: Indices
 
     def holds(self, theta: Vector) -> bool:
         """Whether the parameters lie on the piece."""
@@ -162,8 +164,24 @@ class BlockPieces:
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
         if normal @ beyond <= piece.rhs[row] + _INSIDE:
             return None
-        found = self.at(beyond)
+        found = self._turned(piece, int(piece.rows[row]), beyond) or self.at(beyond)
         return None if found is piece else found
+
+    def _turned(self, piece: Piece, row: int, theta: Vector) -> Piece | None:
+        """The piece in which one row changes sides, if it holds these parameters: mostly it does next to the side that
+        is about that row. Where answers are degenerate other rows change with it.
+        """
+        binding = piece.binding.copy()
+        binding[row] = not binding[row]
+        key = binding.tobytes()
+        if key not in self._known:
+            found = self._piece(binding)
+            if found is None or not found.holds(theta):
+                # Whether it is a piece of the follower's answer is known only where it holds something.
+                return None
+            self._known[key] = found
+        found = self._known[key]
+        return found if found is not None and found.holds(theta) else None
 
     def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of rows that bind, as many as do not depend on each other, first those that a basic dual needs."""
@@ -208,13 +226,15 @@ class BlockPieces:
         slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
-        matrix, rhs, empty = self._sides(matrix, rhs)
+        order = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
+        matrix, rhs, kept, empty = self._sides(matrix, rhs)
         if empty:
             return None
-        return Piece(binding, by, at, slope + slope.T, price, matrix, rhs)
+        return Piece(binding, by, at, slope + slope.T, price, matrix, rhs, order[kept])
 
-    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, bool]:
-        """The rows that may bind somewhere in the box, at length one, and whether some row never holds."""
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, Indices, bool]:
+        """The rows that may bind somewhere in the box, at length one, which they are, and whether some row never holds.
+        """
         qp = self._qp
         length = np.linalg.norm(matrix, axis=1)
         flat = length <= _NOISE * (1.0 + np.abs(rhs))
@@ -223,4 +243,4 @@ class BlockPieces:
         with np.errstate(invalid="ignore"):
             ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
         most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
-        return matrix[most > rhs], rhs[most > rhs], empty
+        return matrix[most > rhs], rhs[most > rhs], np.flatnonzero(~flat)[most > rhs], empty
