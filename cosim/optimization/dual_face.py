@@ -11,12 +11,13 @@ from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, rows
 from cosim.optimization.null_space import null_space
 from cosim.optimization.parametric import ParametricQP, Theta
-from cosim.optimization.qp_solvers import QPSolver, solve_qp
+from cosim.optimization.qp_solvers import QPSolver
 from cosim.optimization.solution import QPSolution
 
 _RANK = 1e-10
 _HELD = 1e-9
 _ACCEPT = 1e-6
+_TOLERANCES = (1e-9, 1e-7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,11 @@ class DualFace:
             ineq_matrix=self._signs(size),
             ineq_rhs=self._duals[len(self._solution.nu) :],
         )
-        step = solve_qp(problem, solver="highs")
+        for tolerance in _TOLERANCES:
+            step = QPSolver(problem, "highs", tolerance=tolerance).solve()
+            if step.status != "infeasible":
+                # No change at all is a point, so that only too close a look finds none.
+                break
         if step.status == "unbounded":
             qp = self._qp
             nu, sigma, price = (np.full(len(of), np.nan) for of in (qp.eq_rows, qp.ineq_rows, qp.parameters))

@@ -22,13 +22,13 @@ from cosim.optimization.region import Region
 from cosim.optimization.relaxation import OPEN, Relaxation
 
 _ROUNDS = 60
-_ROUGH, _FINE = 0.1, 0.003
+_ROUGH, _FINE = 0.9, 0.05
 _LEAST = 1e-7
 _CLOSER = 0.25
 _LONGEST, _TRIES = 1e4, 8
 _VAIN = 2
 _SERIOUS, _FASTEST, _SLOWEST = 0.5, 5.0, 0.1
-_WORTH, _BETTER = 0.05, 0.1
+_WORTH, _LITTLE, _BETTER = 0.05, 0.5, 0.1
 _FAR, _LEAP = 3.0, 1.2
 _USED = 1e-3
 _RECENTRES = 6
@@ -117,7 +117,7 @@ class HullTree:
 
     def _narrow(self, root: _Node, step: Step | None) -> tuple[Step | None, float]:
         """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound
-        over the hulls of the rest, as long as something is left out; the last step, and the cost from which on points
+        over the hulls of the rest, as long as that is worth it; the last step, and the cost from which on points
         were left out.
         """
         most = np.inf
@@ -132,8 +132,10 @@ class HullTree:
             inside = self._missing(value) + _INSIDE * self._gap * max(1.0, abs(self._points.best))
             if not self._parts.prune(root.center, inside):
                 break
-            most = min(most, value + inside)
+            most, before = min(most, value + inside), root.bound
             step = self._bound(root, most)
+            if root.bound - before < _BETTER * missing:
+                break
         return step, most
 
     def root(self) -> Vector:
@@ -219,7 +221,7 @@ class HullTree:
             if number > 1 and number & (number + 1) == 0 and self._missing(node.bound) > 0:
                 self._ask(last)
             stalled = value <= best and parts.size == before
-            if stalled or (not serious and promised < _WORTH * self._missing(node.bound) and number > 0):
+            if stalled or (not serious and promised < _LITTLE * self._missing(node.bound) and number > 0):
                 break
         if last is not None and self._missing(node.bound) > 0:
             self._ask(last)

@@ -153,23 +153,17 @@ class _Program:
         which = below > _ROUNDING * (1.0 + abs(self.value)) / max(self.groups, 1)
         if not np.any(which):
             return False
-        slope = self._hessian @ z
-        mine = which[self._group]
-        at, group = self._at[mine], self._group[mine]
-        place = np.cumsum(which) - 1
-        count, most = int(which.sum()), np.bincount(place[group], 0.5 * slope[at] * z[at])
-        matrix = sp.csr_array(
-            (
-                np.concatenate([slope[at], -np.ones(count)]),
-                (
-                    np.concatenate([place[group], np.arange(count)]),
-                    np.concatenate([at, self._size + np.flatnonzero(which)]),
-                ),
-            ),
-            shape=(count, self._size + self.groups),
-        )
+        slope, mine = self._hessian @ z, which[self._group]
+        at, row = self._at[mine], (np.cumsum(which) - 1)[self._group[mine]]
+        count = int(which.sum())
+        most = np.bincount(row, 0.5 * slope[at] * z[at])
+        # Row by row the slopes, then -1 for the group's own variable.
+        order = np.argsort(np.concatenate([row, np.arange(count)]), kind="stable")
+        index = np.concatenate([at, self._size + np.flatnonzero(which)])[order]
+        value = np.concatenate([slope[at], -np.ones(count)])[order]
+        first = np.concatenate([[0], np.cumsum(np.bincount(row) + 1)[:-1]])
         self._solver.addRows(
-            count, np.full(count, -np.inf), most, matrix.nnz, matrix.indptr[:-1], matrix.indices, matrix.data
+            count, np.full(count, -np.inf), most, len(index), first.astype(np.int32), index.astype(np.int32), value
         )
         return True
 
