@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from cosim.optimization.arrays import Vector
 from cosim.optimization.region import Part
 from cosim.optimization.relaxation import DUAL_ZERO, SLACK_ZERO
+
+_USED = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,44 @@ class Column:
         """Whether every decision that the other point keeps is kept by this one."""
         lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
         return not bool(np.any(lost))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Points of one block between which a model meets the block's hull.
+
+    Attributes:
+        columns: those of some weight.
+        weights: (columns,) which add up to one.
+    """
+
+    columns: tuple[Column, ...]
+    weights: Vector
+
+    @classmethod
+    def of(cls, columns: Sequence[Column], weights: Vector) -> Mixture:
+        """Columns with their weights, but for those of next to none."""
+        used = np.flatnonzero(weights > _USED)
+        chosen: Vector = weights[used] / max(float(weights[used].sum()), _USED)
+        return cls(tuple(columns[i] for i in used.tolist()), chosen)
+
+    @property
+    def torn(self) -> bool:
+        """Whether there is more than one."""
+        return len(self.columns) > 1
+
+    @property
+    def thetas(self) -> Vector:
+        """(columns, k) their parameters."""
+        return np.array([c.theta for c in self.columns])
+
+    @property
+    def theta(self) -> Vector:
+        """(k,) their mean."""
+        mean: Vector = self.weights @ self.thetas
+        return mean
+
+    @property
+    def payment(self) -> float:
+        """Mean payment."""
+        return float(self.weights @ np.array([c.payment for c in self.columns]))

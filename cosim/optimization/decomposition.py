@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from cosim.optimization.arrays import Vector, csr, rows
 from cosim.optimization.blocks import Block
 from cosim.optimization.charge import Remainder
-from cosim.optimization.column import Column
+from cosim.optimization.column import Column, Mixture
 from cosim.optimization.memory import Memory
 from cosim.optimization.oracle import BlockOracle
 from cosim.optimization.parametric import ParametricQP
@@ -47,14 +47,14 @@ class Step:
         mu: the next multipliers.
         value: what the model promises for L(mu).
         theta: the leader's parameters.
-        mixtures: for each block its columns and their weights.
+        mixtures: for each block the columns that it is met between.
         apart: (k,) by how much the leader's parameters exceed those of the mixtures.
     """
 
     mu: Vector
     value: float
     theta: Vector
-    mixtures: list[list[tuple[Column, float]]]
+    mixtures: list[Mixture]
     apart: Vector
 
 
@@ -275,7 +275,7 @@ class Decomposition:
         for oracle, mine in zip(self.oracles, columns, strict=True):
             at = mu[oracle.parameters]
             value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
-            mixtures.append(list(zip(mine, weights[first : first + len(mine)].tolist(), strict=True)))
+            mixtures.append(Mixture.of(mine, weights[first : first + len(mine)]))
             first += len(mine)
         return Step(mu, value, y[self._at], mixtures, difference)
 
