@@ -11,6 +11,7 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 import scipy.sparse.csgraph
 
+from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.blocks import Block, split
 from cosim.optimization.bounds import Cutoff, FollowerBounds
@@ -22,6 +23,7 @@ from cosim.optimization.screening import variable_bounds
 from cosim.optimization.solvers import Product, SolverRun, solve_model
 
 EFFORT = 4
+_EMPTY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,16 @@ def solve_mip(
         v.setub(_finite(min(high, np.inf if v.ub is None else v.ub)))
     model.rows = pyo.ConstraintList()
     everyone = list(model.leader.values())
-    for i in range(len(leader.eq_rows)):
-        model.rows.add(dot(leader.eq_matrix, i, everyone) == leader.eq_rhs[i])
-    limited = np.isfinite(leader.ineq_rhs) & (np.diff(leader.ineq_matrix.indptr) > 0)
-    for i in np.flatnonzero(limited).tolist():
-        model.rows.add(dot(leader.ineq_matrix, i, everyone) <= leader.ineq_rhs[i])
+    for matrix, rhs, names, is_equality in (
+        (leader.eq_matrix, leader.eq_rhs, leader.eq_rows, True),
+        (leader.ineq_matrix, leader.ineq_rhs, leader.ineq_rows, False),
+    ):
+        for i in np.flatnonzero(np.isfinite(rhs)).tolist():
+            row = dot(matrix, i, everyone)
+            if not isinstance(row, float):
+                model.rows.add(row == rhs[i] if is_equality else row <= rhs[i])
+            elif -rhs[i] > _EMPTY or (is_equality and rhs[i] > _EMPTY):
+                raise RunFailure(f"a bilevel problem is infeasible: {names[i]} has no variable, and does not hold")
     model.follower = pyo.Block()
     conditions = add_kkt(
         model.follower,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hourly import day
 from random_programs import random_qp
 
@@ -164,6 +165,46 @@ def test_an_impossible_leader_is_reported() -> None:
     impossible = replace(problem.leader, ineq_rhs=np.array([-5.0]))
     with pytest.raises(RunFailure, match="infeasible"):
         solve(replace(problem, leader=impossible))
+
+
+def _with_empty_rows(limit: float, equal: float) -> BilevelProblem:
+    """A problem whose leader has an inequality and an equality without any variable."""
+    problem = small(0)
+    leader = problem.leader
+    nothing = sp.csr_array((1, len(leader.variables)))
+    return replace(
+        problem,
+        leader=replace(
+            leader,
+            ineq_matrix=sp.csr_array(sp.vstack([leader.ineq_matrix, nothing])),
+            ineq_rhs=np.append(leader.ineq_rhs, limit),
+            ineq_theta=sp.csr_array((len(leader.ineq_rows) + 1, 0)),
+            ineq_rows=(*leader.ineq_rows, "empty limit"),
+            eq_matrix=sp.csr_array(sp.vstack([leader.eq_matrix, nothing])),
+            eq_rhs=np.append(leader.eq_rhs, equal),
+            eq_theta=sp.csr_array((len(leader.eq_rows) + 1, 0)),
+            eq_rows=(*leader.eq_rows, "empty equality"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("solver", ["branch", "scip", "highs"])
+def test_rows_of_the_leader_without_variables_that_hold_change_nothing(solver: str) -> None:
+    if solver == "scip":
+        pytest.importorskip("pyscipopt")
+    found = solve(_with_empty_rows(1.0, 0.0), solver=solver, gap=1e-5)
+    assert found.leader_cost == pytest.approx(solve(small(0), gap=1e-6).leader_cost, rel=2e-5)
+
+
+@pytest.mark.parametrize("wrong", [(-1.0, 0.0), (1.0, 2.0), (1.0, -2.0)])
+@pytest.mark.parametrize("solver", ["branch", "scip", "highs"])
+def test_rows_of_the_leader_without_variables_that_do_not_hold_leave_nothing(
+    solver: str, wrong: tuple[float, float]
+) -> None:
+    if solver == "scip":
+        pytest.importorskip("pyscipopt")
+    with pytest.raises(RunFailure, match="infeasible"):
+        solve(_with_empty_rows(*wrong), solver=solver)
 
 
 def test_a_wrong_answer_fails_its_certificate() -> None:
