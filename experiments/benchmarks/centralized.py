@@ -1,188 +1,217 @@
-"""How fast the bilevel optimum is proven: branching on complementarities against MIP formulations and solvers.
+"""What the leader's solver is to reach, measured: one line for each figure, with its target.
 
-    python -m cosim.experiments.benchmarks.centralized --hours 4 8 24 --slopes 0 5 --time-limit 60
-    python -m cosim.experiments.benchmarks.centralized --hours 2 6 24 --repairs
+    python -m cosim.experiments.benchmarks.centralized
+    python -m cosim.experiments.benchmarks.centralized --seeds 4 --problems path/to/problems.json
+    python -m cosim.experiments.benchmarks.centralized --methods --hours 4 8 24 --slopes 0 5 --time-limit 60
+    python -m cosim.experiments.benchmarks.centralized --repairs --hours 2 6 24
 
-The same window of the same scenario in every line, with a flat or a sloped price at the substation. A time is compared
-with that of the branch solver in the same run.
+``--methods`` compares formulations and solvers on one scenario, ``--repairs`` shows what each repair of 'kkt-mccormick'
+is worth. Times are wall times in seconds; the whole table takes some ten minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-from collections.abc import Mapping, Sequence
+import json
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cosim import InputError, RunFailure
-from cosim.coordination.base import Market
 from cosim.coordination.leaders import stackelberg_problem
 from cosim.coordination.welfare import optimum
-from cosim.engine import Simulation
+from cosim.experiments.benchmarks import leader_feeders, random_days
+from cosim.experiments.benchmarks.instances import Shape, instance
+from cosim.experiments.benchmarks.leader_methods import measure, measure_repairs, opened
+from cosim.experiments.benchmarks.published import express
 from cosim.experiments.common import print_table
-from cosim.loading import load_scenario
-from cosim.optimization.bilevel import solve
-from cosim.optimization.mip import Repairs
-from cosim.preparation import prepare
+from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
+
+SCENARIO = "ieee37_stress"
+# Sites x generators x steps of random days, and the seconds that median and worst may take.
+DAYS = (
+    ((10, 12, 24), 1.0, 10.0), ((20, 20, 24), 5.0, 60.0), ((5, 8, 96), 5.0, 60.0), ((34, 35, 24), 5.0, 60.0),
+)  # fmt: skip
+# How a published problem is asked: solver and complementarity.
+ASKED = (("branch", "big-m"), ("scip", "big-m"), ("scip", "sos1"), ("scip", "indicator"), ("highs", "big-m"))
+_RIGHT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """A formulation and the solver that is asked for it."""
+class Line:
+    """One figure: what it is about, its target, what was measured, and whether that reaches it (None: not measured)."""
 
-    formulation: str
-    solver: str
-    complementarity: str = "big-m"
+    what: str
+    target: str
+    measured: str
+    reached: bool | None
 
-    @property
-    def name(self) -> str:
+    def row(self) -> dict[str, object]:
         """As tables show it."""
-        how = "" if self.solver == "branch" else f", {self.complementarity}"
-        return f"{self.formulation}, {self.solver}{how}"
+        return {
+            "what": self.what, "target": self.target, "measured": self.measured,
+            "reached": "–" if self.reached is None else "yes" if self.reached else "NO",
+        }  # fmt: skip
 
 
-METHODS = (
-    Method("strong-duality", "branch"),
-    Method("strong-duality", "scip"),
-    Method("strong-duality", "scip", "indicator"),
-    Method("strong-duality", "scip", "sos1"),
-    Method("strong-duality", "highs"),
-    Method("kkt-mccormick", "highs"),
-    Method("kkt-mccormick", "scip"),
-)
-
-
-def opened(scenario: str, hours: int, slope: float = 0.0, more: Mapping[str, Any] | None = None) -> Market:
-    """The market of a scenario with its first window of so many steps opened.
-
-    Args:
-        slope: of the price at the substation, USD/MWh per MW.
-        more: other changes to the scenario.
-    """
-    changes = {"clock.steps": hours, "clock.window_steps": hours, "market.slope_usd_per_mwh_per_mw": slope}
-    simulation = Simulation(prepare(*load_scenario(scenario, {**changes, **(more or {})})))
-    window = next(iter(simulation.prepared.calendar.windows()))
-    simulation.market.operator.open_window(window, simulation.market.declared(window))
-    return simulation.market
-
-
-def measure(
-    scenario: str = "ieee37_stress",
-    hours: Sequence[int] = (4, 8, 24),
-    time_limit_s: float = 60.0,
-    methods: Sequence[Method] = METHODS,
-    gap: float = 1e-3,
-    bits: int = 6,
-    slopes: Sequence[float] = (0.0,),
-) -> list[dict[str, object]]:
-    """One row per horizon and method; a method that finds nothing in time says why.
-
-    Args:
-        time_limit_s: of each solve. gap: relative, at which a solve stops. bits: per demand in kkt-mccormick.
-        slopes: of the price at the substation, USD/MWh per MW.
-    """
-    rows: list[dict[str, object]] = []
-    for horizon, slope in itertools.product(hours, slopes):
-        market = opened(scenario, horizon, slope)
-        problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
-        first: float | None = None
-        for method in methods:
-            options: dict[str, Any] = {"gap": gap, "bits": bits, "time_limit_s": time_limit_s, "start": start}
-            options["complementarity"] = method.complementarity
-            which = {"hours": horizon, "slope": slope, "method": method.name}
+def published(problems: Path | None) -> Iterator[Line]:
+    """Published problems by every solver that takes them."""
+    what, target = "published problems, every solver that applies", "all right to 1e-6, else refused with a reason"
+    if problems is None or not problems.is_file():
+        yield Line(what, target, "no file of problems given (--problems)", None)
+        return
+    right, refused, wrong, pineda = 0, 0, [], "not in the file"
+    for entry in json.loads(problems.read_text(encoding="utf-8")):
+        try:
+            problem = BilevelProblem(*express(entry))
+        except ValueError:
+            refused += 1
+            continue
+        for solver, complementarity in ASKED:
             try:
-                found = solve(problem, method.formulation, method.solver, **options)
-            except (InputError, RunFailure) as error:
-                rows.append({**which, "outcome": "none", "reason": str(error)})
+                found = solve(problem, solver=solver, complementarity=complementarity, gap=1e-8, time_limit_s=30)
+            except InputError:
+                refused += 1
                 continue
-            first = found.time_s if first is None else first
-            rows.append(
-                {
-                    **which,
-                    "objective USD": round(found.leader_cost, 3),
-                    "bound USD": round(found.bound, 3),
-                    "gap": f"{found.gap:.1e}",
-                    "nodes": found.nodes or "–",
-                    "time s": round(found.time_s, 2),
-                    "time / first": round(found.time_s / first, 1),
-                    "discretisation USD": round(found.certificate.discretisation, 3),
-                    "certificate": "passed" if found.certificate.passed else "failed",
-                    "outcome": found.status,
-                }
+            except RunFailure as error:
+                wrong.append(f"{entry['name']} by {solver}: {error}")
+                continue
+            if abs(found.leader_cost - entry["opt"]) <= _RIGHT * max(1.0, abs(entry["opt"])):
+                right += 1
+            else:
+                wrong.append(f"{entry['name']} by {solver}: {found.leader_cost:g}")
+            if entry["name"].startswith("pineda") and solver == "branch":
+                pineda = f"{found.leader_cost:.6f}"
+    yield Line(what, target, f"{right} right, {refused} refused, {len(wrong)} wrong" + "; ".join(wrong), not wrong)
+    yield Line("Pineda and Morales, no M given", "-102", pineda, pineda == "-102.000000")
+
+
+def stress_day(limit_s: float) -> Iterator[Line]:
+    """The day of the stressed feeder: the default, the paper's formulation without repairs and with all of them."""
+    times: dict[str, float] = {}
+    for name, slope in (("flat", 0.0), ("sloped", 5.0)):
+        market = opened(SCENARIO, 24, slope)
+        problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
+        runs = [solve(problem, gap=1e-4, start=start) for _ in range(3)]
+        times[name] = statistics.median(run.time_s for run in runs)
+        closed = all(run.gap <= 1e-4 for run in runs)
+        yield Line(
+            f"{SCENARIO}, 24 h, gap 1e-4, {name} price", "0.3 s", f"{times[name]:.2f} s", closed and times[name] <= 0.3
+        )
+    rows = measure_repairs(SCENARIO, (24,), limit_s, which=("none", "all"))
+    plain, repaired = ({str(k): v for k, v in row.items()} for row in rows)
+    still_open = plain["outcome"] != "optimal" or _gap(plain) > 1e-3
+    ratio = limit_s / times["flat"] if still_open else float(str(plain["time s"])) / times["flat"]
+    told = f"open at {limit_s:g} s with {plain.get('gap', 'no point')}" if still_open else f"{ratio:.0f} times"
+    yield Line(
+        "kkt-mccormick, 6 bits, SCIP, as it stands, against the default", "1,000 times, or open at its limit",
+        told, still_open or ratio >= 1000,
+    )  # fmt: skip
+    closed = repaired["outcome"] == "optimal" and _gap(repaired) <= 1e-3
+    seconds = float(str(repaired.get("time s", "inf")))
+    yield Line(
+        "kkt-mccormick, 6 bits, SCIP, with all repairs, gap 1e-3", "60 s",
+        f"{seconds:.1f} s, gap {repaired.get('gap', '–')}", closed and seconds <= 60,
+    )  # fmt: skip
+
+
+def days(seeds: int) -> Iterator[Line]:
+    """Random days of every size, with voltage limits that bind and loose ones."""
+    for size, median_s, worst_s in DAYS:
+        for tight in (True, False):
+            runs = random_days.measure(size, range(seeds), tight=tight, gap=1e-3, limit_s=worst_s)
+            times = [run.wall_s for run in runs]
+            closed = sum(run.gap <= 1e-3 for run in runs)
+            median, worst = statistics.median(times), max(times)
+            yield Line(
+                f"{'x'.join(map(str, size))}, limits {'bind' if tight else 'loose'}, {seeds} days, gap 1e-3",
+                f"median {median_s:g} s, worst {worst_s:g} s",
+                f"median {median:.2f} s, worst {worst:.1f} s, {closed} closed",
+                closed == seeds and median <= median_s and worst <= worst_s,
             )
-    return rows
 
 
-REPAIRS = {
-    "none": Repairs(tighten=False, cut=False, start=False),
-    "bounds": Repairs(tighten=True, cut=False, start=False),
-    "cut": Repairs(tighten=False, cut=True, start=False),
-    "start": Repairs(tighten=False, cut=False, start=True),
-    "all but bounds": Repairs(tighten=False, cut=True, start=True),
-    "all but cut": Repairs(tighten=True, cut=False, start=True),
-    "all but start": Repairs(tighten=True, cut=True, start=False),
-    "all": Repairs(),
-}
+def feeders(scripts: Sequence[str]) -> Iterator[Line]:
+    """Ten data centers on other feeders, against the same on the home feeder."""
+    rows = [leader_feeders.measure(name, load=0.5) for name in ("ieee37", "ieee123", *scripts)]
+    home = float(str(rows[0]["solve s"]))
+    for row in rows[1:]:
+        what = f"{row['feeder']}, 10 data centers, 24 h, against ieee37"
+        if "solve s" not in row:
+            yield Line(what, "same order", str(row["outcome"]), None)
+            continue
+        seconds = float(str(row["solve s"]))
+        told = f"{seconds:.2f} s against {home:.2f} s"
+        yield Line(what, "same order", told, row["outcome"] == "optimal" and seconds <= 10 * home)
 
 
-def measure_repairs(
-    scenario: str = "ieee37_stress",
-    hours: Sequence[int] = (2, 6, 24),
-    time_limit_s: float = 60.0,
-    gap: float = 1e-3,
-    bits: int = 6,
-    solver: str = "scip",
-    which: Sequence[str] = tuple(REPAIRS),
-) -> list[dict[str, object]]:
-    """One row per horizon and choice of repairs of 'kkt-mccormick'; arguments as in :func:`measure`."""
-    rows: list[dict[str, object]] = []
-    for horizon in hours:
-        market = opened(scenario, horizon)
-        problem, start = stackelberg_problem(market), optimum(market).p_mw.ravel()
-        for name in which:
-            options: dict[str, Any] = {"gap": gap, "bits": bits, "time_limit_s": time_limit_s, "start": start}
-            row: dict[str, object] = {"hours": horizon, "repairs": name}
+def highs_against_scip(limit_s: float) -> Iterator[Line]:
+    """Strong duality by both solvers, with all repairs."""
+    market = opened(SCENARIO, 24)
+    cases: list[tuple[str, BilevelProblem, dict[str, Any]]] = [
+        (f"{SCENARIO}, 24 h", stackelberg_problem(market), {"start": optimum(market).p_mw.ravel()})
+    ]
+    for seed in (0, 1):
+        shape = Shape(10, 12, 24, slope=5.0 * seed)
+        cases.append((f"10x12x24, seed {seed}", instance(shape, seed), {}))
+    for name, problem, more in cases:
+        times: list[float] = []
+        for solver in ("highs", "scip"):
             try:
-                found = solve(problem, "kkt-mccormick", solver, repairs=REPAIRS[name], **options)
-            except (InputError, RunFailure) as error:
-                rows.append({**row, "outcome": "none", "reason": str(error)})
-                continue
-            row |= {
-                "objective USD": round(found.leader_cost, 3),
-                "bound USD": round(found.bound, 3),
-                "gap": f"{found.gap:.1e}",
-                "time s": round(found.time_s, 1),
-                "discretisation USD": round(found.certificate.discretisation, 3),
-                "outcome": found.status,
-            }
-            rows.append(row)
-    return rows
+                found: BilevelSolution | None = solve(problem, solver=solver, gap=1e-3, time_limit_s=limit_s, **more)
+            except RunFailure:
+                found = None
+            times.append(found.time_s if found is not None and found.gap <= 1e-3 else float("inf"))
+        told = f"{times[0]:.1f} s against {times[1]:.1f} s"
+        yield Line(f"HiGHS against SCIP, {name}, gap 1e-3", "10 times", told, times[0] <= 10 * times[1] < float("inf"))
+
+
+def targets(seeds: int, limit_s: float, problems: Path | None, scripts: Sequence[str]) -> Iterator[Line]:
+    """All figures, one after the other."""
+    yield from published(problems)
+    yield from stress_day(limit_s)
+    yield from days(seeds)
+    yield from feeders(scripts)
+    yield from highs_against_scip(limit_s)
+
+
+def _gap(row: dict[str, object]) -> float:
+    return float(str(row.get("gap", "inf")))
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="ieee37_stress")
+    parser.add_argument("--seeds", type=int, default=20, help="random days of each kind")
+    parser.add_argument("--problems", type=Path, metavar="FILE", help="published problems, see `published`")
+    parser.add_argument("--feeders", nargs="*", default=[], metavar="DSS", help="further feeders, OpenDSS scripts")
+    parser.add_argument("--methods", action="store_true", help="every formulation and solver on one scenario")
+    parser.add_argument("--repairs", action="store_true", help="kkt-mccormick with and without each of its repairs")
+    parser.add_argument("--scenario", default=SCENARIO)
     parser.add_argument("--hours", type=int, nargs="+", default=[4, 8, 24])
     parser.add_argument("--slopes", type=float, nargs="+", default=[0.0, 5.0], help="USD/MWh per MW")
-    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve")
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve of a MIP solver")
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--bits", type=int, default=6, help="binaries per demand in kkt-mccormick")
-    parser.add_argument("--repairs", action="store_true", help="kkt-mccormick with and without each of its repairs")
     options = parser.parse_args()
     if options.repairs:
         table = measure_repairs(options.scenario, options.hours, options.time_limit, options.gap, options.bits)
         print_table(f"{options.scenario}: kkt-mccormick, {options.bits} bits, SCIP, gap {options.gap:g}", table)
-        return
-    rows = measure(
-        options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits, slopes=options.slopes
-    )
-    limit = f"at most {options.time_limit:g} s each"
-    shown = [{k: v for k, v in row.items() if k != "reason"} for row in rows]
-    print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", shown)
-    for row in rows:
-        if "reason" in row:
-            print(f"{row['method']}, {row['hours']} h, slope {row['slope']:g}: {row['reason']}")
+    elif options.methods:
+        rows = measure(
+            options.scenario, options.hours, options.time_limit, gap=options.gap, bits=options.bits,
+            slopes=options.slopes,
+        )  # fmt: skip
+        limit = f"at most {options.time_limit:g} s each"
+        shown = [{k: v for k, v in row.items() if k != "reason"} for row in rows]
+        print_table(f"{options.scenario}: the leader's optimum to {options.gap:g}, {limit}", shown)
+        for row in rows:
+            if "reason" in row:
+                print(f"{row['method']}, {row['hours']} h, slope {row['slope']:g}: {row['reason']}")
+    else:
+        lines = targets(options.seeds, options.time_limit, options.problems, options.feeders)
+        print_table("The leader's solver and its targets", [line.row() for line in lines])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 from cosim.coordination.leaders import stackelberg_problem
 from cosim.coordination.welfare import optimum
-from cosim.experiments.benchmarks.centralized import opened
+from cosim.experiments.benchmarks.leader_methods import opened
 from cosim.experiments.common import print_table
 from cosim.grid.dss.importer import import_feeder
 from cosim.grid.feeder import Feeder

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosim.coordination.decentralized import Decentralized
-from cosim.experiments.benchmarks import centralized, clearing, framework, growth, network, sweep
+from cosim.experiments.benchmarks import centralized, clearing, framework, growth, leader_methods, network, sweep
 from cosim.experiments.benchmarks.synthetic import synthetic_feeder
 from cosim.grid import lindist3flow
 from cosim.grid.opendss import AcCircuit
@@ -20,12 +22,42 @@ def test_network_is_compared_with_opendss() -> None:
 
 
 def test_formulations_agree_within_bounds_and_discretisation() -> None:
-    methods = (centralized.METHODS[0], centralized.METHODS[3])
-    exact, classical = centralized.measure(hours=[1], time_limit_s=20, methods=methods, bits=4)
+    methods = (leader_methods.METHODS[0], leader_methods.METHODS[3])
+    exact, classical = leader_methods.measure(hours=[1], time_limit_s=20, methods=methods, bits=4)
     assert exact["certificate"] == classical["certificate"] == "passed"
     apart = abs(float(str(exact["objective USD"])) - float(str(classical["objective USD"])))
     tolerance = 2e-3 * float(str(exact["objective USD"]))
     assert apart <= float(str(classical["discretisation USD"])) + tolerance
+
+
+def _seller(optimum: float) -> dict[str, Any]:
+    """A leader that picks x in [0, 4] at cost x - 3 y, and a follower whose y wants to be 2 x but is at most 5."""
+    return {
+        "name": "made up", "x": {"x0": [0, 4]}, "y": {"y0": [0, 5]}, "F": "x0-3*y0", "f": "y0*y0-4*x0*y0",
+        "G": [], "g": [], "h": [], "opt": optimum,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("optimum", "right"), [(-12.5, True), (-12.0, False)])
+def test_the_table_of_targets_tells_right_answers_from_wrong_ones(
+    tmp_path: Path, optimum: float, right: bool
+) -> None:
+    file = tmp_path / "problems.json"
+    file.write_text(json.dumps([_seller(optimum)]))
+    line = next(centralized.published(file))
+    assert line.reached is right, line.measured
+
+
+def test_a_target_that_is_not_measured_is_not_called_reached() -> None:
+    (line,) = centralized.published(None)
+    assert line.reached is None and line.row()["reached"] == "–"
+
+
+def test_random_days_are_held_against_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centralized, "DAYS", (((2, 2, 3), 20.0, 60.0),))
+    assert [line.reached for line in centralized.days(2)] == [True, True]
+    monkeypatch.setattr(centralized, "DAYS", (((2, 2, 3), 0.0, 60.0),))
+    assert [line.reached for line in centralized.days(1)] == [False, False]
 
 
 def test_stopwatches_leave_nothing_behind() -> None:

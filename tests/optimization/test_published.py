@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import express
 
 from cosim.errors import InputError
+from cosim.experiments.benchmarks.published import express
 from cosim.optimization.bilevel import BilevelProblem, solve
 
 NAMES = (

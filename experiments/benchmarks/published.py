@@ -1,4 +1,8 @@
-"""Published bilevel problems, read from strings into arrays: polynomials of degree two at most, by `ast`."""
+"""Published bilevel problems, read from strings into arrays: polynomials of degree two at most, by `ast`.
+
+A problem has variables ``x`` (leader) and ``y`` (follower) with their bounds, objectives ``F`` and ``f``, rows ``G``
+and ``g`` that are at most zero, equations ``h``, and its known optimum ``opt``.
+"""
 
 from __future__ import annotations
 
