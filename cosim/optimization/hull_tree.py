@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.optimization.arrays import Vector
-from cosim.optimization.decomposition import Decomposition, Step
+from cosim.optimization.decomposition import Decomposition
 from cosim.optimization.hull_ascent import Ascent, Goal, Node
 from cosim.optimization.hull_branching import Branching
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.relaxation import Relaxation
 
-_NARROWER, _INSIDE, _BETTER = 4, 0.01, 0.1
+_INSIDE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class HullTree:
             node = heapq.heappop(heap)
             nodes += 1
             step = self._ascent.bound(node, min(closed, heap[0].bound) if heap else closed)
-            if nodes == 1:
-                step, closed = self._narrow(node, step)
+            if nodes == 1 and step is not None:
+                closed = self._leave_out(node)
             missing = goal.missing(node.bound)
             if missing <= 0:
                 closed = min(closed, node.bound)
@@ -92,28 +92,17 @@ class HullTree:
         lower = min(heap[0].bound, closed) if heap else closed
         return result(lower, not heap or goal.missing(lower) <= 0)
 
-    def _narrow(self, root: Node, step: Step | None) -> tuple[Step | None, float]:
-        """Leave out what cannot be part of a point that is better by more than the gap, and raise the root's bound
-        over the hulls of the rest, as long as that is worth it; the last step, and the cost from which on points
+    def _leave_out(self, root: Node) -> float:
+        """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points
         were left out.
         """
-        most, goal = np.inf, self._goal
-        for _ in range(_NARROWER):
-            missing = goal.missing(root.bound)
-            if step is None or missing <= 0 or goal.late():
-                break
-            value = self._ascent.value(root, root.center, whole=True)
-            if value is None or not np.isfinite(value):
-                break
-            # What is left out lies a little inside the gap, so that rounding does not keep it open.
-            inside = goal.missing(value) + _INSIDE * goal.allowed
-            if not self._parts.prune(root.center, inside):
-                break
-            most, before = min(most, value + inside), root.bound
-            step = self._ascent.bound(root, most)
-            if root.bound - before < _BETTER * missing:
-                break
-        return step, most
+        goal = self._goal
+        value = None if goal.missing(root.bound) <= 0 else self._ascent.value(root, root.center, whole=True)
+        if value is None or not np.isfinite(value):
+            return np.inf
+        # What is left out lies a little inside the gap, so that rounding does not keep it open.
+        inside = goal.missing(value) + _INSIDE * goal.allowed
+        return value + inside if self._parts.prune(root.center, inside) else np.inf
 
     def root(self) -> Vector:
         """The multipliers with the best bound of the root that was found."""
