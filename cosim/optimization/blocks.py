@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +29,14 @@ class Block:
     ineq_rows: Indices
 
 
-def split(qp: ParametricQP) -> list[Block]:
-    """The blocks of a problem. Rows without any variable belong to the first block."""
+def split(qp: ParametricQP, *, by_parameter: bool = False) -> list[Block]:
+    """The blocks of a problem. Rows without any variable belong to the first block.
+
+    Args:
+        qp: the problem.
+        by_parameter: whether what shares a parameter is one block too; then each parameter enters one block at most,
+            and what is paid for it is that block's.
+    """
     n = len(qp.variables)
     links = abs(qp.hessian) + _neighbours(qp.eq_matrix) + _neighbours(qp.ineq_matrix)
     count, label = (
@@ -37,8 +44,10 @@ def split(qp: ParametricQP) -> list[Block]:
         if n
         else (0, np.zeros(0, dtype=np.int64))
     )
-    eq_label, ineq_label = _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label)
-    at, eq, ineq = (_grouped(of, count) for of in (label, eq_label, ineq_label))
+    labels: tuple[Indices, ...] = (label, _row_labels(qp.eq_matrix, label), _row_labels(qp.ineq_matrix, label))
+    if by_parameter and count:
+        count, labels = _joined(count, labels, (qp.cost_theta, qp.eq_theta, qp.ineq_theta))
+    at, eq, ineq = (_grouped(of, count) for of in labels)
     hessian = _sorted(qp.hessian, at.order, at.order)
     by_theta = [_sorted(m, o.order, None) for m, o in ((qp.cost_theta, at), (qp.eq_theta, eq), (qp.ineq_theta, ineq))]
     eq_matrix, ineq_matrix = _sorted(qp.eq_matrix, eq.order, at.order), _sorted(qp.ineq_matrix, ineq.order, at.order)
@@ -134,6 +143,18 @@ def _neighbours(matrix: Matrix) -> Matrix:
     """Links between the variables of each row: all to the first."""
     pattern = abs(matrix)
     return sp.csr_array(pattern.T @ pattern)
+
+
+def _joined(count: int, labels: tuple[Indices, ...], by_theta: Sequence[Matrix]) -> tuple[int, tuple[Indices, ...]]:
+    """Fewer blocks: those that share a parameter are one."""
+    entries = [sp.coo_array(matrix) for matrix in by_theta]
+    for one in entries:
+        one.eliminate_zeros()
+    row = np.concatenate([label[one.coords[0]] for label, one in zip(labels, entries, strict=True)])
+    column = np.concatenate([one.coords[1] for one in entries])
+    enters = sp.csr_array((np.ones(len(row)), (row, column)), shape=(count, by_theta[0].shape[1]))
+    count, joined = scipy.sparse.csgraph.connected_components(enters @ enters.T, directed=False)
+    return count, tuple(joined[label].astype(np.int64) for label in labels)
 
 
 def _row_labels(matrix: Matrix, label: Indices) -> Indices:

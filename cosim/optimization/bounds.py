@@ -39,8 +39,8 @@ class Cutoff:
 
     Attributes:
         mu: (k,) multipliers of the follower's parameters.
-        most: for each block (in the order of `blocks.split`) what payment_b - mu_b'th_b is at most; infinite where the
-            block has no parameters.
+        most: for each block (in the order of `blocks.split` by parameter) what payment_b - mu_b'th_b is at most;
+            infinite where the block has no parameters.
         cost: of the known point.
         bound: L(mu).
         z: all variables of the single-level form at the known point.
@@ -66,7 +66,7 @@ class FollowerBounds:
 
     def __init__(self, follower: ParametricQP, effort: int = 0, cutoff: Cutoff | None = None) -> None:
         self._follower, self._effort, self._cutoff = follower, effort, cutoff
-        self.blocks = split(follower)
+        self.blocks = split(follower, by_parameter=cutoff is not None)
         self._home: dict[int, tuple[int, int]] = {}
         for b, block in enumerate(self.blocks):
             for inside, i in enumerate(block.ineq_rows):

@@ -192,9 +192,14 @@ def _payments(
     paid: list[Any],
     squares: _Squares,
 ) -> Any:
-    """The payment block by block: at least its products' envelopes, and at least its convex form by strong duality."""
-    model.payment, blocks = pyo.VarList(), split(follower)
-    terms, total = payment_terms(follower), []
+    """The payment block by block: at least its products' envelopes, and at least its convex form by strong duality.
+
+    Parameters that enter no block have a constant price, whose product is exact.
+    """
+    model.payment, blocks = pyo.VarList(), split(follower, by_parameter=True)
+    terms = payment_terms(follower)
+    entering = {int(k) for block in blocks for k in block.parameters}
+    total: list[Any] = [paid[k] for k in range(len(theta)) if k not in entering]
     for block in blocks:
         if not len(block.parameters):
             continue

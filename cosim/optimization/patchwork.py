@@ -287,7 +287,7 @@ def patchwork(
     follower, leader = level.follower, level.leader
     if not payment or set(leader.variables) & set(follower.variables) or not np.all(np.isfinite(follower.ineq_rhs)):
         return None
-    parts = split(follower)
+    parts = split(follower, by_parameter=True)
     used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
     if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
         return None
