@@ -281,15 +281,14 @@ def patchwork(
 ) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
-    They need a payment, a leader that does not name follower variables, each parameter in one block at most, and
-    blocks small enough for dense algebra.
+    They need a payment, a leader that does not name follower variables, each parameter in a block, and blocks small
+    enough for dense algebra.
     """
     follower, leader = level.follower, level.leader
     if not payment or set(leader.variables) & set(follower.variables) or not np.all(np.isfinite(follower.ineq_rhs)):
         return None
     parts = split(follower, by_parameter=True)
-    used = np.concatenate([part.parameters for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-    if len(np.unique(used)) != len(follower.parameters) or len(used) != len(follower.parameters):
+    if sum(len(part.parameters) for part in parts) != len(follower.parameters):
         return None
     constants = [follower.constant_theta[part.parameters] for part in parts]
     if level.products is not None:
