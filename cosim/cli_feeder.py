@@ -27,13 +27,17 @@ def import_(
     name: Annotated[str | None, typer.Option(help="Name of the feeder; the circuit's own by default.")] = None,
     source: Annotated[str | None, typer.Option(help="Where the data come from, for the source columns.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder of feeder tables.")] = False,
+    inside: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder in which all files lie that the script reads; its own by default."),
+    ] = None,
 ) -> None:
     """Turn an OpenDSS circuit into feeder tables, and list what they do not say as it was."""
     with exit_codes():
         from cosim.grid.dss.importer import REPORT, check_target, import_feeder, largest_difference, write_import
 
         check_target(out, force)
-        found = import_feeder(file, name, source)
+        found = import_feeder(file, name, source, inside)
         difference, where = largest_difference(found)
         write_import(found, out, force)
         feeder = found.feeder
@@ -48,7 +52,7 @@ def import_(
 
 def _print_omissions(omissions: Sequence[Omission], file: Path) -> None:
     counts = Counter(o.kind for o in omissions)
-    order = ("dropped", "approximated", "control")
+    order = ("dropped", "approximated", "control", "skipped")
     text = ", ".join(f"{counts[kind]} {kind}" for kind in order if counts[kind])
     typer.echo(f"Not represented as they were: {text or 'nothing'}")
     shown = sorted(omissions, key=lambda o: order.index(o.kind))[:MOST]

@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import opendssdirect
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.errors import RunFailure
 from cosim.grid.feeder import PLACE, Branch, Feeder, Line, Regulator
 from cosim.grid.opendss_commands import circuit_commands
+from cosim.grid.opendss_context import new_context
 from cosim.grid.structure import FEEDERS_KEPT, Structure, branch_labels, structure_of
 
 Complex = NDArray[np.complex128]
@@ -44,7 +44,7 @@ def admittance_of(feeder: Feeder) -> Admittance:
         InputError: the feeder does not pass its check.
     """
     s = structure_of(feeder)
-    dss: Any = opendssdirect.dss.NewContext()
+    dss = new_context()
     for command in circuit_commands(feeder, loads=False):
         dss.Text.Command(command)
     dss.Text.Command("solve mode=direct")

@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import opendssdirect
 from numpy.typing import NDArray
 
 from cosim.errors import InputError
 from cosim.grid.feeder import LEGS, PLACE, Feeder, Load
 from cosim.grid.feeder_check import check_feeder
 from cosim.grid.opendss_commands import V_MAX, V_MIN, circuit_commands, load_command, states_of
+from cosim.grid.opendss_context import new_context
 from cosim.grid.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
 from cosim.grid.structure import Structure
 
@@ -75,9 +74,7 @@ class AcCircuit:
         self.feeder = feeder
         self.node_phasors: Complex = np.full((len(feeder.buses), 3), np.nan, dtype=complex)
         """(buses, 3) phasors of the last solution in the frame of the ground, also in three-wire sections."""
-        self._dss: Any = opendssdirect.dss.NewContext()
-        # Otherwise the engine moves the whole process to the folder it was first used in.
-        self._dss.Basic.AllowChangeDir(False)
+        self._dss = new_context()
         self._compile()
 
     def _compile(self) -> None:

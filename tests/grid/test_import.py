@@ -143,7 +143,7 @@ def test_what_is_not_represented_is_listed_by_name(line: str, element: str, reas
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("this is no script\n", "OpenDSS stopped"),
+        ("this is no script\n", "no command of OpenDSS"),
         ("clear\n", "builds no circuit"),
         (WYE + CODE + "new line.x bus1=s bus2=m linecode=nowhere length=1\n", "OpenDSS stopped"),
         (WYE + TRUNK + "new load.x bus1=m kv=12.47 kw=4e5 kvar=3e5 vminpu=0.01 vlowpu=0.005\n" + END, "no solution"),

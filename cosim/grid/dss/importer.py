@@ -49,19 +49,22 @@ class Import:
     volts: Mapping[tuple[str, str], complex]
 
 
-def import_feeder(file: str | Path, name: str | None = None, source: str | None = None) -> Import:
+def import_feeder(
+    file: str | Path, name: str | None = None, source: str | None = None, inside: str | Path | None = None
+) -> Import:
     """Import an OpenDSS circuit.
 
     Args:
         file: the script.
         name: of the feeder; the circuit's own by default.
         source: where the data come from, for the ``source`` columns; the file's name by default.
+        inside: the folder in which all files lie that the script reads; its own by default.
 
     Raises:
-        InputError: a script that cannot be run or solved, a circuit with a loop or an island, or with something
+        InputError: a script that is refused or cannot be solved, a circuit with a loop or an island, or with something
             on the way from the source that our equations cannot carry.
     """
-    raw = read_circuit(file)
+    raw = read_circuit(file, inside)
     omissions = Omissions()
     origin = source or f"OpenDSS script {raw.file.name}"
     vsource = _source_of(raw, omissions)
@@ -109,6 +112,8 @@ def import_feeder(file: str | Path, name: str | None = None, source: str | None 
         feeder, regulator_controls=tuple(controls.regulating), capacitor_controls=tuple(controls.switching)
     )
     _list_the_rest(raw, omissions)
+    for line in raw.left_out:
+        omissions.skipped(f"{line.file.name}:{line.line}", f"not carried out: {line.what}")
     check_feeder(feeder)
     volts = {
         (b.name, x): raw.volts[bus, PLACE[x] + 1]

@@ -18,8 +18,8 @@ class Omission:
 
     Attributes:
         element: ``class.name`` in OpenDSS.
-        kind: ``dropped`` (it is missing), ``approximated`` (something near it is there) or ``control`` (what it
-            did in the solved circuit stays, it acts no more).
+        kind: ``dropped`` (it is missing), ``approximated`` (something near it is there), ``control`` (what it
+            did in the solved circuit stays, it acts no more) or ``skipped`` (a line that was not carried out).
         reason: why, in a sentence.
     """
 
@@ -39,6 +39,9 @@ class Omissions:
 
     def approximated(self, element: str, reason: str) -> None:
         self.rows.append(Omission(element, "approximated", reason))
+
+    def skipped(self, element: str, reason: str) -> None:
+        self.rows.append(Omission(element, "skipped", reason))
 
     def control(self, element: str, reason: str) -> None:
         self.rows.append(Omission(element, "control", reason))

@@ -6,19 +6,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import opendssdirect
 
 from cosim.errors import InputError
+from cosim.grid.dss.script import LeftOut, Script, read_script
+from cosim.grid.opendss_context import new_context
 
 Properties = Mapping[str, Any]
 FULL = 1
 """Flag of OpenDSS's JSON export: every property, not only those that were set."""
 ITERATIONS = 100
 TOLERANCE_PU = 1e-9
+MESSAGE = 600
+"""Characters of OpenDSS's own message in ours."""
 GENERAL = frozenset(
     "linecode loadshape tshape priceshape xycurve growthshape tcc_curve spectrum wiredata cndata tsdata linespacing "
     "linegeometry xfmrcode dynamicexp".split()
@@ -39,6 +43,7 @@ class RawCircuit:
         volts: solved voltage of each node, by (bus, node), V.
         powers: kW + j kvar delivered by generators, PV systems and storage, by ``class.name``.
         frequency_hz: of the solution. load_scale: factor on all loads.
+        left_out: what of the script was not given to OpenDSS.
     """
 
     name: str
@@ -51,40 +56,57 @@ class RawCircuit:
     powers: Mapping[str, complex]
     frequency_hz: float
     load_scale: float
+    left_out: tuple[LeftOut, ...] = ()
 
     def of(self, kind: str) -> Mapping[str, Properties]:
         """Elements of one class by name."""
         return self.elements.get(kind, {})
 
 
-def read_circuit(file: str | Path) -> RawCircuit:
-    """Run an OpenDSS script in a context of its own and read the solved circuit.
+def read_circuit(file: str | Path, inside: str | Path | None = None) -> RawCircuit:
+    """Read an OpenDSS script, build its circuit in a context of its own and read it, solved.
 
     A script that does not solve is solved here, controls included, so that taps and capacitors stand as solved.
 
+    Args:
+        file: the script.
+        inside: the folder in which all files lie that it reads; its own by default.
+
     Raises:
-        InputError: no such file, an error in the script, no circuit, or a circuit without a solution.
+        InputError: no such file, a script that is refused (see :func:`cosim.grid.dss.script.read_script`) or wrong, no
+            circuit, or a circuit without a solution.
     """
     path = Path(file).resolve()
     if not path.is_file():
         raise InputError("no such file", file=path, key="FILE", value=str(file), allowed="an OpenDSS script")
-    dss: Any = opendssdirect.dss.NewContext()
-    dss.Basic.AllowChangeDir(False)
-    dss.Basic.AllowEditor(False)
+    script = read_script(path, None if inside is None else Path(inside))
+    dss = new_context()
+    _build(dss, script)
     try:
-        dss.Text.Command(f'redirect "{path}"')
         if dss.Basic.NumCircuits() == 0 or dss.Circuit.NumBuses() == 0:
             raise InputError("the script builds no circuit", file=path, key="FILE", allowed="new circuit.NAME ...")
         _solve(dss, path)
     except opendssdirect.DSSException as error:
-        raise InputError(
-            f"OpenDSS stopped: {_one_line(error)}", file=path, key="FILE", allowed="a script that OpenDSS can run"
-        ) from None
-    return _read(dss, path)
+        raise _stopped(error, path, "FILE") from None
+    return replace(_read(dss, path), left_out=script.left_out)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _build(dss: Any, script: Script) -> None:
+    """Give a script's commands to OpenDSS.
+
+    Raises:
+        InputError: one that OpenDSS does not take, by its place in the script.
+    """
+    for command in script.commands:
+        try:
+            dss.Text.Command(command.text)
+        except opendssdirect.DSSException as error:
+            raise _stopped(error, command.file, f"line {command.line}") from None
+
+
+def _stopped(error: Exception, file: Path, key: str) -> InputError:
+    text = " ".join(str(error).split())
+    return InputError(f"OpenDSS stopped: {text[:MESSAGE]}", file=file, key=key, allowed="a script that OpenDSS can run")
 
 
 def _solve(dss: Any, path: Path) -> None:
