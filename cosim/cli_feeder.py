@@ -31,14 +31,17 @@ def import_(
         Path | None,
         typer.Option(metavar="DIR", help="Folder in which all files lie that the script reads; its own by default."),
     ] = None,
+    most_apart_pu: Annotated[
+        float, typer.Option(metavar="PU", help="Refuse tables whose AC voltages differ by more from the original's.")
+    ] = 0.01,
 ) -> None:
     """Turn an OpenDSS circuit into feeder tables, and list what they do not say as it was."""
     with exit_codes():
-        from cosim.grid.dss.importer import REPORT, check_target, import_feeder, largest_difference, write_import
+        from cosim.grid.dss.importer import REPORT, check_target, import_feeder, require_alike, write_import
 
         check_target(out, force)
         found = import_feeder(file, name, source, inside)
-        difference, where = largest_difference(found)
+        difference, where = require_alike(found, most_apart_pu)
         write_import(found, out, force)
         feeder = found.feeder
         typer.echo(

@@ -15,6 +15,7 @@ from cosim.clock import Window
 from cosim.coordination import MODES
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
+from cosim.grid.load_ranges import LoadRanges
 from cosim.grid.opendss import AcCircuit, AcSolution
 from cosim.preparation import Prepared, agent_class, naming_file
 from cosim.results.columns import Columns, Pile
@@ -91,6 +92,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self.market = self._wire(channel)
             self._check_capacity()
         self._circuit = AcCircuit(prepared.feeder)
+        self._ranges = LoadRanges(prepared.feeder)
 
     def _wire(self, channel: Channel) -> Market:
         """Create the agents that the scenario names and put them around one market."""
@@ -136,6 +138,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         process = self.env.process(self._clock())
         self.env.run(until=process)
         self._take_messages(self.market.channel.log)
+        self.books.notes += filter(None, [self._ranges.note()])
         return self.books
 
     def _clock(self) -> Generator[Any, Any, None]:
@@ -245,5 +248,6 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._note_ac(t, ac)
 
     def _note_ac(self, t: int, ac: AcSolution) -> None:
+        self._ranges.see(t, self._circuit.node_phasors)
         if not ac.converged:
             self.books.notes.append(f"step {t}: the AC power flow did not converge")

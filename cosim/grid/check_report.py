@@ -12,7 +12,7 @@ from cosim.grid.feeder import Matrix
 
 POSITIVE = frozenset(
     "kv_base kva kv_high kv_low length_ft amps steps vreg_v band_v pt_ratio ct_ratio ct_primary_a remote_pt_ratio "
-    "max_tap_change v_min_v v_max_v".split()
+    "max_tap_change v_min_v v_max_v v_min_pu v_max_pu".split()
 )
 NOT_NEGATIVE = frozenset(
     "r_percent x_percent no_load_percent magnetizing_percent r_low_percent x_low_percent delay_s tap_delay_s "

@@ -214,6 +214,8 @@ class Load:
         connection: ``delta`` (``phases`` is a leg, such as ``ab`` or ``12``) or ``wye`` (``phases`` is one phase).
         model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance.
         p_kw, q_kvar: demand at nominal voltage.
+        v_min_pu, v_max_pu: per unit of nominal voltage, where the circuit it comes from keeps its model; a run says
+            when it is left.
     """
 
     name: str
@@ -224,6 +226,8 @@ class Load:
     p_kw: float
     q_kvar: float
     source: str = ""
+    v_min_pu: float | None = None
+    v_max_pu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

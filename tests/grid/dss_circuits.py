@@ -48,6 +48,14 @@ RADIAL: dict[str, str] = {
     + _load("m3", "e.1", "phases=1 kv=7.2 kw=80 kvar=60 model=3")
     + _load("m4", "e", "phases=3 kv=12.47 kw=300 kvar=100 model=4 cvrwatts=1 cvrvars=2")
     + _load("m8", "e", "phases=3 conn=delta kv=12.47 kw=200 kvar=100 model=8 zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.7)"),
+    "devices in delta with a conductor on the ground": WYE + TRUNK
+    + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n" + WYE_LOADS
+    + _load("one", "e.1", "phases=1 conn=delta kv=7.2 kw=90 kvar=50 model=1")
+    + _load("two", "m.2", "phases=1 conn=delta kv=7.2 kw=70 kvar=20 model=2")
+    + _load("none", "m", "phases=1 conn=delta kv=7.1 kw=60 kvar=20 model=5")
+    + _load("open", "e.3.1", "phases=2 conn=delta kv=7.2 kw=80 kvar=30 model=2")
+    + "new capacitor.c bus1=e.2 phases=1 conn=delta kvar=100 kv=7.2\n"
+    + "new generator.g bus1=e.3 phases=1 conn=delta kv=7.2 kw=60 kvar=10 model=1\n",
     "capacitors, delta and wye, one switched off, and a shunt reactor": WYE + TRUNK
     + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n" + WYE_LOADS
     + "new capacitor.w bus1=e phases=3 kvar=450 kv=12.47\nnew capacitor.d bus1=m phases=3 conn=delta kvar=300 "

@@ -10,9 +10,11 @@ import pytest
 
 from cosim.errors import InputError
 from cosim.grid import lindist3flow
-from cosim.grid.dss.importer import Import, import_feeder, largest_difference, write_import
+from cosim.grid.dss.importer import Import, import_feeder, largest_difference, require_alike, write_import
 from cosim.grid.dss.reading import properties
+from cosim.grid.load_ranges import LoadRanges
 from cosim.grid.opendss import AcCircuit
+from cosim.grid.opendss_context import new_context
 from cosim.grid.tables import read_feeder
 
 from .dss_circuits import CODE, END, RADIAL, REFUSED, TRUNK, WYE, WYE_LOADS
@@ -182,6 +184,54 @@ def test_the_working_folder_stays_where_it_was(
     import_feeder(reference / "feeders" / "ieee13" / "IEEE13Nodeckt.dss")
     assert Path.cwd() == tmp_path.resolve()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_circuit_whose_tables_have_no_solution_is_refused_by_its_worst_bus(tmp_path: Path) -> None:
+    found = imported(tmp_path, WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=8 units=mi\n"
+                     "new load.big bus1=e kv=12.47 kw=7000 kvar=4500 model=5 vminpu=0.3\n" + END)  # fmt: skip
+    assert largest_difference(found) == (np.inf, "e")
+    with pytest.raises(InputError, match="no AC solution from 0.8 to 1.2 pu, most at bus e"):
+        require_alike(found)
+
+
+def test_voltages_that_are_no_numbers_are_no_difference_of_nought(tmp_path: Path) -> None:
+    found = imported(tmp_path, RADIAL["a line by geometry"])
+    spoilt = dict(found.volts) | {("e", "a"): complex(np.nan, 0)}
+    assert largest_difference(Import(found.feeder, (), spoilt)) == (np.inf, "e")
+
+
+def test_tables_too_far_from_the_original_are_refused_by_the_worst_bus(tmp_path: Path) -> None:
+    found = imported(tmp_path, WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=8 units=mi\n" + WYE_LOADS
+                     + "new isource.x bus1=e amps=60 angle=180\n" + END)  # fmt: skip
+    difference, bus = largest_difference(found)
+    assert 0.01 < difference < 1 and bus == "e"
+    with pytest.raises(InputError, match="pu from the original, most at bus e .not in the tables: isource.x"):
+        require_alike(found)
+    assert require_alike(found, 1.0) == (difference, bus)
+
+
+@pytest.mark.parametrize(("model", "scale"), [(1, 1.0), (5, 1.0), (1, 1.35)])
+def test_a_run_knows_where_opendss_takes_a_load_as_an_impedance(model: int, scale: float, tmp_path: Path) -> None:
+    """The oracle is OpenDSS: the power that the original draws leaves the model's exactly where we say so."""
+    text = (WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=3 units=mi\n" + WYE_LOADS
+            + "new load.x bus1=e.1.2 phases=1 conn=delta kv=12 kw=500 kvar=200 vminpu=0.95 "
+            + f"model={model}\n")  # fmt: skip
+    found = imported(tmp_path, text + END)
+    (load,) = [x for x in found.feeder.loads if x.name == "x"]
+    assert load.v_min_pu == pytest.approx(0.95 * 12 / 12.47, abs=1e-6)
+    ranges, circuit = LoadRanges(found.feeder), AcCircuit(found.feeder)
+    circuit.solve(scale)
+    ranges.see(3, circuit.node_phasors)
+    dss = new_context()
+    dss.Text.Command(f'redirect "{tmp_path / "circuit.dss"}"')
+    dss.Solution.LoadMult(scale)
+    dss.Solution.Solve()
+    dss.Circuit.SetActiveElement("load.x")
+    drawn = sum(dss.CktElement.Powers()[0::2])
+    v = abs(complex(*dss.CktElement.Voltages()[0:2]) - complex(*dss.CktElement.Voltages()[2:4])) / 12e3
+    kept = drawn == pytest.approx(500 * scale * v ** {1: 0, 5: 1}[model], rel=1e-3)
+    assert ("x" not in ranges.loads) == kept
+    assert (ranges.note() is None) == kept
 
 
 @pytest.mark.parametrize("token", ["Nan", "nan", "-NaN", "+Inf", "-Inf", "Infinity"])

@@ -28,7 +28,9 @@ from .dss_circuits import END, RADIAL, TRUNK, WYE, WYE_LOADS
 
 LINE = "new line.y bus1=m bus2=e linecode=c length=1\n"
 CIRCUIT = WYE + TRUNK + LINE + WYE_LOADS
-HARMLESS = "show voltages ln nodes\nexport capacity\nplot profile\nvisualize what=powers element=line.y\nshow y\ncloseDI\n"
+HARMLESS = (
+    "show voltages ln nodes\nexport capacity\nplot profile\nvisualize what=powers element=line.y\nshow y\ncloseDI\n"
+)
 
 HOSTILE = {
     "a library for a generator": "new generator.g bus1=e kv=12.47 kw=1 model=6 usermodel=X.so",
@@ -45,7 +47,7 @@ HOSTILE = {
     "a photovoltaic system": "new pvsystem.p bus1=e usermodel=X.so",
     "storage": "new storage.s bus1=e dynadll=X.so",
     "storage by its model": "new storage.s bus1=e usermodel=X.so",
-    "a capacitor control": "new capacitor.c bus1=e kvar=10 kv=12.47\nnew capcontrol.k capacitor=c element=line.y usermodel=X.so",
+    "a capacitor control": "new capacitor.c bus1=e\nnew capcontrol.k capacitor=c element=line.y usermodel=X.so",
     "a class that is not read": "new vccs.v bus1=e.1",
     "expressions": "new dynamicexp.d nvariables=1",
     "an editor": "set editor=/bin/sh",
@@ -144,7 +146,8 @@ def test_properties_are_opendss_s_in_its_order(kind: str) -> None:
         "energymeter": " element=line.y", "sensor": " element=line.y",
     }.get(kind, "")  # fmt: skip
     dss = new_context()
-    for command in ("clear", "new circuit.s", "new line.y bus1=sourcebus bus2=b", "new transformer.t", "new capacitor.c"):
+    line = "new line.y bus1=sourcebus bus2=b"
+    for command in ("clear", "new circuit.s", line, "new transformer.t", "new capacitor.c"):
         dss.Text.Command(command)
     if kind == "storagecontroller":
         dss.Text.Command("new storage.q bus1=b")

@@ -12,6 +12,7 @@ from cosim.grid.feeder import Bus, Capacitor, Generator, Load
 
 ZIP_MODELS = {0: "PQ", 1: "I", 2: "Z"}
 """Load model by the exponent of voltage."""
+RANGE_DIGITS = 6
 Parts = dict[str, tuple[float, float]]
 """Shares of P and of Q at nominal voltage, by load model."""
 
@@ -100,7 +101,7 @@ class Devices:
             self.omissions.approximated(element, f"its status is {p['Status']}; here it follows the load scale too")
         kw, kvar = (float(p[key]) * scale / max(len(places), 1) for key in ("kW", "kvar"))
         for place in places:
-            rated = _rated_kv(p, place)
+            rated = _rated_kv(p)
             here = self._within_model(element, p, place, rated, parts)
             for model, (share_p, share_q) in here.items():
                 # to our nominal voltage: power at that voltage grows with the exponent of the model
@@ -111,6 +112,7 @@ class Devices:
                                    model if len(here) > 1 else ""),
                         place.bus, place.connection, place.member, model, kw * share_p * factor,
                         kvar * share_q * factor, f"{self.source}: {element}",
+                        *_range(p, rated / place.kv, model, here is parts),
                     )
                 )  # fmt: skip
 
@@ -170,7 +172,7 @@ class Devices:
         places = self.places(element, p)
         if places and name in self._controlled() and len(set(each)) == 1 and len(each) == len(states):
             for place in places:
-                value = sum(each) / len(places) * (place.kv / _rated_kv(p, place)) ** 2
+                value = sum(each) / len(places) * (place.kv / _rated_kv(p)) ** 2
                 self._add_shunt(name, place, value, len(places), element, len(states), sum(states))
             self.switched[name] = tuple(c.name for c in self.capacitors[-len(places) :])
             return
@@ -178,7 +180,7 @@ class Devices:
             self.omissions.control(element, "switched off in the solved circuit")
             return
         for place in places:
-            value = kvar / len(places) * (place.kv / _rated_kv(p, place)) ** 2
+            value = kvar / len(places) * (place.kv / _rated_kv(p)) ** 2
             self._add_shunt(name, place, value, len(places), element)
 
     def _add_reactor(self, name: str, p: Properties) -> None:
@@ -222,10 +224,14 @@ class Devices:
 
 
 def device_nodes(p: Properties) -> tuple[str, list[tuple[int, int]]]:
-    """Bus of a device and the pairs of nodes that it lies across (0 is the ground)."""
+    """Bus of a device and the pairs of nodes that it lies across (0 is the ground).
+
+    A conductor beyond the phases whose node is not written lies on the ground, also in delta: ``bus1=832.1 phases=1
+    conn=delta`` is node 1 to ground, as OpenDSS has it.
+    """
     n = int(p["Phases"])
-    delta = str(p["Conn"]).lower() in ("delta", "ll")
-    default = list(range(1, n + 1)) + ([0] if not delta else [] if n == 3 else [n % 3 + 1])
+    delta = _in_delta(p)
+    default = [*range(1, n + 1), *([] if delta and n == 3 else [0])]
     bus, nodes = bus_and_nodes(p["Bus1"], default)
     if not delta and "Bus2" in p and p["Bus2"]:
         other, second = bus_and_nodes(p["Bus2"], [0] * n)
@@ -259,10 +265,21 @@ def devices_at(raw: RawCircuit) -> dict[str, list[str]]:
     return found
 
 
-def _rated_kv(p: Properties, place: Place) -> float:
+def _rated_kv(p: Properties) -> float:
     """Rated voltage across the member: devices of several phases are rated line to line."""
     kv = float(p["kV"])
-    return kv / 3**0.5 if int(p["Phases"]) > 1 and place.connection == "wye" else kv
+    return kv if int(p["Phases"]) == 1 or _in_delta(p) else kv / 3**0.5
+
+
+def _range(p: Properties, scale: float, model: str, kept: bool) -> tuple[float | None, float | None]:
+    """Voltages between which OpenDSS keeps a load's model, per unit of ours; none for an impedance, as it stays one."""
+    if model == "Z" or not kept:
+        return None, None
+    return round(float(p["VMinpu"]) * scale, RANGE_DIGITS), round(float(p["VMaxpu"]) * scale, RANGE_DIGITS)
+
+
+def _in_delta(p: Properties) -> bool:
+    return str(p["Conn"]).lower() in ("delta", "ll")
 
 
 def _by_exponent(exponent: float) -> dict[str, float]:

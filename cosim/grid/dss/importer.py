@@ -27,6 +27,9 @@ from cosim.grid.tables import write_feeder
 KILO = 1000.0
 NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
+MOST_APART_PU = 0.01
+"""Voltages of an imported circuit may differ by so much from the original's: twice what loads outside their range of
+voltages, which are listed, were seen to do."""
 REPRESENTED = frozenset(
     "line reactor transformer vsource load capacitor generator pvsystem storage regcontrol capcontrol".split()
 )
@@ -198,11 +201,10 @@ def largest_difference(found: Import) -> tuple[float, str]:
 
     Returns:
         The difference, per unit (line to line on three-wire buses, to neutral elsewhere), and its bus. Infinite
-        if our circuit has no solution.
+        if our circuit has no solution from 0.8 to 1.2 per unit, or a voltage of either circuit is no number; the bus is
+        then where the last iteration differs most.
     """
     solution = AcCircuit(found.feeder).solve()
-    if not solution.converged:
-        return math.inf, found.feeder.source_bus
     worst, where = 0.0, found.feeder.source_bus
     buses = found.feeder.bus_by_name
     for (name, label), ours in solution.voltages.items():
@@ -213,9 +215,33 @@ def largest_difference(found: Import) -> tuple[float, str]:
         v = members[0] if len(members) == 1 else (members[0] or 0) - (members[1] or 0)
         nominal = bus.kv_neutral if len(label) == 1 else bus.kv_base
         difference = abs(abs(v or 0) / KILO / nominal - ours)
+        if math.isnan(difference):
+            return math.inf, name
         if difference > worst:
             worst, where = difference, name
-    return worst, where
+    return (worst if solution.converged else math.inf), where
+
+
+def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float, str]:
+    """:func:`largest_difference`, if it is no larger than a bound.
+
+    Raises:
+        InputError: it is larger, or our circuit has no solution: the tables are not the original circuit.
+    """
+    difference, bus = largest_difference(found)
+    if difference <= most_pu:
+        return difference, bus
+    missing = ", ".join(o.element for o in found.omissions if o.kind == "dropped")
+    why = f" (not in the tables: {missing[:200]})" if missing else ""
+    message = (
+        f"the circuit of the tables is {difference:.3g} pu from the original"
+        if math.isfinite(difference)
+        else "the circuit of the tables has no AC solution from 0.8 to 1.2 pu"
+    )
+    raise InputError(
+        f"{message}, most at bus {bus}{why}", key=f"bus.{bus}", value=difference,
+        allowed=f"at most {most_pu:g} pu (--most-apart-pu)",
+    )  # fmt: skip
 
 
 def write_import(found: Import, folder: str | Path, force: bool = False) -> None:
