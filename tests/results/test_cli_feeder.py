@@ -51,6 +51,27 @@ def test_wrong_input_leaves_nothing_and_code_two(script: Path, tmp_path: Path) -
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_tables_that_are_not_the_original_leave_nothing_and_code_two(script: Path, tmp_path: Path) -> None:
+    script.write_text(SCRIPT.replace("new load.odd", "new isource.far bus1=e amps=400\nnew load.odd"))
+    done = invoke("import", str(script), "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "most at bus e" in done.output and "isource.far" in done.output
+    assert not (tmp_path / "out").exists()
+    done = invoke("import", str(script), "--out", str(tmp_path / "out"), "--most-apart-pu", "1")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_wider_folder_can_be_named(script: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "deep" / "master.dss"
+    deep.parent.mkdir()
+    deep.write_text("redirect ../tiny.dss\n")
+    done = invoke("import", str(deep), "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "outside" in done.output
+    done = invoke("import", str(deep), "--out", str(tmp_path / "out"), "--inside", str(tmp_path))
+    assert done.exit_code == 0, done.output
+
+
 def test_an_existing_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     done = invoke("import", str(tmp_path / "nothing.dss"), "--out", str(tmp_path))
     assert done.exit_code == 2

@@ -10,7 +10,7 @@ of numbers only those that were looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -318,7 +318,7 @@ class _Reader:
             self.values.set_variable(token)
 
 
-_HANDLERS = {
+_HANDLERS: Mapping[str, Callable[[_Reader, Sequence[Token]], None]] = {
     "new": _Reader._new,
     "edit": _Reader._edit,
     "more": _Reader._more,
