@@ -284,6 +284,13 @@ def test_a_link_that_leads_outside_is_refused_and_a_wider_folder_is_taken(tmp_pa
     assert read_script(file, inside=tmp_path).commands
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"fold\xff")
+    file = write(folder, CIRCUIT + END)
+    with pytest.raises(InputError, match="no text"):
+        read_script(file)
+
+
 def test_the_first_context_leaves_the_working_folder_alone(tmp_path: Path) -> None:
     code = (
         "import os, sys, cosim.simulation\n"

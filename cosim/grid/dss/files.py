@@ -50,7 +50,7 @@ class Files:
             raise Refused("no such file", allowed) from None
         if found is None:
             raise Refused("no such file", allowed)
-        return found
+        return named_in_unicode(found)
 
     def _resolve(self, path: Path) -> Path | None:
         """The file itself, its name in whatever case."""
@@ -106,6 +106,19 @@ class Files:
         self.reads += 1
         if self.reads > READS:
             raise Refused("too many files are read", f"{READS} files")
+
+
+def named_in_unicode(path: Path) -> Path:
+    """A path that OpenDSS can be given.
+
+    Raises:
+        Refused: its name is no text.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise Refused("the name of a file or of its folder is no text", "names in UTF-8", ascii(path.name)) from None
+    return path
 
 
 def _size(path: Path, limit: int, what: str, total: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosim.errors import InputError
-from cosim.grid.dss.files import Files
+from cosim.grid.dss.files import Files, named_in_unicode
 from cosim.grid.dss.tokens import Refused, Token, tokenise
 from cosim.grid.dss.values import Values, plain_name, quoted, written
 from cosim.grid.dss.vocabulary import CLASSES, COMMANDS, LEFT_OUT, OPTIONS, REFUSED, Vocabulary
@@ -77,9 +77,10 @@ def read_script(file: Path, inside: Path | None = None) -> Script:
     try:
         if not path.is_relative_to(reader.files.root):
             raise Refused("the script lies outside the folder", f"a script inside {reader.files.root}")
-        reader.run(path)
+        reader.run(named_in_unicode(path))
     except Refused as error:
-        raise InputError(error.message, file=path, key="FILE", value=file.name, allowed=error.allowed) from None
+        value = error.value or ascii(file.name)
+        raise InputError(error.message, file=path, key="FILE", value=value, allowed=error.allowed) from None
     return Script(tuple(reader.commands), tuple(reader.left_out))
 
 
