@@ -194,6 +194,22 @@ def test_a_circuit_whose_tables_have_no_solution_is_refused_by_its_worst_bus(tmp
         require_alike(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("new capacitor.q bus1=e phases=3 kvar=100 kv=inf", "capacitor.q.kV"),
+        ("new load.q bus1=e.1 phases=1 kv=0 kw=1 enabled=no\nload.q.enabled=yes", "load.q.kV"),
+        ("new load.q bus1=e.1 phases=1 kv=7.2 kw=1 kvar=0 vminpu=nan", "load.q.VMinpu"),
+        ("new transformer.q buses=(e f) kvs=(12.47 12.47) kvas=(0 0)", "transformer.q.kVAs"),
+    ],
+)
+def test_numbers_that_no_table_can_have_are_refused_by_name(line: str, key: str, tmp_path: Path) -> None:
+    text = WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=1\n" + WYE_LOADS + line + "\n" + END
+    with pytest.raises(InputError) as caught:
+        imported(tmp_path, text)
+    assert caught.value.key == key or "no solution in OpenDSS" in caught.value.message
+
+
 def test_voltages_that_are_no_numbers_are_no_difference_of_nought(tmp_path: Path) -> None:
     found = imported(tmp_path, RADIAL["a line by geometry"])
     spoilt = dict(found.volts) | {("e", "a"): complex(np.nan, 0)}

@@ -13,6 +13,7 @@ from typing import Any
 import opendssdirect
 
 from cosim.errors import InputError
+from cosim.grid.dss.numbers import check_numbers
 from cosim.grid.dss.script import LeftOut, Script, read_script
 from cosim.grid.opendss_context import new_context
 
@@ -135,6 +136,7 @@ def _read(dss: Any, path: Path) -> RawCircuit:
             found = properties(dss.ActiveClass.ToJSON(FULL))
             elements[name] = {e["Name"].lower(): e for e in found}
     _complete_lines(dss, elements.get("line", {}))
+    check_numbers(elements, path)
     kv, xy = {}, {}
     for k, bus in enumerate(dss.Circuit.AllBusNames()):
         dss.Circuit.SetActiveBusi(k)
