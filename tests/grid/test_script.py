@@ -75,6 +75,7 @@ HOSTILE = {
     "more phases than memory": "new linecode.big nphases=1000000",
     "more points than memory": "new loadshape.l npts=999999999",
     "more nodes than room": "new load.q bus1=e" + ".1" * 500,
+    "a node that is no number": "new load.q bus1=e.2x",
     "a quote that is not closed": 'new load.q bus1="e',
     "a control character": "new load.q bus1=e\x07",
     "a quote within a value": "new load.q bus1=e'x",

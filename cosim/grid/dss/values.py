@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosim.grid.dss.files import Files
 from cosim.grid.dss.tokens import QUOTES, Refused, Token, tokenise
-from cosim.grid.dss.vocabulary import COUNTS, FILES, LEFT_OUT, REFUSED, Vocabulary
+from cosim.grid.dss.vocabulary import BUSES, COUNTS, FILES, LEFT_OUT, REFUSED, Vocabulary
 
 _PLAIN = re.compile(r"[^\s\x00-\x1f\x7f\"'()\[\]{}=,!]+")
 """Text that needs no quotes."""
@@ -19,6 +19,7 @@ _VARIABLE = re.compile(r"(?<![^\s,|])@[^\s,|]+")
 _FROM_FILE = ("file", "sngfile", "dblfile")
 MOST_NODES = 30
 """Nodes of one bus: OpenDSS keeps room for a limited number."""
+_BUS = re.compile(rf"[^.]*(\.\d{{0,3}}){{0,{MOST_NODES}}}")
 LONGEST_NAME = 255
 SHARED_POINTS = 20_000_000
 
@@ -110,8 +111,8 @@ class Values:
             return self._from_file(token, folder)
         if word in COUNTS:
             self._check_count(word, token.text)
-        elif any(part.count(".") > MOST_NODES for part in re.split(r"[\s,]+", token.text)):
-            raise Refused("more nodes than a bus can have", f"{MOST_NODES} nodes", token.text)
+        elif word in BUSES and not all(_BUS.fullmatch(part) for part in re.split(r"[\s,]+", token.text.strip(" \t,"))):
+            raise Refused("no bus", f"bus.node.node with up to {MOST_NODES} nodes by number", token.text)
         return written(token)
 
     def _check_count(self, word: str, text: str) -> None:

@@ -200,5 +200,7 @@ COUNTS = {
     "miniterations": 100, "numallociterations": 100,
 }  # fmt: skip
 """Largest value of properties and options by which OpenDSS takes memory or time."""
+BUSES = frozenset({"bus", "bus1", "bus2", "buses", "bush", "busnh", "busx", "busnx", "vbus"})
+"""Properties that name buses, with their nodes."""
 FILES = frozenset({"csvfile", "sngfile", "dblfile", "pqcsvfile"})
 """Properties that name a file of numbers."""
