@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,25 +11,49 @@ import numpy as np
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.interfaces import Array
-from cosim.messages import Bid, PricePosting
+from cosim.interfaces import AggregatorAgent, Array
+from cosim.messages import Bid, Message, PricePosting, current
 from cosim.scenario import Scenario
 
 KILO = 1000.0
 
 
 @dataclass(slots=True)
-class _Table:
-    """The newest bid of each aggregator that answers the present round."""
+class _Bidder:
+    """An aggregator in one window: it answers the newest posting, and one that is repeated with the same bid again."""
 
+    agent: AggregatorAgent
+    step: int
+    answered: Bid | None = None
+
+    def answer(self, mail: Sequence[Message]) -> Bid | None:
+        """The bid that answers what arrived; None if nothing did that is not stale."""
+        before = 0 if self.answered is None else self.answered.round
+        postings = current(mail, PricePosting, self.step, before)
+        if not postings:
+            return None
+        if self.answered is None or postings[-1].round > before:
+            self.answered = self.agent.respond(postings[-1])
+        return self.answered
+
+
+@dataclass(slots=True)
+class _Table:
+    """The bids that answer the present round of a window, by who sent them."""
+
+    step: int
     bids: dict[str, Bid] = field(default_factory=dict)
 
-    def complete(self, market: Market, posted: Posted, number: int) -> Round | None:
+    def take(self, mail: Sequence[Message], number: int) -> None:
+        """Take up the bids that arrived and answer this round; those of earlier rounds no longer count."""
+        answers = current([*self.bids.values(), *mail], Bid, self.step, number)
+        self.bids = {bid.sender: bid for bid in answers}
+
+    def complete(self, market: Market, posted: Posted) -> Round | None:
         """The round, if every aggregator has answered it."""
-        bids = [self.bids.get(a.name) for a in market.aggregators]
-        if any(bid is None or bid.round != number for bid in bids):
+        given = [self.bids[a.name] for a in market.aggregators if a.name in self.bids]
+        if len(given) < len(market.aggregators):
             return None
-        given = [bid for bid in bids if bid is not None]
         p_mw = np.hstack([bid.p_mw for bid in given])
         price = market.effective(posted.prices)
         for a, bid in zip(market.aggregators, given, strict=True):
@@ -61,17 +86,17 @@ class Decentralized:
         round_s = market.scenario.clock.round_s
         rule = self._rule = self._rule or find_rule(spec.rule)(market)
         posted = rule.first(declared_p_mw, window.first)
-        table, last = _Table(), None
+        table, bidders, last = _Table(window.first), [_Bidder(a, window.first) for a in market.aggregators], None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
             self._post(market, window, number, posted, fresh == number)
             yield env.timeout(round_s / 2)
-            self._answer(market)
+            self._answer(market, bidders)
             yield env.timeout(round_s / 2)
-            self._collect(market, table)
-            made = table.complete(market, posted, number)
+            table.take(market.channel.read(market.operator.name), number)
+            made = table.complete(market, posted)
             if made is None:
                 repeated += 1
                 continue
@@ -127,18 +152,12 @@ class Decentralized:
                 )
             )
 
-    def _answer(self, market: Market) -> None:
+    def _answer(self, market: Market, bidders: Sequence[_Bidder]) -> None:
         """Each aggregator answers the newest posting it has received."""
-        for a in market.aggregators:
-            postings = [m for m in market.channel.read(a.name) if isinstance(m, PricePosting)]
-            if postings:
-                market.send(a.respond(max(postings, key=lambda m: (m.step, m.round))))
-
-    def _collect(self, market: Market, table: _Table) -> None:
-        """Take up the bids that have arrived; those that answer an earlier round are stale and count for nothing."""
-        for message in market.channel.read(market.operator.name):
-            if isinstance(message, Bid):
-                table.bids[message.sender] = message
+        for bidder in bidders:
+            bid = bidder.answer(market.channel.read(bidder.agent.name))
+            if bid is not None:
+                market.send(bid)
 
 
 def _own(matrices: Array, own: slice) -> Array:
