@@ -86,6 +86,11 @@ class ScheduleModel:
         """(classes, sites, steps) what a solution says of "served", "sent", "taken" or "waiting" work, in MWh."""
         return np.append(x, 0.0)[self._work_columns[name]]
 
+    def late_columns(self) -> NDArray[np.intp]:
+        """Columns of what is late at the end of a step (MWh), of every class, origin and step."""
+        late, waiting = self._columns_of("late"), self._work_columns["waiting"]
+        return np.where(late < 0, waiting, late).ravel()
+
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
         m = self.block

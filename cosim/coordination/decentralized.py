@@ -116,11 +116,19 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        if market.scenario.market.bid_step_kw is not None:
+        on_grid = market.scenario.market.bid_step_kw is not None
+        if on_grid:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
         support = last.price if converged and last is not None else None
         clearing = rule.settled(market.operator.settle(agreed, support), last)
         clearing = market.award(window, len(rounds), clearing)
+        notes = _notes(window, len(rounds), repeated, ended)
+        if on_grid and last is not None and regrets is not None:
+            # The bidders stated theirs of what they draw; the operator's was of the bids.
+            regrets = regrets[0], market.operator.regret_usd(agreed, last.price)
+            if converged and sum(regrets) > rule.tolerance_usd(clearing):
+                converged = False
+                notes += (_beside_the_grid(window, regrets),)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
@@ -128,7 +136,7 @@ class Decentralized:
             rounds=tuple(rounds),
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
-            notes=_notes(window, len(rounds), repeated, ended),
+            notes=notes,
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
@@ -188,3 +196,10 @@ def _notes(window: Window, rounds: int, repeated: int, ended: str) -> tuple[str,
     elif not ended:
         notes.append(f"window at step {window.first}: no agreement in {rounds} rounds, last bids stand")
     return tuple(notes)
+
+
+def _beside_the_grid(window: Window, regrets: tuple[float, float]) -> str:
+    return (
+        f"window at step {window.first}: no agreement; the bids on the grid would do, but of what is drawn the regrets "
+        f"are {regrets[0]:.3g} (data centers) and {regrets[1]:.3g} USD (operator)"
+    )
