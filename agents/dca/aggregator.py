@@ -78,7 +78,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             ]
         )
         self.reactive_ratio = np.array([s.reactive_ratio for s in self.sites for _ in s.terminals])
-        self._models: dict[int, ScheduleModel] = {}
+        self._models: dict[tuple[int, int], ScheduleModel] = {}
         step_kw = scenario.market.bid_step_kw
         self._bid_step_mw = None if step_kw is None else step_kw / KILO
         self._rating_mw = np.array([s.terminal_max_mw for s in self.sites for _ in s.terminals])
@@ -104,17 +104,17 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def open_window(self, window: Window) -> Array:
         """Set up the schedule of a window; returns the demand (steps, terminals) of running work on arrival."""
-        steps = window.last_exclusive - window.first
-        if steps not in self._models:
-            self._models[steps] = ScheduleModel(
-                self.sites, self._spec.classes, steps, self.hours, self._spec.late_cost_usd_per_mwh
+        steps, planned = window.steps, self.ledger.planned_until(window.first, window.last_exclusive)
+        beyond = planned - window.last_exclusive
+        if (steps, beyond) not in self._models:
+            self._models[steps, beyond] = ScheduleModel(
+                self.sites, self._spec.classes, steps, self.hours, self._spec.late_cost_usd_per_mwh, beyond
             )
-        self._model = self._models[steps]
+        self._model = self._models[steps, beyond]
         self._window = window
-        span = slice(window.first, window.last_exclusive)
         self._work = WindowWork(
-            arrived=self.ledger.arrivals[:, :, span],
-            may_wait=self.ledger.may_wait(window.first, window.last_exclusive),
+            arrived=self.ledger.arrivals[:, :, window.first : planned],
+            may_wait=self.ledger.may_wait(window.first, planned),
             backlog=self.ledger.backlog(window.first),
             charge_mwh=self.charge_mwh,
         )
@@ -156,8 +156,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             InputError: naming how much work is too much.
         """
         latest = self._solver.solve(np.zeros(0)).require()
-        waiting = self._model.amounts(latest.x, "waiting")
-        if (waiting - self._work.may_wait).max() > _LATE_TOLERANCE_MWH:
+        late = (self._model.amounts(latest.x, "waiting") - self._work.may_wait)[:, :, : self._window.steps]
+        if late.max() > _LATE_TOLERANCE_MWH:
             capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
             raise InputError(
                 "the work does not fit the capacity of the data centers within its deadlines",
