@@ -16,6 +16,7 @@ from cosim.messages import Bid, Message, PricePosting, current
 from cosim.scenario import Scenario
 
 KILO = 1000.0
+_NOTHING_USD = 1e-6
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ class Decentralized:
 
     def __init__(self) -> None:
         self._rule: Rule | None = None
+        self._told_unpaid = False
 
     def check(self, scenario: Scenario) -> None:
         """Refuse an update rule that is not there or cannot take the scenario."""
@@ -103,6 +105,7 @@ class Decentralized:
             rounds.append(_record(market, rule, number, made, last))
             last, ended = made, rule.ended(made)
             if ended and market.operator.refine(made.p_mw):
+                last = table.complete(market, posted)  # what it costs on the network as it is linearised now
                 posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
                 fresh = number
             elif not ended:
@@ -129,6 +132,8 @@ class Decentralized:
             if converged and sum(regrets) > rule.tolerance_usd(clearing):
                 converged = False
                 notes += (_beside_the_grid(window, regrets),)
+        if last is not None and regrets is not None:
+            notes += self._unpaid(market, window, last)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
@@ -137,6 +142,18 @@ class Decentralized:
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
             notes=notes,
+        )
+
+    def _unpaid(self, market: Market, window: Window, made: Round) -> tuple[str, ...]:
+        """Say, once in a run, that regrets bound less where reactive power has a price that nobody is charged."""
+        unpaid = market.hours * (market.effective(made.posted.prices) - made.posted.prices.p_usd_per_mwh) * made.p_mw
+        if self._told_unpaid or not market.settles_active or np.abs(unpaid).sum() <= _NOTHING_USD:
+            return ()
+        self._told_unpaid = True
+        return (
+            f"aggregators pay for active power only: at the prices they answered reactive power worth {unpaid.sum():.3g} "
+            f"USD is not paid for in the window at step {window.first}, so that the regrets alone do not bound what an "
+            "award costs above the optimum",
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
