@@ -175,8 +175,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def respond(self, posting: PricePosting) -> Bid:
         """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
-        cost to reckon with, or slopes of the price. On a grid of bids, cost and regret are of what would be drawn if the
-        bid were awarded.
+        cost to reckon with, or slopes of the price. On a grid, cost and regret are of what would be drawn for the bid.
         """
         price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
         if posting.cut_cost_usd is not None:

@@ -3,8 +3,8 @@
     minimise   delay cost * waiting work + migration cost * moved work + battery wear + late cost * overdue work
     subject to queues per class and origin, site capacity, the power model, batteries and connection ratings.
 
-A rolling window is followed by steps that are planned but not bid for: what waits at its end must fit into them with what
-arrives there, or be late. They have no power and no cost but that of being late.
+A rolling window is followed by steps that are planned but not bid for: what waits at its end must fit into them with
+what arrives there, or be late. They have no power and no cost but that of being late.
 
 What it pays for energy is added by whoever solves it: a price vector on ``p`` (negotiation), the operator's own
 cost (welfare), or the operator's duals (bilevel). Power in MW, work and energy in MWh, money in USD.
@@ -92,7 +92,7 @@ class ScheduleModel:
         return np.array(found, dtype=np.intp).reshape(shape)
 
     def amounts(self, x: Array, name: str) -> Array:
-        """(classes, sites, planned steps) what a solution says of "served", "sent", "taken" or "waiting" work, in MWh."""
+        """(classes, sites, planned steps) MWh that a solution calls "served", "sent", "taken" or "waiting"."""
         return np.append(x, 0.0)[self._work_columns[name]]
 
     def late_columns(self) -> NDArray[np.intp]:

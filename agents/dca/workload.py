@@ -55,8 +55,8 @@ class Ledger:
     def planned_until(self, first: int, last: int) -> int:
         """Step until which the work of a window of steps ``first`` to ``last`` (exclusive) is planned.
 
-        Where windows need not finish their work it is the end of the longest delay of what arrives in the first step, or
-        of the horizon: whoever looks less far ahead would put work off until more is due at once than can be done.
+        Where windows need not finish their work it is the end of the longest delay of what arrives in the first step,
+        or of the horizon: whoever looks less far ahead would put work off until more is due at once than can be done.
         """
         if self._close_windows:
             return last

@@ -151,9 +151,9 @@ class Decentralized:
             return ()
         self._told_unpaid = True
         return (
-            f"aggregators pay for active power only: at the prices they answered reactive power worth {unpaid.sum():.3g} "
-            f"USD is not paid for in the window at step {window.first}, so that the regrets alone do not bound what an "
-            "award costs above the optimum",
+            "aggregators pay for active power only: at the prices they answered reactive power worth "
+            f"{unpaid.sum():.3g} USD is not paid for in the window at step {window.first}, so that the regrets alone "
+            "do not bound what an award costs above the optimum",
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:

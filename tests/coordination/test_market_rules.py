@@ -119,7 +119,7 @@ def test_the_regrets_bound_the_welfare_gap_whatever_the_grid(step_kw: float | No
 def test_with_settlement_on_active_power_the_unpaid_price_is_part_of_the_bound(
     rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """gap <= regrets + sum of (operator's price - charged price) (demand - optimal demand), and not without that sum."""
+    """gap <= regrets + sum of (operator's price - charged price) (demand - optimal demand); not without that sum."""
     answered = watched(monkeypatch)
     changes = {"market__settlement": "active", "decentralized__rule": rule, "decentralized__max_rounds": 20,
                "market__reactive_price_usd_per_mvarh": 30.0, "datacenters__dc740__power_factor": 0.5}  # fmt: skip

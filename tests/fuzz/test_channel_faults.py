@@ -24,7 +24,7 @@ from cosim.results.tables import Tables
 
 NORMAL, SLOW = 25, 1000
 HORIZON_HOURS = 6
-EXACT_MWH = 1e-6
+EXACT_MWH, EXACT_USD = 1e-6, 1e-6
 ONE = ({"name": "dca"},)
 TWO = ({"name": "west", "datacenters": ["dc718"]}, {"name": "east", "datacenters": ["dc736", "dc740"]})
 SITES = ("dc718", "dc736", "dc740")
@@ -139,6 +139,7 @@ def check(seed: int) -> None:
     _work_is_done(simulation, tables.work)
     _messages_belong_to_the_open_window(simulation, tables.messages)
     for ended in simulation.ended:
+        _regrets_bound_the_gap(simulation, ended)
         if simulation.prepared.scenario.mode == "decentralized" and ended.outcome.converged:
             _agreement_is_true(simulation, ended, tables)
 
@@ -183,10 +184,18 @@ def _messages_belong_to_the_open_window(simulation: Watched, messages: pd.DataFr
         assert window.opens_s <= row["sent"] <= window.closes_s
 
 
+def _regrets_bound_the_gap(simulation: Watched, ended: Ended) -> None:
+    """Where what is paid is what power costs, an award is as near to the optimum as its regrets say."""
+    outcome, market = ended.outcome, simulation.prepared.scenario.market
+    if outcome.regrets_usd is not None and market.settlement == "active+reactive":
+        gap = outcome.clearing.cost_usd + outcome.own_cost_usd - ended.least_usd
+        assert gap <= sum(outcome.regrets_usd) + EXACT_USD * max(1.0, abs(ended.least_usd))
+
+
 def _agreement_is_true(simulation: Watched, ended: Ended, tables: Tables) -> None:
     """Every aggregator had this window's last posting before it bid, and the operator that bid before it agreed.
 
-    Where what is paid is what power costs, and power is not bid on a grid, the award is as good as the regrets allow.
+    Where what is paid is what power costs, the award is as near to the optimum as the tolerance says.
     """
     first, rounds = ended.window.first, ended.outcome.rounds
     told = tables.messages[(tables.messages["step"] == first) & (tables.messages["round"] == rounds[-1].round)]
@@ -198,7 +207,7 @@ def _agreement_is_true(simulation: Watched, ended: Ended, tables: Tables) -> Non
     cost = ended.outcome.clearing.cost_usd + ended.outcome.own_cost_usd
     if market.settlement == "active+reactive":
         allowed = simulation.prepared.scenario.decentralized.tolerance * max(1.0, abs(ended.outcome.clearing.cost_usd))
-        assert cost - ended.least_usd <= allowed + 1e-5
+        assert cost - ended.least_usd <= allowed + EXACT_USD * max(1.0, abs(ended.least_usd))
 
 
 @pytest.mark.parametrize("seed", range(NORMAL))
