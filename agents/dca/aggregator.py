@@ -260,7 +260,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """
         if solution is not None:
             self._x, self._bid_mw = solution, p_mw
-        elif self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > _ADOPTED_MW:
+        elif self._x is None or self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > _ADOPTED_MW:
             self._x, self._bid_mw = self._drawing(p_mw), p_mw
         return self._qp.objective(self._x)
 

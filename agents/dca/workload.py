@@ -61,7 +61,7 @@ class Ledger:
         if self._close_windows:
             return last
         longest = max(c.max_delay_steps for c in self.classes)
-        return max(last, min(first + longest + 1, self.arrivals.shape[2]))
+        return max(last, min(first + longest + 1, int(self.arrivals.shape[2])))
 
     def backlog(self, step: int) -> Matrix:
         """Work (classes, sites) MWh that arrived before ``step`` and is not yet done."""
