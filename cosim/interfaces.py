@@ -146,7 +146,7 @@ class AggregatorAgent(Protocol):
         """Take up the work of a window; returns the demand (steps, own terminals) if it all ran on arrival."""
 
     def respond(self, posting: PricePosting) -> Bid:
-        """Best demand at a posted price."""
+        """Best demand at a posted price; on a grid of bids with cost and regret of what would be drawn for it."""
 
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """Its schedule as a QP whose power variables bear these names (steps, own terminals)."""

@@ -8,8 +8,9 @@ its arrays are read-only copies. Messages are compared by identity.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,14 @@ class Message:
     receiver: str
     step: int
     round: int
+
+    def stale(self, step: int, round: int = 0) -> bool:
+        """Whether it counts for nothing to who is in this round of the window that begins with this step.
+
+        The one rule of staleness, for both sides and every kind of message: what belongs to another window is stale,
+        whoever sent it and whatever its round, and so is what belongs to an earlier round of this window.
+        """
+        return self.step != step or self.round < round
 
     def __post_init__(self) -> None:
         for key in ("sender", "receiver"):
@@ -174,6 +183,19 @@ class Award(Message):
 
     def _check_content(self) -> None:
         self._freeze("p_mw", "q_mvar", "price_p_usd_per_mwh", "price_q_usd_per_mvarh")
+
+
+Kind = TypeVar("Kind", bound=Message)
+
+
+def current(messages: Iterable[Message], kind: type[Kind], step: int, round: int = 0) -> list[Kind]:
+    """The messages of a kind that are not stale, oldest round first, in order of arrival within a round.
+
+    Args:
+        step: first step of the window that is open; round: the reader's own round, of which it still takes messages.
+    """
+    found = [m for m in messages if isinstance(m, kind) and not m.stale(step, round)]
+    return sorted(found, key=lambda m: m.round)
 
 
 def _read_only(values: ArrayLike, key: str) -> Array:

@@ -113,8 +113,8 @@ class MarketSpec(Section):
     """What energy costs at the substation, and what the aggregator is charged for.
 
     ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
-    may be negative. ``bid_step_kw`` is the grid on which power is bid; what is drawn is the nearest that the work
-    allows, and the operator settles that.
+    may be negative. ``bid_step_kw`` is the grid on which power is bid; what is drawn is the nearest in
+    which no work is late that need not be, and the operator settles that.
     """
 
     price_usd_per_mwh: SeriesSpec

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cosim.errors import InputError
-from cosim.messages import Award, Bid, Message, PricePosting
+from cosim.messages import Award, Bid, Message, PricePosting, current
 
 HEAD: dict[str, Any] = {"sender": "dso", "receiver": "dca", "step": 0, "round": 1}
 ONES = np.ones((2, 3))
@@ -120,3 +120,13 @@ def test_a_penalty_may_be_a_matrix_for_each_step() -> None:
 
 def test_kinds_have_their_own_names() -> None:
     assert [kind.kind for kind in VALID] == ["price_posting", "bid", "award"]
+
+
+@given(turns=st.lists(st.tuples(st.sampled_from(list(VALID)), st.integers(0, 3), st.integers(0, 3))))
+def test_what_belongs_to_another_window_or_an_earlier_round_is_stale(
+    turns: list[tuple[type[Message], int, int]],
+) -> None:
+    messages = [make(kind, step=step, round=number) for kind, step, number in turns]
+    found = current(messages, Bid, step=2, round=1)
+    wanted = [(kind, step, number) for kind, step, number in turns if kind is Bid and step == 2 and number in (1, 2, 3)]
+    assert [(type(m), m.step, m.round) for m in found] == sorted(wanted, key=lambda turn: turn[2])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import mesa
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
@@ -22,7 +23,7 @@ from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import ProximalSolver, pull, steepened
 from cosim.optimization.qp_solvers import FINE, QPSolver
 from cosim.optimization.solution import QPSolution
-from cosim.optimization.transform import rename
+from cosim.optimization.transform import rename, with_rows
 from cosim.preparation import Prepared
 from cosim.results.columns import Columns
 from cosim.scenario import DataCenterSpec
@@ -77,11 +78,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             ]
         )
         self.reactive_ratio = np.array([s.reactive_ratio for s in self.sites for _ in s.terminals])
-        self._models: dict[int, ScheduleModel] = {}
+        self._models: dict[tuple[int, int], ScheduleModel] = {}
         step_kw = scenario.market.bid_step_kw
         self._bid_step_mw = None if step_kw is None else step_kw / KILO
+        self._rating_mw = np.array([s.terminal_max_mw for s in self.sites for _ in s.terminals])
         self._settles_reactive = scenario.market.settlement == "active+reactive"
         self._x: Array | None = None
+        self._bid_mw: Array | None = None
 
     def terminals(self) -> list[TerminalLoad]:
         """What the operator is told of the sites."""
@@ -101,17 +104,17 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def open_window(self, window: Window) -> Array:
         """Set up the schedule of a window; returns the demand (steps, terminals) of running work on arrival."""
-        steps = window.last_exclusive - window.first
-        if steps not in self._models:
-            self._models[steps] = ScheduleModel(
-                self.sites, self._spec.classes, steps, self.hours, self._spec.late_cost_usd_per_mwh
+        steps, planned = window.steps, self.ledger.planned_until(window.first, window.last_exclusive)
+        beyond = planned - window.last_exclusive
+        if (steps, beyond) not in self._models:
+            self._models[steps, beyond] = ScheduleModel(
+                self.sites, self._spec.classes, steps, self.hours, self._spec.late_cost_usd_per_mwh, beyond
             )
-        self._model = self._models[steps]
+        self._model = self._models[steps, beyond]
         self._window = window
-        span = slice(window.first, window.last_exclusive)
         self._work = WindowWork(
-            arrived=self.ledger.arrivals[:, :, span],
-            may_wait=self.ledger.may_wait(window.first, window.last_exclusive),
+            arrived=self.ledger.arrivals[:, :, window.first : planned],
+            may_wait=self.ledger.may_wait(window.first, planned),
             backlog=self.ledger.backlog(window.first),
             charge_mwh=self.charge_mwh,
         )
@@ -123,7 +126,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
         self._x = self._prompt().x
-        return self._x[self._columns]
+        self._drawer = self._near if self._bid_step_mw is None else self._punctual(self._x)
+        self._bid_mw = self._x[self._columns]
+        return self._bid_mw
 
     def _prompt(self) -> QPSolution:
         """As early and as local as possible: waiting and moving cost far more than anything else."""
@@ -133,6 +138,17 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 extra[column] = _PROMPT_WEIGHT
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
+    def _punctual(self, prompt: Array) -> ProximalSolver:
+        """The schedules in which no more is late, over all steps together, than if all work ran on arrival.
+
+        On a grid the nearest to an award would else leave undone what must run, be it for a watt.
+        """
+        late = self._model.late_columns()
+        row = sp.csr_array((np.ones(late.size), (np.zeros(late.size, dtype=int), late)), shape=(1, len(prompt)))
+        allowed = np.maximum(prompt[late], 0.0).sum(keepdims=True)
+        punctual = with_rows(self._qp, row, allowed, ("late",))
+        return ProximalSolver(QPSolver(punctual, tolerance=FINE), self._columns)
+
     def check_capacity(self) -> None:
         """Refuse work that cannot be done in time even with all flexibility used (call after a window opened).
 
@@ -140,8 +156,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             InputError: naming how much work is too much.
         """
         latest = self._solver.solve(np.zeros(0)).require()
-        waiting = self._model.amounts(latest.x, "waiting")
-        if (waiting - self._work.may_wait).max() > _LATE_TOLERANCE_MWH:
+        late = (self._model.amounts(latest.x, "waiting") - self._work.may_wait)[:, :, : self._window.steps]
+        if late.max() > _LATE_TOLERANCE_MWH:
             capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
             raise InputError(
                 "the work does not fit the capacity of the data centers within its deadlines",
@@ -159,7 +175,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def respond(self, posting: PricePosting) -> Bid:
         """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
-        cost to reckon with, or slopes of the price.
+        cost to reckon with, or slopes of the price. On a grid, cost and regret are of what would be drawn for the bid.
         """
         price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
         if posting.cut_cost_usd is not None:
@@ -168,9 +184,12 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             x = self._anticipating(price, posting)
         else:
             x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x
-        self._x = x
-        p = self._on_grid(np.clip(x[self._columns], 0.0, None))
-        own = self._qp.objective(x)
+        p = drawn = np.clip(x[self._columns], 0.0, None)
+        if self._bid_step_mw is not None:
+            p = self._on_grid(p, self._bid_step_mw)
+            x = self._drawing(p)
+            drawn = np.clip(x[self._columns], 0.0, None)
+        self._x, self._bid_mw, own = x, p, self._qp.objective(x)
         return Bid(
             sender=self.name,
             receiver=posting.sender,
@@ -178,14 +197,14 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             round=posting.round,
             p_mw=p,
             q_mvar=p * self.reactive_ratio,
-            regret_usd=self._regret(price, p, own),
+            regret_usd=self._regret(price, drawn, own),
             cost_usd=own,
             price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
 
-    def _on_grid(self, p_mw: Array) -> Array:
-        """The nearest power that may be bid."""
-        return p_mw if self._bid_step_mw is None else np.round(p_mw / self._bid_step_mw) * self._bid_step_mw
+    def _on_grid(self, p_mw: Array, step_mw: float) -> Array:
+        """The nearest power that may be bid and that the connections carry."""
+        return np.asarray(step_mw * np.minimum(np.round(p_mw / step_mw), np.floor(self._rating_mw / step_mw)))
 
     def _regret(self, price: Array, p: Array, own: float) -> float:
         """What a demand costs more than the best one at this price (USD)."""
@@ -233,24 +252,27 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
         """Commit to a demand: with a solution of :meth:`problem` as it is, else the cheapest schedule that draws it.
 
+        On a grid of bids it is the nearest schedule to the demand among those that leave no more work late than running
+        it on arrival would.
+
         Returns:
             Own cost of the window in USD.
         """
         if solution is not None:
-            self._x = solution
-        elif self._x is None or np.abs(self._x[self._columns] - p_mw).max() > 1e-9:
-            self._x = self._drawing(p_mw)
+            self._x, self._bid_mw = solution, p_mw
+        elif self._x is None or self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > _ADOPTED_MW:
+            self._x, self._bid_mw = self._drawing(p_mw), p_mw
         return self._qp.objective(self._x)
 
     def _drawing(self, p_mw: Array) -> Array:
         """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""
-        pull = np.zeros_like(p_mw)
+        pull, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
         for _ in range(_ADOPT_ROUNDS):
-            x = self._solve(pull, p_mw, _ADOPT_PENALTY).x
+            x = self._drawer.solve(pull, p_mw, _ADOPT_PENALTY).x
             off = x[self._columns] - p_mw
-            if np.abs(off).max() <= _ADOPTED_MW:
+            if min(np.abs(off).max(), np.abs(off - before).max()) <= _ADOPTED_MW:
                 break
-            pull += _ADOPT_PENALTY * off
+            pull, before = pull + _ADOPT_PENALTY * off, off
         return x
 
     def drawn_mw(self) -> Array:

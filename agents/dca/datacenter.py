@@ -42,6 +42,12 @@ class DataCenter:
         """Most work (MW of dynamic IT power) that the site runs at once."""
         return self.max_utilisation * self.dynamic_mw
 
+    @property
+    def connected_work_mw(self) -> float:
+        """Most work (MW of dynamic IT power) that the site runs at once on what its connection carries."""
+        connected_mw = self.terminal_max_mw * len(self.terminals) / self.pue - self.idle_mw
+        return max(0.0, min(self.work_capacity_mw, connected_mw))
+
     def power_mw(self, work_mw: Work) -> Work:
         """Facility power for IT work: P = PUE (idle + work), with work = dynamic power * utilisation.
 

@@ -3,6 +3,9 @@
     minimise   delay cost * waiting work + migration cost * moved work + battery wear + late cost * overdue work
     subject to queues per class and origin, site capacity, the power model, batteries and connection ratings.
 
+A rolling window is followed by steps that are planned but not bid for: what waits at its end must fit into them with
+what arrives there, or be late. They have no power and no cost but that of being late.
+
 What it pays for energy is added by whoever solves it: a price vector on ``p`` (negotiation), the operator's own
 cost (welfare), or the operator's duals (bilevel). Power in MW, work and energy in MWh, money in USD.
 """
@@ -28,7 +31,7 @@ KILO = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class WindowWork:
-    """What a window has to do; axes are (classes, sites, steps) unless said otherwise, in MWh.
+    """What a window has to do; axes are (classes, sites, planned steps) unless said otherwise, in MWh.
 
     Attributes:
         arrived: work that arrives in each step.
@@ -44,7 +47,11 @@ class WindowWork:
 
 
 class ScheduleModel:
-    """The schedule problem for windows of ``steps`` steps, compiled once; the window's work enters as numbers."""
+    """The schedule problem for windows of ``steps`` steps, compiled once; the window's work enters as numbers.
+
+    Args:
+        beyond: steps after the window that are planned as well, as far as capacity and deadlines go.
+    """
 
     def __init__(
         self,
@@ -53,13 +60,15 @@ class ScheduleModel:
         steps: int,
         hours: float,
         late_cost_usd_per_mwh: float,
+        beyond: int = 0,
     ) -> None:
         self.sites, self.classes, self.steps, self.hours = tuple(sites), tuple(classes), steps, hours
+        self.planned = steps + beyond
         m = self.block = pyo.ConcreteModel()
-        add_queues(m, self.sites, self.classes, steps)
+        add_queues(m, self.sites, self.classes, self.planned)
         add_batteries(m, self.sites, steps, hours)
-        add_power(m, self.sites, steps, hours)
-        add_cost(m, self.sites, self.classes, hours, late_cost_usd_per_mwh)
+        add_power(m, self.sites, steps, self.planned, hours)
+        add_cost(m, self.sites, self.classes, steps, hours, late_cost_usd_per_mwh)
         self.compiled: CompiledBlock = compile_block(m, parameters=[])
         self.column = {name: i for i, name in enumerate(self.compiled.instance().variables)}
         self._work_columns = {name: self._columns_of(name) for name in ("served", "sent", "taken", "waiting")}
@@ -77,14 +86,19 @@ class ScheduleModel:
         )
 
     def _columns_of(self, name: str) -> NDArray[np.intp]:
-        """(classes, sites, steps) columns of the variables of this name, -1 where there is none."""
-        shape = len(self.classes), len(self.sites), self.steps
+        """(classes, sites, planned steps) columns of the variables of this name, -1 where there is none."""
+        shape = len(self.classes), len(self.sites), self.planned
         found = [self.column.get(f"{name}[{k},{j},{t}]", -1) for k, j, t in np.ndindex(shape)]
         return np.array(found, dtype=np.intp).reshape(shape)
 
     def amounts(self, x: Array, name: str) -> Array:
-        """(classes, sites, steps) what a solution says of "served", "sent", "taken" or "waiting" work, in MWh."""
+        """(classes, sites, planned steps) MWh that a solution calls "served", "sent", "taken" or "waiting"."""
         return np.append(x, 0.0)[self._work_columns[name]]
+
+    def late_columns(self) -> NDArray[np.intp]:
+        """Columns of what is late at the end of a step (MWh), of every class, origin and planned step."""
+        late, waiting = self._columns_of("late"), self._work_columns["waiting"]
+        return np.where(late < 0, waiting, late).ravel()
 
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
@@ -174,8 +188,11 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
     m.charge_kept = pyo.Constraint(m.owner, rule=kept)
 
 
-def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
-    """Site power from its work and battery, shared among its terminals within their rating."""
+def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, planned: int, hours: float) -> None:
+    """Site power from its work and battery, shared among its terminals within their rating.
+
+    In the planned steps after the window work is limited by the site's capacity and connection, without the battery.
+    """
     terminals = [(i, leg) for i, s in enumerate(sites) for leg in range(len(s.terminals))]
     of_site = [[n for n, (i, _) in enumerate(terminals) if i == site] for site in range(len(sites))]
     m.p = pyo.Var(
@@ -191,14 +208,15 @@ def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hou
         inward[i, t].append(m.taken[k, i, t])
 
     def capacity(m: pyo.ConcreteModel, i: int, t: int) -> object:
-        return sum(inward[i, t]) <= sites[i].work_capacity_mw * hours
+        most_mw = sites[i].work_capacity_mw if t < steps else sites[i].connected_work_mw
+        return sum(inward[i, t]) <= most_mw * hours
 
     def power(m: pyo.ConcreteModel, i: int, t: int) -> object:
         battery = m.battery_in[i, t] - m.battery_out[i, t] if i in m.owner else 0.0
         drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery
         return sum(m.p[n, t] for n in of_site[i]) == drawn
 
-    m.capacity = pyo.Constraint(m.site_step, rule=capacity)
+    m.capacity = pyo.Constraint(range(len(sites)), range(planned), rule=capacity)
     m.power_equation = pyo.Constraint(m.site_step, rule=power)
 
 
@@ -206,12 +224,14 @@ def add_cost(
     m: pyo.ConcreteModel,
     sites: Sequence[DataCenter],
     classes: Sequence[WorkClassSpec],
+    steps: int,
     hours: float,
     late_cost_usd_per_mwh: float,
 ) -> None:
     """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, and overdue work."""
-    waiting = sum(classes[k].delay_cost_usd_per_mwh_h * hours * m.waiting[k, j, t] for k, j, t in m.queue)
-    moving = sum(classes[k].migration_cost_usd_per_mwh * m.sent[k, j, t] for k, j, t in m.moving)
+    delay = [c.delay_cost_usd_per_mwh_h * hours for c in classes]
+    waiting = sum(delay[k] * m.waiting[k, j, t] for k, j, t in m.queue if t < steps)
+    moving = sum(classes[k].migration_cost_usd_per_mwh * m.sent[k, j, t] for k, j, t in m.moving if t < steps)
     wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
     late = sum(
         late_cost_usd_per_mwh * (m.late[index] if index in m.deferrable else m.waiting[index]) for index in m.queue

@@ -52,6 +52,17 @@ class Ledger:
                 self._due[k, :, c.max_delay_steps :] = self._arrived[k, :, : steps - c.max_delay_steps]
         self._due[:, :, -1] = self._arrived[:, :, -1]
 
+    def planned_until(self, first: int, last: int) -> int:
+        """Step until which the work of a window of steps ``first`` to ``last`` (exclusive) is planned.
+
+        Where windows need not finish their work it is the end of the longest delay of what arrives in the first step,
+        or of the horizon: whoever looks less far ahead would put work off until more is due at once than can be done.
+        """
+        if self._close_windows:
+            return last
+        longest = max(c.max_delay_steps for c in self.classes)
+        return max(last, min(first + longest + 1, int(self.arrivals.shape[2])))
+
     def backlog(self, step: int) -> Matrix:
         """Work (classes, sites) MWh that arrived before ``step`` and is not yet done."""
         if step == 0:

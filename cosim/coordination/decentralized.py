@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,25 +11,50 @@ import numpy as np
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.interfaces import Array
-from cosim.messages import Bid, PricePosting
+from cosim.interfaces import AggregatorAgent, Array
+from cosim.messages import Bid, Message, PricePosting, current
 from cosim.scenario import Scenario
 
 KILO = 1000.0
+_NOTHING_USD = 1e-6
+
+
+@dataclass(slots=True)
+class _Bidder:
+    """An aggregator in one window: it answers the newest posting, and one that is repeated with the same bid again."""
+
+    agent: AggregatorAgent
+    step: int
+    answered: Bid | None = None
+
+    def answer(self, mail: Sequence[Message]) -> Bid | None:
+        """The bid that answers what arrived; None if nothing did that is not stale."""
+        before = 0 if self.answered is None else self.answered.round
+        postings = current(mail, PricePosting, self.step, before)
+        if not postings:
+            return None
+        if self.answered is None or postings[-1].round > before:
+            self.answered = self.agent.respond(postings[-1])
+        return self.answered
 
 
 @dataclass(slots=True)
 class _Table:
-    """The newest bid of each aggregator that answers the present round."""
+    """The bids that answer the present round of a window, by who sent them."""
 
+    step: int
     bids: dict[str, Bid] = field(default_factory=dict)
 
-    def complete(self, market: Market, posted: Posted, number: int) -> Round | None:
+    def take(self, mail: Sequence[Message], number: int) -> None:
+        """Take up the bids that arrived and answer this round; those of earlier rounds no longer count."""
+        answers = current([*self.bids.values(), *mail], Bid, self.step, number)
+        self.bids = {bid.sender: bid for bid in answers}
+
+    def complete(self, market: Market, posted: Posted) -> Round | None:
         """The round, if every aggregator has answered it."""
-        bids = [self.bids.get(a.name) for a in market.aggregators]
-        if any(bid is None or bid.round != number for bid in bids):
+        given = [self.bids[a.name] for a in market.aggregators if a.name in self.bids]
+        if len(given) < len(market.aggregators):
             return None
-        given = [bid for bid in bids if bid is not None]
         p_mw = np.hstack([bid.p_mw for bid in given])
         price = market.effective(posted.prices)
         for a, bid in zip(market.aggregators, given, strict=True):
@@ -49,6 +75,7 @@ class Decentralized:
 
     def __init__(self) -> None:
         self._rule: Rule | None = None
+        self._told_unpaid = False
 
     def check(self, scenario: Scenario) -> None:
         """Refuse an update rule that is not there or cannot take the scenario."""
@@ -61,23 +88,24 @@ class Decentralized:
         round_s = market.scenario.clock.round_s
         rule = self._rule = self._rule or find_rule(spec.rule)(market)
         posted = rule.first(declared_p_mw, window.first)
-        table, last = _Table(), None
+        table, bidders, last = _Table(window.first), [_Bidder(a, window.first) for a in market.aggregators], None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
             self._post(market, window, number, posted, fresh == number)
             yield env.timeout(round_s / 2)
-            self._answer(market)
+            self._answer(market, bidders)
             yield env.timeout(round_s / 2)
-            self._collect(market, table)
-            made = table.complete(market, posted, number)
+            table.take(market.channel.read(market.operator.name), number)
+            made = table.complete(market, posted)
             if made is None:
                 repeated += 1
                 continue
             rounds.append(_record(market, rule, number, made, last))
             last, ended = made, rule.ended(made)
             if ended and market.operator.refine(made.p_mw):
+                last = table.complete(market, posted)  # what it costs on the network as it is linearised now
                 posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
                 fresh = number
             elif not ended:
@@ -91,11 +119,21 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        if market.scenario.market.bid_step_kw is not None:
+        on_grid = market.scenario.market.bid_step_kw is not None
+        if on_grid:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
         support = last.price if converged and last is not None else None
         clearing = rule.settled(market.operator.settle(agreed, support), last)
         clearing = market.award(window, len(rounds), clearing)
+        notes = _notes(window, len(rounds), repeated, ended)
+        if on_grid and last is not None and regrets is not None:
+            # The bidders stated theirs of what they draw; the operator's was of the bids.
+            regrets = regrets[0], market.operator.regret_usd(agreed, last.price)
+            if converged and sum(regrets) > rule.tolerance_usd(clearing):
+                converged = False
+                notes += (_beside_the_grid(window, regrets),)
+        if last is not None and regrets is not None:
+            notes += self._unpaid(market, window, last)
         return Outcome(
             clearing=clearing,
             own_cost_usd=own,
@@ -103,7 +141,19 @@ class Decentralized:
             rounds=tuple(rounds),
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
-            notes=_notes(window, len(rounds), repeated, ended),
+            notes=notes,
+        )
+
+    def _unpaid(self, market: Market, window: Window, made: Round) -> tuple[str, ...]:
+        """Say, once in a run, that regrets bound less where reactive power has a price that nobody is charged."""
+        unpaid = market.hours * (market.effective(made.posted.prices) - made.posted.prices.p_usd_per_mwh) * made.p_mw
+        if self._told_unpaid or not market.settles_active or np.abs(unpaid).sum() <= _NOTHING_USD:
+            return ()
+        self._told_unpaid = True
+        return (
+            "aggregators pay for active power only: at the prices they answered reactive power worth "
+            f"{unpaid.sum():.3g} USD is not paid for in the window at step {window.first}, so that the regrets alone "
+            "do not bound what an award costs above the optimum",
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
@@ -127,18 +177,12 @@ class Decentralized:
                 )
             )
 
-    def _answer(self, market: Market) -> None:
+    def _answer(self, market: Market, bidders: Sequence[_Bidder]) -> None:
         """Each aggregator answers the newest posting it has received."""
-        for a in market.aggregators:
-            postings = [m for m in market.channel.read(a.name) if isinstance(m, PricePosting)]
-            if postings:
-                market.send(a.respond(max(postings, key=lambda m: (m.step, m.round))))
-
-    def _collect(self, market: Market, table: _Table) -> None:
-        """Take up the bids that have arrived; those that answer an earlier round are stale and count for nothing."""
-        for message in market.channel.read(market.operator.name):
-            if isinstance(message, Bid):
-                table.bids[message.sender] = message
+        for bidder in bidders:
+            bid = bidder.answer(market.channel.read(bidder.agent.name))
+            if bid is not None:
+                market.send(bid)
 
 
 def _own(matrices: Array, own: slice) -> Array:
@@ -169,3 +213,10 @@ def _notes(window: Window, rounds: int, repeated: int, ended: str) -> tuple[str,
     elif not ended:
         notes.append(f"window at step {window.first}: no agreement in {rounds} rounds, last bids stand")
     return tuple(notes)
+
+
+def _beside_the_grid(window: Window, regrets: tuple[float, float]) -> str:
+    return (
+        f"window at step {window.first}: no agreement; the bids on the grid would do, but of what is drawn the regrets "
+        f"are {regrets[0]:.3g} (data centers) and {regrets[1]:.3g} USD (operator)"
+    )

@@ -159,3 +159,52 @@ def test_what_is_sent_and_taken_costs_what_the_best_routes_cost(prices: list[flo
     own = day.solver.qp.objective(np.array(list(x.values())))
     routes = by_routes(price, arrivals, day.ledger.may_wait(0, 4)[0], (1.0, 3.0))
     assert paid + own == pytest.approx(routes, rel=1e-7, abs=1e-6)
+
+
+# -- rolling windows ------------------------------------------------------------------------------------------------
+
+DELAY = 3
+MIXED = (
+    WorkClassSpec(name="now", share=0.3),
+    WorkClassSpec(name="soon", share=0.3, max_delay_steps=1),
+    WorkClassSpec(name="batch", share=0.4, movable=True, max_delay_steps=DELAY),
+)
+SITES = (site("a"), site("b", pue=1.5))
+
+
+@cache
+def rolling_model(steps: int, beyond: int) -> ScheduleModel:
+    return ScheduleModel(SITES, MIXED, steps, 1.0, LATE, beyond)
+
+
+def roll(arrivals: Array, price: Array, look_ahead: int) -> Ledger:
+    """The books after rolling windows at prices (steps, sites) of the whole horizon."""
+    ledger, horizon = Ledger(MIXED, arrivals, close_windows=False), arrivals.shape[2]
+    for first in range(horizon):
+        last = min(first + look_ahead, horizon)
+        planned = ledger.planned_until(first, last)
+        model = rolling_model(last - first, planned - last)
+        work = WindowWork(
+            arrivals[:, :, first:planned], ledger.may_wait(first, planned), ledger.backlog(first), np.zeros(len(SITES))
+        )
+        extra = np.zeros(len(model.column))
+        extra[model.power_columns()] = price[first:last]
+        x = QPSolver(model.at(work)).solve(np.zeros(0), extra_linear=extra).require().x
+        ledger.commit(first, (model.amounts(x, "served") + model.amounts(x, "sent"))[:, :, 0])
+    return ledger
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), look_ahead=st.integers(1, 2))
+def test_nothing_is_late_where_the_last_steps_have_room_for_all_that_may_still_wait(
+    seed: int, look_ahead: int
+) -> None:
+    """All work falls due with the horizon. At half load its last steps have room for whatever was put off before:
+    0.3 + 3 * 0.4 of a site's hour at most, in four hours of which half is free.
+    """
+    rng = np.random.default_rng(seed)
+    utilisation = np.append(rng.choice([0.6, 1.0], 5), 0.5 * np.ones(DELAY + 1))
+    shares = np.array([c.share for c in MIXED])
+    arrivals = shares[:, None, None] * np.ones((1, len(SITES), 1)) * utilisation
+    ledger = roll(arrivals, rng.uniform(-20, 100, (len(utilisation), len(SITES))), look_ahead)
+    assert max(float(ledger.overdue(t).max()) for t in range(len(utilisation))) <= 1e-6

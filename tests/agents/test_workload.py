@@ -38,3 +38,10 @@ def test_overdue_is_what_passed_its_deadline() -> None:
     books = ledger([1.0, 0.0, 0.0, 0.0])
     books.commit(0, np.array([[0.4]]))
     assert [float(books.overdue(t)[0, 0]) for t in range(3)] == pytest.approx([0.0, 0.0, 0.6])
+
+
+def test_a_plan_reaches_the_last_deadline_of_what_arrives_in_its_first_step() -> None:
+    books = ledger([1.0] * 9)
+    assert [books.planned_until(2, 3), books.planned_until(2, 5), books.planned_until(2, 6)] == [5, 5, 6]
+    assert books.planned_until(8, 9) == 9
+    assert ledger([1.0] * 9, close_windows=True).planned_until(2, 3) == 3

@@ -72,8 +72,10 @@ class Aggregator:
     def __init__(self, name: str, column: int) -> None:
         self.name, self.columns = name, slice(column, column + 1)
         self.adopted: Array | None = None
+        self.asked: list[tuple[int, int]] = []
 
     def respond(self, posting: PricePosting) -> Bid:
+        self.asked.append((posting.step, posting.round))
         price, weight = posting.price_p_usd_per_mwh, posting.penalty_usd_per_mw2h
         target = 0.0 if posting.target_p_mw is None else posting.target_p_mw
         p = (self.b * WANTED - price + weight * target) / (self.b + weight)
@@ -103,22 +105,32 @@ SCENARIO = scenario()
 
 def negotiated(spec: ChannelSpec, seed: int) -> tuple[Outcome, Market]:
     """One window between the operator and two aggregators."""
+    (outcome,), market = negotiated_in_turn(spec, seed, (Aggregator("west", 0), Aggregator("east", 1)))
+    return outcome, market
+
+
+def negotiated_in_turn(
+    spec: ChannelSpec, seed: int, aggregators: tuple[Aggregator, ...], windows: int = 1, step_kw: float | None = None
+) -> tuple[list[Outcome], Market]:
+    """Windows of a rolling market, one as soon as the gate of the other has closed."""
     env = simpy.Environment()
     channel = Channel(env, spec, np.random.default_rng(seed))
-    aggregators = (Aggregator("west", 0), Aggregator("east", 1))
     clock = SCENARIO.clock.model_copy(update={"round_s": ROUND_S})
-    market = Market(
-        Operator(2), aggregators, env, channel, SCENARIO.model_copy(update={"clock": clock}), 1.0  # type: ignore[arg-type]
-    )
+    rules = SCENARIO.market.model_copy(update={"bid_step_kw": step_kw})
+    given = SCENARIO.model_copy(update={"clock": clock, "market": rules})
+    market = Market(Operator(len(aggregators)), aggregators, env, channel, given, 1.0)  # type: ignore[arg-type]
     found: list[Outcome] = []
 
     def run() -> Any:
-        window = Window(0, 0, STEPS, STEPS, 0, GATE_S, ROUND_S)
-        found.append((yield from Decentralized().run(market, window, np.hstack([WANTED, WANTED]))))
+        mode = Decentralized()
+        for k in range(windows):
+            yield env.timeout(k * GATE_S - env.now)
+            window = Window(k, k, k + STEPS, k + 1, k * GATE_S, (k + 1) * GATE_S, ROUND_S)
+            found.append((yield from mode.run(market, window, np.hstack([WANTED] * len(aggregators)))))
 
     env.process(run())
-    env.run(until=10 * GATE_S)
-    return found[0], market
+    env.run(until=10 * windows * GATE_S)
+    return found, market
 
 
 RANGES = st.lists(st.floats(0, 30), min_size=2, max_size=2).map(sorted)
@@ -158,6 +170,51 @@ def test_whatever_fails_the_window_ends_with_an_award_and_every_message_is_accou
         assert outcome.clearing.p_mw == pytest.approx(np.hstack([WANTED, WANTED]) * 4 / 14, abs=0.02)
     elif not outcome.rounds:
         assert np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
+
+
+def test_bids_of_the_window_before_count_for_nothing_in_this_one() -> None:
+    """Bids that travel for as long as a gate is open arrive when rounds bear the same numbers again."""
+    late = [{"sender": "west", "receiver": "dso", "latency": {"seconds": GATE_S}}]
+    west = Aggregator("west", 0)
+    outcomes, market = negotiated_in_turn(ChannelSpec.model_validate({"links": late}), 1, (west,), windows=3)
+    assert sum(m.received_s is not None for m in market.channel.log if m.kind == "bid") > GATE_S / ROUND_S
+    for outcome in outcomes:
+        assert not outcome.converged and not outcome.rounds and np.array_equal(outcome.clearing.p_mw, WANTED)
+
+
+def test_postings_of_the_window_before_are_not_answered() -> None:
+    late = [{"sender": "dso", "receiver": "west", "latency": {"seconds": GATE_S}}]
+    west = Aggregator("west", 0)
+    negotiated_in_turn(ChannelSpec.model_validate({"links": late}), 1, (west,), windows=3)
+    assert west.asked == []
+
+
+def test_a_posting_that_comes_again_is_answered_with_the_same_bid() -> None:
+    """Bids take two rounds: each posting is sent several times, and worked out once."""
+    slow = [{"sender": "west", "receiver": "dso", "latency": {"seconds": 2 * ROUND_S}}]
+    west = Aggregator("west", 0)
+    _, market = negotiated_in_turn(ChannelSpec.model_validate({"links": slow}), 1, (west,))
+    sent = [m.round for m in market.channel.log if m.kind == "bid"]
+    assert len(sent) > len(set(sent)) == len(west.asked) == len(set(west.asked))
+
+
+class Careless(Aggregator):
+    """Bids its best, and draws something else."""
+
+    def drawn_mw(self) -> Array:
+        assert self.adopted is not None
+        return self.adopted + 0.3
+
+
+def test_on_a_grid_bids_do_not_agree_for_what_is_drawn() -> None:
+    spec = ChannelSpec()
+    agreed, _ = negotiated_in_turn(spec, 1, (Aggregator("west", 0),))
+    (outcome,), market = negotiated_in_turn(spec, 1, (Careless("west", 0),), step_kw=1.0)
+    assert agreed[0].converged and not outcome.converged
+    assert any("of what is drawn" in note for note in outcome.notes)
+    assert outcome.regrets_usd is not None
+    # Half the curvature times the square of what is drawn beside the bids, in each step.
+    assert outcome.regrets_usd[1] == pytest.approx(0.5 * Operator.a * 0.3**2 * STEPS, rel=1e-2)
 
 
 def test_an_aggregator_that_stays_away_keeps_what_it_declared() -> None:

@@ -140,8 +140,9 @@ def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkey
 
 @pytest.mark.parametrize("seed", [3, 6])
 def test_rolling_windows_agree_where_a_price_climbs_far(seed: int) -> None:
-    """Late in these days what work is left fits under the lower voltage limit, but only just."""
+    """Late in these days the lower voltage limit can only just be held, or not at all."""
     changes = {**loading("ieee37_stress", seed), "clock.market": "rolling", "clock.window_steps": 6}
+    changes["network.load_scale"]["scale"] = 1.1
     run = cosim.run("ieee37_stress", mode="decentralized", overrides={**changes, "decentralized.tolerance": 1e-5})
     assert run.steps["converged"].all()
     assert run.prices["dlmp_p"].max() > 30 * run.prices["dlmp_p"].median()

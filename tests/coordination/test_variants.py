@@ -50,6 +50,11 @@ def test_a_rolling_market_serves_all_work_in_time(rolling: RunResult) -> None:
     assert rolling.work["late_mwh"].max() <= 1e-7
 
 
+def test_a_look_ahead_of_one_step_makes_no_work_late() -> None:
+    run = evening_of("ieee37_stress", "welfare", **ROLLING | {"clock__window_steps": 1}, network__losses=False)
+    assert run.work["late_mwh"].max() <= 1e-7 and kpi(run, "unserved_mwh") <= 1e-7
+
+
 def test_a_rolling_market_closes_each_gate_before_delivery(rolling: RunResult) -> None:
     awards = rolling.messages.query("kind == 'award'").set_index("step")["sent"]
     assert all(awards[t] <= 600 + 3600 * t for t in range(4))

@@ -150,8 +150,11 @@ class Rule:
         demand at the price of the bids. The regrets bound what the bids cost above the optimum, which residuals do
         not: along a flat direction demand may differ from the operator's copy at no cost.
         """
-        limit = self.settings.tolerance * max(1.0, abs(made.clearing.cost_usd))
-        return AGREED if made.regrets.within(limit) else ""
+        return AGREED if made.regrets.within(self.tolerance_usd(made.clearing)) else ""
+
+    def tolerance_usd(self, clearing: Clearing) -> float:
+        """What both sides together may still gain where they are said to agree."""
+        return self.settings.tolerance * max(1.0, abs(clearing.cost_usd))
 
 
 def split(market: Market, effective: Array, prices: Prices) -> Prices:
