@@ -21,6 +21,7 @@ from cosim.optimization.arrays import Matrix, Vector
 
 _COARSER = 1000.0
 _NO_SIGN = 1e-14
+_REGULARISATION = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where o
 
 
 class Highs:
-    """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
+    """HiGHS: simplex for LPs, an active-set method for QPs. The reference."""
 
     def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form
@@ -298,6 +299,13 @@ class Highs:
         self._sides = sides
         solver.run()
         status = solver.getModelStatus()
+        if status == highspy.HighsModelStatus.kSolveError:
+            # Without regularisation the reduced Hessian of flat directions cannot be factored; with it the answer is a
+            # little off, which is polished away.
+            solver.setOptionValue("qp_regularization_value", _REGULARISATION)
+            solver.run()
+            solver.setOptionValue("qp_regularization_value", 0.0)
+            status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:
             out = solver.getSolution()
             duals = -np.array(out.row_dual)
@@ -325,9 +333,14 @@ class Highs:
 
 
 def make_backend(name: str, form: Form, tolerance: float) -> Backend:
-    """The backend of that name: 'piqp', 'piqp-dense', 'daqp' or 'highs'."""
+    """The backend of that name: 'piqp', 'piqp-dense', 'daqp', 'clarabel' or 'highs'."""
     if name == "daqp":
         return Daqp(form, tolerance)
+    if name == "clarabel":
+        # Seldom asked, so imported only then.
+        from cosim.optimization.qp_clarabel import Clarabel
+
+        return Clarabel(form, tolerance)
     if name == "highs":
         return Highs(form, tolerance)
     return Piqp(form, tolerance, dense=name == "piqp-dense")

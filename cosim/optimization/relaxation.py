@@ -19,7 +19,7 @@ from cosim.optimization.conflicts import conflicts
 from cosim.optimization.envelope import Envelope
 from cosim.optimization.pair_rows import pair_rows
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, prove
+from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, make_backend, prove
 from cosim.optimization.qp_solvers import BOUND, ROW, QPSolver, place_rows, two_sided
 from cosim.optimization.single_level import SingleLevel
 
@@ -145,6 +145,8 @@ class Relaxation:
             if verdict != "bounded":
                 return self._nothing(verdict)
             raw = Piqp(self._form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
+        if raw.status != "optimal":
+            raw = make_backend("clarabel", self._form, _TOLERANCE).solve(cost, None, limits)
         if raw.status != "optimal":
             raw = Highs(self._form, _TOLERANCE, time_limit_s=_LAST_RESORT_S).solve(cost, None, limits)
             if raw.status != "optimal":
