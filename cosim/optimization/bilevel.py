@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.errors import InputError, RunFailure
+from cosim.errors import InputError
 from cosim.optimization.arrays import Vector
 from cosim.optimization.bounds import Cutoff
 from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
 from cosim.optimization.charge import Charge, Remainder
 from cosim.optimization.cutoff import find_cutoff
-from cosim.optimization.diagnosis import why_infeasible, why_unbounded
+from cosim.optimization.diagnosis import why_infeasible, why_unbounded, without_end
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.kkt import COMPLEMENTARITIES
@@ -36,6 +36,8 @@ from cosim.optimization.presolve import Presolved, presolve
 from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.remainder import take_apart
 from cosim.optimization.single_level import SingleLevel, check_names, single_level
+from cosim.optimization.solution import NoSolution
+from cosim.optimization.verdict import verdict
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -191,8 +193,7 @@ def _by_branch(
         memory=memory,
     ).run()  # fmt: skip
     if result.z is None or result.decisions is None or result.status == "unbounded":
-        why = _reason(problem, result.status)
-        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")
+        raise NoSolution(result.status, _reason(problem, result.status))
     z = result.z
     if not result.exact:
         z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
@@ -216,7 +217,9 @@ def _reason(problem: BilevelProblem, status: str) -> str:
     """What is to blame, as far as linear programs can tell."""
     if status == "infeasible":
         found = why_infeasible(problem.leader, problem.follower)
-        return f"; these limits cannot hold together: {', '.join(found)}" if found else ""
+        if found:
+            return f"; these limits cannot hold together: {', '.join(found)}"
+        return "; the follower's cost has no lower end" if without_end(problem.follower) else ""
     if status == "unbounded":
         found = why_unbounded(problem.leader)
         return f"; without an end: {', '.join(found)}" if found else ""
@@ -257,23 +260,32 @@ def _by_mip(
 ) -> BilevelSolution:
     kept = set(presolved.qp.ineq_rows)
     first = None if start is None else problem.follower.theta_vector(start)
-    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, began + time_limit_s)
-    answer = solve_mip(
-        presolved.qp,
-        problem.leader,
-        payment=problem.payment,
-        remainder=remainder,
-        formulation=formulation,
-        complementarity=complementarity,
-        solver=solver,
-        bits=bits,
-        gap=gap,
-        time_limit_s=time_limit_s - (time.perf_counter() - began),
-        dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
-        repairs=repairs,
-        start=known,
-        cutoff=cutoff,
-    )
+    deadline = began + time_limit_s
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
+    status = verdict(level, deadline)
+    if status != "bounded":
+        raise NoSolution(status, _reason(problem, status))
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline)
+    try:
+        answer = solve_mip(
+            presolved.qp,
+            problem.leader,
+            payment=problem.payment,
+            remainder=remainder,
+            formulation=formulation,
+            complementarity=complementarity,
+            solver=solver,
+            bits=bits,
+            gap=gap,
+            time_limit_s=time_limit_s - (time.perf_counter() - began),
+            dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+            repairs=repairs,
+            start=known,
+            cutoff=cutoff,
+        )
+    except NoSolution as error:
+        raise NoSolution(error.status, error.why or _reason(problem, error.status)) from error
     big = np.full(len(problem.follower.ineq_rows), np.inf)
     big[presolved.rows] = answer.conditions.dual_bounds
     return _finish(

@@ -22,6 +22,7 @@ from cosim.optimization.arrays import Matrix, Vector
 _COARSER = 1000.0
 _NO_SIGN = 1e-14
 _REGULARISATION = 1e-7
+_FALLS = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,18 +359,36 @@ def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> 
     flat = full_form(sp.csc_array((n, n)), form.eq_matrix, form.row_matrix)
     if Highs(flat, 1e-9).solve(np.zeros(n), None, limits).status == "infeasible":
         return "infeasible"
+    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, n))
+    return "unbounded" if ray.status == "optimal" and falls(cost, ray.x) else "bounded"
+
+
+def flat_directions(form: Form, hessian: Matrix) -> Form:
+    """The form of directions d with Ad = 0 and Pd = 0, whose rows are those of `form`."""
+    n = hessian.shape[0]
+    return full_form(sp.csc_array((n, n)), sp.vstack([form.eq_matrix, hessian]), form.row_matrix)
+
+
+def directions(limits: Limits, flat: int) -> Limits:
+    """The directions, none longer than 1, along which points that keep these limits may go on without end.
+
+    Args:
+        limits: of a nonempty set.
+        flat: how many equations Pd = 0 come after the others.
+    """
 
     def cone(side: Vector, sign: float) -> Vector:
         return np.where(np.isfinite(side), 0.0, sign * np.inf)
 
-    directions = Limits(
-        eq_rhs=np.zeros(form.eq_matrix.shape[0] + n),
+    return Limits(
+        eq_rhs=np.zeros(len(limits.eq_rhs) + flat),
         lower=cone(limits.lower, -1),
         upper=cone(limits.upper, 1),
         x_lower=np.maximum(cone(limits.x_lower, -1), -1.0),
         x_upper=np.minimum(cone(limits.x_upper, 1), 1.0),
     )
-    both = full_form(sp.csc_array((n, n)), sp.vstack([form.eq_matrix, hessian]), form.row_matrix)
-    ray = Highs(both, 1e-9).solve(cost, None, directions)
-    scale = 1.0 + float(np.max(np.abs(cost), initial=0.0))
-    return "unbounded" if ray.status == "optimal" and float(cost @ ray.x) < -1e-7 * scale else "bounded"
+
+
+def falls(cost: Vector, direction: Vector) -> bool:
+    """Whether a linear cost falls along a direction by more than rounding."""
+    return float(cost @ direction) < -_FALLS * (1.0 + float(np.max(np.abs(cost), initial=0.0)))

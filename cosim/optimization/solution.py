@@ -48,3 +48,18 @@ class QPSolution:
                 f"a quadratic program has no optimum: {self.status} (solver {self.solver}{size})", evidence=self.program
             )
         return self
+
+
+class NoSolution(RunFailure):
+    """A bilevel problem, or a program made from it, without a best point.
+
+    Args:
+        status: 'infeasible', 'unbounded', or what else a solver says.
+        why: what is to blame, to be put after the status.
+        solver: who says so, if not linear programs of our own.
+    """
+
+    def __init__(self, status: str, why: str = "", solver: str = "") -> None:
+        by = f" (solver {solver})" if solver else ""
+        super().__init__(f"a bilevel problem has no solution to offer: {status}{why}{by}")
+        self.status, self.why = status, why
