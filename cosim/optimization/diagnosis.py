@@ -25,6 +25,20 @@ def family(name: str) -> str:
     return re.split(r"[\d\[(:@]", name, maxsplit=1)[0].strip(" _-.,") or name
 
 
+def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
+    """What is to blame for 'infeasible' or 'unbounded', as far as linear programs can tell; to be put after the status.
+    """
+    if status == "infeasible":
+        found = why_infeasible(leader, follower)
+        if found:
+            return f"; these limits cannot hold together: {', '.join(found)}"
+        return "; the follower's cost has no lower end" if without_end(follower) else ""
+    if status == "unbounded":
+        found = why_unbounded(leader)
+        return f"; without an end: {', '.join(found)}" if found else ""
+    return ""
+
+
 def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, ...]:
     """Families of rows of leader and follower that leave no room together, by the least total violation; empty if
     there is room.

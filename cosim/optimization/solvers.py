@@ -155,8 +155,15 @@ def solve_model(
             model.squares.add(t >= y * y)
         for w, u, v in products:
             model.squares.add(w >= u * v)
+    began = time.perf_counter()
     try:
         return _once(model, name, gap, time_limit_s, indicators, started, nonconvex=bool(products))
+    except NoSolution:
+        left = time_limit_s - (time.perf_counter() - began)
+        if name != "scip" or left <= 0:
+            raise
+        # SCIP's presolve has been seen to lose the feasible points of flat programs; without it they are found.
+        return _once(model, name, gap, left, indicators, started, bool(products), presolve=False)
     finally:
         if squares or products:
             model.del_component("squares")
@@ -170,6 +177,7 @@ def _once(
     indicators: Sequence[Indicator] = (),
     started: bool = False,
     nonconvex: bool = False,
+    presolve: bool = True,
 ) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
@@ -180,6 +188,8 @@ def _once(
     if name == "scip" and not nonconvex:
         # Its cuts suffice for convex rows; the ordering inside its nonlinear solver has been seen to wait for ever.
         options["nlp/disable"] = True
+    if not presolve:
+        options["presolving/maxrounds"] = 0
     if name == "highs":
         introduce_highs()
     try:

@@ -7,7 +7,6 @@ else minimises over it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -290,13 +289,20 @@ def enumerate_patterns(draft: Draft) -> tuple[str, float]:
     rows_rhs = [r for _, r in draft.leader_rows]
     box = [*zip(draft.low(), draft.high(), strict=True), *[(-np.inf, np.inf)] * (n + p)]
     best, found = np.inf, False
-    for pattern in itertools.product((False, True), repeat=m):
-        binds = np.array(pattern, dtype=bool)
+    patterns: list[tuple[bool, ...]] = [()]
+    while patterns:
+        pattern = patterns.pop()
+        # Pairs beyond those decided keep both slack and dual: where even that has no point nothing below has.
+        binds = np.array([*pattern, *[False] * (m - len(pattern))], dtype=bool)
         a_eq, b_eq = np.vstack([eq, slack[binds]]), np.concatenate([eq_rhs, slack_rhs[binds]])
         a_ub = np.vstack([slack[~binds], *rows]).reshape(-1, size)
         b_ub = np.concatenate([slack_rhs[~binds], rows_rhs])
-        bounds = [*box, *[(0.0, np.inf) if b else (0.0, 0.0) for b in binds]]
+        dual_zero = [i < len(pattern) and not pattern[i] for i in range(m)]
+        bounds = [*box, *[(0.0, 0.0) if zero else (0.0, np.inf) for zero in dual_zero]]
         if not _linear(np.zeros(size), a_eq, b_eq, a_ub, b_ub, bounds)[0]:
+            continue
+        if len(pattern) < m:
+            patterns += [(*pattern, False), (*pattern, True)]
             continue
         cone = [
             (0.0 if np.isfinite(low) else -1.0, 0.0 if np.isfinite(high) else 1.0) for low, high in bounds
