@@ -175,8 +175,10 @@ def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:
     try:
         return work()
     except RunFailure as error:
-        record = folder / "record.json"
-        raise RunFailure(f"{error}\n  record:  {record}" if record.is_file() else str(error)) from error
+        record, program = folder / "record.json", folder / "unsolved_program.npz"
+        kept = [("record", record), ("program", program)]
+        where = "".join(f"\n  {name + ':':<9}{path}" for name, path in kept if path.is_file())
+        raise RunFailure(f"{error}{where}") from error
 
 
 def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 
 class InputError(ValueError):
@@ -38,5 +39,31 @@ class InputError(ValueError):
         super().__init__("; ".join(parts))
 
 
+class Evidence(Protocol):
+    """What a failure leaves to be looked at."""
+
+    def save(self, folder: Path) -> Path:
+        """Write it into a folder, and return where."""
+        ...
+
+
 class RunFailure(RuntimeError):
-    """A run that could not be finished although its input was right (a solver gave up, for example)."""
+    """A run that could not be finished although its input was right (a solver gave up, for example).
+
+    Args:
+        message: what failed, in one sentence.
+        evidence: what can be kept of it, such as the program that no solver could solve.
+    """
+
+    def __init__(self, message: str, *, evidence: Evidence | None = None) -> None:
+        super().__init__(message)
+        self.evidence = evidence
+
+
+def evidence_of(error: BaseException | None) -> Evidence | None:
+    """The evidence of a failure, or of the failure that it was raised from."""
+    while error is not None:
+        if isinstance(error, RunFailure) and error.evidence is not None:
+            return error.evidence
+        error = error.__cause__ or error.__context__
+    return None

@@ -73,12 +73,25 @@ def decide(market: Market, remembered: Remembered | None = None) -> Decision:
     decision = Decision(start.p_mw.copy(), start.price_usd_per_mwh, schedules)
     chosen = market.scenario.centralized.leader
     if chosen == EACH:
-        return _in_turn(market, decision)
+        decision = _in_turn(market, decision)
+        decision.notes += _open_gaps(decision)
+        return decision
     remembered = Remembered() if remembered is None else remembered
     leaders = [a for a in market.aggregators if chosen in (ALL, a.name)]
     lead(market, leaders, decision, ALL if chosen == ALL else chosen, remembered=remembered)
     remembered.p_mw = dict(_pairs(_names(market), decision.p_mw))
+    decision.notes += _open_gaps(decision)
     return decision
+
+
+def _open_gaps(decision: Decision) -> tuple[str, ...]:
+    """A note on each leader whose optimum was not proven to the gap that was asked for."""
+    return tuple(
+        f"the optimum of leader {name} is not proven: the search ended with '{s.status}' at "
+        + (f"a gap of {100 * s.gap:.3g} %" if np.isfinite(s.gap) else "no bound at all")
+        for name, s in decision.solutions.items()
+        if s.status != "optimal"
+    )
 
 
 def _in_turn(market: Market, decision: Decision) -> Decision:

@@ -24,18 +24,20 @@ from cosim.optimization.branch import BranchAndBound, Progress
 from cosim.optimization.certificate import Certificate, certify
 from cosim.optimization.charge import Charge, Remainder
 from cosim.optimization.cutoff import find_cutoff
-from cosim.optimization.diagnosis import why_infeasible, why_unbounded
+from cosim.optimization.diagnosis import reason
 from cosim.optimization.gap import relative_gap
 from cosim.optimization.incumbents import Incumbents
 from cosim.optimization.kkt import COMPLEMENTARITIES
 from cosim.optimization.memory import Memory
 from cosim.optimization.mip import Repairs, Start, solve_mip
 from cosim.optimization.parametric import ParametricQP, Theta
-from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides
-from cosim.optimization.presolve import Presolved, presolve
+from cosim.optimization.payments import payment_by_strong_duality, require_right_hand_sides, without_open_rows
+from cosim.optimization.presolve import Presolved, empty_ranges, presolve
 from cosim.optimization.relaxation import Relaxation
 from cosim.optimization.remainder import take_apart
 from cosim.optimization.single_level import SingleLevel, check_names, single_level
+from cosim.optimization.solution import NoSolution
+from cosim.optimization.verdict import verdict
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -159,6 +161,9 @@ def solve(
             value=formulation,
             allowed="strong-duality",
         )
+    empty = empty_ranges(problem.follower, problem.leader)
+    if empty:
+        raise NoSolution("infeasible", f"; these limits cannot hold together: range of {', '.join(empty)}")
     presolved = presolve(problem.follower, problem.leader)
     remainder = None
     if problem.charge is not None:
@@ -191,8 +196,7 @@ def _by_branch(
         memory=memory,
     ).run()  # fmt: skip
     if result.z is None or result.decisions is None or result.status == "unbounded":
-        why = _reason(problem, result.status)
-        raise RunFailure(f"a bilevel problem has no solution to offer: {result.status}{why}")
+        raise NoSolution(result.status, reason(problem.leader, problem.follower, result.status))
     z = result.z
     if not result.exact:
         z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
@@ -210,17 +214,6 @@ def _by_branch(
         began,
         remainder=remainder,
     )
-
-
-def _reason(problem: BilevelProblem, status: str) -> str:
-    """What is to blame, as far as linear programs can tell."""
-    if status == "infeasible":
-        found = why_infeasible(problem.leader, problem.follower)
-        return f"; these limits cannot hold together: {', '.join(found)}" if found else ""
-    if status == "unbounded":
-        found = why_unbounded(problem.leader)
-        return f"; without an end: {', '.join(found)}" if found else ""
-    return ""
 
 
 def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:
@@ -257,23 +250,34 @@ def _by_mip(
 ) -> BilevelSolution:
     kept = set(presolved.qp.ineq_rows)
     first = None if start is None else problem.follower.theta_vector(start)
-    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, began + time_limit_s)
-    answer = solve_mip(
-        presolved.qp,
-        problem.leader,
-        payment=problem.payment,
-        remainder=remainder,
-        formulation=formulation,
-        complementarity=complementarity,
-        solver=solver,
-        bits=bits,
-        gap=gap,
-        time_limit_s=time_limit_s - (time.perf_counter() - began),
-        dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
-        repairs=repairs,
-        start=known,
-        cutoff=cutoff,
-    )
+    deadline = began + time_limit_s
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
+    status = verdict(level, deadline)
+    if status != "bounded":
+        raise NoSolution(status, reason(problem.leader, problem.follower, status))
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline)
+    try:
+        answer = solve_mip(
+            presolved.qp,
+            problem.leader,
+            payment=problem.payment,
+            remainder=remainder,
+            formulation=formulation,
+            complementarity=complementarity,
+            solver=solver,
+            bits=bits,
+            gap=gap,
+            time_limit_s=time_limit_s - (time.perf_counter() - began),
+            dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+            repairs=repairs,
+            start=known,
+            cutoff=cutoff,
+        )
+    except NoSolution as error:
+        if known is not None:
+            raise RunFailure(f"{error}, although a point is known") from error
+        raise NoSolution(error.status, error.why or reason(problem.leader, problem.follower, error.status)) from error
     big = np.full(len(problem.follower.ineq_rows), np.inf)
     big[presolved.rows] = answer.conditions.dual_bounds
     return _finish(
@@ -354,7 +358,7 @@ def _finish(
         elif remainder is not None:
             in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, remainder)
         else:
-            in_terms = payment_by_strong_duality(follower_without_open_rows(follower), theta, x, nu, sigma)
+            in_terms = payment_by_strong_duality(without_open_rows(follower), theta, x, nu, sigma)
     certificate = certify(
         follower,
         theta,
@@ -385,12 +389,3 @@ def _finish(
         status,
         certificate,
     )
-
-
-def follower_without_open_rows(follower: ParametricQP) -> ParametricQP:
-    """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay
-    finite.
-    """
-    from dataclasses import replace
-
-    return replace(follower, ineq_rhs=np.where(np.isfinite(follower.ineq_rhs), follower.ineq_rhs, 0.0))

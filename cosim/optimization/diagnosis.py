@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from cosim.optimization.arrays import Indices, Matrix, csr
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_backends import Highs, Limits, full_form
+from cosim.optimization.qp_backends import Highs, Limits, directions, falls, flat_directions, full_form
 from cosim.optimization.screening import variable_bounds
 
 _SHORT = 1e-6
@@ -23,6 +23,20 @@ _SHORT = 1e-6
 def family(name: str) -> str:
     """The part of a row's or variable's name before its first digit or bracket."""
     return re.split(r"[\d\[(:@]", name, maxsplit=1)[0].strip(" _-.,") or name
+
+
+def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
+    """What is to blame for 'infeasible' or 'unbounded', as far as linear programs can tell; to be put after the status.
+    """
+    if status == "infeasible":
+        found = why_infeasible(leader, follower)
+        if found:
+            return f"; these limits cannot hold together: {', '.join(found)}"
+        return "; the follower's cost has no lower end" if without_end(follower) else ""
+    if status == "unbounded":
+        found = why_unbounded(leader)
+        return f"; without an end: {', '.join(found)}" if found else ""
+    return ""
 
 
 def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, ...]:
@@ -87,6 +101,21 @@ def why_unbounded(leader: ParametricQP) -> tuple[str, ...]:
     lower, upper = variable_bounds(leader)
     falls = ((leader.cost > 0) & ~np.isfinite(lower)) | ((leader.cost < 0) & ~np.isfinite(upper))
     return _families(leader.variables, falls)
+
+
+def without_end(follower: ParametricQP) -> bool:
+    """Whether the follower's cost falls without end wherever it has a feasible answer, whatever its parameters.
+
+    Only told where its linear cost does not depend on them.
+    """
+    if follower.cost_theta.nnz:
+        return False
+    n, p = len(follower.variables), len(follower.eq_rows)
+    form = full_form(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
+    open_end = np.full(n, np.inf)
+    limits = Limits(np.zeros(p), np.full(len(follower.ineq_rhs), -np.inf), follower.ineq_rhs, -open_end, open_end)
+    ray = Highs(flat_directions(form, form.hessian), 1e-9).solve(follower.cost, None, directions(limits, n))
+    return ray.status == "optimal" and falls(follower.cost, ray.x)
 
 
 def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:

@@ -24,8 +24,10 @@ from cosim.optimization.arrays import Matrix, Vector
 from cosim.optimization.bounds import FollowerBounds
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.screening import variable_bounds
+from cosim.optimization.solution import NoSolution
 
 COMPLEMENTARITIES = ("big-m", "sos1", "indicator")
+_EMPTY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,14 @@ def add_kkt(
     sigma, slack = list(block.sigma.values()), list(block.slack.values())
     block.rows = pyo.ConstraintList()
     for i in range(p):
-        block.rows.add(dot(qp.eq_matrix, i, x) == qp.eq_rhs[i] + dot(qp.eq_theta, i, theta))
+        add_row(block.rows, dot(qp.eq_matrix, i, x) - dot(qp.eq_theta, i, theta), float(qp.eq_rhs[i]), qp.eq_rows[i])
     for i in range(m):
         block.rows.add(dot(qp.ineq_matrix, i, x) + slack[i] == qp.ineq_rhs[i] + dot(qp.ineq_theta, i, theta))
     down, across = qp.eq_matrix.T.tocsr(), qp.ineq_matrix.T.tocsr()
     for j in range(n):
         gradient = dot(qp.hessian, j, x) + qp.cost[j] + dot(qp.cost_theta, j, theta)
         gradient = gradient + dot(down, j, nu) + dot(across, j, sigma)
-        if not isinstance(gradient, int | float | np.floating):
-            block.rows.add(gradient == 0)
+        add_row(block.rows, gradient, 0.0, f"stationarity of {qp.variables[j]}")
     big, sos = np.full(m, np.inf), []
     indicators: list[tuple[Any, bool, Any]] = []
     block.bind = pyo.Var(range(m), domain=pyo.Binary)
@@ -146,6 +147,18 @@ def add_kkt(
     ]
     names = tuple(qp.ineq_rows[i] for i in sos)
     return Conditions(x, nu, sigma, slack, prices, big, names, binaries, indicators, list(block.bind.values()))
+
+
+def add_row(rows: Any, left: Any, rhs: float, name: str, *, equality: bool = True) -> None:
+    """Add left == rhs (or <=) to a constraint list; where no variable is left, only check it.
+
+    Raises:
+        NoSolution: a row without a variable does not hold, so nothing is feasible.
+    """
+    if not isinstance(left, int | float | np.floating):
+        rows.add(left == rhs if equality else left <= rhs)
+    elif left - rhs > _EMPTY or (equality and rhs - left > _EMPTY):
+        raise NoSolution("infeasible", f"; {name} has no variable, and does not hold")
 
 
 def dot(matrix: Matrix, row: int, variables: Sequence[Any]) -> Any:

@@ -11,19 +11,17 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 import scipy.sparse.csgraph
 
-from cosim.errors import RunFailure
 from cosim.optimization.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.blocks import Block, split
 from cosim.optimization.bounds import Cutoff, FollowerBounds
 from cosim.optimization.charge import Charge, Remainder
-from cosim.optimization.kkt import Conditions, add_kkt, dot
+from cosim.optimization.kkt import Conditions, add_kkt, add_row, dot
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.payments import PaymentTerms, add_mccormick, discretisation_bound, payment_terms, start_bits
 from cosim.optimization.screening import variable_bounds
 from cosim.optimization.solvers import Product, SolverRun, solve_model
 
 EFFORT = 4
-_EMPTY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +111,7 @@ def solve_mip(
         (leader.ineq_matrix, leader.ineq_rhs, leader.ineq_rows, False),
     ):
         for i in np.flatnonzero(np.isfinite(rhs)).tolist():
-            row = dot(matrix, i, everyone)
-            if not isinstance(row, float):
-                model.rows.add(row == rhs[i] if is_equality else row <= rhs[i])
-            elif -rhs[i] > _EMPTY or (is_equality and rhs[i] > _EMPTY):
-                raise RunFailure(f"a bilevel problem is infeasible: {names[i]} has no variable, and does not hold")
+            add_row(model.rows, dot(matrix, i, everyone), float(rhs[i]), names[i], equality=is_equality)
     model.follower = pyo.Block()
     conditions = add_kkt(
         model.follower,

@@ -18,9 +18,10 @@ products bit * price exact and rest * price within its McCormick envelope: the e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
 import scipy.sparse as sp
 
@@ -80,6 +81,11 @@ def payment_by_strong_duality(
     terms = payment_terms(follower, remainder)
     paid = terms.of_follower(x, nu, sigma) + float(terms.cost_theta @ theta)
     return paid if remainder is None else paid + float(remainder.rest.price(nu, sigma) @ theta)
+
+
+def without_open_rows(follower: ParametricQP) -> ParametricQP:
+    """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay finite."""
+    return replace(follower, ineq_rhs=np.where(np.isfinite(follower.ineq_rhs), follower.ineq_rhs, 0.0))
 
 
 def require_right_hand_sides(follower: ParametricQP) -> None:

@@ -11,6 +11,8 @@ from cosim.optimization.fixed import WithoutFixed, without_fixed, without_lone
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.screening import Screening, screen, variable_bounds
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Presolved:
@@ -35,18 +37,29 @@ class Presolved:
         return self._smaller.recover(x, nu, before)
 
 
+def empty_ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[str, ...]:
+    """The parameters for which the leader's own bounds and the follower's box leave no value."""
+    lower, upper = _ranges(follower, leader)
+    return tuple(np.array(follower.parameters)[lower > upper].tolist())
+
+
+def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vector]:
+    """Lower and upper ends of the parameters by both; ends that cross by rounding only are put together."""
+    lower, upper = variable_bounds(leader)
+    at = {name: i for i, name in enumerate(leader.variables)}
+    where = [at[name] for name in follower.parameters]
+    low, high = np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+    rounding = (low > high) & (low - high <= _ROUNDING * (1.0 + np.abs(high)))
+    return np.where(rounding, high, low), high
+
+
 def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
     """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
     is tied to nothing else.
 
     Variables that the leader names stay.
     """
-    lower, upper = variable_bounds(leader)
-    at = {name: i for i, name in enumerate(leader.variables)}
-    where = [at[name] for name in follower.parameters]
-    boxed = follower.with_theta_box(
-        np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
-    )
+    boxed = follower.with_theta_box(*_ranges(follower, leader))
     smaller = without_fixed(boxed, set(leader.variables))
     screened = screen(smaller.qp)
     joined = without_lone(screened.qp, set(leader.variables))

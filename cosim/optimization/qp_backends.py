@@ -21,6 +21,8 @@ from cosim.optimization.arrays import Matrix, Vector
 
 _COARSER = 1000.0
 _NO_SIGN = 1e-14
+_REGULARISATION = 1e-7
+_FALLS = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where o
 
 
 class Highs:
-    """HiGHS: simplex for LPs, an active-set method for QPs. The reference and the last resort."""
+    """HiGHS: simplex for LPs, an active-set method for QPs. The reference."""
 
     def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form
@@ -298,6 +300,13 @@ class Highs:
         self._sides = sides
         solver.run()
         status = solver.getModelStatus()
+        if status == highspy.HighsModelStatus.kSolveError:
+            # Without regularisation the reduced Hessian of flat directions cannot be factored; with it the answer is a
+            # little off, which is polished away.
+            solver.setOptionValue("qp_regularization_value", _REGULARISATION)
+            solver.run()
+            solver.setOptionValue("qp_regularization_value", 0.0)
+            status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:
             out = solver.getSolution()
             duals = -np.array(out.row_dual)
@@ -325,9 +334,14 @@ class Highs:
 
 
 def make_backend(name: str, form: Form, tolerance: float) -> Backend:
-    """The backend of that name: 'piqp', 'piqp-dense', 'daqp' or 'highs'."""
+    """The backend of that name: 'piqp', 'piqp-dense', 'daqp', 'clarabel' or 'highs'."""
     if name == "daqp":
         return Daqp(form, tolerance)
+    if name == "clarabel":
+        # Seldom asked, so imported only then.
+        from cosim.optimization.qp_clarabel import Clarabel
+
+        return Clarabel(form, tolerance)
     if name == "highs":
         return Highs(form, tolerance)
     return Piqp(form, tolerance, dense=name == "piqp-dense")
@@ -345,18 +359,36 @@ def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> 
     flat = full_form(sp.csc_array((n, n)), form.eq_matrix, form.row_matrix)
     if Highs(flat, 1e-9).solve(np.zeros(n), None, limits).status == "infeasible":
         return "infeasible"
+    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, n))
+    return "unbounded" if ray.status == "optimal" and falls(cost, ray.x) else "bounded"
+
+
+def flat_directions(form: Form, hessian: Matrix) -> Form:
+    """The form of directions d with Ad = 0 and Pd = 0, whose rows are those of `form`."""
+    n = hessian.shape[0]
+    return full_form(sp.csc_array((n, n)), sp.vstack([form.eq_matrix, hessian]), form.row_matrix)
+
+
+def directions(limits: Limits, flat: int) -> Limits:
+    """The directions, none longer than 1, along which points that keep these limits may go on without end.
+
+    Args:
+        limits: of a nonempty set.
+        flat: how many equations Pd = 0 come after the others.
+    """
 
     def cone(side: Vector, sign: float) -> Vector:
         return np.where(np.isfinite(side), 0.0, sign * np.inf)
 
-    directions = Limits(
-        eq_rhs=np.zeros(form.eq_matrix.shape[0] + n),
+    return Limits(
+        eq_rhs=np.zeros(len(limits.eq_rhs) + flat),
         lower=cone(limits.lower, -1),
         upper=cone(limits.upper, 1),
         x_lower=np.maximum(cone(limits.x_lower, -1), -1.0),
         x_upper=np.minimum(cone(limits.x_upper, 1), 1.0),
     )
-    both = full_form(sp.csc_array((n, n)), sp.vstack([form.eq_matrix, hessian]), form.row_matrix)
-    ray = Highs(both, 1e-9).solve(cost, None, directions)
-    scale = 1.0 + float(np.max(np.abs(cost), initial=0.0))
-    return "unbounded" if ray.status == "optimal" and float(cost @ ray.x) < -1e-7 * scale else "bounded"
+
+
+def falls(cost: Vector, direction: Vector) -> bool:
+    """Whether a linear cost falls along a direction by more than rounding."""
+    return float(cost @ direction) < -_FALLS * (1.0 + float(np.max(np.abs(cost), initial=0.0)))

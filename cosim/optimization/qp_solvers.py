@@ -12,12 +12,25 @@ from cosim.optimization.active_set import ActiveSet
 from cosim.optimization.arrays import Indices, Vector, rows
 from cosim.optimization.parametric import ParametricQP, Theta
 from cosim.optimization.polish import Bounds, Conditions, Matrices, Point
-from cosim.optimization.qp_backends import Backend, Form, Limits, Raw, full_diagonal, full_form, make_backend, prove
+from cosim.optimization.qp_backends import (
+    Backend,
+    Form,
+    Limits,
+    Raw,
+    full_diagonal,
+    full_form,
+    make_backend,
+    prove,
+    with_diagonal,
+)
 from cosim.optimization.solution import QPSolution
+from cosim.optimization.unsolved import UnsolvedProgram
 
 FINE = 1e-13
 """Tolerance for well-conditioned problems solved over and over: an iteration more, and hardly ever a need to polish."""
-SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "highs")
+SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "clarabel", "highs")
+AFTER_EACH_OTHER = ("piqp", "clarabel", "highs")
+"""Who is asked after the chosen solver has failed: HiGHS last, because its active-set method may take long."""
 NOTHING, BOUND, ROW = 0, 1, 2
 
 
@@ -132,18 +145,18 @@ class QPSolver:
         tried: list[str] = []
         best: QPSolution | None = None
         start = warm.x if warm is not None and warm.optimal else None
-        for name in dict.fromkeys((self.name,) if self._alone else (self.name, "piqp", "highs")):
+        for name in dict.fromkeys((self.name,) if self._alone else (self.name, *AFTER_EACH_OTHER)):
             tried.append(name)
             raw = self._backend(name).solve(cost, extra_diagonal, limits, start)
-            if raw.status in ("infeasible", "unbounded") and name != "highs":
+            if raw.status in ("infeasible", "unbounded"):
                 verdict = prove(self._form, cost, extra_diagonal, limits)
                 if verdict != "bounded":
                     return self._nothing(verdict, " > ".join(tried))
-            elif raw.status not in ("failed", "rough", "optimal"):
-                return self._nothing(raw.status, " > ".join(tried))
             if raw.status not in ("rough", "optimal"):
                 continue
             point, error = self._finish(raw, conditions)
+            if not np.isfinite(error):
+                continue  # a point that is not a number would win every comparison that follows
             if best is None or error < best.residual:
                 best = self._solution(conditions, point, error, constant, " > ".join(tried))
                 if follow:
@@ -152,7 +165,7 @@ class QPSolver:
                 return best
         if best is not None and best.residual <= 100 * self._accept:
             return best
-        return self._nothing("failed", " > ".join(tried))
+        return self._nothing("failed", " > ".join(tried), conditions)
 
     def _backend(self, name: str) -> Backend:
         if name not in self._backends:
@@ -185,11 +198,17 @@ class QPSolver:
             objective += 0.5 * float(conditions.diagonal @ (x * x))
         return QPSolution(x, nu, sigma, objective, "optimal", solver, error)
 
-    def _nothing(self, status: str, solver: str) -> QPSolution:
+    def _nothing(self, status: str, solver: str, failed: Conditions | None = None) -> QPSolution:
         qp = self.qp
         value = {"infeasible": np.inf, "unbounded": -np.inf}.get(status, np.nan)
         x, nu, sigma = (np.full(len(names), np.nan) for names in (qp.variables, qp.eq_rows, qp.ineq_rows))
-        return QPSolution(x, nu, sigma, value, status, solver)
+        program = None
+        if failed is not None:
+            hessian = with_diagonal(full_diagonal(qp.hessian), failed.diagonal)
+            program = UnsolvedProgram(
+                hessian, qp.eq_matrix, qp.ineq_matrix, failed.cost, failed.eq_rhs, failed.rhs
+            )
+        return QPSolution(x, nu, sigma, value, status, solver, program=program)
 
 
 def choose(qp: ParametricQP) -> str:
@@ -268,7 +287,7 @@ def solve_qp(
 
     Args:
         theta: the parameter values, a mapping by name or a vector.
-        solver: 'auto', 'piqp', 'piqp-dense', 'daqp' or 'highs'.
+        solver: one of `SOLVERS`.
         warm: a solution nearby, from which an active-set solver may start.
     """
     return QPSolver(qp, solver).solve(theta, warm=warm)

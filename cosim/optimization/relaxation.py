@@ -19,7 +19,7 @@ from cosim.optimization.conflicts import conflicts
 from cosim.optimization.envelope import Envelope
 from cosim.optimization.pair_rows import pair_rows
 from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, prove
+from cosim.optimization.qp_backends import Highs, Limits, Piqp, full_form, make_backend, prove
 from cosim.optimization.qp_solvers import BOUND, ROW, QPSolver, place_rows, two_sided
 from cosim.optimization.single_level import SingleLevel
 
@@ -84,6 +84,11 @@ class Relaxation:
         self.cost = qp.cost.copy()
         self.solves = 0
 
+    @property
+    def first_rows(self) -> Indices:
+        """The inequalities of the form that are rows of its two-sided form."""
+        return self._put.first_rows
+
     @cached_property
     def follower_solver(self) -> QPSolver:
         """The follower alone. Its answers are sharpened: a pattern read off a blurred one often has an empty cell."""
@@ -146,6 +151,8 @@ class Relaxation:
                 return self._nothing(verdict)
             raw = Piqp(self._form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
         if raw.status != "optimal":
+            raw = make_backend("clarabel", self._form, _TOLERANCE).solve(cost, None, limits)
+        if raw.status != "optimal":
             raw = Highs(self._form, _TOLERANCE, time_limit_s=_LAST_RESORT_S).solve(cost, None, limits)
             if raw.status != "optimal":
                 return self._nothing("failed")
@@ -195,7 +202,7 @@ class Relaxation:
         if self._envelope is None:
             return box
         products, wide = self._envelope.products, self._envelope.wide
-        limits = self._envelope.boxed(self._decided(decisions), self.level.theta_at, box)
+        limits = self._envelope.boxed(self.decided(decisions), self.level.theta_at, box)
         low, high = box.low.copy(), box.high.copy()
         for k, at in zip(products.numbers.tolist(), products.rest_at.tolist(), strict=True):
             for sign, side, inner in ((1.0, low, max), (-1.0, high, min)):
@@ -216,8 +223,8 @@ class Relaxation:
         raw = Piqp(flat, 1e-8).solve(np.zeros(n), None, limits)
         return raw.x if raw.status == "optimal" else None
 
-    def _decided(self, decisions: Decisions) -> Limits:
-        """The limits of the two-sided form without products, with the decided pairs at zero."""
+    def decided(self, decisions: Decisions) -> Limits:
+        """The limits of the two-sided form without products' rows, with the decided pairs at zero."""
         base, put = self._limits, self._put
         lower, upper = base.lower.copy(), base.upper.copy()
         x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
@@ -240,7 +247,7 @@ class Relaxation:
 
     def limits(self, decisions: Decisions, box: Box | None = None) -> Limits:
         """The limits of the two-sided form with the decided pairs at zero; the form itself is brought to the box."""
-        limits = self._decided(decisions)
+        limits = self.decided(decisions)
         box = self.root() if box is None else box
         if self._envelope is None or box is None:
             return limits

@@ -19,7 +19,7 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that left, why ('no limit', 'dominated', 'interval', 'linear program'), and the slack it always
+    """A row that left, why ('no limit', 'empty', 'dominated', 'interval', 'linear program'), and the slack it always
     keeps.
     """
 
@@ -67,11 +67,16 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
         qp.ineq_theta, qp.theta_lower, qp.theta_upper
     )
     slack = qp.ineq_rhs - activity
-    single = np.diff(_nonzero(qp.ineq_matrix).indptr) == 1
+    entries = np.diff(_nonzero(qp.ineq_matrix).indptr)
+    single = entries == 1
+    # Neither a variable nor a parameter: its multiplier means nothing, and may be zero.
+    empty = entries + np.diff(_nonzero(qp.ineq_theta).indptr) == 0
     reasons: dict[int, Dropped] = {}
     for i, name in enumerate(qp.ineq_rows):
         if qp.ineq_rhs[i] == np.inf:
             reasons[i] = Dropped(name, "no limit", np.inf)
+        elif empty[i] and qp.ineq_rhs[i] >= 0.0:
+            reasons[i] = Dropped(name, "empty", float(qp.ineq_rhs[i]))
         elif not single[i] and slack[i] > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
             reasons[i] = Dropped(name, "interval", float(slack[i]))
     reasons |= _dominated(qp, single & ~np.isin(np.arange(len(single)), list(reasons)))

@@ -15,6 +15,7 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.qp_backends import introduce_highs
+from cosim.optimization.solution import NoSolution
 
 NAMES = ("auto", "highs", "scip", "gurobi")
 _PYOMO = {"highs": "highs", "scip": "scip_direct", "gurobi": "gurobi_persistent"}
@@ -22,6 +23,11 @@ _MODULE = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
 _MAX_ROUNDS = 60
 # What Gurobi solves without a licence file.
 GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
+
+
+BOUND_TOLERANCE = 1e-6
+"""By how much a solver's bound may lie above the optimum, because its linear programs hold only to its own tolerances;
+relative, absolute below 1. Bounds are stated lower by that much."""
 
 
 Indicator: TypeAlias = tuple[Any, bool, Any]
@@ -138,7 +144,7 @@ def solve_model(
 
     Raises:
         InputError: see `choose`; also if a model is too large for Gurobi without a licence.
-        RunFailure: if no point was found.
+        NoSolution: it is infeasible or unbounded. RunFailure: no point was found, or the solver gave up.
     """
     name = choose(solver, measure(model, squares, indicators, products))
     if name == "highs" and squares:
@@ -149,8 +155,15 @@ def solve_model(
             model.squares.add(t >= y * y)
         for w, u, v in products:
             model.squares.add(w >= u * v)
+    began = time.perf_counter()
     try:
         return _once(model, name, gap, time_limit_s, indicators, started, nonconvex=bool(products))
+    except NoSolution:
+        left = time_limit_s - (time.perf_counter() - began)
+        if name != "scip" or left <= 0:
+            raise
+        # SCIP's presolve has been seen to lose the feasible points of flat programs; without it they are found.
+        return _once(model, name, gap, left, indicators, started, bool(products), presolve=False)
     finally:
         if squares or products:
             model.del_component("squares")
@@ -164,6 +177,7 @@ def _once(
     indicators: Sequence[Indicator] = (),
     started: bool = False,
     nonconvex: bool = False,
+    presolve: bool = True,
 ) -> SolverRun:
     began = time.perf_counter()
     options: dict[str, Any] = {
@@ -174,6 +188,8 @@ def _once(
     if name == "scip" and not nonconvex:
         # Its cuts suffice for convex rows; the ordering inside its nonlinear solver has been seen to wait for ever.
         options["nlp/disable"] = True
+    if not presolve:
+        options["presolving/maxrounds"] = 0
     if name == "highs":
         introduce_highs()
     try:
@@ -193,16 +209,24 @@ def _once(
             raise_exception_on_nonoptimal_result=False,
             **more,
         )
+    except (InputError, RunFailure):
+        raise
     except Exception as error:
         if "too large" in str(error) or "size-limited" in str(error):
             raise InputError(
                 "the model is too large for Gurobi without a licence", key="solver", value=name
             ) from error
-        raise
+        raise RunFailure(f"solver {name} gave up: {str(error)[:300]}") from error
     ended = {
         TerminationCondition.convergenceCriteriaSatisfied: "optimal",
         TerminationCondition.maxTimeLimit: "time limit",
-    }.get(found.termination_condition, str(found.termination_condition))
+        TerminationCondition.provenInfeasible: "infeasible",
+        TerminationCondition.unbounded: "unbounded",
+        TerminationCondition.infeasibleOrUnbounded: "infeasible or unbounded",
+    }.get(found.termination_condition, found.termination_condition.name)
+    if "bounded" in ended or ended == "infeasible":
+        # Also where there is a point: what is called the best of an unbounded program means nothing.
+        raise NoSolution(ended, solver=name)
     if found.incumbent_objective is None:
         raise RunFailure(f"solver {name} found no point: {ended}")
     found.solution_loader.load_vars()
@@ -210,7 +234,7 @@ def _once(
     return SolverRun(
         name,
         float(found.incumbent_objective),
-        -np.inf if bound is None else float(bound),
+        -np.inf if bound is None else float(bound) - BOUND_TOLERANCE * max(1.0, abs(float(bound))),
         ended,
         time.perf_counter() - began,
     )

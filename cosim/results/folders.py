@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cosim.errors import InputError
+from cosim.errors import InputError, evidence_of
 from cosim.results.record import RECORD_FILE, ErrorNote, Record
 from cosim.results.tables import Layout
 
@@ -82,7 +82,8 @@ class ResultFolder:
 class RunFolder(ResultFolder):
     """The folder of one run: scenario, record, tables, figures and report.
 
-    If the block ends with an error, the folder holds the scenario and a record with status ``failed``.
+    If the block ends with an error, the folder holds the scenario, a record with status ``failed``,
+    and the evidence of the failure if it has any.
     Wrong input (InputError) and an interrupt leave nothing.
 
     Args:
@@ -128,6 +129,9 @@ class RunFolder(ResultFolder):
         self._write_scenario()
         note = ErrorNote(type(error).__name__, str(error))
         replace(self._draft, status="failed", error=note).write(self.path)
+        evidence = evidence_of(error)
+        if evidence is not None:
+            evidence.save(self.path)
 
 
 def refuse_existing(out: Path, *, force: bool = False) -> None:
