@@ -33,25 +33,12 @@ class Linearisation:
     def __init__(self, feeder: Feeder, spec: NetworkSpec) -> None:
         self._feeder, self.losses = feeder, spec.losses
         self._circuit = AcCircuit(feeder) if spec.model == "ac-linear" else None
-        self._judge = self._circuit or (AcCircuit(feeder) if spec.ac_rounds else None)
-        self._limits = spec.v_min_pu, spec.v_max_pu
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
-    def worst_violation_pu(self, feeder: Feeder, load_scale: float, injections: Sequence[Injection]) -> float:
-        """By how much the worst AC voltage is beyond its limit; 0 if none is, infinite if there is no solution.
-
-        Args:
-            feeder, load_scale, injections: of one step; see :meth:`at`.
-        """
-        if self._judge is None:
-            raise RuntimeError("nobody asked for limits that hold in AC power flow")
-        self._judge.move_to(feeder)
-        found = self._judge.solve(load_scale, [(terminal, KILO * p, KILO * q) for terminal, p, q in injections])
-        if not found.converged:
-            return np.inf
-        volts = np.array(list(found.voltages.values()))
-        low, high = self._limits
-        return max(0.0, float((low - volts).max()), float((volts - high).max()))
+    @property
+    def circuit(self) -> AcCircuit:
+        """The feeder in OpenDSS."""
+        return self._circuit or AcCircuit(self._feeder)
 
     def first(self, load_scale: float) -> LinearNetwork:
         """A network to compile a clearing with: every other has its structure."""

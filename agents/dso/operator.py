@@ -11,21 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
+from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
 from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep, ReducedStep, StepData
 from cosim.agents.dso.devices import MovingDevices, forecast_of
 from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation
+from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
 from cosim.errors import InputError
-from cosim.grid import lindist3flow
+from cosim.grid import ac_linear, lindist3flow
 from cosim.grid.feeder import Feeder, phase_rating_kva
 from cosim.grid.lindist3flow import OperatingPoint
-from cosim.grid.linear import LinearNetwork
+from cosim.grid.linear import LinearNetwork, Node
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
 from cosim.grid.response import strongest_response
-from cosim.interfaces import Array, Clearing, Delivered, Prices, TerminalLoad
+from cosim.interfaces import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import pull
@@ -38,8 +40,6 @@ LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
-HELD_PU = 5e-5
-"""How far an AC voltage may be beyond its limit (more than the linear model says) before a window is redone."""
 KILO = 1000.0
 
 
@@ -80,25 +80,25 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         )  # fmt: skip
         self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
         self.limits = _limits(scenario, feeder)
-        market = scenario.market
         self.linearisation = Linearisation(feeder, scenario.network)
-        self.clearing_model = ClearingModel(
-            self.linearisation.first(float(self.load_scale[0])),
-            self.terminals,
-            self.resources,
-            self.limits,
-            self.hours,
-            market.slope_usd_per_mwh_per_mw,
-            market.reactive_price_usd_per_mvarh,
-        )
+        self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
         self._devices = _devices(prepared, loads, self.resources, lambda t: self.step_data(t).available_mw)
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, _Point] = {}
         self._own: dict[int, OwnStep] = {}
-        self._refined = 0
+        self._refinement: Refinement | None = None
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
+        self._writers: dict[tuple[Node, ...], reporting.PriceRows] = {}
+
+    def _compiled(self, network: LinearNetwork) -> ClearingModel:
+        """The clearing of a step, compiled for networks of this structure."""
+        market = self.scenario.market
+        return ClearingModel(
+            network, self.terminals, self.resources, self.limits, self.hours,
+            market.slope_usd_per_mwh_per_mw, market.reactive_price_usd_per_mvarh,
+        )  # fmt: skip
 
     # -- the window -------------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         statement of the physics. Steps that an earlier window has looked at start from where that one ended, others
         from the same step of the day before.
         """
-        self._first, self._refined, self._length = window.first, 0, window.steps
+        self._first, self._refinement, self._length = window.first, None, window.steps
         steps = np.arange(window.first, window.last_exclusive)
         self._own = {int(t): self.clearing_model.own(self.step_data(int(t))) for t in steps}
         points = [self._start(int(t)) for t in steps]
@@ -159,26 +159,46 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def _stand_alike(self, t: int, other: int) -> bool:
         return self._devices is None or self._devices.positions(t) == self._devices.positions(other)
 
-    def refine(self, p_mw: Array) -> bool:
-        """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
-        if self._refined >= self.scenario.network.ac_rounds:
-            return False
-        window, solution = self.clearing, self.clearing.solve(p_mw)
+    def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
+        """Judge what was agreed on by AC power flow; see :mod:`cosim.agents.dso.refinement`."""
+        rounds = self.scenario.network.ac_rounds
+        if rounds == 0:
+            return Refined(p_mw)
+        if self._refinement is None:
+            name = f"window at step {self._first}"
+            self._refinement = Refinement(self._ac_dispatch, self._window_data(), rounds, name)
+        refinement, window = self._refinement, self.clearing
+        dispatch = self._ac_dispatch.dispatch_of(window, p_mw)
+        if own_usd is None:
+            refined = refinement.decided(window, p_mw, dispatch, last)
+        else:
+            refined = refinement.agreed(window, p_mw, dispatch, own_usd, last)
+        self._window = refinement.window or window
+        if refinement.point is not None:
+            for t, there in enumerate(refinement.point.dispatch, self._first):
+                self._points[t] = replace(self._points[t], dispatch=there, visits=0)
+        return refined
+
+    @cached_property
+    def _ac_dispatch(self) -> AcDispatch:
+        """Judge of a dispatch by AC power flow; its clearing is compiled anew unless it is made of tangents already."""
+        circuit, model = self.linearisation.circuit, self.clearing_model
+        if self.scenario.network.model != "ac-linear":
+            model = self._compiled(ac_linear.build(circuit, float(self.load_scale[0])))
+        return AcDispatch(circuit, model, self.limits, self.reactive_ratio)
+
+    def _window_data(self) -> WindowData:
+        model = self._ac_dispatch.model
         steps = range(self._first, self._first + self._length)
-        found = [window.values(i, p_mw, solution) for i in range(self._length)]
-        points = [_Point(self._dispatch(v.values), OperatingPoint(v.states), 0) for v in found]
-        beyond = [
-            self.linearisation.worst_violation_pu(
-                self.feeder_at(t), float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
-            ) - window.broken_pu(i, found[i], self.limits)
-            for i, t in enumerate(steps)
-        ]  # fmt: skip
-        if max(beyond) <= HELD_PU:
-            return False
-        self._refined += 1
-        self._window = self._clearing(*self._linearised(steps, p_mw, points))
-        self._points |= dict(zip(steps, points, strict=True))
-        return True
+        own = [model.own(self.step_data(t)) for t in steps]
+
+        def clear(places: NDArray[np.intp], networks: Sequence[LinearNetwork], p_mw: Array | None) -> WindowClearing:
+            reduced = [model.reduced(n, own[i]) for i, n in zip(places, networks, strict=True)]
+            return self._clearing(networks, reduced, p_mw, p_mw, model)
+
+        scale = [float(self.load_scale[t]) for t in steps]
+        tied = bool(self._ramps())
+        return WindowData([self.feeder_at(t) for t in steps], scale, own, tied, self._injections, clear)
 
     def _clearing(
         self,
@@ -186,6 +206,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         reduced: Sequence[ReducedStep],
         p_low_mw: Array | None = None,
         p_high_mw: Array | None = None,
+        model: ClearingModel | None = None,
     ) -> WindowClearing:
         """Clearing of steps for any demand within the ratings, or within these limits."""
         low = np.zeros((len(networks), len(self.terminals))) if p_low_mw is None else p_low_mw
@@ -193,7 +214,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         steps = range(self._first, self._first + len(networks))
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
         return WindowClearing(
-            self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
+            model or self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
         )
 
     def _ramps(self) -> list[tuple[int, float, float | None]]:
@@ -330,16 +351,18 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
         result = self._committed
         return {
-            "prices": self._price_rows.of(t, result.prices),
+            "prices": self._price_rows(result.prices.nodes).of(t, result.prices),
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
             "taps": {} if self._devices is None else self._devices.rows(t),
         }
 
-    @cached_property
-    def _price_rows(self) -> reporting.PriceRows:
-        return reporting.PriceRows(self.feeder, self.clearing_model.nodes)
+    def _price_rows(self, nodes: tuple[Node, ...]) -> reporting.PriceRows:
+        """Writer of prices at these nodes, which differ between the two models of the network."""
+        if nodes not in self._writers:
+            self._writers[nodes] = reporting.PriceRows(self.feeder, nodes)
+        return self._writers[nodes]
 
     # -- prices -----------------------------------------------------------------------------------------------
 

@@ -77,7 +77,8 @@ class Decentralized:
                 continue
             rounds.append(_record(market, rule, number, made, last))
             last, ended = made, rule.ended(made)
-            if ended and market.operator.refine(made.p_mw):
+            refined = market.operator.refine(made.p_mw, made.own_cost_usd) if ended == AGREED else None
+            if refined is not None and refined.again:
                 posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
                 fresh = number
             elif not ended:
@@ -91,6 +92,11 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
+        if not converged:
+            refined = market.operator.refine(agreed, own, last=True)
+        if refined is not None and refined.p_mw is not agreed:
+            agreed, converged, regrets = refined.p_mw, False, None
+            own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         if market.scenario.market.bid_step_kw is not None:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
         support = last.price if converged and last is not None else None
