@@ -31,14 +31,14 @@ Index = NDArray[np.intp]
 KILO = 1000.0
 ROUNDS = 40
 """Tangents taken at most on the way to the least cost at a given demand."""
-TRIALS = 10
+TRIALS = 6
 """Lengths of a step tried at most."""
 FAIR = 0.4
 """Share of the promised gain that a step must bring; 0.5 is what a parabola brings at its lowest point."""
 SHORTEST, LONGEST = 0.1, 0.5
 """Bounds of the factor by which a step is shortened at a time."""
 STEADY = 1e-8
-"""Gain, relative to the cost of a step of the market, that is no longer worth another tangent."""
+"""Gain, promised or brought, relative to the cost of a step of the market, not worth another tangent."""
 
 
 def shortened(length: float, gain: float, change: float) -> float:
@@ -101,8 +101,15 @@ class AcPoint:
 
     def tangents(self, steps: Index | None = None) -> list[LinearNetwork]:
         """The tangents of some steps (by default all), each of which has a solution."""
-        chosen = range(len(self.networks)) if steps is None else steps.tolist()
+        chosen = range(len(self.networks)) if steps is None else steps
         return [n for n in (self.networks[t] for t in chosen) if n is not None]
+
+    def of(self, steps: Index) -> AcPoint:
+        """Some steps of this point."""
+        networks = tuple(self.networks[t] for t in steps)
+        return AcPoint(
+            self.p_mw[steps], self.dispatch[steps], networks, self.costs_usd[steps], self.broken_pu[steps]
+        )
 
     def with_steps(self, steps: Index, other: AcPoint) -> AcPoint:
         """This point with some steps as in another one, whose steps they are in order."""
@@ -189,51 +196,47 @@ class AcDispatch:
     def least_cost(self, data: WindowData, start: AcPoint) -> AcPoint:
         """The dispatch of least cost in AC power flow at the demand of a point, which is where the way begins.
 
-        The clearing on its tangents dispatches nothing else. No step costs more than at the start; steps in which
-        AC power flow has no solution stay as they are.
+        The clearing on its tangents dispatches nothing else. No step costs more than at the start; a window in which
+        AC power flow has no solution stays as it is.
         """
-        point, left = start, np.flatnonzero(np.isfinite(start.costs_usd))
-        if data.tied and len(left) < data.count:
+        if not np.isfinite(start.cost_usd):
             return start
+        point, left, lengths = start, np.arange(data.count), np.ones(data.count)
         for _ in range(ROUNDS):
-            p_mw = point.p_mw[left]
+            p_mw, costs = point.p_mw[left], point.costs_usd[left]
             window = data.clear(left, point.tangents(left), p_mw)
             way = self.dispatch_of(window, p_mw) - point.dispatch[left]
-            gain = point.costs_usd[left] - window.costs(window.solve(p_mw))
-            worth = np.maximum(np.abs(point.costs_usd[left]), np.abs(point.costs_usd[left]).mean())
+            gain = costs - window.costs(window.solve(p_mw))
+            least = STEADY * np.maximum(np.abs(costs), np.abs(costs).mean())
             if data.tied:
-                gain, worth = np.full(len(left), gain.sum()), np.full(len(left), worth.sum())
-            onward = gain > STEADY * worth
-            left, way, gain = left[onward], way[onward], gain[onward]
-            if len(left) == 0:
-                break
-            moved = self._step(data, point, left, way, gain)
-            left = np.array([t for t in left if moved.networks[t] is not point.networks[t]], dtype=np.intp)
-            point = moved
+                gain, least = np.full(len(left), gain.sum()), np.full(len(left), least.sum())
+            onward = gain > least
+            point = self._step(data, point, left[onward], way[onward], gain[onward], lengths)
+            fell = costs - point.costs_usd[left]
+            left = left[(np.full(len(left), fell.sum()) if data.tied else fell) > least]
             if len(left) == 0:
                 break
         return point
 
-    def _step(self, data: WindowData, point: AcPoint, steps: Index, way: Array, gain: Array) -> AcPoint:
-        """The point after a step along a way, each step of the market by a length of its own unless they are tied."""
-        length = np.ones(len(steps))
+    def _step(
+        self, data: WindowData, point: AcPoint, steps: Index, way: Array, gain: Array, lengths: Array
+    ) -> AcPoint:
+        """The point after a step along a way, each step of the market by a length of its own unless they are tied.
+
+        Args:
+            lengths: (steps of the window,) where trials begin; changed to where they begin next.
+        """
         for _ in range(TRIALS):
-            trial = self.at(
-                data, point.p_mw[steps], point.dispatch[steps] + length[:, None, None] * way, steps
-            )
+            if len(steps) == 0:
+                break
+            length = lengths[steps]
+            trial = self.at(data, point.p_mw[steps], point.dispatch[steps] + length[:, None, None] * way, steps)
             change = trial.costs_usd - point.costs_usd[steps]
             if data.tied:
                 change = np.full(len(steps), change.sum())
             good = change <= -FAIR * length * gain
-            if good.any():
-                taken = np.flatnonzero(good)
-                part = AcPoint(
-                    trial.p_mw[good], trial.dispatch[good], tuple(trial.networks[i] for i in taken),
-                    trial.costs_usd[good], trial.broken_pu[good],
-                )  # fmt: skip
-                point = point.with_steps(steps[good], part)
-            length = np.array([shortened(*x) for x in zip(length, gain, change, strict=True)])[~good]
+            point = point.with_steps(steps[good], trial.of(np.flatnonzero(good)))
+            shorter = [shortened(*x) for x in zip(length, gain, change, strict=True)]
+            lengths[steps] = np.where(good, np.minimum(1.0, 2 * length), shorter)
             steps, way, gain = steps[~good], way[~good], gain[~good]
-            if len(steps) == 0:
-                break
         return point
