@@ -53,7 +53,7 @@ class Refined:
     """What AC power flow leaves of a demand that a window was agreed on at.
 
     Attributes:
-        p_mw: (steps, terminals) the best demand so far; the one that was asked about (the same array) if nothing is better.
+        p_mw: (steps, terminals) the best demand so far, the very array that was asked about if that is it.
         again: whether the window was linearised anew there and is to be agreed on again.
         notes: what a reader of the run should know of how it ended.
     """

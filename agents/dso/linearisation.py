@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.agents.dso.clearing import ClearingModel
 from cosim.grid import ac_linear, lindist3flow
 from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
@@ -20,6 +22,20 @@ Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
 LINEARISATION_TOLERANCE = 1e-8
 KILO = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a step is linearised: dispatch (units and SVG legs, 2) in MW and Mvar, states, and how often it was met."""
+
+    dispatch: Real
+    states: OperatingPoint | None
+    visits: int
+
+    def moved_to(self, dispatch: Real, states: Real) -> Point:
+        """The point after another clearing: dispatch averaged over all visits."""
+        visits = self.visits + 1
+        return Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
 
 
 class Linearisation:
@@ -111,3 +127,11 @@ class Linearisation:
         power = np.array([[(p, q) for _, p, q in step] for step in injections]).reshape(len(injections), -1, 2)
         p, q = power[..., 0], power[..., 1]
         return np.asarray(p @ pp + q @ pq), np.asarray(p @ qp + q @ qq)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkModel:
+    """A linear model of the network, and the clearing compiled with it."""
+
+    linearisation: Linearisation
+    clearing: ClearingModel

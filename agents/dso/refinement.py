@@ -24,6 +24,8 @@ from cosim.interfaces import Refined
 Array = NDArray[np.float64]
 SETTLED = 1e-5
 """Gain, relative to the operator's cost, below which a window is settled: what negotiations agree to."""
+EQUAL = 1e-6
+"""Difference in merit, relative to the operator's cost, within which two points are alike."""
 TRIALS = 6
 """Mixtures of demand tried at most in a round."""
 HELD_PU = 1e-5
@@ -32,7 +34,11 @@ HELD_PU = 1e-5
 
 @dataclass(slots=True)
 class _Decided:
-    """A demand that leaders decided on, the linearisation they did so on, and how far AC power flow is from it (USD)."""
+    """A demand that leaders decided on, on which linearisation, and how far AC power flow is from it.
+
+    Attributes:
+        apart: worst voltage beyond its limit (pu), then the difference in cost (USD).
+    """
 
     p_mw: Array
     window: WindowClearing
@@ -82,7 +88,7 @@ class Refinement:
         gain = merit - window.solve(p_mw).objective - own_usd
         enough = SETTLED * abs(before.cost_usd)
         if gain <= enough:
-            if found.cost_usd + own_usd <= merit + enough and _no_worse(found, before):
+            if found.cost_usd + own_usd <= merit + EQUAL * abs(before.cost_usd) and _no_worse(found, before):
                 self._linearise(found, own_usd)
                 return Refined(p_mw)
             return Refined(before.p_mw)

@@ -27,7 +27,7 @@ def import_excess(steps: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def relative_import_excess(steps: pd.DataFrame) -> float | None:
-    """Cost of the AC import above that of the cleared one over all steps, relative; None if the import costs nothing."""
+    """Cost of the AC import above that of the cleared one over all steps, relative; None without any."""
     more, cleared = import_excess(steps)
     return float(more.sum() / cleared.sum()) if cleared.sum() > 0 else None
 
@@ -43,7 +43,7 @@ def ac_notes(tables: Tables, lindist3flow: bool) -> list[str]:
     v = v.assign(apart=(v["v_pu"] - v["v_ac_pu"]).abs())
     apart = v[v["apart"] > APART_PU]
     if len(apart):
-        worst = apart.loc[apart["apart"].idxmax()]
+        worst = apart.sort_values("apart", kind="stable").iloc[-1]
         notes.append(
             f"linear and AC voltages differ by up to {worst['apart']:.4f} pu (step {worst['step']}, bus {worst['bus']} "
             f"{worst['phase']}) in steps {_listed(apart['step'])}: voltages and prices are those of another point; "
@@ -54,15 +54,17 @@ def ac_notes(tables: Tables, lindist3flow: bool) -> list[str]:
     if len(dearer):
         share = 100 * float((more / cleared)[dearer.index].max())
         notes.append(
-            f"in AC power flow the import costs up to {share:.2f} % more than was cleared, in steps {_listed(dearer['step'])}"
+            f"in AC power flow the import costs up to {share:.2f} % more than was cleared, in steps "
+            f"{_listed(dearer['step'])}"
         )
     if lindist3flow:
         parts = tables.only("prices", "step", "voltage", "congestion", "unbalance")
         limited = parts[["voltage", "congestion", "unbalance"]].abs().max(axis=1) > BINDING_USD_PER_MWH
         if limited.any():
             notes.append(
-                f"limits bind in steps {_listed(parts.loc[limited, 'step'])}: prices of network.model lindist3flow leave out "
-                "how voltage angles move and may be off by several percent there; ac-linear has the slopes of AC power flow"
+                f"limits bind in steps {_listed(parts.loc[limited, 'step'])}: prices of network.model lindist3flow "
+                "leave out how voltage angles move and may be off by several percent there; ac-linear has the slopes "
+                "of AC power flow"
             )
     return notes
 

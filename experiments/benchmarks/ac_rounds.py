@@ -47,8 +47,8 @@ def overrides(feeder: Feeder, name: str | Path, seed: int, rounds: int, model: s
         "market.price_usd_per_mwh": {"values": (60 + 30 * np.cos(hours + rng.uniform(0, 6))).tolist()},
         "clock.steps": STEPS, "clock.window_steps": STEPS, "clock.step_s": 3600,
         "datacenters": [
-            {"name": f"dc{k}", "bus": bus, "connection": "per_phase", "it_idle_kw": 0.02 * size_kw, "it_peak_kw": size_kw,
-             "pue": 1.3, "power_factor": 0.95}
+            {"name": f"dc{k}", "bus": bus, "connection": "per_phase", "it_idle_kw": 0.02 * size_kw,
+             "it_peak_kw": size_kw, "pue": 1.3, "power_factor": 0.95}
             for k, bus in enumerate(places[:2])
         ],
         "generators": [
@@ -69,7 +69,8 @@ def judged(run: RunResult) -> dict[str, object]:
     """What the AC check says of a run."""
     steps, v = run.steps, run.voltages
     low, high = run.record.limits.v_min_pu, run.record.limits.v_max_pu  # type: ignore[union-attr]
-    beyond = np.maximum(low - v["v_ac_pu"], v["v_ac_pu"] - high).clip(lower=0.0)
+    ac = v["v_ac_pu"].to_numpy(dtype=float)
+    beyond = np.maximum(np.maximum(low - ac, ac - high), 0.0)
     hourly = steps["price_sub_usd_per_mwh"] * (steps["p_sub_ac_kw"] - steps["p_sub_kw"]) / 1000.0
     unsettled = [note for note in run.notes if "not settled" in note or "no solution" in note]
     return {
@@ -81,9 +82,10 @@ def judged(run: RunResult) -> dict[str, object]:
 
 def study(
     feeders: Sequence[str | Path], seeds: Sequence[int], rounds: Sequence[int], mode: str, prices: int, model: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """One row for each feeder, seed and number of rounds; and one for each price that was checked, in the last."""
-    rows, checked = [], []
+    rows: list[dict[str, object]] = []
+    checked: list[dict[str, object]] = []
     for name in feeders:
         feeder = read_feeder(name)
         for seed in seeds:
@@ -100,12 +102,12 @@ def study(
                 found = price_rows(changes, mode, prices, np.random.default_rng(seed))
                 checked += [{"feeder": feeder.name, "seed": seed, **row} for row in found]
                 print(*checked[-len(found) :], sep="\n", flush=True)
-    return pd.DataFrame(rows), pd.DataFrame(checked)
+    return rows, checked
 
 
-def worse_than_before(table: pd.DataFrame) -> pd.DataFrame:
+def worse_than_before(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
     """Rows that break more limits than the same case with fewer rounds, by count or by the worst voltage."""
-    ordered = table.dropna(subset="violations").sort_values(["feeder", "seed", "rounds"])
+    ordered = pd.DataFrame(list(rows)).dropna(subset="violations").sort_values(["feeder", "seed", "rounds"])
     before = ordered.groupby(["feeder", "seed"])[["violations", "worst_pu"]].shift()
     more = ordered["violations"] > before["violations"]
     return ordered[more | (ordered["worst_pu"] > before["worst_pu"] + 0.1 * HELD_PU)]
@@ -124,13 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     table, checked = study(options.feeders, seeds, options.rounds, options.mode, options.prices, options.model)
-    print_table(f"{options.mode}, {options.model}", table.to_dict("records"))
+    print_table(f"{options.mode}, {options.model}", table)
     worse = worse_than_before(table)
     print(f"{len(worse)} of {len(table)} break more limits than with fewer rounds")
     if len(worse):
-        print_table("worse than before", worse.to_dict("records"))
+        print(worse.to_string(index=False))
     if len(checked):
-        print_table("prices against slopes of the least AC cost", [summary(checked.to_dict("records"))])
+        print_table("prices against slopes of the least AC cost", [summary(checked)])
 
 
 if __name__ == "__main__":

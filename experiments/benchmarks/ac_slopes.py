@@ -1,14 +1,14 @@
 """The slope of the AC-feasible least cost: dispatch optimised by scipy with OpenDSS in the loop.
 
 Neither tangents nor duals of the clearing enter. What a step costs is the operator's own statement of it (energy,
-generation, reactive wear, broken voltage limits); the import and the voltages are those of OpenDSS, their derivatives by
-dispatch are difference quotients of OpenDSS, and sequential least squares programming (Kraft 1988) finds the least cost.
-The difference of that cost at a little more and a little less demand is the price by definition.
+generation, reactive wear, broken voltage limits); the import and the voltages are those of OpenDSS, their derivatives
+by dispatch are difference quotients of OpenDSS, and sequential least squares programming (Kraft 1988) finds the least
+cost. The difference of that cost at a little more and a little less demand is the price by definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,22 +157,23 @@ def price_rows(
     of_bus = prices["bus"].map(lambda name: buses[name].grounded)
     own = prices[of_bus == (prices["phase"].str.len() == 1)]
     rows = []
-    for row in own.iloc[rng.choice(len(own), size=count, replace=False)].itertuples():
-        wye = buses[row.bus].grounded
-        place = Terminal(row.bus, "wye" if wye else "delta", (row.phase,))
-        left, right = slopes.slopes_usd_per_mwh(int(row.step), place)
-        apart = max(left - row.dlmp_p, row.dlmp_p - right, 0.0) / max(min(abs(left), abs(right)), 1.0)
+    for i in rng.choice(len(own), size=count, replace=False):
+        bus, phase = str(own["bus"].iloc[i]), str(own["phase"].iloc[i])
+        step, price, part = (own[name].to_numpy()[i] for name in ("step", "dlmp_p", "voltage"))
+        place = Terminal(bus, "wye" if buses[bus].grounded else "delta", (phase,))
+        left, right = slopes.slopes_usd_per_mwh(int(step), place)
+        apart = max(left - price, price - right, 0.0) / max(min(abs(left), abs(right)), 1.0)
         rows.append(
             {
-                "step": int(row.step), "where": f"{row.bus}.{row.phase}", "price": row.dlmp_p, "left": left, "right": right,
-                "voltage_part": row.voltage, "apart_pct": 100 * apart,
-                "wrong_sign": max(row.dlmp_p * left, row.dlmp_p * right) < 0,
+                "step": int(step), "where": f"{bus}.{phase}", "price": float(price), "left": left, "right": right,
+                "voltage_part": float(part), "apart_pct": 100 * apart,
+                "wrong_sign": bool(max(price * left, price * right) < 0),
             }
         )  # fmt: skip
     return rows
 
 
-def summary(rows: list[dict[str, object]]) -> dict[str, object]:
+def summary(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """How far prices are from slopes, percent, and how many have the wrong sign."""
     apart = np.array([float(str(row["apart_pct"])) for row in rows])
     return {
