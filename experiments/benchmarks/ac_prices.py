@@ -131,7 +131,7 @@ class AcClearing:
 
 
 def compare_models(feeders: Sequence[str], seeds: int, places: int) -> list[dict[str, object]]:
-    """How far prices of either model are from slopes of the least AC cost, dispatched by scipy with OpenDSS in the loop.
+    """How far prices of either model are from slopes of the least AC cost, by scipy with OpenDSS in the loop.
 
     The cases are those of :mod:`cosim.experiments.benchmarks.ac_rounds` at work on arrival, with the lower limit where
     it binds; steps, buses and phases are drawn at random, the same for both models.

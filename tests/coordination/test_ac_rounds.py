@@ -18,7 +18,7 @@ HELD_PU = 1e-4
 EXACT_PU = 1e-6
 WITHIN_PCT = 0.5
 # Full steps between linearisations alternate here between two points, one of which breaks 41 limits.
-STRESS: dict[str, Any] = {"network.model": "ac-linear", "network.v_min_pu": 0.97, "clock.steps": 3, "clock.window_steps": 3}
+STRESS: dict[str, Any] = {"network.v_min_pu": 0.97, "clock.steps": 3, "clock.window_steps": 3}
 
 
 @cache
@@ -67,7 +67,7 @@ def test_a_window_that_still_moves_says_how_far() -> None:
 
 
 def test_the_gap_to_the_optimum_on_the_last_linearisation_is_not_hidden() -> None:
-    """The demand that is delivered is judged on the linearisation at that demand, on which another one may be better."""
+    """What is delivered is judged on the linearisation at its own demand, on which another demand may be better."""
     changes = overrides(read_feeder("ieee13"), "ieee13", 0, 1)
     gap = cosim.run("ieee37", mode="welfare", overrides=changes).kpis["welfare_gap"]
     assert gap is not None and gap > 1e-3
