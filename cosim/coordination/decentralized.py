@@ -10,7 +10,7 @@ import numpy as np
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.interfaces import Array
+from cosim.interfaces import Array, Refined
 from cosim.messages import Bid, PricePosting
 from cosim.scenario import Scenario
 
@@ -64,6 +64,7 @@ class Decentralized:
         table, last = _Table(), None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
+        refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
             self._post(market, window, number, posted, fresh == number)
@@ -92,9 +93,9 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        if not converged:
+        if refined is None or not converged:
             refined = market.operator.refine(agreed, own, last=True)
-        if refined is not None and refined.p_mw is not agreed:
+        if refined.p_mw is not agreed:
             agreed, converged, regrets = refined.p_mw, False, None
             own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         if market.scenario.market.bid_step_kw is not None:
@@ -109,7 +110,7 @@ class Decentralized:
             rounds=tuple(rounds),
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
-            notes=_notes(window, len(rounds), repeated, ended),
+            notes=(*_notes(window, len(rounds), repeated, ended), *refined.notes),
         )
 
     def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
