@@ -49,6 +49,21 @@ class Clearing:
 
 
 @dataclass(frozen=True, slots=True)
+class Refined:
+    """What AC power flow leaves of a demand that a window was agreed on at.
+
+    Attributes:
+        p_mw: (steps, terminals) the best demand so far, the very array that was asked about if that is it.
+        again: whether the window was linearised anew there and is to be agreed on again.
+        notes: what a reader of the run should know of how it ended.
+    """
+
+    p_mw: Array
+    again: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalLoad:
     """A data-center terminal as the operator is told of it: where, at most how many MW, and Mvar per MW.
 
@@ -93,11 +108,13 @@ class OperatorAgent(Protocol):
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise the network for a window around the declared demand; the same in every mode."""
 
-    def refine(self, p_mw: Array) -> bool:
-        """Linearise the open window anew at this demand if a limit does not hold there in AC power flow.
+    def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
+        """Judge what the open window was agreed on at by AC power flow, and linearise it anew at the best point so far.
 
-        Returns:
-            Whether it did: then the window has to be agreed on again.
+        Args:
+            own_usd: aggregators' own cost at this demand; the operator may then settle on a mixture of demands that it
+                was asked about. None: the demand was decided on at the prices of the linearisation, and stays with it.
+            last: whether the window cannot be agreed on again.
         """
 
     def clear(self, p_mw: Array) -> Clearing:

@@ -76,9 +76,10 @@ class NetworkSpec(Section):
 
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
-    transformers and regulators. ``ac_rounds`` is how often a window may be linearised anew at what was agreed on,
-    until limits hold in AC power flow. ``controls``: regulators and capacitors stay where the tables and ``taps`` have
-    them (``fixed``), or their controls move them before each step, never within one (``between_steps``).
+    transformers and regulators. ``ac_rounds`` is how often a window may be agreed on again on the tangent of the
+    AC power flow at the best point so far. ``controls``: regulators and capacitors stay where the tables and
+    ``taps`` have them (``fixed``), or their controls move them before each step, never within one
+    (``between_steps``).
     """
 
     feeder: str

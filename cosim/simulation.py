@@ -16,6 +16,7 @@ from cosim.errors import InputError, RunFailure
 from cosim.grid.connections import terminals_of
 from cosim.loading import load_scenario
 from cosim.preparation import Prepared, prepare
+from cosim.results.ac_notes import ac_notes
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.feeder_maps import layout_of_feeder
 from cosim.results.folders import RunFolder, make_room
@@ -280,6 +281,8 @@ def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimi
         )
         rest = f"; and {len(broken) - len(worst)} more" if len(broken) > len(worst) else ""
         notes.append(f"{len(broken)} AC voltages beyond their limits: {listed}{rest}")
+    network = prepared.scenario.network
+    notes += ac_notes(tables, lindist3flow=network.model == "lindist3flow" and network.ac_rounds == 0)
     late = work["late_mwh"].max() if len(work) else 0.0
     if late > LATE_TOLERANCE_MWH:
         notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")

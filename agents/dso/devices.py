@@ -20,6 +20,7 @@ from cosim.grid.feeder import Feeder
 from cosim.grid.phases import Terminal
 from cosim.grid.positions import Positions, at_positions, positions_of
 from cosim.interfaces import TerminalLoad
+from cosim.preparation import Prepared
 from cosim.results.columns import Columns
 
 Array = NDArray[np.float64]
@@ -110,3 +111,16 @@ def forecast_of(loads: Sequence[TerminalLoad], resources: Resources, available_m
         return demand + [(terminal, -KILO * float(given[g]), 0.0) for g, terminal in suns]
 
     return forecast
+
+
+def moving_devices(
+    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]
+) -> MovingDevices | None:
+    """The devices that move between steps; None if the scenario lets none move."""
+    if prepared.scenario.network.controls == "fixed":
+        return None
+    calendar = prepared.calendar
+    forecast = forecast_of(loads, resources, available_mw)
+    return MovingDevices(
+        prepared.feeder, prepared.load_scale, forecast, calendar.start_of_day_s, calendar.step_s
+    )

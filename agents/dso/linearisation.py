@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.agents.dso.clearing import ClearingModel
 from cosim.grid import ac_linear, lindist3flow
 from cosim.grid.feeder import Feeder
 from cosim.grid.lindist3flow import OperatingPoint
@@ -22,6 +24,20 @@ LINEARISATION_TOLERANCE = 1e-8
 KILO = 1000.0
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a step is linearised: dispatch (units and SVG legs, 2) in MW and Mvar, states, and how often it was met."""
+
+    dispatch: Real
+    states: OperatingPoint | None
+    visits: int
+
+    def moved_to(self, dispatch: Real, states: Real) -> Point:
+        """The point after another clearing: dispatch averaged over all visits."""
+        visits = self.visits + 1
+        return Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
+
+
 class Linearisation:
     """The network model of a scenario.
 
@@ -33,25 +49,12 @@ class Linearisation:
     def __init__(self, feeder: Feeder, spec: NetworkSpec) -> None:
         self._feeder, self.losses = feeder, spec.losses
         self._circuit = AcCircuit(feeder) if spec.model == "ac-linear" else None
-        self._judge = self._circuit or (AcCircuit(feeder) if spec.ac_rounds else None)
-        self._limits = spec.v_min_pu, spec.v_max_pu
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
-    def worst_violation_pu(self, feeder: Feeder, load_scale: float, injections: Sequence[Injection]) -> float:
-        """By how much the worst AC voltage is beyond its limit; 0 if none is, infinite if there is no solution.
-
-        Args:
-            feeder, load_scale, injections: of one step; see :meth:`at`.
-        """
-        if self._judge is None:
-            raise RuntimeError("nobody asked for limits that hold in AC power flow")
-        self._judge.move_to(feeder)
-        found = self._judge.solve(load_scale, [(terminal, KILO * p, KILO * q) for terminal, p, q in injections])
-        if not found.converged:
-            return np.inf
-        volts = np.array(list(found.voltages.values()))
-        low, high = self._limits
-        return max(0.0, float((low - volts).max()), float((volts - high).max()))
+    @property
+    def circuit(self) -> AcCircuit:
+        """The feeder in OpenDSS."""
+        return self._circuit or AcCircuit(self._feeder)
 
     def first(self, load_scale: float) -> LinearNetwork:
         """A network to compile a clearing with: every other has its structure."""
@@ -124,3 +127,11 @@ class Linearisation:
         power = np.array([[(p, q) for _, p, q in step] for step in injections]).reshape(len(injections), -1, 2)
         p, q = power[..., 0], power[..., 1]
         return np.asarray(p @ pp + q @ pq), np.asarray(p @ qp + q @ qq)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkModel:
+    """A linear model of the network, and the clearing compiled with it."""
+
+    linearisation: Linearisation
+    clearing: ClearingModel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import mesa
@@ -11,50 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
-from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep, ReducedStep, StepData
-from cosim.agents.dso.devices import MovingDevices, forecast_of
-from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation
+from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
+from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep, StepData
+from cosim.agents.dso.devices import moving_devices
+from cosim.agents.dso.limits import limits_of
+from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation, NetworkModel, Point
+from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.clock import Window
-from cosim.errors import InputError
-from cosim.grid import lindist3flow
-from cosim.grid.feeder import Feeder, phase_rating_kva
-from cosim.grid.lindist3flow import OperatingPoint
-from cosim.grid.linear import LinearNetwork
+from cosim.errors import RunFailure
+from cosim.grid import ac_linear
+from cosim.grid.feeder import Feeder
+from cosim.grid.linear import LinearNetwork, Node
 from cosim.grid.opendss import AcSolution
 from cosim.grid.phases import Terminal
-from cosim.grid.response import strongest_response
-from cosim.interfaces import Array, Clearing, Delivered, Prices, TerminalLoad
+from cosim.interfaces import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.optimization.charge import Charge
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import pull
 from cosim.optimization.solution import QPSolution
 from cosim.preparation import Prepared
 from cosim.results.columns import Columns
-from cosim.scenario import Scenario
 
 LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
-HELD_PU = 5e-5
-"""How far an AC voltage may be beyond its limit (more than the linear model says) before a window is redone."""
 KILO = 1000.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """Where a step is linearised: dispatch (units and SVG legs, 2) in MW and Mvar, states, and how often it was met."""
-
-    dispatch: Array
-    states: OperatingPoint | None
-    visits: int
-
-    def moved_to(self, dispatch: Array, states: Array) -> _Point:
-        """The point after another clearing: dispatch averaged over all visits."""
-        visits = self.visits + 1
-        return _Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
 
 
 class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
@@ -79,26 +63,28 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             prepared.load_scale, prepared.price_usd_per_mwh, prepared.profiles,
         )  # fmt: skip
         self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
-        self.limits = _limits(scenario, feeder)
-        market = scenario.market
+        self.limits = limits_of(scenario, feeder)
         self.linearisation = Linearisation(feeder, scenario.network)
-        self.clearing_model = ClearingModel(
-            self.linearisation.first(float(self.load_scale[0])),
-            self.terminals,
-            self.resources,
-            self.limits,
-            self.hours,
-            market.slope_usd_per_mwh_per_mw,
-            market.reactive_price_usd_per_mvarh,
-        )
-        self._devices = _devices(prepared, loads, self.resources, lambda t: self.step_data(t).available_mw)
+        self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
+        self._model = NetworkModel(self.linearisation, self.clearing_model)
+        self._devices = moving_devices(prepared, loads, self.resources, lambda t: self.step_data(t).available_mw)
         self._window: WindowClearing | None = None
         self._first = 0
-        self._points: dict[int, _Point] = {}
-        self._own: dict[int, OwnStep] = {}
-        self._refined = 0
+        self._points: dict[int, Point] = {}
+        self._opened: tuple[str, ...] = ()
+        self._known: dict[tuple[int, int], OwnStep] = {}
+        self._refinement: Refinement | None = None
         self._settled: tuple[Array, QPSolution] | None = None
         self._last_output: Array | None = None
+        self._writers: dict[tuple[Node, ...], reporting.PriceRows] = {}
+
+    def _compiled(self, network: LinearNetwork) -> ClearingModel:
+        """The clearing of a step, compiled for networks of this structure."""
+        market = self.scenario.market
+        return ClearingModel(
+            network, self.terminals, self.resources, self.limits, self.hours,
+            market.slope_usd_per_mwh_per_mw, market.reactive_price_usd_per_mvarh,
+        )  # fmt: skip
 
     # -- the window -------------------------------------------------------------------------------------------
 
@@ -111,16 +97,53 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         statement of the physics. Steps that an earlier window has looked at start from where that one ended, others
         from the same step of the day before.
         """
-        self._first, self._refined, self._length = window.first, 0, window.steps
+        self._first, self._refinement, self._length = window.first, None, window.steps
+        self._opened, self._known = (), {}
         steps = np.arange(window.first, window.last_exclusive)
-        self._own = {int(t): self.clearing_model.own(self.step_data(int(t))) for t in steps}
         points = [self._start(int(t)) for t in steps]
+        try:
+            self._window, points = self._around(steps, declared_p_mw, points, self._model)
+        except RunFailure:
+            if self.scenario.network.model != "ac-linear":
+                raise
+            self._window, points = self._from_lindist3flow(steps, declared_p_mw, points)
+        self._points = {t: p for t, p in self._points.items() if t >= window.first - self._day}
+        self._points |= dict(zip(steps.tolist(), points, strict=True))
+
+    def _from_lindist3flow(
+        self, steps: NDArray[np.intp], declared_p_mw: Array, points: Sequence[Point]
+    ) -> tuple[WindowClearing, list[Point]]:
+        """As :meth:`_around` where AC power flow has no solution at a point on the way.
+
+        LinDist3Flow has one below 0.8 pu too, and its dispatch lifts voltages: the tangent is taken there, or where
+        there is none either, the window is left to LinDist3Flow and the run says so.
+        """
+        cold = [replace(point, states=None) for point in points]
+        window, found = self._around(steps, declared_p_mw, cold, self._fallback)
+        found = [replace(point, states=None) for point in found]
+        try:
+            return self._around(steps, declared_p_mw, found, self._model)
+        except RunFailure as failure:
+            self._opened = (f"window at step {self._first}: {failure}; it is linearised by LinDist3Flow instead",)
+        return window, found
+
+    @cached_property
+    def _fallback(self) -> NetworkModel:
+        """LinDist3Flow, for points at which AC power flow has no solution."""
+        spec = self.scenario.network.model_copy(update={"model": "lindist3flow"})
+        linearisation = Linearisation(self.feeder, spec)
+        return NetworkModel(linearisation, self._compiled(linearisation.first(float(self.load_scale[0]))))
+
+    def _around(
+        self, steps: NDArray[np.intp], declared_p_mw: Array, points: list[Point], via: NetworkModel
+    ) -> tuple[WindowClearing, list[Point]]:
+        """The clearing of steps linearised around the declared demand and its dispatch, and the points where."""
+        points = list(points)
         moving = np.arange(len(steps))
         for _ in range(LINEARISATION_ROUNDS - 1 if self.scenario.network.losses else 0):
             there = declared_p_mw[moving]
-            trial = self._clearing(
-                *self._linearised(steps[moving], there, [points[i] for i in moving], ROUGHLY), there, there
-            )
+            linear = self._linearised(steps[moving], there, [points[i] for i in moving], via, ROUGHLY)
+            trial = self._clearing(*linear, there, there, via.clearing)
             solution = trial.solve(there)
             before = [points[i] for i in moving]
             for j, i in enumerate(moving):
@@ -133,16 +156,14 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
                 break
             if not self._ramps():  # which tie all steps together
                 moving = moving[~settled]
-        self._window = self._clearing(*self._linearised(steps, declared_p_mw, points))
-        self._points = {t: p for t, p in self._points.items() if t >= window.first - self._day}
-        self._points |= dict(zip(steps.tolist(), points, strict=True))
+        return self._clearing(*self._linearised(steps, declared_p_mw, points, via), model=via.clearing), points
 
     @property
     def _day(self) -> int:
         """Steps of a day."""
         return round(24 / self.hours)
 
-    def _start(self, t: int) -> _Point:
+    def _start(self, t: int) -> Point:
         """Where the linearisation of a step begins."""
         count = len(self.resources.generators) + sum(len(svg.terminals) for svg in self.resources.svgs)
         if t in self._points:
@@ -150,7 +171,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if t - self._day in self._points:
             point = replace(self._points[t - self._day], visits=1)
             return point if self._stand_alike(t, t - self._day) else replace(point, states=None)
-        return _Point(np.zeros((count, 2)), None, 0)
+        return Point(np.zeros((count, 2)), None, 0)
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its regulators and capacitors as they stand in step ``t``."""
@@ -159,26 +180,46 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def _stand_alike(self, t: int, other: int) -> bool:
         return self._devices is None or self._devices.positions(t) == self._devices.positions(other)
 
-    def refine(self, p_mw: Array) -> bool:
-        """Linearise each step anew at this demand and its dispatch if a limit holds there in the linear model only."""
-        if self._refined >= self.scenario.network.ac_rounds:
-            return False
-        window, solution = self.clearing, self.clearing.solve(p_mw)
+    def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
+        """Judge what was agreed on by AC power flow; see :mod:`cosim.agents.dso.refinement`."""
+        rounds = self.scenario.network.ac_rounds
+        if rounds == 0:
+            return Refined(p_mw, notes=self._opened)
+        if self._refinement is None:
+            name = f"window at step {self._first}"
+            self._refinement = Refinement(self._ac_dispatch, self._window_data(), rounds, name)
+        refinement, window = self._refinement, self.clearing
+        dispatch = self._ac_dispatch.dispatch_of(window, p_mw)
+        if own_usd is None:
+            refined = refinement.decided(window, p_mw, dispatch, last)
+        else:
+            refined = refinement.agreed(window, p_mw, dispatch, own_usd, last)
+        self._window = refinement.window or window
+        if refinement.point is not None:
+            for t, there in enumerate(refinement.point.dispatch, self._first):
+                self._points[t] = replace(self._points[t], dispatch=there, visits=0)
+        return refined
+
+    @cached_property
+    def _ac_dispatch(self) -> AcDispatch:
+        """Judge of a dispatch by AC power flow; its clearing is compiled anew unless it is made of tangents already."""
+        circuit, model = self.linearisation.circuit, self.clearing_model
+        if self.scenario.network.model != "ac-linear":
+            model = self._compiled(ac_linear.build(circuit, float(self.load_scale[0])))
+        return AcDispatch(circuit, model, self.limits, self.reactive_ratio)
+
+    def _window_data(self) -> WindowData:
+        model = self._ac_dispatch.model
         steps = range(self._first, self._first + self._length)
-        found = [window.values(i, p_mw, solution) for i in range(self._length)]
-        points = [_Point(self._dispatch(v.values), OperatingPoint(v.states), 0) for v in found]
-        beyond = [
-            self.linearisation.worst_violation_pu(
-                self.feeder_at(t), float(self.load_scale[t]), self._injections(p_mw[i], points[i].dispatch)
-            ) - window.broken_pu(i, found[i], self.limits)
-            for i, t in enumerate(steps)
-        ]  # fmt: skip
-        if max(beyond) <= HELD_PU:
-            return False
-        self._refined += 1
-        self._window = self._clearing(*self._linearised(steps, p_mw, points))
-        self._points |= dict(zip(steps, points, strict=True))
-        return True
+        own = [self._own(model, t) for t in steps]
+
+        def clear(places: NDArray[np.intp], networks: Sequence[LinearNetwork], p_mw: Array | None) -> WindowClearing:
+            reduced = [model.reduced(n, own[i]) for i, n in zip(places, networks, strict=True)]
+            return self._clearing(networks, reduced, p_mw, p_mw, model)
+
+        scale = [float(self.load_scale[t]) for t in steps]
+        tied = bool(self._ramps())
+        return WindowData([self.feeder_at(t) for t in steps], scale, own, tied, self._injections, clear)
 
     def _clearing(
         self,
@@ -186,6 +227,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         reduced: Sequence[ReducedStep],
         p_low_mw: Array | None = None,
         p_high_mw: Array | None = None,
+        model: ClearingModel | None = None,
     ) -> WindowClearing:
         """Clearing of steps for any demand within the ratings, or within these limits."""
         low = np.zeros((len(networks), len(self.terminals))) if p_low_mw is None else p_low_mw
@@ -193,7 +235,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         steps = range(self._first, self._first + len(networks))
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
         return WindowClearing(
-            self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
+            model or self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
         )
 
     def _ramps(self) -> list[tuple[int, float, float | None]]:
@@ -209,15 +251,24 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self,
         steps: Sequence[int] | NDArray[np.intp],
         p_mw: Array,
-        points: Sequence[_Point],
+        points: Sequence[Point],
+        via: NetworkModel,
         tolerance: float = LINEARISATION_TOLERANCE,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
         """Networks of some steps at their points, and the clearings on them."""
         injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
-        networks = self.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
-        return networks, [self.clearing_model.reduced(n, self._own[t]) for n, t in zip(networks, steps, strict=True)]
+        networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
+        reduced = via.clearing.reduced
+        return networks, [reduced(n, self._own(via.clearing, t)) for n, t in zip(networks, steps, strict=True)]
+
+    def _own(self, model: ClearingModel, t: int | np.intp) -> OwnStep:
+        """Cost and rows of the units in a step of the open window."""
+        key = (id(model), int(t))
+        if key not in self._known:
+            self._known[key] = model.own(self.step_data(int(t)))
+        return self._known[key]
 
     def step_data(self, t: int) -> StepData:
         available = [
@@ -330,73 +381,21 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
         result = self._committed
         return {
-            "prices": self._price_rows.of(t, result.prices),
+            "prices": self._price_rows(result.prices.nodes).of(t, result.prices),
             "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
             "taps": {} if self._devices is None else self._devices.rows(t),
         }
 
-    @cached_property
-    def _price_rows(self) -> reporting.PriceRows:
-        return reporting.PriceRows(self.feeder, self.clearing_model.nodes)
+    def _price_rows(self, nodes: tuple[Node, ...]) -> reporting.PriceRows:
+        """Writer of prices at these nodes, which differ between the two models of the network."""
+        if nodes not in self._writers:
+            self._writers[nodes] = reporting.PriceRows(self.feeder, nodes)
+        return self._writers[nodes]
 
     # -- prices -----------------------------------------------------------------------------------------------
 
     def _prices(self, solution: QPSolution) -> Prices:
         p, q = self.clearing.terminal_prices(solution)
         return Prices(p / self.hours, q / self.hours)
-
-
-def _devices(
-    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]
-) -> MovingDevices | None:
-    """The devices that move between steps; None if the scenario lets none move."""
-    if prepared.scenario.network.controls == "fixed":
-        return None
-    calendar = prepared.calendar
-    forecast = forecast_of(loads, resources, available_mw)
-    return MovingDevices(
-        prepared.feeder, prepared.load_scale, forecast, calendar.start_of_day_s, calendar.step_s
-    )
-
-
-def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
-    """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
-    found = {}
-    if scenario.network.feeder_ratings:
-        each = {b.name: phase_rating_kva(b, feeder.bus_by_name[b.to_bus]) for b in feeder.branches}
-        found = {name: 3 * kva / KILO for name, kva in each.items() if kva is not None}
-    return found | {name: kva / KILO for name, kva in scenario.network.branch_rating_kva.items()}
-
-
-def _limits(scenario: Scenario, feeder: Feeder) -> Limits:
-    network = scenario.network
-    rated = network.unbalance.pvur_limit_pct is not None
-    what = " with three phases" if rated else ""
-    buses = {b.name for b in feeder.buses if b.phases == "abc" or not rated}
-    for i, bus in enumerate(network.unbalance.buses):
-        if bus not in buses:
-            raise InputError(
-                f"feeder {feeder.name} has no such bus{what}", key=f"network.unbalance.buses.{i}", value=bus,
-                allowed=", ".join(sorted(buses)),
-            )  # fmt: skip
-    flat = lindist3flow.build(feeder, losses=False)
-    branches = sorted({label[0] for label in flat.flows_p.labels})
-    for name in network.branch_rating_kva:
-        if name not in branches:
-            raise InputError(
-                f"feeder {feeder.name} has no such branch", key=f"network.branch_rating_kva.{name}",
-                value=name, allowed=", ".join(branches),
-            )  # fmt: skip
-    return Limits(
-        v_min_pu=network.v_min_pu,
-        v_max_pu=network.v_max_pu,
-        price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
-        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
-        branch_rating_mva=_ratings(scenario, feeder),
-        unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
-        unbalance_buses=network.unbalance.buses,
-        unbalance_limit_pct=network.unbalance.limit_pct,
-        pvur_limit_pct=network.unbalance.pvur_limit_pct,
-    )

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.assembly import assemble, with_ramps
-from cosim.agents.dso.clearing import ClearingModel, Limits, ReducedStep
+from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear import LinearNetwork
 from cosim.optimization.charge import Charge, charged_at
@@ -116,16 +116,16 @@ class WindowClearing:
 
     def step_costs(self, solution: QPSolution) -> Array | None:
         """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
-        return None if self._tied else self._costs(solution)
+        return None if self._tied else self.costs(solution)
 
-    def _costs(self, solution: QPSolution) -> Array:
+    def costs(self, solution: QPSolution) -> Array:
         """(steps,) what each step adds to the window's cost: only own variables have a cost, and no ramp ties costs."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
         of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)
         return np.asarray(of_variable.reshape(len(self._steps), -1).sum(axis=1) + self._constants)
 
-    def _own(self, t: int, solution: QPSolution) -> Array:
+    def own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a step, (own variables,)."""
         n = len(self.model.variables)
         return np.asarray(solution.x[n * t : n * (t + 1)])
@@ -187,17 +187,12 @@ class WindowClearing:
 
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
         """Every variable of one step of a solved window, its network's states and its cost."""
-        network, x = self.networks[t], self._own(t, solution)
+        network, x = self.networks[t], self.own(t, solution)
         theta = np.concatenate([p_mw[t], p_mw[t] * self._ratio])
         states = network.solve(*self.model.injections.at(x, theta))
         named = dict(zip(self.model.variables, x.tolist(), strict=True))
         named.setdefault("q_sub", float(network.import_q.at(states)[0]))
-        return StepValues(named, states, float(self._costs(solution)[t]))
-
-    def broken_pu(self, t: int, found: StepValues, limits: Limits) -> float:
-        """By how much a cleared step's worst voltage is beyond its limit in the linear model (at the price cap)."""
-        volts = np.sqrt(np.maximum(self.networks[t].voltages.at(found.states), 0.0))
-        return max(0.0, float(limits.v_min_pu - volts.min()), float(volts.max() - limits.v_max_pu))
+        return StepValues(named, states, float(self.costs(solution)[t]))
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""

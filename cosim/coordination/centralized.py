@@ -55,8 +55,12 @@ class Centralized:
         market.tell("solving for the leader")
         started = time.perf_counter()
         decision = decide(market, self._remembered)
-        while market.operator.refine(decision.p_mw):
-            decision = decide(market, self._remembered)
+        refined = market.operator.refine(decision.p_mw, None)
+        known = [decision]
+        while refined.again:
+            known.append(decide(market, self._remembered))
+            refined = market.operator.refine(known[-1].p_mw, None)
+        decision = next(d for d in known if d.p_mw is refined.p_mw)
         elapsed = time.perf_counter() - started
         own = sum(a.adopt(decision.p_mw[:, a.columns], decision.schedules[a.name]) for a in market.aggregators)
         settle = market.operator.settle_active if market.settles_active else market.operator.settle
@@ -69,5 +73,5 @@ class Centralized:
             gap=decision.gap,
             solver=", ".join(sorted({s.solver for s in decision.solutions.values()})),
             solver_s=elapsed,
-            notes=decision.notes,
+            notes=(*decision.notes, *refined.notes),
         )

@@ -11,7 +11,7 @@ import numpy as np
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.interfaces import AggregatorAgent, Array
+from cosim.interfaces import AggregatorAgent, Array, Refined
 from cosim.messages import Bid, Message, PricePosting, current
 from cosim.scenario import Scenario
 
@@ -91,6 +91,7 @@ class Decentralized:
         table, bidders, last = _Table(window.first), [_Bidder(a, window.first) for a in market.aggregators], None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
+        refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
             self._post(market, window, number, posted, fresh == number)
@@ -104,7 +105,8 @@ class Decentralized:
                 continue
             rounds.append(_record(market, rule, number, made, last))
             last, ended = made, rule.ended(made)
-            if ended and market.operator.refine(made.p_mw):
+            refined = market.operator.refine(made.p_mw, made.own_cost_usd) if ended == AGREED else None
+            if refined is not None and refined.again:
                 last = table.complete(market, posted)  # what it costs on the network as it is linearised now
                 posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
                 fresh = number
@@ -119,6 +121,11 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
+        if refined is None or not converged:
+            refined = market.operator.refine(agreed, own, last=True)
+        if refined.p_mw is not agreed:
+            agreed, converged, regrets = refined.p_mw, False, None
+            own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         on_grid = market.scenario.market.bid_step_kw is not None
         if on_grid:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
@@ -141,7 +148,7 @@ class Decentralized:
             rounds=tuple(rounds),
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
-            notes=notes,
+            notes=(*notes, *refined.notes),
         )
 
     def _unpaid(self, market: Market, window: Window, made: Round) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ class Uncoordinated:
         """Clear the declared demand when the gate closes."""
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         own = sum(a.adopt(declared_p_mw[:, a.columns]) for a in market.aggregators)
-        clearing = market.operator.settle(declared_p_mw, None)
+        refined = market.operator.refine(declared_p_mw, own, last=True)
+        clearing = market.operator.settle(refined.p_mw, None)
         clearing = market.award(window, 0, clearing)
-        return Outcome(clearing=clearing, own_cost_usd=own)
+        return Outcome(clearing=clearing, own_cost_usd=own, notes=refined.notes)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.interfaces import Array
+from cosim.interfaces import Array, Refined
 from cosim.optimization.parametric import ParametricQP, join
 from cosim.optimization.qp_solvers import QPSolver
 from cosim.scenario import Scenario
@@ -82,13 +82,23 @@ class Welfare:
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once and award when the gate closes."""
         best = optimum(market)
-        while market.operator.refine(best.p_mw):
+        refined = _refined(market, best)
+        while refined.again:
             best = optimum(market)
+            refined = _refined(market, best)
+        p_mw = refined.p_mw
         yield market.env.timeout(max(0, window.closes_s - market.env.now))
         own = sum(
-            a.adopt(best.p_mw[:, a.columns], schedule)
+            a.adopt(p_mw[:, a.columns], schedule if p_mw is best.p_mw else None)
             for a, schedule in zip(market.aggregators, best.schedules, strict=True)
         )
-        clearing = market.operator.settle(best.p_mw, best.price_usd_per_mwh)
+        clearing = market.operator.settle(p_mw, best.price_usd_per_mwh)
         clearing = market.award(window, 0, clearing)
-        return Outcome(clearing=clearing, own_cost_usd=own, solver=best.solver, solver_s=best.solver_s)
+        return Outcome(
+            clearing=clearing, own_cost_usd=own, solver=best.solver, solver_s=best.solver_s, notes=refined.notes
+        )
+
+
+def _refined(market: Market, best: WelfareOptimum) -> Refined:
+    own_usd = best.social_cost_usd - market.operator.clear(best.p_mw).cost_usd
+    return market.operator.refine(best.p_mw, own_usd)

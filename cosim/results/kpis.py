@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from cosim.results.ac_notes import relative_import_excess
 from cosim.results.record import Kpi, VoltageLimits
 from cosim.results.tables import Tables
 
@@ -52,6 +53,7 @@ MEASURES: dict[str, Measure] = {
     "ac_v_min_pu": Measure("pu", "Lowest voltage, AC power flow", ",.4f", "voltage"),
     "ac_v_max_pu": Measure("pu", "Highest voltage, AC power flow", ",.4f", "voltage"),
     "ac_error_max_pu": Measure("pu", "Largest difference between linear and AC voltage", ".3g", "voltage"),
+    "ac_import_excess": Measure("1", "Cost of the AC import above the cleared import, relative", ".3g", "voltage"),
     "violations_linear": Measure("count", "Voltage limits broken, linear model", ",.0f", "voltage"),
     "violations_ac": Measure("count", "Voltage limits broken, AC power flow", ",.0f", "voltage"),
     "vuf_max_pct": Measure("%", "Largest voltage unbalance factor (VUF, IEC)", ",.3f", "voltage"),
@@ -151,6 +153,7 @@ def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dic
         "ac_v_min_pu": _extreme(ac, "min"),
         "ac_v_max_pu": _extreme(ac, "max"),
         "ac_error_max_pu": _extreme((linear - ac).abs(), "max"),
+        "ac_import_excess": relative_import_excess(tables.steps),
         "violations_linear": _violations(linear, limits, tolerance_pu),
         "violations_ac": _violations(ac, limits, tolerance_pu),
         "vuf_max_pct": _extreme(unbalance["vuf_pct"], "max"),

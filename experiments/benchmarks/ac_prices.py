@@ -1,6 +1,7 @@
 """Prices against what they mean: how much more the AC-feasible optimum costs when demand at one bus-phase grows.
 
     python -m cosim.experiments.benchmarks.ac_prices --scenario ieee37_stress --steps 3 12 19
+    python -m cosim.experiments.benchmarks.ac_prices --models ieee13 ieee37 ieee123 --seeds 3 --places 8
 
 For each step the AC tangent is taken anew at the optimal dispatch until that no longer moves, so that the optimum is
 one of the AC power flow; its prices come from the adjoint at the last tangent. Then a bus-phase (or leg) draws a little
@@ -22,8 +23,11 @@ from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.engine import Simulation
 from cosim.errors import RunFailure
+from cosim.experiments.benchmarks.ac_rounds import overrides
+from cosim.experiments.benchmarks.ac_slopes import price_rows, summary
 from cosim.experiments.common import print_table
 from cosim.grid.phases import Terminal
+from cosim.grid.tables import read_feeder
 from cosim.loading import load_scenario
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.reduction import reduce
@@ -126,13 +130,41 @@ class AcClearing:
         return rows
 
 
+def compare_models(feeders: Sequence[str], seeds: int, places: int) -> list[dict[str, object]]:
+    """How far prices of either model are from slopes of the least AC cost, by scipy with OpenDSS in the loop.
+
+    The cases are those of :mod:`cosim.experiments.benchmarks.ac_rounds` at work on arrival, with the lower limit where
+    it binds; steps, buses and phases are drawn at random, the same for both models.
+    """
+    table = []
+    for name in feeders:
+        for model in ("lindist3flow", "ac-linear"):
+            rows: list[dict[str, object]] = []
+            for seed in range(seeds):
+                changes = overrides(read_feeder(name), name, seed, 0, model)
+                rows += price_rows(changes, "uncoordinated", places, np.random.default_rng(seed))
+            bound = [row for row in rows if abs(float(str(row["voltage_part"]))) > 0.1]
+            for kind, chosen in (("all", rows), ("voltage limit binds", bound)):
+                if chosen:
+                    table.append({"feeder": name, "model": model, "where": kind, **summary(chosen)})
+            print(*table[-2:], sep="\n", flush=True)
+    return table
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print prices and difference quotients at some legs of the IEEE 37-node feeder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", default="ieee37_stress")
     parser.add_argument("--steps", type=int, nargs="*", default=[3, 12, 19])
+    parser.add_argument("--models", nargs="*", help="feeders on which both models are judged by OpenDSS and scipy")
+    parser.add_argument("--seeds", type=int, default=3, help="random cases of each feeder")
+    parser.add_argument("--places", type=int, default=8, help="prices of each case")
     parser.add_argument("--share", type=float, default=0.9, help="of the declared demand")
     options = parser.parse_args(arguments)
+    if options.models:
+        table = compare_models(options.models, options.seeds, options.places)
+        print_table("prices against slopes of the least AC cost", table)
+        return
     places = (("701", "ab"), ("736", "bc"), ("740", "ca"), ("718", "ab"), ("728", "bc"))
     probes = [Terminal(bus, "delta", (leg,)) for bus, leg in places]
     clearing = AcClearing(options.scenario, probes)

@@ -18,7 +18,7 @@ from cosim.channel import Channel
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.decentralized import Decentralized
-from cosim.interfaces import Array, Clearing, Prices
+from cosim.interfaces import Array, Clearing, Prices, Refined
 from cosim.loading import load_scenario
 from cosim.messages import Bid, PricePosting
 from cosim.scenario import Scenario
@@ -44,8 +44,8 @@ class Operator:
         costs = 0.5 * self.a * (p_mw**2).sum(axis=1)
         return Clearing(p_mw, float(costs.sum()), Prices(price, 0 * price), costs)
 
-    def refine(self, p_mw: Array) -> bool:
-        return False
+    def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
+        return Refined(p_mw)
 
     def opening_price(self, steps: int) -> Array:
         return np.full((steps, len(self.reactive_ratio)), 20.0)

@@ -32,6 +32,7 @@ BY_HAND = {
     "ac_v_min_pu": 0.939,
     "ac_v_max_pu": 0.999,
     "ac_error_max_pu": 0.001,
+    "ac_import_excess": (30.0 * 1 + 40.0 * 0 - 50.0 * 1) / (30.0 * 1000 + 40.0 * 1001 + 50.0 * 1002),
     "violations_linear": 9,
     "violations_ac": 6,
     "vuf_max_pct": 0.3,

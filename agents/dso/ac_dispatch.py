@@ -1,0 +1,242 @@
+"""What a dispatch costs in AC power flow, and the dispatch that costs least at a given demand.
+
+The operator's cost F of a demand p and a dispatch u is that of the clearing with the import, voltages, flows and
+unbalance that AC power flow gives: limits that are broken there have their price. Power flow is smooth in (p, u), and
+cost is convex in what power flow gives, so F is convex of a smooth function. The clearing on the tangent at a point is
+that function with the smooth part linearised (Gauss-Newton), and it never promises less than the slope of F along the
+way to its optimum. A step of that way that is taken only if F falls by a fair share of the promise therefore exists at
+any point that the clearing would leave, and F never rises (Burke 1985, Descent methods for composite nondifferentiable
+optimization problems, Mathematical Programming 33).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep
+from cosim.agents.dso.window import WindowClearing
+from cosim.errors import RunFailure
+from cosim.grid import ac_linear
+from cosim.grid.feeder import Feeder
+from cosim.grid.linear import LinearNetwork
+from cosim.grid.opendss import AcCircuit
+from cosim.grid.phases import Terminal
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+KILO = 1000.0
+ROUNDS = 40
+"""Tangents taken at most on the way to the least cost at a given demand."""
+TRIALS = 6
+"""Lengths of a step tried at most."""
+FAIR = 0.4
+"""Share of the promised gain that a step must bring; 0.5 is what a parabola brings at its lowest point."""
+SHORTEST, LONGEST = 0.1, 0.5
+"""Bounds of the factor by which a step is shortened at a time."""
+STEADY = 1e-8
+"""Gain, promised or brought, relative to the cost of a step of the market, not worth another tangent."""
+
+
+def shortened(length: float, gain: float, change: float) -> float:
+    """Length of the next trial: the lowest point of the parabola through slope, start and the trial before.
+
+    Args:
+        length: of the trial before; gain: promised for the whole way; change: of the cost at the trial (infinite where
+            it has no AC solution).
+    """
+    curved = change + length * gain
+    lowest = 0.5 * length * gain / curved if np.isfinite(curved) and curved > 0 else 0.0
+    return length * min(max(lowest, SHORTEST), LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowData:
+    """What does not change while a window is linearised anew.
+
+    Attributes:
+        feeders, load_scale, own: of each step.
+        tied: whether ramps tie the steps together.
+        injections: (terminal, MW, Mvar) of everything controllable at a step's demand and dispatch.
+        clear: the clearing of some steps (indices) on networks, for demand within limits (by default the ratings).
+    """
+
+    feeders: Sequence[Feeder]
+    load_scale: Sequence[float]
+    own: Sequence[OwnStep]
+    tied: bool
+    injections: Callable[[Array, Array], Sequence[tuple[Terminal, float, float]]]
+    clear: Callable[[Index, Sequence[LinearNetwork], Array | None], WindowClearing]
+
+    @property
+    def count(self) -> int:
+        """Steps of the window."""
+        return len(self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class AcPoint:
+    """Demand and dispatch of a window in AC power flow.
+
+    Attributes:
+        p_mw: (steps, terminals); dispatch: (steps, units and SVG legs, 2) generation in MW and Mvar.
+        networks: the tangent of each step; None where AC power flow has no solution.
+        costs_usd: (steps,) operator's cost, infinite without a solution.
+        broken_pu: (steps,) by how much the worst voltage is beyond its limit.
+    """
+
+    p_mw: Array
+    dispatch: Array
+    networks: tuple[LinearNetwork | None, ...]
+    costs_usd: Array
+    broken_pu: Array
+
+    @property
+    def cost_usd(self) -> float:
+        """Operator's cost of the window."""
+        return float(self.costs_usd.sum())
+
+    def tangents(self, steps: Index | None = None) -> list[LinearNetwork]:
+        """The tangents of some steps (by default all), each of which has a solution."""
+        chosen = range(len(self.networks)) if steps is None else steps
+        return [n for n in (self.networks[t] for t in chosen) if n is not None]
+
+    def of(self, steps: Index) -> AcPoint:
+        """Some steps of this point."""
+        networks = tuple(self.networks[t] for t in steps)
+        return AcPoint(
+            self.p_mw[steps], self.dispatch[steps], networks, self.costs_usd[steps], self.broken_pu[steps]
+        )
+
+    def with_steps(self, steps: Index, other: AcPoint) -> AcPoint:
+        """This point with some steps as in another one, whose steps they are in order."""
+        networks = list(self.networks)
+        for t, network in zip(steps.tolist(), other.networks, strict=True):
+            networks[t] = network
+        changed = {}
+        for name in ("p_mw", "dispatch", "costs_usd", "broken_pu"):
+            values = getattr(self, name).copy()
+            values[steps] = getattr(other, name)
+            changed[name] = values
+        return replace(self, networks=tuple(networks), **changed)
+
+
+class AcDispatch:
+    """The operator's dispatch judged by AC power flow.
+
+    Args:
+        circuit: the feeder in OpenDSS.
+        model: the clearing, compiled with a tangent of the AC power flow.
+        limits: what is kept.
+        ratio: (terminals,) Mvar per MW.
+    """
+
+    def __init__(self, circuit: AcCircuit, model: ClearingModel, limits: Limits, ratio: Array) -> None:
+        self._circuit, self.model, self._limits, self._ratio = circuit, model, limits, ratio
+        units = len(model.resources.generators)
+        legs = sum(len(svg.terminals) for svg in model.resources.svgs)
+        self._unit = np.concatenate([np.repeat(np.arange(units), 2), units + np.arange(legs)])
+        self._kind = np.concatenate([np.tile([0, 1], units), np.ones(legs, dtype=np.intp)]).astype(np.intp)
+        self._shape = (units + legs, 2)
+
+    def at(self, data: WindowData, p_mw: Array, dispatch: Array, steps: Index | None = None) -> AcPoint:
+        """AC power flow, tangent and cost at a demand and dispatch.
+
+        Args:
+            p_mw, dispatch: of ``steps`` (by default of the whole window), see :class:`AcPoint`.
+        """
+        steps = np.arange(data.count) if steps is None else steps
+        networks: list[LinearNetwork | None] = []
+        costs, broken = np.full((2, len(steps)), np.inf)
+        for i, t in enumerate(steps.tolist()):
+            self._circuit.move_to(data.feeders[t])
+            in_kw = [(a, KILO * p, KILO * q) for a, p, q in data.injections(p_mw[i], dispatch[i])]
+            try:
+                network = ac_linear.build(self._circuit, data.load_scale[t], in_kw)
+            except RunFailure:
+                networks.append(None)
+                continue
+            networks.append(network)
+            costs[i], broken[i] = self._cost(network, data.own[t], p_mw[i], dispatch[i])
+        return AcPoint(p_mw, dispatch, tuple(networks), costs, broken)
+
+    def _cost(self, network: LinearNetwork, own: OwnStep, p_mw: Array, dispatch: Array) -> tuple[float, float]:
+        """Cost (USD) of a step where a network says what flows, and the worst voltage beyond its limit (pu).
+
+        Each row of the clearing has one own variable: the import or an unbalance part, which it defines, or a slack,
+        which is as large as the worst of its rows demands.
+        """
+        model = self.model
+        x = np.zeros(len(model.variables))
+        x[model.injections.own] = dispatch[self._unit, self._kind]
+        states = network.solve(*model.injections.at(x, np.concatenate([p_mw, p_mw * self._ratio])))
+        outputs = model.outputs.of(network).at(states)
+        defined, limited = (
+            (rows.own.indices, (rows.rhs - rows.outputs @ outputs) / rows.own.data)
+            for rows in (model.equalities, model.inequalities)
+        )
+        x[defined[0]] = defined[1]
+        np.maximum.at(x, *limited)
+        volts = np.sqrt(np.maximum(outputs[2 : 2 + model.outputs.voltages], 0.0))
+        beyond = max(self._limits.v_min_pu - volts.min(), volts.max() - self._limits.v_max_pu, 0.0)
+        qp = own.qp
+        return float(x @ (0.5 * (qp.hessian @ x) + qp.cost) + qp.constant), float(beyond)
+
+    def dispatch_of(self, window: WindowClearing, p_mw: Array) -> Array:
+        """(steps, units and SVG legs, 2) what a window dispatches at a demand."""
+        solution = window.solve(p_mw)
+        found = np.zeros((len(p_mw), *self._shape))
+        for t in range(len(p_mw)):
+            found[t, self._unit, self._kind] = window.own(t, solution)[self.model.injections.own]
+        return found
+
+    def least_cost(self, data: WindowData, start: AcPoint) -> AcPoint:
+        """The dispatch of least cost in AC power flow at the demand of a point, which is where the way begins.
+
+        The clearing on its tangents dispatches nothing else. No step costs more than at the start; a window in which
+        AC power flow has no solution stays as it is.
+        """
+        if not np.isfinite(start.cost_usd):
+            return start
+        point, left, lengths = start, np.arange(data.count), np.ones(data.count)
+        for _ in range(ROUNDS):
+            p_mw, costs = point.p_mw[left], point.costs_usd[left]
+            window = data.clear(left, point.tangents(left), p_mw)
+            way = self.dispatch_of(window, p_mw) - point.dispatch[left]
+            gain = costs - window.costs(window.solve(p_mw))
+            least = STEADY * np.maximum(np.abs(costs), np.abs(costs).mean())
+            if data.tied:
+                gain, least = np.full(len(left), gain.sum()), np.full(len(left), least.sum())
+            onward = gain > least
+            point = self._step(data, point, left[onward], way[onward], gain[onward], lengths)
+            fell = costs - point.costs_usd[left]
+            left = left[(np.full(len(left), fell.sum()) if data.tied else fell) > least]
+            if len(left) == 0:
+                break
+        return point
+
+    def _step(
+        self, data: WindowData, point: AcPoint, steps: Index, way: Array, gain: Array, lengths: Array
+    ) -> AcPoint:
+        """The point after a step along a way, each step of the market by a length of its own unless they are tied.
+
+        Args:
+            lengths: (steps of the window,) where trials begin; changed to where they begin next.
+        """
+        for _ in range(TRIALS):
+            if len(steps) == 0:
+                break
+            length = lengths[steps]
+            trial = self.at(data, point.p_mw[steps], point.dispatch[steps] + length[:, None, None] * way, steps)
+            change = trial.costs_usd - point.costs_usd[steps]
+            if data.tied:
+                change = np.full(len(steps), change.sum())
+            good = change <= -FAIR * length * gain
+            point = point.with_steps(steps[good], trial.of(np.flatnonzero(good)))
+            shorter = [shortened(*x) for x in zip(length, gain, change, strict=True)]
+            lengths[steps] = np.where(good, np.minimum(1.0, 2 * length), shorter)
+            steps, way, gain = steps[~good], way[~good], gain[~good]
+        return point

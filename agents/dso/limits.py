@@ -1,0 +1,58 @@
+"""What the operator keeps, from the scenario and its feeder."""
+
+from __future__ import annotations
+
+from cosim.agents.dso.clearing import Limits
+from cosim.errors import InputError
+from cosim.grid import lindist3flow
+from cosim.grid.feeder import Feeder, phase_rating_kva
+from cosim.grid.response import strongest_response
+from cosim.scenario import Scenario
+
+KILO = 1000.0
+
+
+def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
+    """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
+    found = {}
+    if scenario.network.feeder_ratings:
+        each = {b.name: phase_rating_kva(b, feeder.bus_by_name[b.to_bus]) for b in feeder.branches}
+        found = {name: 3 * kva / KILO for name, kva in each.items() if kva is not None}
+    return found | {name: kva / KILO for name, kva in scenario.network.branch_rating_kva.items()}
+
+
+def limits_of(scenario: Scenario, feeder: Feeder) -> Limits:
+    """Limits of a scenario on its feeder, and what breaking them costs.
+
+    Raises:
+        InputError: unknown bus or branch.
+    """
+    network = scenario.network
+    rated = network.unbalance.pvur_limit_pct is not None
+    what = " with three phases" if rated else ""
+    buses = {b.name for b in feeder.buses if b.phases == "abc" or not rated}
+    for i, bus in enumerate(network.unbalance.buses):
+        if bus not in buses:
+            raise InputError(
+                f"feeder {feeder.name} has no such bus{what}", key=f"network.unbalance.buses.{i}", value=bus,
+                allowed=", ".join(sorted(buses)),
+            )  # fmt: skip
+    flat = lindist3flow.build(feeder, losses=False)
+    branches = sorted({label[0] for label in flat.flows_p.labels})
+    for name in network.branch_rating_kva:
+        if name not in branches:
+            raise InputError(
+                f"feeder {feeder.name} has no such branch", key=f"network.branch_rating_kva.{name}",
+                value=name, allowed=", ".join(branches),
+            )  # fmt: skip
+    return Limits(
+        v_min_pu=network.v_min_pu,
+        v_max_pu=network.v_max_pu,
+        price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
+        voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
+        branch_rating_mva=_ratings(scenario, feeder),
+        unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
+        unbalance_buses=network.unbalance.buses,
+        unbalance_limit_pct=network.unbalance.limit_pct,
+        pvur_limit_pct=network.unbalance.pvur_limit_pct,
+    )
