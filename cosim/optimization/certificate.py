@@ -11,11 +11,14 @@ from cosim.optimization.arrays import Vector
 from cosim.optimization.charge import Charge, charged_at
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.payments import payment_terms_size, without_open_rows
 from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.solution import QPSolution
 
 _ACCEPT = 1e-5
+_COMPUTED = 1e-4
+"""An error of 1e-9 of the terms, the accuracy asked of the solvers of relaxations, is one of `_ACCEPT`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,12 @@ class Certificate:
     """How a bilevel solution stands up to the follower cleared again at its parameters.
 
     Attributes:
-        follower_error: relative difference between the follower's cost in the solution and its optimum.
-        optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma.
-        payment_error: relative difference between the payment in the solver's terms and price'th.
+        follower_error: difference between the follower's cost in the solution and its optimum, relative to the largest
+            of one, that cost, and 1e-4 times the magnitudes of its terms.
+        optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma, each relative to
+            the sizes that enter it.
+        payment_error: difference between the payment in the solver's terms and price'th, relative to the largest of
+            one, the payment, and 1e-4 times the magnitudes of the terms that strong duality makes it of.
         payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these
             parameters (infinite where prices have no end); the solution is the optimistic one up to the gap.
             Not numbers without a payment.
@@ -52,9 +58,20 @@ class Certificate:
             raise RunFailure(
                 "a bilevel solution failed its certificate: "
                 f"follower error {self.follower_error:.1e}, optimality error {self.optimality_error:.1e}, "
-                f"payment error {self.payment_error:.1e}, dual margin {self.dual_margin:.1e}"
+                f"payment error {self.payment_error:.1e} (each relative, at most {_ACCEPT:.0e}), "
+                f"dual margin {self.dual_margin:.1e} (above 0)"
             )
         return self
+
+
+def _relative(error: float, value: float, terms: float) -> float:
+    """An error relative to a value, or to what its terms can be computed to where they are much larger than their sum.
+
+    Args:
+        error, value: in the same unit.
+        terms: sum of the magnitudes of the terms that add up to the value.
+    """
+    return abs(error) / max(1.0, abs(value), _COMPUTED * terms)
 
 
 def certify(
@@ -83,8 +100,9 @@ def certify(
     """
     again = solve_qp(follower, theta).require()
     here = follower.objective(x, theta)
-    follower_error = abs(here - again.objective) / max(1.0, abs(again.objective))
     cost = follower.cost + follower.cost_theta @ theta
+    size = float(np.abs(cost * x).sum() + 0.5 * np.abs(x * (follower.hessian @ x)).sum())
+    follower_error = _relative(here - again.objective, again.objective, size)
     sides = (follower.eq_rhs + follower.eq_theta @ theta, follower.ineq_rhs + follower.ineq_theta @ theta)
     optimality = Conditions(Matrices(follower), cost, None, *sides).residual((x, nu, sigma))
     payment_error, low, high = 0.0, np.nan, np.nan
@@ -92,7 +110,8 @@ def certify(
         price = (Charge.of(follower) if charge is None else charge).price(nu, sigma)
         paid = float(price @ theta)
         excess = max(0.0, abs(paid - payment) - discretisation)
-        payment_error = excess / max(1.0, abs(paid))
+        size = payment_terms_size(without_open_rows(follower), theta, x, nu, sigma)
+        payment_error = _relative(excess, paid, size)
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
         face = DualFace(charged_at(follower, theta, charge), solution, np.zeros(len(theta)), tolerance=1e-6)
         low, high = -face.extreme(-theta).value, face.extreme(theta).value

@@ -83,6 +83,15 @@ def payment_by_strong_duality(
     return paid if remainder is None else paid + float(remainder.rest.price(nu, sigma) @ theta)
 
 
+def payment_terms_size(
+    follower: ParametricQP, theta: Vector, x: Vector, nu: Vector, sigma: Vector, remainder: Remainder | None = None
+) -> float:
+    """Sum of the magnitudes of all terms whose sum is the payment by strong duality: what rounding is relative to."""
+    terms = payment_terms(follower, remainder)
+    parts = (0.5 * x * (terms.hessian @ x), terms.cost_x * x, terms.cost_nu * nu, terms.cost_sigma * sigma)
+    return float(sum(np.abs(part).sum() for part in (*parts, terms.cost_theta * theta)))
+
+
 def without_open_rows(follower: ParametricQP) -> ParametricQP:
     """The follower with zero instead of an infinite limit, whose dual is zero anyway, so that products stay finite."""
     return replace(follower, ineq_rhs=np.where(np.isfinite(follower.ineq_rhs), follower.ineq_rhs, 0.0))
