@@ -158,11 +158,12 @@ def solve_model(
     began = time.perf_counter()
     try:
         return _once(model, name, gap, time_limit_s, indicators, started, nonconvex=bool(products))
-    except NoSolution:
+    except RunFailure:
         left = time_limit_s - (time.perf_counter() - began)
         if name != "scip" or left <= 0:
             raise
-        # SCIP's presolve has been seen to lose the feasible points of flat programs; without it they are found.
+        # SCIP's presolve has been seen to lose the feasible points of flat programs, and to leave linear programs that
+        # its solver of them gives up on; without it neither happens.
         return _once(model, name, gap, left, indicators, started, bool(products), presolve=False)
     finally:
         if squares or products:
@@ -184,6 +185,7 @@ def _once(
         # Silent: SCIP keeps the interpreter's lock while it writes to a pipe that another thread has to empty.
         "scip": {"numerics/feastol": 1e-8, "display/verblevel": 0},
         "highs": {"mip_feasibility_tolerance": 1e-8},
+        "gurobi": {"FeasibilityTol": 1e-9, "OptimalityTol": 1e-9, "IntFeasTol": 1e-9},
     }.get(name, {})
     if name == "scip" and not nonconvex:
         # Its cuts suffice for convex rows; the ordering inside its nonlinear solver has been seen to wait for ever.
