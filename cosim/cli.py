@@ -49,6 +49,9 @@ StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of market s
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
 ]
+ImportOption = Annotated[
+    bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
 
@@ -139,18 +142,18 @@ def compare(
 
 
 @app.command()
-def validate(scenario: ScenarioArgument, changes: SetOption = None, steps: StepsOption = None) -> None:
+def validate(
+    scenario: ScenarioArgument, changes: SetOption = None, steps: StepsOption = None, import_code: ImportOption = False
+) -> None:
     """Check a scenario: schema, feeder, series, and the base case in AC power flow. Runs nothing."""
     with _exit_codes():
         import cosim
 
-        result = cosim.validate(scenario, overrides=_overrides(changes, steps))
+        result = cosim.validate(scenario, overrides=_overrides(changes, steps), import_code=import_code)
         table = Table(box=None, show_header=False, pad_edge=False)
         for check, outcome in result.lines:
             table.add_row(str(check), str(outcome))
         _stdout().print(table)
-        if not result.ok:
-            raise InputError("the scenario cannot be used as it is", value=scenario)
 
 
 @app.command()

@@ -12,7 +12,22 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cosim.scenario_channel import ChannelSpec
-from cosim.scenario_types import BusName, Connection, Finite, Mode, Name, NonNegative, Positive, Section, Share
+from cosim.scenario_types import (
+    BusName,
+    Connection,
+    Finite,
+    ImportPath,
+    Mode,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    twice,
+)
+
+MOST_STEPS = 1_000_000
+"""Most market steps of a horizon (a year of minutes has 525,600)."""
 
 
 class SeriesSpec(Section):
@@ -43,8 +58,8 @@ class ClockSpec(Section):
 
     start: str = "2024-07-15T00:00:00"
     step_s: Annotated[int, Field(gt=0, le=86_400)] = 3600
-    steps: Annotated[int, Field(gt=0)] = 24
-    window_steps: Annotated[int, Field(gt=0)] = 24
+    steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
+    window_steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
     market: Literal["day_ahead", "rolling"] = "day_ahead"
     gate_s: Annotated[int, Field(gt=0)] = 1800
     round_s: Annotated[int, Field(gt=0)] = 5
@@ -263,7 +278,7 @@ class AggregatorSpec(Section):
     """A data center aggregator: an agent class by import path and the sites that it runs (default: all)."""
 
     name: Name = "dca"
-    agent: str = "cosim.agents.dca:DataCenterAggregator"
+    agent: ImportPath = "cosim.agents.dca:DataCenterAggregator"
     datacenters: tuple[str, ...] = ()
 
 
@@ -271,7 +286,7 @@ class OperatorSpec(Section):
     """The distribution system operator: an agent class by import path."""
 
     name: Name = "dso"
-    agent: str = "cosim.agents.dso:DistributionSystemOperator"
+    agent: ImportPath = "cosim.agents.dso:DistributionSystemOperator"
 
 
 class DecentralizedSpec(Section):
@@ -342,10 +357,9 @@ class Scenario(Section):
             + [s.name for s in self.svgs]
             + [d.name for d in self.datacenters]
         )
-        twice = sorted({n for n in units if units.count(n) > 1})
-        if twice:
+        if repeated := twice(units):
             raise ValueError(
-                f"generators, svgs and datacenters must have different names, found twice: {twice}"
+                f"generators, svgs and datacenters must have different names, found twice: {repeated}"
             )
         if not self.datacenters:
             raise ValueError("datacenters: at least one is needed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -119,8 +120,9 @@ class RunFolder(ResultFolder):
             shutil.rmtree(self.path, ignore_errors=True)
             raise RuntimeError("a run folder was closed without save()")
         if isinstance(error, Exception) and not isinstance(error, InputError):
-            self._keep_only_the_failure(error)
-            error = None
+            with suppress(OSError):  # on a disk that is full even the failure may not fit
+                self._keep_only_the_failure(error)
+                error = None
         super().__exit__(None if error is None else kind, error, trace)
 
     def _keep_only_the_failure(self, error: Exception) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cosim.errors import InputError
-from cosim.loading import explain, read_yaml
+from cosim.loading import explain
 from cosim.scenario_types import Finite, Mode, Name, Positive, Section
+from cosim.yaml_reading import read_yaml
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[
