@@ -6,6 +6,7 @@ stderr, and progress only if that is a terminal. Everything heavy is imported wh
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ def _main(
     ] = False,
 ) -> None:
     """Agent-based co-simulation of data centers and the distribution grid."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe without Unicode is written to all the same
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -211,7 +215,7 @@ def _modes(text: str) -> list[str]:
 
 def _free_folder(scenario: str, suffix: str) -> Path:
     """A folder below ``results/`` named after scenario and mode that does not exist yet."""
-    name = "-".join(part for part in (Path(scenario).stem, suffix) if part)
+    name = "-".join(part for part in (Path(scenario).stem[:100], suffix) if part)
     folder, number = Path("results") / name, 2
     while folder.exists():
         folder, number = Path("results") / f"{name}-{number}", number + 1

@@ -127,7 +127,7 @@ class MarketCalendar:
             raise InputError("the start is too far away", key=key, value=start, allowed=years)
         left_s = (datetime(_YEARS[1] + 1, 1, 1) - self.start).total_seconds()
         if self.steps * self.step_s > left_s:
-            raise InputError("the horizon ends too late", key="clock.steps", value=self.steps, allowed=f"within {years}")
+            raise InputError("the horizon ends too late", key="clock.steps", value=self.steps, allowed=years)
 
     @property
     def _stride(self) -> int:

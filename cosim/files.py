@@ -1,4 +1,5 @@
-"""Files that a user names: looked for and read within limits, so that neither a name nor a size stops a program."""
+"""Files that a user names: looked for and read within limits, so that neither a name nor a size stops
+a program."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from pathlib import Path
 
 from cosim.errors import InputError
 
+_NAME_BYTES = 200
+"""Longest name of a file or folder; most file systems take 255 bytes, and names beside it are a little longer."""
 TABLE_BYTES = 32_000_000
 """Most bytes of a CSV table."""
 
@@ -42,4 +45,21 @@ def read_text(path: Path, most_bytes: int, key: str | None = None) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"the file is not readable as text in UTF-8 (byte {error.start:,})", file=path, key=key) from None
+        where = f"byte {error.start:,}"
+        raise InputError(f"the file is not readable as text in UTF-8 ({where})", file=path, key=key) from None
+
+
+def check_name(path: Path, key: str) -> None:
+    """Refuse a path that no file can have, or that cannot be handed on as text in UTF-8.
+
+    Raises:
+        InputError: naming the path.
+    """
+    try:
+        text = str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("the path is no text in UTF-8", key=key, value=str(path),
+                         allowed="another path, or PYTHONUTF8=1 in the environment") from None  # fmt: skip
+    if b"\0" in text or any(len(part.encode("utf-8")) > _NAME_BYTES for part in path.parts):
+        raise InputError("no file can have this path", key=key, value=str(path),
+                         allowed=f"names of at most {_NAME_BYTES} bytes, without null characters")  # fmt: skip

@@ -20,6 +20,7 @@ from cosim.scenario_types import (
     Mode,
     Name,
     NonNegative,
+    PerUnit,
     Positive,
     Section,
     Share,
@@ -101,11 +102,11 @@ class NetworkSpec(Section):
     model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
     ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
-    source_pu: Positive | None = None
+    source_pu: PerUnit | None = None
     taps: dict[str, int] = Field(default_factory=dict)
     controls: Literal["fixed", "between_steps"] = "fixed"
-    v_min_pu: Positive = 0.95
-    v_max_pu: Positive = 1.05
+    v_min_pu: PerUnit = 0.95
+    v_max_pu: PerUnit = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
     feeder_ratings: bool = False

@@ -10,9 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 IMPORT_PATH = rf"^{_WORD}(\.{_WORD})*:{_WORD}$"
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_MOST = 1e12
+"""Largest number of a file, far beyond any quantity that is meant, so that nothing overflows."""
+Finite = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=_MOST, allow_inf_nan=False)]
+PerUnit = Annotated[float, Field(gt=0, le=2)]
+"""A voltage."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]

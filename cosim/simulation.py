@@ -328,8 +328,8 @@ def validate(
     It makes every check that :func:`run` makes before it runs.
 
     Args:
-        import_code: whether modules that the scenario names (agents, update rules of a user's own) may be imported, which
-            runs their code. Otherwise the lines name them, and what their classes would check is left out.
+        import_code: whether modules that the scenario names (agents, update rules of a user's own) may be imported,
+            which runs their code. Otherwise the lines name them, and what their classes would check is left out.
 
     Raises:
         InputError: whatever cannot be used.

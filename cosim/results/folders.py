@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from cosim.errors import InputError, evidence_of
+from cosim.files import check_name
 from cosim.results.record import RECORD_FILE, ErrorNote, Record
 from cosim.results.tables import Layout
 
@@ -142,6 +143,7 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
     Raises:
         InputError: what stands in the way.
     """
+    check_name(out, "--out")
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir() or out.is_symlink():

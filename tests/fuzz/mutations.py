@@ -20,17 +20,24 @@ MOST_BYTES, MOST_S = 2000, 10
 SNIPPETS = (
     "!!int abc", "!!timestamp abc", "!!float x", "!!bool maybe", "!!binary '*'", "!!set {[a]: b}", "!!omap [a]",
     "!!python/object/apply:os.system [ls]", "&a [*a]", "*nothing", "&b {x: *b}", "? [a, b]\n: 1", "? {a: b}\n: 1",
-    "2024-13-45", "2024-02-30T25:61:00", "0x", "1_000", "1:30", ".inf", "-.inf", ".nan", "1e999", "9" * 5000, "n" * 5000,
-    "[" * 2000 + "]" * 2000, "{a: " * 300 + "1" + "}" * 300, "\t", "\0", "\x85", "\ufeff", "\u202e", "\U0001f4a5", "'", '"',
-    "- ", ": ", "#", "<<: {a: 1}", "---\n", "...\n", "%YAML 9.9\n", "\r", "../../x", "/etc/passwd", "$\\frac{$", "~", "null",
+    "2024-13-45", "2024-02-30T25:61:00", "0x", "1_000", "1:30", ".inf", "-.inf", ".nan", "1e999", "9" * 5000,
+    "n" * 5000,
+    "[" * 2000 + "]" * 2000, "{a: " * 300 + "1" + "}" * 300, "\t", "\0", "\x85", "\ufeff", "\u202e", "\U0001f4a5",
+    "'", '"',
+    "- ", ": ", "#", "<<: {a: 1}", "---\n", "...\n", "%YAML 9.9\n", "\r", "../../x", "/etc/passwd", "$\\frac{$", "~",
+    "null",
     "yes", "@", "`", "|", ">",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-12, 1e9, 1e308, -1e308, float("inf"), float("nan"), 10**400, "", " ", "x", "0",
-    "nan", "n" * 5000, "../../x", "/../../x", "/", "..", ".", "a\0b", "a\nb", "$\\frac{$", "\udc80", "\u202e", [], {}, [[]], [{}],
-    [None], {"": 1}, {"a": {"b": {"c": 1}}}, ["x"], [1, 2, 3], {1: 2}, {None: None}, [1e308, -1e308], "builtins:dict", ".x:Y",
+    None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-12, 1e9, 1e308, -1e308, float("inf"), float("nan"), 10**400, "",
+    " ", "x", "0",
+    "nan", "n" * 5000, "../../x", "/../../x", "/", "..", ".", "a\0b", "a\nb", "$\\frac{$", "\udc80", "\u202e", [],
+    {}, [[]], [{}],
+    [None], {"": 1}, {"a": {"b": {"c": 1}}}, ["x"], [1, 2, 3], {1: 2}, {None: None}, [1e308, -1e308],
+    "builtins:dict", ".x:Y",
     "os:system", "cosim.agents.dca:KILO", {"file": "/etc/passwd", "column": "x"}, {"values": []}, {"constant": "x"},
-    {"values": [float("nan")]}, {"file": "..", "column": ""}, 1000, 86_400, 2**63, 10**9, "2024-13-45", "2024-01-01T00:00:00+02:00",
+    {"values": [float("nan")]}, {"file": "..", "column": ""}, 1000, 86_400, 2**63, 10**9, "2024-13-45",
+    "2024-01-01T00:00:00+02:00",
 )  # fmt: skip
 
 
@@ -49,30 +56,40 @@ def mutated(rng: random.Random, data: Any) -> Any:
 def mutated_text(rng: random.Random, text: str) -> str:
     """A text with one to three places changed."""
     for _ in range(rng.choice((1, 1, 2, 3))):
-        here, there = sorted(rng.randrange(len(text) + 1) for _ in range(2))
-        lines = text.splitlines(keepends=True) or [""]
-        line = rng.randrange(len(lines))
-        text = rng.choice((
-            lambda: text[:here] + rng.choice(SNIPPETS) + text[here:],
-            lambda: text[:here] + text[min(there, here + rng.choice((1, 1, 5, 200))):],
-            lambda: text[:here],
-            lambda: "".join(lines[:line] + lines[line:line + 1] * rng.choice((2, 3, 500)) + lines[line + 1:]),
-            lambda: "".join(lines[:line] + [" " + lines[line]] + lines[line + 1:]),
-            lambda: "".join(lines[:line] + lines[line + 1:]),
-            lambda: _with_value(rng, lines, line),
-            lambda: "".join(rng.sample(lines, len(lines))),
-        ))()  # fmt: skip
+        text = _text_change(rng, text)
     return text
 
 
-def _with_value(rng: random.Random, lines: list[str], line: int) -> str:
-    """What stands behind a colon or a comma of one line, replaced."""
-    text = lines[line]
+def _text_change(rng: random.Random, text: str) -> str:
+    here, there = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+    lines = text.splitlines(keepends=True) or [""]
+    line = rng.randrange(len(lines))
+    before, after = "".join(lines[:line]), "".join(lines[line + 1 :])
+    kind = rng.randrange(8)
+    if kind == 0:
+        return text[:here] + rng.choice(SNIPPETS) + text[here:]
+    if kind == 1:
+        return text[:here] + text[min(there, here + rng.choice((1, 1, 5, 200))) :]
+    if kind == 2:
+        return text[:here]
+    if kind == 3:
+        return before + lines[line] * rng.choice((2, 3, 500)) + after
+    if kind == 4:
+        return before + " " + lines[line] + after
+    if kind == 5:
+        return before + after
+    if kind == 6:
+        return before + _with_value(rng, lines[line]) + after
+    return "".join(rng.sample(lines, len(lines)))
+
+
+def _with_value(rng: random.Random, text: str) -> str:
+    """What stands behind a colon or a comma of a line, replaced."""
     marks = [i for i, c in enumerate(text) if c in ":,"]
-    if marks:
-        at = rng.choice(marks) + 1
-        text = text[:at] + " " + rng.choice(SNIPPETS) + ("\n" if rng.random() < 0.7 else text[at:])
-    return "".join(lines[:line] + [text] + lines[line + 1 :])
+    if not marks:
+        return text
+    at = rng.choice(marks) + 1
+    return text[:at] + " " + rng.choice(SNIPPETS) + ("\n" if rng.random() < 0.7 else text[at:])
 
 
 def _places(data: Any) -> Iterator[tuple[Any, Any]]:

@@ -32,13 +32,14 @@ def case(seed: int) -> str:
 def check(folder: Path, seed: int) -> None:
     """Validate one changed scenario, and run every fourth of those that pass."""
     with sandbox(folder) as place:
+        mine, out = str(place / "mine.yaml"), str(place / "out")
         (place / "mine.yaml").write_text(case(seed), encoding="utf-8", errors="surrogatepass", newline="")
-        code, _ = told(["validate", "mine.yaml", "--import"])
+        code, _ = told(["validate", mine, "--import"])
         if code == 0 and seed % 4 < 2:
             short = ["--steps", "2", "--set", "clock.window_steps=2", "--set", "decentralized.max_rounds=20"]
-            assert told(["validate", "mine.yaml", "--import", *short])[0] != 1
-            if told(["validate", "mine.yaml", "--import", *short])[0] == 0:
-                code, text = told(["run", "mine.yaml", "--out", "out", *short])
+            assert told(["validate", mine, "--import", *short])[0] != 1
+            if told(["validate", mine, "--import", *short])[0] == 0:
+                code, text = told(["run", mine, "--out", out, *short])
                 assert code != 2, f"run refuses what validate takes: {text}"
 
 
