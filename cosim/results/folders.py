@@ -102,7 +102,11 @@ class RunFolder(ResultFolder):
         self._complete = False
 
     def __enter__(self) -> Self:
-        self._write_scenario()
+        try:
+            self._write_scenario()
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
         return self
 
     def _write_scenario(self) -> None:
