@@ -1,4 +1,4 @@
-"""Input made to break programs: each is refused within seconds, by one message of at most 2 kB, before anything is built."""
+"""Input made to break programs: each is refused within seconds, by one message of at most 2 kB."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cosim.yaml_reading import parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "base: ieee37\nname: mine\nmode: uncoordinated\n"
+RUN = [sys.executable, "-m", "cosim.cli", "run", "ieee37", "--steps", "1", "--mode", "uncoordinated"]
 LONG, DIGITS = "n" * 5000, "9" * 5000
 
 # text of the whole file, words of the message
@@ -39,7 +40,8 @@ FILES: dict[str, tuple[str, str]] = {
     "100 levels": (HEAD + "seed: " + "[" * 100 + "]" * 100, "nested too deeply"),
     "2,000 levels": (HEAD + "seed: " + "[" * 2000 + "]" * 2000, "nest"),
     "an alias bomb": (
-        "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghij")),
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghij")),
         "too many keys and values",
     ),
     "an alias of itself": (HEAD + "seed: &a [*a]", "stands for nothing, or for itself"),
@@ -128,8 +130,8 @@ def spoiled(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, str]:
 def test_a_hostile_feeder_is_refused_alike_by_validate_and_run(spoiled: tuple[Path, str]) -> None:
     folder, words = spoiled
     before = sorted(folder.rglob("*"))
-    said = [told(*command) for command in (("validate", str(folder / "mine.yaml")),
-                                           ("run", str(folder / "mine.yaml"), "--out", str(folder / "out")))]  # fmt: skip
+    file, out = str(folder / "mine.yaml"), str(folder / "out")
+    said = [told("validate", file), told("run", file, "--out", out)]
     assert said[0] == said[1] and said[0][0] == 2 and words in said[0][1], said
     assert sorted(folder.rglob("*")) == before
 
@@ -156,7 +158,8 @@ def test_an_unquoted_start_in_a_file_is_the_time_that_it_says(tmp_path: Path) ->
 
 MODULE = "from pathlib import Path\nPath(__file__).with_name('touched').write_text('')\n"
 CLASSES = (
-    "from cosim.agents.dca import DataCenterAggregator as Base\nfrom cosim.coordination.rules import BestResponse as Rule\n"
+    "from cosim.agents.dca import DataCenterAggregator as Base\n"
+    "from cosim.coordination.rules import BestResponse as Rule\n"
     "class Mine(Base): pass\nclass Mild(Rule): pass\nclass Empty: pass\n"
     "class Broken(Base):\n    def __init__(self, *arguments): raise KeyError('no plan')\n"
 )
@@ -283,7 +286,7 @@ def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path, most: int) -> Non
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    command = [sys.executable, "-m", "cosim.cli", "run", "ieee37", "--steps", "1", "--mode", "uncoordinated", "--out", "o"]
+    command = [*RUN, "--out", "o"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit, env=environment)
     assert done.returncode == 1 and "Traceback" not in done.stderr and len(done.stderr) <= 2000, done.stderr
@@ -294,7 +297,7 @@ def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path, most: int) -> Non
 @pytest.mark.parametrize("utf8", ["0", "1"])
 def test_a_path_beyond_ascii_works_or_is_refused_in_a_plain_locale(tmp_path: Path, utf8: str) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": utf8, "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-m", "cosim.cli", "run", "ieee37", "--steps", "1", "--mode", "uncoordinated", "--out", "ö"]
+    command = [*RUN, "--out", "ö"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment)
     said = done.stderr.decode()
     assert "Traceback" not in said

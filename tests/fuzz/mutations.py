@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner
 
+import cosim
 from cosim.cli import app
 
 MOST_BYTES, MOST_S = 2000, 10
@@ -163,6 +164,27 @@ def told(arguments: list[str]) -> tuple[int, str]:
     if done.exit_code:
         assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr, done.stderr
     return done.exit_code, done.stderr
+
+
+def run_agrees(scenario: str, out: str, drawn: bool, **overrides: Any) -> None:
+    """Run a scenario that ``validate`` takes: the run may fail, but not find fault with its input.
+
+    Args:
+        drawn: whether by the command line, with figures and report in ``out``; otherwise in memory.
+
+    Raises:
+        AssertionError: it does.
+    """
+    if drawn:
+        changes = [text for key, value in overrides.items() for text in ("--set", f"{key}={value}")]
+        code, text = told(["run", scenario, "--out", out, *changes])
+        assert code != 2, f"run refuses what validate takes: {text}"
+        return
+    with _processor_time(MOST_S):
+        try:
+            cosim.run(scenario, overrides=overrides)
+        except cosim.RunFailure as error:
+            assert len(str(error).encode()) <= MOST_BYTES
 
 
 @contextmanager
