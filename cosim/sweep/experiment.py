@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from cosim.errors import InputError, did_you_mean
 from cosim.files import is_file
 from cosim.loading import explain
-from cosim.scenario_types import Finite, Mode, Name, Positive, Section
+from cosim.scenario_types import Finite, ImportPath, Mode, Name, Positive, Section
 from cosim.yaml_reading import read_yaml
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
@@ -191,8 +191,8 @@ class Experiment(Section):
     seed: Annotated[int, Field(ge=0)] = 1
     seeds: Literal["common", "independent"] = "common"
     keep: KeepSpec = KeepSpec()
-    measure: str | None = None
-    analysis: str | None = None
+    measure: ImportPath | None = None
+    analysis: ImportPath | None = None
 
     @field_validator("factors", mode="before")
     @classmethod

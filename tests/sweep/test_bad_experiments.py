@@ -53,6 +53,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "a series that is not there": (
         "factors: {market.price_usd_per_mwh.file: [prices/none]}", ["market.price_usd_per_mwh", "prices/none"],
     ),
+    "a measurement by a relative path": ("measure: '.x:y'", ["measure", "match pattern"]),
     "a measurement that is not there": ("measure: 'nowhere:measure'", ["measure", "nowhere", "package.module"]),
     "an analysis that is not there": ("analysis: 'cosim.sweep.plan:nothing'", ["analysis", "nothing"]),
     "keys that are mappings": ("factors: {a: {keys: [{b: 1}], values: [1]}}",
