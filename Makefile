@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help demo test slow check lint types docs clean
+.PHONY: help demo test test-lowest slow check lint types docs clean
 
 help:
 	@echo "make demo    set up, compare all modes on the IEEE 37-node feeder, say where the report is"
 	@echo "make test    set up, check style and types, run the tests"
+	@echo "make test-lowest   run the tests with the lowest versions that setup.cfg allows"
 	@echo "make slow    run the studies that take minutes as well"
 	@echo "make check   style and types only"
 	@echo "make docs    build the documents as a site"
@@ -21,6 +23,15 @@ demo: $(VENV)/.installed
 
 test: check
 	$(BIN)/pytest -n $(WORKERS)
+
+# The lowest versions that setup.cfg allows, in an environment of their own.
+test-lowest: setup.cfg
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest_versions.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip --quiet --disable-pip-version-check install --only-binary :all: \
+		--constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
 
 slow: check
 	$(BIN)/pytest -n $(WORKERS) -m "slow or not slow"
@@ -62,5 +73,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ stderr, and progress only if that is a terminal. Everything heavy is imported wh
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of market s
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
 ]
+ImportOption = Annotated[
+    bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
 
@@ -67,6 +71,9 @@ def _main(
     ] = False,
 ) -> None:
     """Agent-based co-simulation of data centers and the distribution grid."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe without Unicode is written to all the same
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -139,18 +146,18 @@ def compare(
 
 
 @app.command()
-def validate(scenario: ScenarioArgument, changes: SetOption = None, steps: StepsOption = None) -> None:
+def validate(
+    scenario: ScenarioArgument, changes: SetOption = None, steps: StepsOption = None, import_code: ImportOption = False
+) -> None:
     """Check a scenario: schema, feeder, series, and the base case in AC power flow. Runs nothing."""
     with _exit_codes():
         import cosim
 
-        result = cosim.validate(scenario, overrides=_overrides(changes, steps))
+        result = cosim.validate(scenario, overrides=_overrides(changes, steps), import_code=import_code)
         table = Table(box=None, show_header=False, pad_edge=False)
         for check, outcome in result.lines:
             table.add_row(str(check), str(outcome))
         _stdout().print(table)
-        if not result.ok:
-            raise InputError("the scenario cannot be used as it is", value=scenario)
 
 
 @app.command()
@@ -208,7 +215,7 @@ def _modes(text: str) -> list[str]:
 
 def _free_folder(scenario: str, suffix: str) -> Path:
     """A folder below ``results/`` named after scenario and mode that does not exist yet."""
-    name = "-".join(part for part in (Path(scenario).stem, suffix) if part)
+    name = "-".join(part for part in (Path(scenario).stem[:100], suffix) if part)
     folder, number = Path("results") / name, 2
     while folder.exists():
         folder, number = Path("results") / f"{name}-{number}", number + 1

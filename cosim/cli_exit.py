@@ -8,25 +8,33 @@ from typing import NoReturn
 
 import typer
 
-from cosim.errors import InputError, RunFailure
+from cosim.errors import InputError, RunFailure, shortened
 
 EXIT_FAILED, EXIT_INPUT = 1, 2
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn the two kinds of error into clear lines on stderr and their exit code."""
+    """Turn what can go wrong outside of cosim into clear lines on stderr and an exit code.
+
+    Besides the two kinds of error these are a library that is missing and a disk that cannot be written.
+    """
     try:
         yield
     except InputError as error:
-        details = {"file": error.file, "key": error.key, "value": error.value, "allowed": error.allowed}
-        _leave(EXIT_INPUT, error.message, {k: v for k, v in details.items() if v is not None})
+        _leave(EXIT_INPUT, error.headline(), error.details())
     except RunFailure as error:
         _leave(EXIT_FAILED, str(error), {})
+    except ImportError as error:
+        _leave(EXIT_FAILED, f"a library that cosim needs cannot be imported ({error})", {
+            "name": error.name or "not told", "to do": "install cosim again: pip install --force-reinstall cosim-grid",
+        })  # fmt: skip
+    except OSError as error:
+        where = {"file": str(error.filename)} if error.filename else {}
+        _leave(EXIT_FAILED, f"a file cannot be read or written ({error.strerror or error})", where)
 
 
-def _leave(code: int, message: str, details: Mapping[str, object]) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    for name, value in details.items():
-        typer.echo(f"  {name + ':':<9}{value}", err=True)
+def _leave(code: int, message: str, details: Mapping[str, str]) -> NoReturn:
+    lines = [f"Error: {message}", *(f"  {name + ':':<9}{value}" for name, value in details.items())]
+    typer.echo(shortened("\n".join(lines)), err=True)
     raise typer.Exit(code)

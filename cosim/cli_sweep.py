@@ -72,7 +72,7 @@ def parsed_changes(changes: list[str] | None) -> dict[str, Any]:
     Raises:
         InputError: no ``=``, no key, or a value that is not YAML.
     """
-    import yaml
+    from cosim.yaml_reading import parse_yaml
 
     parsed: dict[str, Any] = {}
     for change in changes or []:
@@ -80,9 +80,9 @@ def parsed_changes(changes: list[str] | None) -> dict[str, Any]:
         if not separator or not key.strip():
             raise InputError("not a change of a key", key="--set", value=change, allowed="KEY=VALUE")
         try:
-            parsed[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError("the value is not readable as YAML", key=key.strip(), value=text) from None
+            parsed[key.strip()] = parse_yaml(text)
+        except InputError as error:
+            raise InputError(error.message, key=key.strip(), value=text, allowed=error.allowed) from None
     return parsed
 
 

@@ -18,6 +18,8 @@ from typing import Literal, get_args
 
 from cosim.errors import InputError
 
+_YEARS = (1700, 2200)
+"""Times stand in the tables as nanoseconds, which reach from 1677 to 2262."""
 Market = Literal["day_ahead", "rolling"]
 
 
@@ -73,8 +75,9 @@ class MarketCalendar:
         round_s: length of one round of messages, in seconds.
 
     Raises:
-        InputError: a length that is not a positive whole number, an unknown market, a gate that opens before
-            the previous window has closed, or a round that does not fit between opening and closure.
+        InputError: a start with a time zone, a horizon beyond the years that tables can hold, a length that is not a
+            positive whole number, an unknown market, a gate that opens before the previous window has closed, or a
+            round that does not fit between opening and closure.
     """
 
     start: datetime
@@ -97,6 +100,7 @@ class MarketCalendar:
                 whole = 0
             if isinstance(value, bool) or whole < 1:
                 raise InputError(f"{key} is not a positive whole number", key=f"clock.{key}", value=value)
+        self._check_times()
         if self.gate_s > self._between_gates_s:
             raise InputError(
                 "the gate opens before the previous window has closed",
@@ -111,6 +115,19 @@ class MarketCalendar:
                 value=self.round_s,
                 allowed=f"at most gate_s = {self.gate_s} s",
             )
+
+    def _check_times(self) -> None:
+        """The start is local time, and every step begins in a year that tables and figures can hold."""
+        start, key = self.start.isoformat(), "clock.start"
+        if self.start.tzinfo is not None:
+            raise InputError("the start is local time, without a time zone", key=key, value=start,
+                             allowed=self.start.replace(tzinfo=None).isoformat())  # fmt: skip
+        years = f"years {_YEARS[0]} to {_YEARS[1]}"
+        if not _YEARS[0] <= self.start.year <= _YEARS[1]:
+            raise InputError("the start is too far away", key=key, value=start, allowed=years)
+        left_s = (datetime(_YEARS[1] + 1, 1, 1) - self.start).total_seconds()
+        if self.steps * self.step_s > left_s:
+            raise InputError("the horizon ends too late", key="clock.steps", value=self.steps, allowed=years)
 
     @property
     def _stride(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,11 @@ from cosim.clock import Window
 from cosim.coordination import MODES
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
+from cosim.errors import InputError, RunFailure
 from cosim.grid.load_ranges import LoadRanges
 from cosim.grid.opendss import AcCircuit, AcSolution
-from cosim.preparation import Prepared, agent_class, naming_file
+from cosim.interfaces import AGGREGATOR_METHODS, OPERATOR_METHODS
+from cosim.preparation import OWN_CODE, Prepared, agent_class, check_base_case, naming_file
 from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
@@ -29,6 +32,20 @@ Progress = Callable[[int, int, str], None]
 
 def _silent(done: int, total: int, text: str) -> None:
     """Progress that nobody looks at."""
+
+
+@contextmanager
+def _creating(import_path: str, key: str) -> Iterator[None]:
+    """Say which of a user's own classes raised what while an agent of it was created; ours may show where."""
+    try:
+        yield
+    except (InputError, RunFailure):
+        raise
+    except Exception as error:
+        if import_path.startswith(OWN_CODE):
+            raise
+        raise InputError(f"an agent of this class cannot be created ({type(error).__name__}: {error})", key=key,
+                         value=import_path) from error  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -86,12 +103,14 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._progress: Progress = _silent
         self._done = 0
         self.books = Books()
+        self._circuit = AcCircuit(prepared.feeder)
         with naming_file(prepared.path):
+            peak = float(prepared.load_scale.max())
+            check_base_case(self.base_case(peak), peak)
             self._mode = MODES[prepared.scenario.mode]()
             self._mode.check(prepared.scenario)
             self.market = self._wire(channel)
             self._check_capacity()
-        self._circuit = AcCircuit(prepared.feeder)
         self._ranges = LoadRanges(prepared.feeder)
 
     def _wire(self, channel: Channel) -> Market:
@@ -102,13 +121,16 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         column = 0
         for i, spec in enumerate(scenario.aggregators):
             names = spec.datacenters or tuple(specs)
-            kind = agent_class(spec.agent, f"aggregators.{i}.agent")
+            kind = agent_class(spec.agent, f"aggregators.{i}.agent", AGGREGATOR_METHODS)
             sites = [specs[n] for n in names]
-            agent = kind(self, spec.name, prepared, sites, column)
+            with _creating(spec.agent, f"aggregators.{i}.agent"):
+                agent = kind(self, spec.name, prepared, sites, column)
             column = agent.columns.stop
             aggregators.append(agent)
             loads += agent.terminals()
-        operator = agent_class(scenario.operator.agent, "operator.agent")(self, prepared, loads)
+        kind = agent_class(scenario.operator.agent, "operator.agent", OPERATOR_METHODS)
+        with _creating(scenario.operator.agent, "operator.agent"):
+            operator = kind(self, prepared, loads)
         hours = prepared.calendar.step_hours
         return Market(
             operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell

@@ -23,6 +23,9 @@ from cosim.optimization.parametric import ParametricQP
 from cosim.results.columns import Columns
 
 Array = NDArray[np.float64]
+OPERATOR_METHODS = ("open_window", "clear", "settle", "commit", "rows")
+AGGREGATOR_METHODS = ("terminals", "open_window", "respond", "adopt", "commit")
+"""What an agent must be able to do in any mode; see the interfaces below."""
 
 
 @dataclass(frozen=True, slots=True)

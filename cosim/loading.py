@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
 from collections.abc import Mapping
@@ -10,30 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from cosim.errors import InputError
+from cosim.errors import InputError, did_you_mean
+from cosim.files import is_file
 from cosim.scenario import Scenario
+from cosim.yaml_reading import read_yaml
 
 _MAX_BASES = 10
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without the silent overwriting of a key that is written twice."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    result: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=deep)
-        if key in result:
-            raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
-        result[key] = loader.construct_object(value_node, deep=deep)
-    return result
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def shipped_scenarios() -> list[str]:
@@ -55,15 +38,13 @@ def find_scenario(name: str | Path, beside: Path | None = None, key: str = "base
     path = Path(name)
     candidates = [path] if beside is None else [beside.parent / path, path]
     for candidate in candidates:
-        if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
+        if candidate.suffix in (".yaml", ".yml") and is_file(candidate):
             return candidate.resolve()
     shipped = shipped_scenarios()
     if str(name) in shipped:
         return Path(str(resources.files("cosim.scenarios") / f"{name}.yaml"))
-    near = difflib.get_close_matches(str(name), shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(
-        f"no scenario file or shipped scenario of this name{hint}",
+        f"no scenario file or shipped scenario of this name{did_you_mean(name, shipped)}",
         file=beside,
         key="scenario" if beside is None else key,
         value=str(name),
@@ -104,21 +85,6 @@ def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenari
         raise explain(error, path) from None
 
 
-def read_yaml(path: Path, what: str = "a scenario") -> dict[str, Any]:
-    """The mapping in a YAML file in which no key may be written twice.
-
-    Raises:
-        InputError: not readable, or no mapping.
-    """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"not readable as YAML: {' '.join(str(error).split())}", file=path) from None
-    if not isinstance(data, dict):
-        raise InputError(f"{what} is a mapping of keys to values", file=path, value=data)
-    return data
-
-
 def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen or len(seen) >= _MAX_BASES:
         chain = " -> ".join(p.name for p in (*seen, path))
@@ -151,7 +117,11 @@ def _is_series(value: Mapping[str, Any]) -> bool:
 
 
 def _named_list(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "name" in v for v in value)
+    """Whether a value is a list of entries that bear a name each; what else is there as a name, the schema refuses."""
+    if not isinstance(value, list) or not value:
+        return False
+    names = [v.get("name") if isinstance(v, dict) else None for v in value]
+    return all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
 
 
 def _merge_named(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -187,7 +157,7 @@ def _position(entries: list[Any], part: str, key: str, path: Path) -> int:
     names = [e.get("name") if isinstance(e, dict) else None for e in entries]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(entries):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(entries):
         return int(part)
     allowed = f"{', '.join(str(n) for n in names if n)} or 0 to {len(entries) - 1}"
     raise InputError("no such entry in this list", key=key, value=part, allowed=allowed, file=path)
@@ -201,8 +171,7 @@ def explain(error: ValidationError, path: Path | None, schema: type[BaseModel] =
     key = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], schema)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(location[-1], known, cutoff=0.5)
         return InputError(f"unknown key{hint}", file=path, key=key, allowed=", ".join(known))
     message = first["msg"].removeprefix("Value error, ")
     value = None if first["type"] == "missing" or not location else first["input"]

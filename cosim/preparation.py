@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +17,14 @@ from cosim.clock import MarketCalendar
 from cosim.errors import InputError
 from cosim.grid.feeder import Feeder
 from cosim.grid.feeder_check import check_feeder
+from cosim.grid.opendss import AcSolution
 from cosim.grid.tables import read_feeder
 from cosim.scenario import Scenario, SeriesSpec
 from cosim.series import read_series
 
 Array = NDArray[np.float64]
+_NEAR_PU = (0.5, 1.5)
+"""Voltages beyond which a power flow says nothing of a feeder any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def calendar_of(scenario: Scenario) -> MarketCalendar:
             "not a date and time",
             key="clock.start",
             value=clock.start,
-            allowed="ISO 8601, as 2024-07-15T00:00:00",
+            allowed="local time in ISO 8601, as 2024-07-15T00:00:00",
         ) from None
     return MarketCalendar(
         start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s
@@ -127,8 +130,7 @@ def calendar_of(scenario: Scenario) -> MarketCalendar:
 def feeder_of(scenario: Scenario, path: Path) -> Feeder:
     """The scenario's feeder (shipped by name, or a folder of tables beside the scenario) with its settings."""
     spec = scenario.network
-    beside = path.parent / spec.feeder
-    feeder = read_feeder(beside if beside.is_dir() else spec.feeder)
+    feeder = read_feeder(spec.feeder, path.parent)
     if spec.source_pu is not None:
         feeder = replace(feeder, source_pu=spec.source_pu)
     if spec.taps:
@@ -160,22 +162,52 @@ def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
     return replace(feeder, regulators=regulators)
 
 
-def agent_class(import_path: str, key: str) -> type[Any]:
-    """The class behind ``package.module:Class``.
+OWN_CODE = "cosim."
+"""How import paths begin that come with the package; others name code of a user's own."""
+
+
+def code_named_by(scenario: Scenario) -> dict[str, str]:
+    """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
+    named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
+    named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
+    return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
+
+
+def agent_class(import_path: str, key: str, methods: Sequence[str] = ()) -> type[Any]:
+    """The class behind ``package.module:Class``; importing its module runs that module's code.
+
+    Args:
+        methods: what the class must be able to do.
 
     Raises:
-        InputError: it cannot be imported.
+        InputError: it cannot be imported, is no class, or lacks a method.
     """
+    allowed = "package.module:Class"
     module_name, _, class_name = import_path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"the agent class cannot be imported ({error})",
-            key=key,
-            value=import_path,
-            allowed="package.module:Class",
-        ) from None
+    except (Exception, SystemExit) as error:  # a module of a user's own may raise anything
+        told = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"the class cannot be imported ({told})", key=key, value=import_path,
+                         allowed=allowed) from None  # fmt: skip
     if not isinstance(found, type):
-        raise InputError("not a class", key=key, value=import_path, allowed="package.module:Class")
+        raise InputError("not a class", key=key, value=import_path, allowed=allowed)
+    if missing := [name for name in methods if not callable(getattr(found, name, None))]:
+        raise InputError(f"the class lacks {', '.join(missing)}", key=key, value=import_path,
+                         allowed=f"a class with the methods {', '.join(methods)}")  # fmt: skip
     return found
+
+
+def check_base_case(solution: AcSolution, load_scale: float) -> None:
+    """Refuse a feeder that has no AC solution of its own, without data centers and generators.
+
+    Voltages that are merely far from nominal are no error: what is connected may mend them.
+
+    Raises:
+        InputError: the power flow at peak load has no solution.
+    """
+    low, high = min(solution.voltages.values()), max(solution.voltages.values())
+    if not (solution.settled and _NEAR_PU[0] <= low and high <= _NEAR_PU[1]):
+        raise InputError("the AC power flow of the feeder alone has no solution at peak load", key="network",
+                         value=f"voltages from {low:.4g} to {high:.4g} pu at {load_scale:g} times its base load",
+                         allowed=f"voltages between {_NEAR_PU[0]:g} and {_NEAR_PU[1]:g} pu")  # fmt: skip

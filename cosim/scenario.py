@@ -12,7 +12,23 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cosim.scenario_channel import ChannelSpec
-from cosim.scenario_types import BusName, Connection, Finite, Mode, Name, NonNegative, Positive, Section, Share
+from cosim.scenario_types import (
+    BusName,
+    Connection,
+    Finite,
+    ImportPath,
+    Mode,
+    Name,
+    NonNegative,
+    PerUnit,
+    Positive,
+    Section,
+    Share,
+    twice,
+)
+
+MOST_STEPS = 1_000_000
+"""Most market steps of a horizon (a year of minutes has 525,600)."""
 
 
 class SeriesSpec(Section):
@@ -43,8 +59,8 @@ class ClockSpec(Section):
 
     start: str = "2024-07-15T00:00:00"
     step_s: Annotated[int, Field(gt=0, le=86_400)] = 3600
-    steps: Annotated[int, Field(gt=0)] = 24
-    window_steps: Annotated[int, Field(gt=0)] = 24
+    steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
+    window_steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
     market: Literal["day_ahead", "rolling"] = "day_ahead"
     gate_s: Annotated[int, Field(gt=0)] = 1800
     round_s: Annotated[int, Field(gt=0)] = 5
@@ -86,11 +102,11 @@ class NetworkSpec(Section):
     model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
     ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
-    source_pu: Positive | None = None
+    source_pu: PerUnit | None = None
     taps: dict[str, int] = Field(default_factory=dict)
     controls: Literal["fixed", "between_steps"] = "fixed"
-    v_min_pu: Positive = 0.95
-    v_max_pu: Positive = 1.05
+    v_min_pu: PerUnit = 0.95
+    v_max_pu: PerUnit = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
     feeder_ratings: bool = False
@@ -263,7 +279,7 @@ class AggregatorSpec(Section):
     """A data center aggregator: an agent class by import path and the sites that it runs (default: all)."""
 
     name: Name = "dca"
-    agent: str = "cosim.agents.dca:DataCenterAggregator"
+    agent: ImportPath = "cosim.agents.dca:DataCenterAggregator"
     datacenters: tuple[str, ...] = ()
 
 
@@ -271,7 +287,7 @@ class OperatorSpec(Section):
     """The distribution system operator: an agent class by import path."""
 
     name: Name = "dso"
-    agent: str = "cosim.agents.dso:DistributionSystemOperator"
+    agent: ImportPath = "cosim.agents.dso:DistributionSystemOperator"
 
 
 class DecentralizedSpec(Section):
@@ -342,10 +358,9 @@ class Scenario(Section):
             + [s.name for s in self.svgs]
             + [d.name for d in self.datacenters]
         )
-        twice = sorted({n for n in units if units.count(n) > 1})
-        if twice:
+        if repeated := twice(units):
             raise ValueError(
-                f"generators, svgs and datacenters must have different names, found twice: {twice}"
+                f"generators, svgs and datacenters must have different names, found twice: {repeated}"
             )
         if not self.datacenters:
             raise ValueError("datacenters: at least one is needed")

@@ -8,17 +8,16 @@ used from its start. Shorter market steps take the value of the hour they lie in
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from collections.abc import Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.errors import InputError
+from cosim.errors import InputError, did_you_mean
+from cosim.files import TABLE_BYTES, is_file, read_text
 
 Array = NDArray[np.float64]
 Source = str | Path | float | Sequence[float]
@@ -86,22 +85,21 @@ def read_series(
     return result
 
 
-def find_table(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path | Traversable, str]:
+def find_table(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path, str]:
     """The table of this name (a path from ``base_dir``, else a shipped one) and how to call it in messages.
 
     Raises:
         InputError: no such table.
     """
     path = (base_dir or Path()) / name
-    if path.is_file():
+    if is_file(path):
         return path, str(path)
     shipped = shipped_series()
     wanted = str(name).removesuffix(".csv")
     matches = [s for s in shipped if wanted in (s, s.split("/")[1])]
     if len(matches) == 1:
-        return resources.files("cosim.data") / f"{matches[0]}.csv", f"{matches[0]}.csv"
-    near = difflib.get_close_matches(wanted, [*shipped, *(s.split("/")[1] for s in shipped)], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+        return Path(str(resources.files("cosim.data"))) / f"{matches[0]}.csv", f"{matches[0]}.csv"
+    hint = did_you_mean(wanted, [*shipped, *(s.split("/")[1] for s in shipped)])
     raise InputError(
         f"no such table of values{hint}",
         key=key,
@@ -111,16 +109,15 @@ def find_table(name: str | Path, base_dir: Path | None, key: str) -> tuple[Path 
 
 
 def _read_column(
-    table: Path | Traversable, column: str | None, source_step_s: int, file: str, key: str
+    table: Path, column: str | None, source_step_s: int, file: str, key: str
 ) -> Array:
     try:
-        rows = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(read_text(table, TABLE_BYTES, key).splitlines()))
+    except csv.Error as error:
         raise InputError(f"not readable as a CSV table: {error}", file=file, key=key) from None
     header = [cell.strip() for cell in rows[0]] if rows else []
     if column is None or header.count(column) != 1:
-        near = difflib.get_close_matches(column or "", header, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(column or "", header)
         allowed = ", ".join(header) or "the table has no header"
         raise InputError(f"no such column{hint}", file=file, key=key, value=column, allowed=allowed)
     body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
@@ -184,16 +181,12 @@ def _resample(
     key: str,
     file: str | None,
 ) -> Array:
-    """Values per market step: each step is the mean of pieces that lie in one source step each."""
+    """Values per market step: the mean over each step, weighted by how long it lies in each source step."""
     is_day = values.size * source_step_s == _DAY_S
-    offset_s = start_of_day_s if is_day else 0
-    piece_s = math.gcd(step_s, source_step_s, offset_s)
-    pieces = np.arange(steps * (step_s // piece_s), dtype=np.int64)
-    index = (offset_s + pieces * piece_s) // source_step_s
-    needed = int(index[-1]) + 1
-    if is_day:
-        index %= values.size
-    elif needed > values.size:
+    begins_s = (start_of_day_s if is_day else 0) + step_s * np.arange(steps, dtype=np.int64)
+    ends_s, first = begins_s + step_s, begins_s // source_step_s
+    needed = int((ends_s[-1] - 1) // source_step_s) + 1
+    if not is_day and needed > values.size:
         raise InputError(
             f"the series is too short: {steps} steps of {step_s} s need {needed} values",
             file=file,
@@ -201,5 +194,9 @@ def _resample(
             value=f"{values.size} values",
             allowed=f"{_DAY_S // source_step_s} values (one day, repeated), or {needed} and more",
         )
-    result: Array = values[index].reshape(steps, -1).mean(axis=1)
-    return result
+    result = np.zeros(steps)
+    for k in range(-(-step_s // source_step_s) + 1):  # the most source steps that a market step can touch
+        source = first + k
+        overlap_s = np.minimum(ends_s, (source + 1) * source_step_s) - np.maximum(begins_s, source * source_step_s)
+        result += values[source % values.size] * (np.maximum(overlap_s, 0) / step_s)
+    return np.clip(result, values.min(), values.max())  # a mean, which rounding may not put outside

@@ -105,6 +105,7 @@ def gap_figure(table: pd.DataFrame) -> Figure:
             ax.plot(max(gap, _LEAST_GAP), y, "o", color=_tint(case), markersize=7, clip_on=False)
             _beside(ax, y, f"{gap:.2g}" if gap > _LEAST_GAP else f"below {_LEAST_GAP:.0e}")
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.set_xlim(_LEAST_GAP, 2.0)
         _rows(ax, list(part["case"]), shown=True)
         ax.set_title(scenario)

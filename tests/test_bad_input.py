@@ -165,7 +165,7 @@ def test_a_bad_scenario_is_refused(here: Path, what: str, command: str) -> None:
     if "mode:" in text:
         body = body.replace("mode: uncoordinated\n", "")
     Path(path).write_text(f"{body}{text}\n{clock}")
-    told = refused(here, command, path)
+    told = refused(here, command, path, *(["--import"] if command == "validate" else []))
     assert message in told.message
     assert told.key == key
     assert Path(told.details["file"]).name == "mine.yaml" or what in ("unknown table", "unknown column")

@@ -80,3 +80,14 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (empty / "out" / "record.json").is_file()
+
+
+def test_every_requirement_has_a_lower_bound_that_can_be_installed_and_tested() -> None:
+    program = [sys.executable, str(ROOT / "tests" / "lowest_versions.py")]
+    told = subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    bounds = [line for text in lists for line in text.split() if not line.startswith("cosim-grid")]
+    assert told == [line.partition("[")[0] + "==" + line.partition(">=")[2] if "[" in line else line.replace(">=", "==")
+                    for line in bounds]  # fmt: skip

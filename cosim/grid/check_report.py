@@ -10,6 +10,8 @@ from typing import Any
 from cosim.errors import InputError
 from cosim.grid.feeder import Matrix
 
+MOST = 1e9
+"""Largest number of a table, in whatever unit, so that nothing overflows."""
 POSITIVE = frozenset(
     "kv_base kva kv_high kv_low length_ft amps steps vreg_v band_v pt_ratio ct_ratio ct_primary_a remote_pt_ratio "
     "max_tap_change v_min_v v_max_v v_min_pu v_max_pu".split()
@@ -47,6 +49,8 @@ def check_row(row: Any, table: str, report: Report) -> None:
             continue
         if not math.isfinite(value):
             raise report.fail("not a finite number", table, row.name, f.name, value, "a finite number")
+        if abs(value) > MOST:
+            raise report.fail("out of range", table, row.name, f.name, value, f"at most {MOST:g}")
         if f.name in POSITIVE and value <= 0:
             raise report.fail("not positive", table, row.name, f.name, value, "a number above 0")
         if f.name in NOT_NEGATIVE and value < 0:
@@ -58,6 +62,8 @@ def _check_matrix(matrix: Matrix, report: Report, table: str, name: str, column:
         for k in range(3):
             if not math.isfinite(matrix[i][k]):
                 raise report.fail("not a finite number", table, name, column, matrix[i][k], "a finite number")
+            if abs(matrix[i][k]) > MOST:
+                raise report.fail("out of range", table, name, column, matrix[i][k], f"at most {MOST:g}")
             if matrix[i][k] != matrix[k][i]:
                 raise report.fail(
                     "the matrix is not symmetric", table, name, column, matrix, "a symmetric matrix"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from cosim.grid.check_report import Report, check_row
 from cosim.grid.control_check import check_controls
-from cosim.grid.feeder import PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Regulator, Transformer
+from cosim.grid.feeder import FEET_PER_MILE, PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Regulator, Transformer
 
 PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c", "12", "1", "2")
 LOAD_MODELS = ("PQ", "I", "Z")
@@ -23,8 +22,14 @@ TABLES = (
     "buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators",
     "regulator_controls", "capacitor_controls",
 )  # fmt: skip
+LINE_OHM = (1e-9, 1e5)
+"""Impedance of a line, between a closed switch and what no power gets through."""
+KV_RANGE, PU_RANGE = (0.05, 1500.0), (0.5, 1.5)
+"""Voltage of a source, nominal and actual."""
 RATIO_RANGE = (0.8, 1.25)
-NAME = re.compile(r"[A-Za-z0-9_-]+")
+NAME, NAME_RULE = re.compile(r"[A-Za-z0-9_-]{1,100}"), "letters, digits, _ and -, at most 100"
+FEEDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+"""Names of a feeder and of what is in it: they become file names and elements of OpenDSS scripts."""
 
 
 def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
@@ -53,14 +58,15 @@ def check_feeder(feeder: Feeder, folder: Path | None = None) -> None:
 
 def _check_duplicates(feeder: Feeder, report: Report) -> None:
     """Names are unique within a table (all branches share one), also for OpenDSS, which ignores case."""
+    if not FEEDER_NAME.fullmatch(feeder.name):
+        raise report.fail("not a name", "feeder", "name", "value", feeder.name, f"{NAME_RULE}, dots within")
     seen: dict[tuple[str, str], str] = {}
     for table in TABLES:
         space = "branches" if table in ("lines", "transformers", "regulators") else table
         for row in getattr(feeder, table):
             key = (space, row.name.lower())
             if not NAME.fullmatch(row.name):
-                allowed = "letters, digits, _ and -"
-                raise report.fail("not a name", table, row.name, "name", row.name, allowed)
+                raise report.fail("not a name", table, row.name, "name", row.name, NAME_RULE)
             if key in seen:
                 message = f"the name is taken in {seen[key]}"
                 raise report.fail(message, table, row.name, "name", row.name, "a unique name")
@@ -71,9 +77,11 @@ def _check_numbers(feeder: Feeder, report: Report) -> None:
     for table in TABLES:
         for row in getattr(feeder, table):
             check_row(row, table, report)
-    for key, number in (("source_kv", feeder.source_kv), ("source_pu", feeder.source_pu)):
-        if not math.isfinite(number) or number <= 0:
-            raise report.fail("not a positive number", "feeder", key, "value", number, "a number above 0")
+    for key, number, (low, high) in (
+        ("source_kv", feeder.source_kv, KV_RANGE), ("source_pu", feeder.source_pu, PU_RANGE),
+    ):  # fmt: skip
+        if not low <= number <= high:
+            raise report.fail("out of range", "feeder", key, "value", number, f"{low:g} to {high:g}")
 
 
 def _check_buses(feeder: Feeder, report: Report) -> None:
@@ -151,10 +159,16 @@ def _check_lines(feeder: Feeder, report: Report) -> None:
             )
         for phase in line.phases:
             k = PLACE[phase]
-            if code.r_ohm_per_mile[k][k] == 0 and code.x_ohm_per_mile[k][k] == 0:
+            ohm = abs(complex(code.r_ohm_per_mile[k][k], code.x_ohm_per_mile[k][k])) * line.length_ft / FEET_PER_MILE
+            if ohm == 0:
                 raise report.fail(
                     f"line code {code.name} has no phase {phase}", "lines", line.name, "code", line.code,
                     "a code with the phases of the line",
+                )  # fmt: skip
+            if not LINE_OHM[0] <= ohm <= LINE_OHM[1]:
+                raise report.fail(
+                    f"phase {phase} has an impedance of {ohm:.3g} ohm", "lines", line.name, "code", line.code,
+                    f"{LINE_OHM[0]:g} to {LINE_OHM[1]:g} ohm from end to end",
                 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class AcSolution:
         p_source_kw, q_source_kvar: drawn from the source. losses_kw: all series and shunt losses.
         converged: False when the numbers are no solution of the feeder as given: the iteration did not
             settle, or a voltage left 0.8 to 1.2 per unit, where loads no longer keep their model.
+        settled: whether the iteration settled.
     """
 
     voltages: dict[tuple[str, str], float]
@@ -59,6 +60,7 @@ class AcSolution:
     q_source_kvar: float
     losses_kw: float
     converged: bool
+    settled: bool = True
 
 
 class AcCircuit:
@@ -185,6 +187,7 @@ class AcCircuit:
             unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
         power = dss.Circuit.TotalPower()
         in_range = all(V_MIN <= x <= V_MAX for x in voltages.values())
+        settled = bool(dss.Solution.Converged())
         return AcSolution(
             voltages=voltages,
             phasors=phasors,
@@ -192,5 +195,6 @@ class AcCircuit:
             p_source_kw=-float(power[0]),
             q_source_kvar=-float(power[1]),
             losses_kw=float(dss.Circuit.Losses()[0]) / KILO,
-            converged=bool(dss.Solution.Converged()) and in_range,
+            converged=settled and in_range,
+            settled=settled,
         )

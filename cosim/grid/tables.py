@@ -9,13 +9,14 @@ a feeder does not have may be absent, and so may the columns of ``EXTRA``, where
 from __future__ import annotations
 
 import csv
-import difflib
 import importlib.resources
+import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cosim.errors import InputError
+from cosim.errors import InputError, did_you_mean
+from cosim.files import TABLE_BYTES, is_file, is_folder, read_text
 from cosim.grid.controls import CapacitorControl, RegulatorControl
 from cosim.grid.feeder import (
     Bus,
@@ -95,23 +96,22 @@ def shipped_feeders() -> tuple[str, ...]:
     return tuple(sorted(f.name for f in root.iterdir() if (f / "feeder.csv").is_file()))
 
 
-def read_feeder(path_or_name: str | Path) -> Feeder:
+def read_feeder(path_or_name: str | Path, base_dir: Path | None = None) -> Feeder:
     """Read and check a feeder.
 
     Args:
         path_or_name: a folder of tables, or the name of a shipped feeder.
+        base_dir: folder that a relative path starts from.
 
     Raises:
         InputError: no such feeder, a table that cannot be read, or data that fail :func:`check_feeder`.
     """
-    folder = Path(path_or_name)
-    if not folder.is_dir():
+    folder = (base_dir or Path()) / path_or_name
+    if not is_folder(folder):
         names = shipped_feeders()
         if str(path_or_name) not in names:
-            near = difflib.get_close_matches(str(path_or_name), names, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
             raise InputError(
-                f"no such feeder{hint}", key="feeder", value=str(path_or_name),
+                f"no such feeder{did_you_mean(path_or_name, names)}", key="network.feeder", value=str(path_or_name),
                 allowed=f"a folder of tables, or one of {', '.join(names)}",
             )  # fmt: skip
         folder = Path(str(importlib.resources.files("cosim.data"))) / "feeders" / str(path_or_name)
@@ -155,17 +155,16 @@ def _feeder_of(folder: Path) -> Feeder:
 
 def _rows(folder: Path, table: str) -> list[dict[str, str]]:
     file = folder / f"{table}.csv"
-    if not file.is_file():
+    if not is_file(file):
         if table in OPTIONAL:
             return []
         raise InputError("a table is missing", file=file, key=table)
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream, restkey="", strict=True)
-        try:
-            rows = list(reader)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"not a CSV table ({error})", file=file, key=table) from error
-        found = tuple(reader.fieldnames or ())
+    reader = csv.DictReader(io.StringIO(read_text(file, TABLE_BYTES, table), newline=""), restkey="", strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"not a CSV table ({error})", file=file, key=table) from error
+    found = tuple(reader.fieldnames or ())
     extra = EXTRA.get(table, {})
     wrong = sorted(set(found) ^ set(COLUMNS[table]) - set(extra))
     wrong = [c for c in wrong if c not in extra]

@@ -60,7 +60,14 @@ class Size:
 
 def installed() -> tuple[str, ...]:
     """Names of the solvers that can be imported."""
-    return tuple(name for name, module in _MODULE.items() if find_spec(module) is not None)
+    return tuple(name for name, module in _MODULE.items() if _is_there(module))
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # kept from being imported
+        return False
 
 
 def measure(

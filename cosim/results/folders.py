@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cosim.errors import InputError, evidence_of
+from cosim.files import check_name
 from cosim.results.record import RECORD_FILE, ErrorNote, Record
 from cosim.results.tables import Layout
 
@@ -100,7 +102,11 @@ class RunFolder(ResultFolder):
         self._complete = False
 
     def __enter__(self) -> Self:
-        self._write_scenario()
+        try:
+            self._write_scenario()
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
         return self
 
     def _write_scenario(self) -> None:
@@ -119,8 +125,9 @@ class RunFolder(ResultFolder):
             shutil.rmtree(self.path, ignore_errors=True)
             raise RuntimeError("a run folder was closed without save()")
         if isinstance(error, Exception) and not isinstance(error, InputError):
-            self._keep_only_the_failure(error)
-            error = None
+            with suppress(OSError):  # on a disk that is full even the failure may not fit
+                self._keep_only_the_failure(error)
+                error = None
         super().__exit__(None if error is None else kind, error, trace)
 
     def _keep_only_the_failure(self, error: Exception) -> None:
@@ -140,6 +147,7 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
     Raises:
         InputError: what stands in the way.
     """
+    check_name(out, "--out")
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir() or out.is_symlink():

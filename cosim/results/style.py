@@ -61,6 +61,7 @@ _RC: dict[str, Any] = {
     "savefig.dpi": DPI,
     "figure.facecolor": "white",
     "svg.hashsalt": "cosim",
+    "text.parse_math": False,  # names and labels of a user's own are shown as they are, dollar signs included
 }
 
 

@@ -117,9 +117,8 @@ class InputDigests:
 
     def _feeder(self, name: str) -> str:
         """Hash of a feeder as it is read, so that neither the place nor the order of its files counts."""
-        beside = self._path.parent / name
         try:
-            return text_digest(repr(read_feeder(beside if beside.is_dir() else name)))
+            return text_digest(repr(read_feeder(name, self._path.parent)))
         except InputError as error:
             if error.file is not None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,15 +10,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from cosim.errors import InputError
-from cosim.loading import explain, read_yaml
-from cosim.scenario_types import Finite, Mode, Name, Positive, Section
+from cosim.errors import InputError, did_you_mean
+from cosim.files import is_file
+from cosim.loading import explain
+from cosim.scenario_types import Finite, ImportPath, Mode, Name, Positive, Section
+from cosim.yaml_reading import read_yaml
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[
     "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages", "taps"
 ]  # fmt: skip
 _OWN_KEYS = {"mode": "modes", "name": "the scenario file", "schema_version": "the scenario file"}
+
+
+MOST_RUNS = 1_000_000
+"""Most runs of an experiment."""
 
 
 class LinearSpec(Section):
@@ -37,9 +44,14 @@ class RangeSpec(Section):
 
     start: Finite
     stop: Finite
-    count: Annotated[int, Field(ge=1)] | None = None
+    count: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     step: Positive | None = None
     scale: Literal["linear", "log"] = "linear"
+
+    @property
+    def size(self) -> int:
+        """How many values there are, at most."""
+        return self.count if self.count is not None else int((self.stop - self.start) / (self.step or 1.0)) + 2
 
     @model_validator(mode="after")
     def _one_spacing(self) -> RangeSpec:
@@ -106,11 +118,16 @@ class FactorSpec(Section):
         """A key, a list of keys, or keys with a multiplier each."""
         if isinstance(given, str):
             return {given: {}}
-        if isinstance(given, list):
+        if isinstance(given, list) and all(isinstance(key, str) for key in given):
             return {key: {} for key in given}
         if isinstance(given, dict):
             return {k: {"times": v} if isinstance(v, int | float) else v for k, v in given.items()}
         return given
+
+    @property
+    def size(self) -> int:
+        """How many values it takes, unless it is sampled."""
+        return len(self.values or self.levels or ()) if self.range is None else self.range.size
 
     @model_validator(mode="after")
     def _one_source(self) -> FactorSpec:
@@ -170,12 +187,12 @@ class Experiment(Section):
     factors: dict[Name, FactorSpec] = Field(default_factory=dict)
     design: Literal["full", "paired"] = "full"
     sampling: SamplingSpec | None = None
-    replicates: Annotated[int, Field(ge=1)] | None = None
+    replicates: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     seed: Annotated[int, Field(ge=0)] = 1
     seeds: Literal["common", "independent"] = "common"
     keep: KeepSpec = KeepSpec()
-    measure: str | None = None
-    analysis: str | None = None
+    measure: ImportPath | None = None
+    analysis: ImportPath | None = None
 
     @field_validator("factors", mode="before")
     @classmethod
@@ -207,6 +224,16 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _not_too_many(self) -> Experiment:
+        sizes = [factor.size for factor in self.factors.values() if factor.sample is None]
+        points = math.prod(sizes) if self.design == "full" else max(sizes, default=1)
+        drawn = self.sampling.count if self.sampling is not None else 1
+        runs = points * drawn * max(1, len(self.modes)) * (self.replicates or 1)
+        if runs > MOST_RUNS:
+            raise ValueError(f"these are {runs:.3g} runs; allowed: at most {MOST_RUNS:,}")
+        return self
+
+    @model_validator(mode="after")
     def _sampling_agrees(self) -> Experiment:
         sampled = [name for name, factor in self.factors.items() if factor.sample is not None]
         if sampled and self.sampling is None:
@@ -228,16 +255,13 @@ def find_experiment(name: str | Path) -> Path:
     Raises:
         InputError: no such experiment; the nearest shipped name is given.
     """
-    from difflib import get_close_matches
-
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if path.suffix in (".yaml", ".yml") and is_file(path):
         return path.resolve()
     shipped = shipped_experiments()
     if str(name) in shipped:
         return Path(str(resources.files("cosim.experiments") / f"{name}.yaml"))
-    near = get_close_matches(str(name), shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, shipped)
     raise InputError(f"no experiment file or shipped experiment of this name{hint}", key="experiment", value=str(name),
                      allowed=f"a path to a .yaml file, or one of {', '.join(shipped)}")  # fmt: skip
 

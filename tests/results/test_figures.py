@@ -11,7 +11,7 @@ from cosim.results.comparison import comparison_table
 from cosim.results.figures import run_figures, site_prices
 from cosim.results.figures_modes import comparison_figures, cost_by_mode
 from cosim.results.maps import bus_prices, coordinates, feeder_order
-from cosim.results.style import COLOURS, colours, most, png, time_axis
+from cosim.results.style import COLOURS, colours, most, new_figure, png, style, time_axis
 from cosim.results.tables import Layout, Tables
 
 from .conftest import LIMITS, Rows, make_record
@@ -138,3 +138,13 @@ def test_cost_bars_are_as_high_as_the_costs(tables: Tables) -> None:
     assert heights == [[93.0, 90.0, 63.0, 60.0], [100.0, 90.0, 63.0, 60.0]]
     extra = [bar.get_height() for bar in below.containers[1]]
     assert extra == [7.0, 0.0, 0.0, 0.0]
+
+
+def test_a_label_that_looks_like_broken_mathematics_is_shown_as_it_is() -> None:
+    label = r"$\frac{$"
+    with style():
+        figure = new_figure(2.0, label)
+        ax = figure.subplots()
+        ax.set(xlabel=label, ylabel=label)
+        ax.set_xticks([0.0, 1.0], [label, label])
+    assert png(figure)[:4] == b"\x89PNG"

@@ -53,8 +53,18 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "a series that is not there": (
         "factors: {market.price_usd_per_mwh.file: [prices/none]}", ["market.price_usd_per_mwh", "prices/none"],
     ),
+    "a measurement by a relative path": ("measure: '.x:y'", ["measure", "match pattern"]),
     "a measurement that is not there": ("measure: 'nowhere:measure'", ["measure", "nowhere", "package.module"]),
     "an analysis that is not there": ("analysis: 'cosim.sweep.plan:nothing'", ["analysis", "nothing"]),
+    "keys that are mappings": ("factors: {a: {keys: [{b: 1}], values: [1]}}",
+        ["factors.a.keys", "dictionary"]),
+    "a factor whose key is a mapping": ("factors: {? {a: 1} : [1]}", ["a key is a list or a mapping"]),
+    "a range of 1e9 values": ("factors: {a: {range: {start: 0, stop: 1, count: 1000000000}}}", ["less than or equal"]),
+    "a range in steps of 1e-9": ("factors: {a: {range: {start: 0, stop: 1, step: 1.0e-9}}}", ["at most 1,000,000"]),
+    "a product of many": (
+        "replicates: 1000\nfactors: {a: {range: {start: 0, stop: 1, count: 9999}}}",
+        ["1e+07 runs", "at most 1,000,000"],
+    ),
     "no mapping": ("- 1", ["not readable as YAML"]),
     "a key twice": ("name: y", ["written twice"]),
 }  # fmt: skip
