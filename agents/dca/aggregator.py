@@ -126,7 +126,10 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
         self._x = self._prompt().x
-        self._drawer = self._near if self._bid_step_mw is None else self._punctual(self._x)
+        self._punctual = self._without_lateness_beyond(self._x)
+        self._drawer = self._near
+        if self._bid_step_mw is not None:
+            self._drawer = ProximalSolver(QPSolver(self._punctual, tolerance=FINE), self._columns)
         self._bid_mw = self._x[self._columns]
         return self._bid_mw
 
@@ -138,16 +141,16 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 extra[column] = _PROMPT_WEIGHT
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
-    def _punctual(self, prompt: Array) -> ProximalSolver:
-        """The schedules in which no more is late, over all steps together, than if all work ran on arrival.
+    def _without_lateness_beyond(self, prompt: Array) -> ParametricQP:
+        """The window's problem with no more late, over all steps together, than if all work ran on arrival.
 
-        On a grid the nearest to an award would else leave undone what must run, be it for a watt.
+        It is for answers that do not weigh the late cost against a price that is charged: the nearest to an award on a
+        grid would leave undone what must run for a watt, and a price that is guessed from its slopes may be anything.
         """
         late = self._model.late_columns()
         row = sp.csr_array((np.ones(late.size), (np.zeros(late.size, dtype=int), late)), shape=(1, len(prompt)))
         allowed = np.maximum(prompt[late], 0.0).sum(keepdims=True)
-        punctual = with_rows(self._qp, row, allowed, ("late",))
-        return ProximalSolver(QPSolver(punctual, tolerance=FINE), self._columns)
+        return with_rows(self._qp, row, allowed, ("late",))
 
     def check_capacity(self) -> None:
         """Refuse work that cannot be done in time even with all flexibility used (call after a window opened).
@@ -232,7 +235,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         target = posting.target_p_mw
         if target is None:
             raise ValueError("slopes of a price need the demand they hold around")
-        steeper = steepened(self._qp, self._columns, 2 * self.hours * slope)
+        steeper = steepened(self._punctual, self._columns, 2 * self.hours * slope)
         linear = np.zeros(len(self._qp.variables))
         linear[self._columns] = self.hours * (price - pull(slope, target))
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)

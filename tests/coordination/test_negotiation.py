@@ -102,6 +102,14 @@ def test_anticipating_lies_between_the_leaders_optimum_and_taking_prices() -> No
     assert bound - 1e-6 <= kpi(anticipating, "dca_cost_usd") <= kpi(taker, "dca_cost_usd") + 1e-3
 
 
+def test_anticipating_leaves_nothing_undone_for_a_price_that_it_guesses() -> None:
+    """Across the jump of a price where a limit starts to bind, slopes promise more than late work costs."""
+    morning = {"clock__start": "2024-07-15T09:00:00", "clock__steps": 2, "network__losses": False}
+    changes = {"decentralized__rule": "anticipating", "decentralized__max_rounds": 1}
+    run = evening_of("ieee37_stress", **morning, **changes)
+    assert run.work["late_mwh"].max() <= 1e-7
+
+
 @pytest.mark.parametrize("rule", ["bundle", "anticipating"])
 def test_a_rule_for_one_aggregator_refuses_two(rule: str) -> None:
     with pytest.raises(InputError, match="for one aggregator") as caught:
