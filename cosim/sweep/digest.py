@@ -15,7 +15,7 @@ from cosim.grid.tables import read_feeder
 from cosim.results.record import versions
 from cosim.series import find_table
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 _PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")
 _WITHOUT_EFFECT = (
     "cosim/cli", "cosim/__init__", "cosim.results/figures", "cosim.results/maps", "cosim.results/feeder_maps",

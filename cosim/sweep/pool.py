@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, ParamSpec, TypeVar
+
+from cosim.errors import RunFailure
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Item = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
+class HelperDied(RunFailure):
+    """A process that Python keeps beside the workers of a pool, to start them, has ended."""
+
+
 class IsolatedPool(Executor):
     """An executor of single processes, each replaced when it dies and after so many tasks.
 
     The standard pool gives up all of its work when one process dies. Here every process has a pool of its own; the
-    task that it was doing ends with ``BrokenProcessPool``, the others do not notice.
+    task that it was doing ends with ``BrokenProcessPool``, the others do not notice. Where the system can fork from a
+    server, that server starts all processes and none outlives it; if it dies, tasks end with :class:`HelperDied`.
 
     Args:
         workers: number of processes.
@@ -44,6 +53,7 @@ class IsolatedPool(Executor):
         self._context = _context(preload)
         self._stopped = False
         self._pools: dict[int, ProcessPoolExecutor] = {}
+        self._helpers: dict[str, int] = {}
         self._threads = [
             threading.Thread(target=self._serve, args=(i,), name=f"sweep-{i}", daemon=True) for i in range(workers)
         ]
@@ -98,14 +108,27 @@ class IsolatedPool(Executor):
                 self._close(slot)
                 done = 0
             try:
-                future.set_result(self._pool(slot).submit(fn, *args, **kwargs).result())
+                begun = self._pool(slot).submit(fn, *args, **kwargs)
+                self._helpers = self._helpers or _helpers()
+                future.set_result(begun.result())
                 done += 1
             except BaseException as error:
-                if isinstance(error, BrokenProcessPool):
+                if isinstance(error, BrokenProcessPool | EOFError | OSError):
                     self._close(slot)
                     done = 0
+                    error = self._explained(error)
                 future.set_exception(error)
         self._close(slot)
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What broke a process, or kept one from starting: a helper that died, if there is one."""
+        for name, pid in self._helpers.items():
+            if _has_ended(pid) or _helpers().get(name, pid) != pid:
+                return HelperDied(f"the {name} of the pool (process {pid}) died; what is finished is kept, and --resume"
+                                  " goes on from there")  # fmt: skip
+        if isinstance(error, BrokenProcessPool):
+            return error
+        return RunFailure(f"a worker of the pool cannot be started ({type(error).__name__}: {error})")
 
     def _pool(self, slot: int) -> ProcessPoolExecutor:
         if slot not in self._pools:
@@ -126,3 +149,22 @@ def _context(preload: tuple[str, ...]) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
+
+
+def _helpers() -> dict[str, int]:
+    """Process ids of what Python keeps beside the workers, by what it is; none where that cannot be known."""
+    found = {
+        "fork server": getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None),
+        "resource tracker": getattr(getattr(resource_tracker, "_resource_tracker", None), "_pid", None),
+    }
+    return {name: pid for name, pid in found.items() if isinstance(pid, int)}
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended; its status is left to whoever waits for it."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
