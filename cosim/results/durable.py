@@ -1,13 +1,25 @@
-"""Writing that survives a power cut: a file is on the disk before its name is, and a name appears all at once."""
+"""Writing that survives a kill and a power cut.
+
+A file is on the disk before its name is, and a name appears all at once. Folders that are under way are held by the
+process that fills them; what one that was killed has left can be told from that, whatever its process id is now.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
-PART = ".part"
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - a system without such locks, on which nothing is taken for left behind
+    fcntl = None  # type: ignore[assignment]
+
+PART, OLD = ".part", ".old"
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}
 """What file systems answer that know no flushing of folders."""
 
@@ -67,3 +79,116 @@ def write_at_once(place: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
         raise
     flush_folder(place.parent)
+
+
+class HeldFolder:
+    """A hidden folder beside a wanted one, held by this process until :meth:`release`; renaming it keeps the hold.
+
+    Args:
+        beside: the wanted folder; its parent exists.
+
+    Attributes:
+        path: the folder, which is empty.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+
+    def __init__(self, beside: Path) -> None:
+        while True:
+            self.path = hidden_beside(beside, PART)
+            self.path.mkdir()
+            self._hold = _held(self.path, wait=True)
+            if self._hold is None and self.path.is_dir() or self._hold is not None and _is_at(self._hold, self.path):
+                return
+            self.release()  # another process has taken it for left behind between its creation and the hold
+
+    def release(self) -> None:
+        """Let go of the folder, wherever it is now."""
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
+
+
+def hidden_beside(place: Path, suffix: str) -> Path:
+    """A hidden, unused name beside a place, so that renaming stays on one file system."""
+    return place.parent / f".{place.name}.{secrets.token_hex(6)}{suffix}"
+
+
+def replace_folder(part: Path, place: Path) -> None:
+    """Have a folder on the disk and put it in a place; an earlier one there makes room only then.
+
+    Raises:
+        OSError: it cannot be; what was there before stays.
+    """
+    flush_tree(part)
+    if place.exists():
+        earlier = hidden_beside(place, OLD)
+        hold = _held(place, wait=False)
+        os.rename(place, earlier)
+        try:
+            os.rename(part, place)
+        except OSError:
+            os.rename(earlier, place)
+            raise
+        finally:
+            if hold is not None:
+                os.close(hold)
+        with suppress(OSError):  # half of it must never be taken for earlier results
+            unwanted = hidden_beside(place, PART)
+            os.rename(earlier, unwanted)
+            shutil.rmtree(unwanted, ignore_errors=True)
+    else:
+        os.rename(part, place)
+    flush_folder(place.parent)
+
+
+def clear_left(place: Path) -> None:
+    """Clean up beside a place after processes that were killed while they wrote to it.
+
+    What they had not finished is removed. Earlier results that had just made room are put back where nothing has taken
+    their place. What a living process holds is left alone.
+    """
+    name = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{12}}({re.escape(PART)}|{re.escape(OLD)})")
+    with suppress(OSError):
+        for left in sorted(place.parent.iterdir()):
+            if name.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+                _clear(left, place)
+
+
+def _clear(left: Path, place: Path) -> None:
+    """Remove or put back a folder that nobody holds."""
+    hold = _held(left, wait=False)
+    if hold is None:
+        return
+    try:
+        if left.suffix == OLD and not os.path.lexists(place):
+            os.rename(left, place)
+        elif _is_at(hold, left):
+            shutil.rmtree(left, ignore_errors=True)
+    except OSError:
+        pass
+    finally:
+        os.close(hold)
+
+
+def _held(folder: Path, *, wait: bool) -> int | None:
+    """A hold on a folder, which ends with this process; None if it cannot be had."""
+    if fcntl is None:
+        return None
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open folder is still what has this name."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
