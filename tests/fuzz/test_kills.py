@@ -160,7 +160,7 @@ def sweep_killed(place: Path, kind: str, rng: random.Random) -> None:
 
 
 def command_killed(place: Path, kind: str, rng: random.Random) -> None:
-    """Kill ``run`` or ``compare``, with or without earlier results; the same again leaves what an undisturbed one does."""
+    """Kill ``run`` or ``compare``, with or without earlier results; the same again leaves the undisturbed bytes."""
     out = place / "out"
     steps = {"clock.steps": 2}
 
