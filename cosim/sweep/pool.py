@@ -21,6 +21,10 @@ T = TypeVar("T")
 _Item = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
+_SERVER, _TRACKER = "fork server", "resource tracker"
+_KEPT = "what is finished is kept, and --resume goes on from there"
+
+
 class HelperDied(RunFailure):
     """A process that Python keeps beside the workers of a pool, to start them, has ended."""
 
@@ -53,7 +57,7 @@ class IsolatedPool(Executor):
         self._context = _context(preload)
         self._stopped = False
         self._pools: dict[int, ProcessPoolExecutor] = {}
-        self._helpers: dict[str, int] = {}
+        self._helpers = _started_helpers(self._context)
         self._threads = [
             threading.Thread(target=self._serve, args=(i,), name=f"sweep-{i}", daemon=True) for i in range(workers)
         ]
@@ -108,12 +112,10 @@ class IsolatedPool(Executor):
                 self._close(slot)
                 done = 0
             try:
-                begun = self._pool(slot).submit(fn, *args, **kwargs)
-                self._helpers = self._helpers or _helpers()
-                future.set_result(begun.result())
+                future.set_result(self._pool(slot).submit(fn, *args, **kwargs).result())
                 done += 1
             except BaseException as error:
-                if isinstance(error, BrokenProcessPool | EOFError | OSError):
+                if isinstance(error, BrokenProcessPool | EOFError | OSError | UserWarning):
                     self._close(slot)
                     done = 0
                     error = self._explained(error)
@@ -121,14 +123,19 @@ class IsolatedPool(Executor):
         self._close(slot)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """What broke a process, or kept one from starting: a helper that died, if there is one."""
+        """What broke a process, or kept one from starting: a helper that died, if there is one.
+
+        Processes that run do without the resource tracker, which Python starts again with a warning.
+        """
+        started = isinstance(error, BrokenProcessPool)
         for name, pid in self._helpers.items():
+            if started and name != _SERVER:
+                continue
             if _has_ended(pid) or _helpers().get(name, pid) != pid:
-                return HelperDied(f"the {name} of the pool (process {pid}) died; what is finished is kept, and --resume"
-                                  " goes on from there")  # fmt: skip
-        if isinstance(error, BrokenProcessPool):
+                return HelperDied(f"the {name} of the pool (process {pid}) died; {_KEPT}")
+        if started:
             return error
-        return RunFailure(f"a worker of the pool cannot be started ({type(error).__name__}: {error})")
+        return RunFailure(f"a worker of the pool cannot be started ({type(error).__name__}: {error}); {_KEPT}")
 
     def _pool(self, slot: int) -> ProcessPoolExecutor:
         if slot not in self._pools:
@@ -151,11 +158,18 @@ def _context(preload: tuple[str, ...]) -> BaseContext:
     return context
 
 
+def _started_helpers(context: BaseContext) -> dict[str, int]:
+    """Start what Python keeps beside the workers now, so that it is known; see :func:`_helpers`."""
+    if context.get_start_method() == "forkserver":
+        forkserver.ensure_running()
+    return _helpers()
+
+
 def _helpers() -> dict[str, int]:
     """Process ids of what Python keeps beside the workers, by what it is; none where that cannot be known."""
     found = {
-        "fork server": getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None),
-        "resource tracker": getattr(getattr(resource_tracker, "_resource_tracker", None), "_pid", None),
+        _SERVER: getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None),
+        _TRACKER: getattr(getattr(resource_tracker, "_resource_tracker", None), "_pid", None),
     }
     return {name: pid for name, pid in found.items() if isinstance(pid, int)}
 
