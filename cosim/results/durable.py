@@ -14,11 +14,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - a system without such locks, on which nothing is taken for left behind
-    fcntl = None  # type: ignore[assignment]
-
 PART, OLD = ".part", ".old"
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}
 """What file systems answer that know no flushing of folders."""
@@ -174,7 +169,9 @@ def _clear(left: Path, place: Path) -> None:
 
 def _held(folder: Path, *, wait: bool) -> int | None:
     """A hold on a folder, which ends with this process; None if it cannot be had."""
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - a system without such locks, on which nothing is taken for left behind
         return None
     descriptor = None
     try:
