@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,8 @@ _Item = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 _SERVER, _TRACKER = "fork server", "resource tracker"
+_DYING_S = 0.2
+"""How long a process that has lost its connections may take to be gone."""
 _KEPT = "what is finished is kept, and --resume goes on from there"
 
 
@@ -128,11 +131,14 @@ class IsolatedPool(Executor):
         Processes that run do without the resource tracker, which Python starts again with a warning.
         """
         started = isinstance(error, BrokenProcessPool)
-        for name, pid in self._helpers.items():
-            if started and name != _SERVER:
-                continue
-            if _has_ended(pid) or _helpers().get(name, pid) != pid:
-                return HelperDied(f"the {name} of the pool (process {pid}) died; {_KEPT}")
+        until = time.monotonic() + (_DYING_S if started else 10 * _DYING_S)
+        while True:
+            for name, pid in self._helpers.items():
+                if (name == _SERVER or not started) and (_has_ended(pid) or _helpers().get(name, pid) != pid):
+                    return HelperDied(f"the {name} of the pool (process {pid}) died; {_KEPT}")
+            if time.monotonic() > until:
+                break
+            time.sleep(0.01)
         if started:
             return error
         return RunFailure(f"a worker of the pool cannot be started ({type(error).__name__}: {error}); {_KEPT}")
