@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from cosim.sweep.run import Outlook
 
 EXIT_INTERRUPTED = 130
+_MOST_REPAIRS = 10
 Told = Callable[[int, int, int, str], None]
 
 
 def sweep_command(
     experiment: Annotated[str, typer.Argument(help="A shipped experiment by name, or the path of a YAML file.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and leave; nothing is written.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and leave; nothing is written, no code of yours is run.")
+    ] = False,
+    importing: Annotated[
+        bool, typer.Option("--import", help="With --dry-run: import the code that is named, to see that it is there.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="Who does the runs: pool, dask, or serial.")] = "pool",
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, as tcp://host:8786.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per processor by default.")] = None,
@@ -39,18 +45,19 @@ def sweep_command(
     """Run an experiment: many runs, side by side; what is complete stays, whatever happens."""
     with exit_codes():
         from cosim.sweep.engine import check_engine
-        from cosim.sweep.plan import make_plan
+        from cosim.sweep.plan import make_plan, named_code
         from cosim.sweep.run import outlook, run_sweep
         from cosim.sweep.store import Store
 
         check_engine(engine, scheduler)
-        plan = make_plan(experiment, parsed_changes(changes))
+        plan = make_plan(experiment, parsed_changes(changes), importing=importing or not dry_run)
         folder = out or Path("results") / plan.experiment.name
         store = Store(folder)
         if not dry_run:
             store.refuse_or_resume(resume=resume, only_failed=only_failed)
             store.open()
-        _print_plan(outlook(plan, store, only_failed, workers), store)
+        unseen = named_code(plan) if dry_run and not importing else []
+        _print_plan(outlook(plan, store, only_failed, workers), store, unseen)
         if dry_run:
             return
         try:
@@ -86,7 +93,7 @@ def parsed_changes(changes: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
-def _print_plan(todo: Outlook, store: Any) -> None:
+def _print_plan(todo: Outlook, store: Any, unseen: Sequence[str]) -> None:
     plan, experiment = todo.plan, todo.plan.experiment
     table = Table(box=None, show_header=False, pad_edge=False)
     seeds = f" x {experiment.replicates} seeds" if experiment.replicates else ""
@@ -101,11 +108,15 @@ def _print_plan(todo: Outlook, store: Any) -> None:
     if todo.done:
         failed = f", of them {todo.failed} failed" if todo.failed else ""
         table.add_row("complete", f"{todo.done}{failed}")
+    if todo.survey.damaged:
+        table.add_row("damaged", f"{len(todo.survey.damaged)}, to be run again")
     table.add_row("to do", str(len(todo.due)))
     rests_on = "from timed runs" if todo.timed else "a rough guess"
     if todo.due:
         with_workers = f"with {_count(todo.workers, 'worker')} ({rests_on})"
         table.add_row("time", f"about {_duration(todo.estimate_s)} {with_workers}")
+    if unseen:
+        table.add_row("code", f"{', '.join(unseen)} (not imported; --import does)")
     table.add_row("folder", str(store.root))
     Console(markup=False, highlight=False).print(table)
 
@@ -158,6 +169,10 @@ def pace(done: int, failed: int, left: int, seconds: float) -> str:
 
 
 def _print_outcome(found: Sweep, folder: Path) -> None:
+    for repair in found.repairs[:_MOST_REPAIRS]:
+        typer.echo(f"Note: {repair}", err=True)
+    if len(found.repairs) > _MOST_REPAIRS:
+        typer.echo(f"... and {len(found.repairs) - _MOST_REPAIRS} more notes in {folder / 'sweep.log'}", err=True)
     counts: Mapping[Any, Any] = found.runs["status"].value_counts().to_dict()
     typer.echo(f"Runs: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     typer.echo(f"Tables: {folder / 'runs.csv'} and one folder per run; in Python: cosim.read_sweep({str(folder)!r})")

@@ -20,7 +20,7 @@ from cosim.preparation import Prepared, check_base_case, code_named_by, naming_f
 from cosim.results.ac_notes import ac_notes
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.feeder_maps import layout_of_feeder
-from cosim.results.folders import RunFolder, make_room
+from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.report import write_comparison_report, write_run_report
@@ -135,15 +135,31 @@ def compare(
 ) -> Comparison:
     """Simulate a scenario in several modes on the same hours; arguments and errors as :func:`run`.
 
-    A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept.
+    A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept. The folder appears
+    when all modes are done.
     """
     unknown = [m for m in modes if m not in get_args(Mode)]
     if unknown or not modes:
         raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
     ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        make_room(folder, force=force)
+    if out is None:
+        results, failures, records = _compared(ready, None, progress)
+        return Comparison(comparison_table(records), results, failures, None)
+    with ResultFolder(out, force=force) as folder:
+        results, failures, records = _compared(ready, folder.path, progress)
+        table = write_comparison(records, folder.path)
+        write_comparison_report(folder.path)
+    placed = {
+        mode: replace(r, tables=StoredTables(folder.out / mode, keep=True), folder=Path(out) / mode)
+        for mode, r in results.items()
+    }
+    return Comparison(table, placed, failures, Path(out))
+
+
+def _compared(
+    ready: Mapping[str, Simulation], folder: Path | None, progress: Progress | None
+) -> tuple[dict[str, RunResult], dict[str, str], dict[str, Record]]:
+    """Result, failure and record of each mode; their folders below ``folder``, if there is one."""
     results, failures, records = {}, {}, {}
     for i, (mode, simulation) in enumerate(ready.items()):
         place = None if folder is None else folder / mode
@@ -155,11 +171,7 @@ def compare(
             records[mode] = replace(
                 _draft(simulation.prepared, ""), status="failed", error=ErrorNote("RunFailure", str(error))
             )
-    if folder is None:
-        return Comparison(comparison_table(records), results, failures, None)
-    table = write_comparison(records, folder)
-    write_comparison_report(folder)
-    return Comparison(table, results, failures, folder)
+    return results, failures, records
 
 
 def _with_choice(overrides: Mapping[str, Any] | None, mode: str | None, seed: int | None) -> dict[str, Any]:

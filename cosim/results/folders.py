@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Self
 
 from cosim.errors import InputError, evidence_of
 from cosim.files import check_name
+from cosim.results.durable import HeldFolder, clear_left, replace_folder
 from cosim.results.record import RECORD_FILE, ErrorNote, Record
 from cosim.results.tables import Layout
 
@@ -26,7 +26,8 @@ class ResultFolder:
     """A folder that appears only when its content is complete.
 
     Used as a context manager: files go into :attr:`path`; leaving the block without an error renames that
-    to the wanted place, leaving it with one removes it (what was there before stays).
+    to the wanted place, leaving it with one removes it (what was there before stays). What a process that was killed
+    has left beside the wanted place is cleaned up first.
 
     Args:
         out: the wanted folder; its parents are created.
@@ -41,10 +42,11 @@ class ResultFolder:
         self.out = Path(os.path.abspath(out))
         self._force = force
         refuse_existing(self.out, force=force)
+        clear_left(self.out)
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.path = self._beside("part")
-            self.path.mkdir()
+            self._held = HeldFolder(self.out)
+            self.path = self._held.path
         except OSError as error:
             raise InputError(f"the output folder cannot be created ({error.strerror})", key="--out",
                              value=str(out)) from None  # fmt: skip
@@ -59,26 +61,17 @@ class ResultFolder:
             if error is None:
                 self.publish()
         finally:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Remove what is not published, and let go of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._held.release()
 
     def publish(self) -> None:
         """Put the content in its place; earlier results make room only now."""
         refuse_existing(self.out, force=self._force)
-        if not self.out.exists():
-            os.rename(self.path, self.out)
-            return
-        earlier = self._beside("old")
-        os.rename(self.out, earlier)
-        try:
-            os.rename(self.path, self.out)
-        except OSError:
-            os.rename(earlier, self.out)
-            raise
-        shutil.rmtree(earlier, ignore_errors=True)
-
-    def _beside(self, suffix: str) -> Path:
-        """A hidden, unused name beside the wanted folder, so that renaming stays on one file system."""
-        return self.out.parent / f".{self.out.name}.{secrets.token_hex(6)}.{suffix}"
+        replace_folder(self.path, self.out)
 
 
 class RunFolder(ResultFolder):
@@ -105,7 +98,7 @@ class RunFolder(ResultFolder):
         try:
             self._write_scenario()
         except OSError:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.abandon()
             raise
         return self
 
@@ -122,7 +115,7 @@ class RunFolder(ResultFolder):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None and not self._complete:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.abandon()
             raise RuntimeError("a run folder was closed without save()")
         if isinstance(error, Exception) and not isinstance(error, InputError):
             with suppress(OSError):  # on a disk that is full even the failure may not fit
@@ -131,8 +124,8 @@ class RunFolder(ResultFolder):
         super().__exit__(None if error is None else kind, error, trace)
 
     def _keep_only_the_failure(self, error: Exception) -> None:
-        shutil.rmtree(self.path)
-        self.path.mkdir()
+        for written in self.path.iterdir():
+            shutil.rmtree(written) if written.is_dir() else written.unlink()
         self._write_scenario()
         note = ErrorNote(type(error).__name__, str(error))
         replace(self._draft, status="failed", error=note).write(self.path)
@@ -163,19 +156,3 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
             value=str(out),
             allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}",
         )
-
-
-def make_room(out: Path, *, force: bool = False) -> None:
-    """Create an empty folder that will be filled run by run; earlier results go if ``force`` says so.
-
-    Raises:
-        InputError: see :func:`refuse_existing`, or the folder cannot be created.
-    """
-    refuse_existing(out, force=force)
-    try:
-        if out.exists():
-            shutil.rmtree(out)
-        out.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"the output folder cannot be created ({error.strerror})", key="--out",
-                         value=str(out)) from None  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -15,7 +17,7 @@ from cosim.grid.tables import read_feeder
 from cosim.results.record import versions
 from cosim.series import find_table
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 _PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")
 _WITHOUT_EFFECT = (
     "cosim/cli", "cosim/__init__", "cosim.results/figures", "cosim.results/maps", "cosim.results/feeder_maps",
@@ -74,13 +76,31 @@ def _folders(package: str) -> list[Path]:
 
 def _module_digest(name: str) -> str:
     """Hash of a module's source; of nothing where there is none (what uses it will say so)."""
-    try:
-        found = find_spec(name)
-    except (ImportError, ValueError):
-        return ""
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return ""
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    source = _source(name)
+    return "" if source is None else hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def _source(name: str) -> Path | None:
+    """File of a module; neither it nor the packages around it are imported, as ``find_spec`` would do."""
+    places: Sequence[str] | None = None
+    origin: str | None = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        inner = ".".join(parts[:depth])
+        found = None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is not None and (found := find(inner, places)) is not None:
+                break
+        if found is None:
+            return None
+        origin = found.origin if found.has_location else None
+        if origin is None:  # a package without a file of its own: what it is in is known, not what is in it
+            inside = (os.path.join(place, parts[depth - 1]) for place in (sys.path if places is None else places))
+            places = [place for place in inside if os.path.isdir(place)]
+        else:
+            places = list(found.submodule_search_locations or [])
+    return Path(origin) if origin is not None and Path(origin).is_file() else None
 
 
 class InputDigests:

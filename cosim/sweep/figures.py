@@ -17,9 +17,8 @@ _FEW = 6
 def overview_figures(found: Sweep) -> dict[str, tuple[Figure, str]]:
     """For each factor a figure of key figures against it, coloured by mode: (figure, caption) by name."""
     runs = found.ok
-    measures = [m for m in _SHOWN if m in runs and runs[m].notna().any()]
-    if not measures:
-        measures = [c for c in _numbers(found) if runs[c].notna().any()][:4]
+    numbers = [name for name in _numbers(found) if runs[name].notna().any()]
+    measures = [m for m in _SHOWN if m in numbers] or numbers[:4]
     result = {}
     for factor in found.factors if measures else []:
         if runs[factor].nunique() > 1:

@@ -67,12 +67,16 @@ class Plan:
         return list(dict.fromkeys(run.key for run in self.runs))
 
 
-def make_plan(experiment: str | Path | Experiment, changes: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    experiment: str | Path | Experiment, changes: Mapping[str, Any] | None = None, *, importing: bool = True
+) -> Plan:
     """Everything that an experiment asks for, checked.
 
     Args:
         experiment: shipped name, path, or an experiment that has been read.
         changes: keys of the scenario, dotted, for all runs; they go before those of the experiment's ``set``.
+        importing: whether the measurement, analysis, agents and rules that the experiment and its scenario name are
+            imported, to see that they are there; otherwise none of their code is run.
 
     Raises:
         InputError: whatever in the experiment, or in the scenario of one of its points, cannot be used.
@@ -85,12 +89,12 @@ def make_plan(experiment: str | Path | Experiment, changes: Mapping[str, Any] | 
         loaded, file = load_experiment(experiment, changes)
     path = find_scenario(loaded.scenario, beside=file, key="scenario")
     for name in ("measure", "analysis"):
-        if getattr(loaded, name) is not None:
+        if importing and getattr(loaded, name) is not None:
             imported(getattr(loaded, name), name, file)
-    return Plan(loaded, file, path, tuple(_runs(loaded, file, path)))
+    return Plan(loaded, file, path, tuple(_runs(loaded, file, path, importing)))
 
 
-def _runs(experiment: Experiment, file: Path | None, path: Path) -> Iterator[PlannedRun]:
+def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool) -> Iterator[PlannedRun]:
     data, digests = pickle.dumps(scenario_data(path)), InputDigests(path)
     surroundings: dict[tuple[str, ...], str] = {}
     own = scenario_data(path).get("mode", "decentralized")
@@ -103,8 +107,10 @@ def _runs(experiment: Experiment, file: Path | None, path: Path) -> Iterator[Pla
                     scenario = _scenario(data, point, mode, seed, path)
                     dump = scenario.model_dump(mode="json")  # tuples become lists
                     inputs = digests.of(dump)
-                modules = _modules(scenario)
+                modules = _modules(dump)
                 if modules not in surroundings:
+                    for module in modules if importing else ():
+                        imported(module, "scenario", path)
                     surroundings[modules] = surroundings_digest(modules, experiment.measure, experiment.keep.tables)
                 key = run_key(dump, inputs, surroundings[modules])
                 number = None if experiment.replicates is None else replicate
@@ -144,26 +150,35 @@ def _seed(experiment: Experiment, point: Point, replicate: int) -> int:
     return int(np.random.SeedSequence(experiment.seed, spawn_key=spawn).generate_state(1)[0])
 
 
-def _modules(scenario: Scenario) -> tuple[str, ...]:
-    """Import paths in a scenario that lead outside of cosim."""
-    named = [scenario.operator.agent, scenario.decentralized.rule, *(a.agent for a in scenario.aggregators)]
+def _modules(scenario: Mapping[str, Any]) -> tuple[str, ...]:
+    """Import paths in the data of a scenario that lead outside of cosim."""
+    agents = [aggregator["agent"] for aggregator in scenario["aggregators"]]
+    named = [scenario["operator"]["agent"], scenario["decentralized"]["rule"], *agents]
     return tuple(sorted({m for m in named if ":" in m and not m.startswith("cosim.")}))
 
 
+def named_code(plan: Plan) -> list[str]:
+    """Import paths of what a sweep runs besides cosim: measurement, analysis, agents and rules of a user's own."""
+    own = [path for path in (plan.experiment.measure, plan.experiment.analysis) if path is not None]
+    found = (module for run in plan.runs for module in _modules(run.scenario))
+    return list(dict.fromkeys([*own, *found]))
+
+
 def imported(import_path: str, key: str, file: Path | None = None) -> Any:
-    """The function behind ``package.module:function``.
+    """The function or class behind ``package.module:name``.
 
     Raises:
-        InputError: it cannot be imported, or is no function.
+        InputError: it cannot be imported, or can not be called.
     """
     module, _, name = import_path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"the function cannot be imported ({error})", file=file, key=key, value=import_path,
-                         allowed="package.module:function") from None  # fmt: skip
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        raise InputError(f"it cannot be imported ({type(error).__name__}: {error})", file=file, key=key,
+                         value=import_path, allowed="package.module:name") from None  # fmt: skip
     if not callable(found):
-        raise InputError("not a function", file=file, key=key, value=import_path, allowed="package.module:function")
+        raise InputError("not a function or a class", file=file, key=key, value=import_path,
+                         allowed="package.module:name")  # fmt: skip
     return found
 
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cosim.errors import InputError
 from cosim.results.kpis import MEASURES
-from cosim.sweep.digest import STORE_VERSION
-from cosim.sweep.experiment import Experiment
+from cosim.sweep.experiment import Experiment, check_experiment
+from cosim.sweep.manifest import Damage, FileEntry, check_content, content_of
+from cosim.sweep.note import RunNote, table_file
 from cosim.sweep.plan import shown
-from cosim.sweep.store import FORMAT, LOG_FILE, PLAN_FILE, RunNote, Store
+from cosim.sweep.store import LOG_FILE, PLAN_FILE, Store, Survey
 
 TIMES = ("wall_s", "solver_s")
+RUN_COLUMNS = ("index", "run", "mode", "replicate", "seed")
+OUTCOME_COLUMNS = ("status", "error")
 _PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanRow:
+    """A run in ``plan.json``."""
+
+    index: int
+    run: Annotated[str, Field(pattern=r"^r[0-9a-f]{15}$")]
+    mode: str
+    seed: int
+    replicate: int | None
+    factors: dict[str, Any]
 
 
 class Sweep:
@@ -28,22 +44,30 @@ class Sweep:
 
     Args:
         root: its folder. experiment: what was asked for. planned: its runs, as ``plan.json`` has them.
-        notes: what complete runs say of themselves, by key.
+        survey: what the folder has of them.
+        repairs: what was found damaged and has been done again, in sentences.
 
     Attributes:
         runs: one row per planned run, in order: ``run`` (its key), ``mode``, ``replicate``, ``seed``, factors,
             ``status`` (``ok``, ``failed``, ``pending``), ``error``, key figures with their units in their names.
+            A run whose files are not what was written is pending, and its error says what is wrong.
         times: one row per complete run, by key: seconds, attempts, when it started.
         factors: names of the factors.
     """
 
     def __init__(
-        self, root: Path, experiment: Experiment, planned: Sequence[Mapping[str, Any]], notes: Mapping[str, RunNote]
+        self,
+        root: Path,
+        experiment: Experiment,
+        planned: Sequence[_PlanRow],
+        survey: Survey,
+        repairs: tuple[str, ...] = (),
     ) -> None:
         self.root, self.experiment = root, experiment
         self.factors = list(experiment.factors)
-        self._notes = dict(notes)
-        self.runs = _runs_table(planned, self._notes, self.factors)
+        self.repairs = repairs
+        self._notes = dict(survey.notes)
+        self.runs = _runs_table(planned, survey, self.factors)
         self.times = _times_table(self._notes)
 
     @property
@@ -72,8 +96,16 @@ class Sweep:
             raise InputError("no such table was kept", key="keep.tables", value=name, allowed=", ".join(kept) or "none")
         store = Store(self.root)
         keys = [k for k in dict.fromkeys(self.ok["run"]) if name in self._notes[k].tables]
-        parts = [_parquet(store.folder(key) / f"{name}.parquet") for key in keys]
-        long = pa.concat_tables(parts, promote_options="default").to_pandas()
+        file = table_file(name)
+        parts = [_parquet(store.folder(key) / file, self._notes[key].files[file]) for key in keys]
+        try:
+            long = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the runs do not agree on the columns of this table ({reason})",
+                file=store.runs, key="table", value=name, allowed="the same type in a column of all runs",
+            ) from None  # fmt: skip
         long["run"] = np.repeat(np.array(keys, dtype=object), [part.num_rows for part in parts])
         labels = ["index", "run", "mode", "replicate", *self.factors]
         head = self.ok[[c for c in labels if c not in set(long.columns) - {"run"}]]
@@ -108,52 +140,64 @@ class Sweep:
             raise InputError("no log of such a run", key="run", value=run, file=path) from None
 
 
-def _parquet(path: Path) -> pa.Table:
+def _parquet(path: Path, entry: FileEntry) -> pa.Table:
     """One file; many small ones are read faster one by one than as a dataset."""
     try:
-        return pq.ParquetFile(path, pre_buffer=False).read(use_threads=False)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"a table of a run cannot be read ({str(error).splitlines()[0]})", file=path) from None
+        content = content_of(path)
+        check_content(path.name, content, entry)
+        return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (OSError, pa.ArrowException, Damage) as error:
+        raise InputError(
+            f"a table of a run cannot be read ({str(error).splitlines()[0]})",
+            file=path, allowed="a folder as it was written; cosim sweep ... --resume does such runs again",
+        ) from None  # fmt: skip
 
 
-def read_sweep(folder: str | Path, notes: Mapping[str, RunNote] | None = None) -> Sweep:
+def read_sweep(folder: str | Path, survey: Survey | None = None, repairs: tuple[str, ...] = ()) -> Sweep:
     """Read a sweep's folder, complete or not.
 
     Args:
-        notes: what its runs say of themselves, if that has been read.
+        survey: what it has of its runs, if that is known already.
+        repairs: what has been done again because it was damaged.
 
     Raises:
-        InputError: there is no sweep in it, or it is of another version.
+        InputError: there is no sweep in it, its plan is damaged, or it is of another version.
     """
     store = Store(folder)
     path = store.root / PLAN_FILE
+    if not path.exists():
+        raise InputError("no sweep in this folder: it has no plan", file=path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no sweep in this folder: it has no plan", file=path) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"the plan cannot be read ({error})", file=path) from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT or data.get("store_version") != STORE_VERSION:
-        raise InputError("not the plan of a sweep, or one of another version", file=path, key="format", allowed=FORMAT)
-    keys = dict.fromkeys(run["run"] for run in data["runs"])
-    known = {key: note for key in keys if (note := store.note(key)) is not None} if notes is None else notes
-    return Sweep(store.root, Experiment.model_validate(data["experiment"]), data["runs"], known)
+        data = store.plan()
+        planned = TypeAdapter(list[_PlanRow]).validate_python(data.get("runs"))
+        given = TypeAdapter(dict[str, Any]).validate_python(data.get("experiment"))
+    except (Damage, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(
+            f"the plan cannot be used ({reason})",
+            file=path, allowed="a plan as it was written; cosim sweep ... --resume writes it again",
+        ) from None  # fmt: skip
+    experiment = check_experiment(given, path)
+    if any(set(run.factors) != set(experiment.factors) for run in planned):
+        raise InputError("a run of the plan has other factors than the experiment", file=path, key="runs")
+    keys = dict.fromkeys(run.run for run in planned)
+    return Sweep(store.root, experiment, planned, store.survey(keys) if survey is None else survey, repairs)
 
 
-def _runs_table(
-    planned: Sequence[Mapping[str, Any]], notes: Mapping[str, RunNote], factors: Sequence[str]
-) -> pd.DataFrame:
-    names = _kpi_names(notes)
+def _runs_table(planned: Sequence[_PlanRow], survey: Survey, factors: Sequence[str]) -> pd.DataFrame:
+    names = _kpi_names(survey.notes)
     rows = []
     for run in planned:
-        note = notes.get(run["run"])
-        row: dict[str, Any] = {k: run[k] for k in ("index", "run", "mode", "replicate", "seed")}
-        row |= {name: shown(run["factors"][name]) for name in factors}
+        note = survey.notes.get(run.run)
+        row: dict[str, Any] = {k: getattr(run, k) for k in RUN_COLUMNS}
+        row |= {name: shown(run.factors[name]) for name in factors}
         row["status"] = _PENDING if note is None else note.status
         row["error"] = None if note is None or note.error is None else ": ".join(note.error)
+        if run.run in survey.damaged:
+            row["error"] = f"damaged: {survey.damaged[run.run]}"
         row |= {name: None if note is None else note.kpis.get(name) for name in names}
         rows.append(row)
-    columns = ["index", "run", "mode", "replicate", "seed", *factors, "status", "error", *names]
+    columns = [*RUN_COLUMNS, *factors, *OUTCOME_COLUMNS, *names]
     table = pd.DataFrame(rows, columns=columns)
     table["replicate"] = table["replicate"].astype("Int64")
     for name in names:

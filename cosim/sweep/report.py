@@ -27,30 +27,38 @@ _MOST_FAILURES = 50
 _KPIS = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "vuf_max_pct", "slack_mwh")
 
 
-def write_findings(findings: Findings, root: Path) -> None:
+def write_findings(findings: Findings, root: Path) -> list[str]:
     """Write what an analysis found beside the runs: ``conclusion.md``, a CSV file per table, ``figures/``.
+
+    Returns:
+        Names of the files, relative to ``root``.
 
     Raises:
         StoreFailure: the folder cannot be written.
     """
     store = Store(root)
-    for name, table in findings.tables.items():
-        store.write_text(f"{name}.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
-    store.write_text(CONCLUSION_FILE, findings.conclusion)
-    _save_figures({name: png(figure) for name, figure in findings.figures.items()}, root)
+    texts = {f"{name}.csv": table.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+             for name, table in findings.tables.items()} | {CONCLUSION_FILE: findings.conclusion}  # fmt: skip
+    for name, text in texts.items():
+        store.write_text(name, text)
+    return [*texts, *_save_figures({name: png(figure) for name, figure in findings.figures.items()}, store)]
 
 
-def write_sweep_report(found: Sweep, findings: Findings | None = None) -> Path:
-    """Write ``report.html`` (and ``figures/`` if no analysis has drawn any); returns the path of the page.
+def write_sweep_report(found: Sweep, findings: Findings | None = None) -> list[str]:
+    """Write ``report.html`` (and ``figures/`` if no analysis has drawn any).
+
+    Returns:
+        Names of the files, relative to the sweep's folder.
 
     Raises:
         StoreFailure: the folder cannot be written.
     """
+    written, store = [REPORT_FILE], Store(found.root)
     if findings is None:
         drawn = overview_figures(found)
         captions = {name: caption for name, (_, caption) in drawn.items()}
         images = {name: png(figure) for name, (figure, _) in drawn.items()}
-        _save_figures(images, found.root)
+        written += _save_figures(images, store)
     else:
         captions = dict(findings.captions)
         images = {name: png(figure) for name, figure in findings.figures.items()}
@@ -69,7 +77,8 @@ def write_sweep_report(found: Sweep, findings: Findings | None = None) -> Path:
         "tables": _tables(found, findings),
         "provenance": _provenance(found),
     }
-    return Store(found.root).write_text(REPORT_FILE, page_template("sweep.html.j2").render(page))
+    store.write_text(REPORT_FILE, page_template("sweep.html.j2").render(page))
+    return written
 
 
 def markdown_html(text: str) -> str:
@@ -79,11 +88,16 @@ def markdown_html(text: str) -> str:
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(body))
 
 
-def _save_figures(images: Mapping[str, bytes], root: Path) -> None:
-    place = root / FIGURES_FOLDER
-    place.mkdir(exist_ok=True)
-    for name, data in images.items():
-        (place / f"{name}.png").write_bytes(data)
+def _save_figures(images: Mapping[str, bytes], store: Store) -> list[str]:
+    """Write images below ``figures/``; returns their names, relative to the sweep's folder."""
+    try:
+        (store.root / FIGURES_FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise store.failure(error.strerror or str(error)) from None
+    files = {f"{FIGURES_FOLDER}/{name}.png": data for name, data in images.items()}
+    for file, data in files.items():
+        store.write_bytes(file, data)
+    return list(files)
 
 
 def _headline(found: Sweep) -> list[dict[str, str]]:
@@ -135,7 +149,7 @@ def _values(factor: FactorSpec) -> str:
 
 
 def _failures(found: Sweep) -> list[dict[str, str]]:
-    failed = found.runs[found.runs["status"] == "failed"].head(_MOST_FAILURES)
+    failed = found.runs[found.runs["error"].notna()].head(_MOST_FAILURES)
     return [{"what": _where(row, found.experiment), "why": row["error"], "run": row["run"]}
             for row in failed.to_dict("records")]  # fmt: skip
 

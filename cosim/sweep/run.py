@@ -12,11 +12,13 @@ from cosim.errors import InputError, RunFailure
 from cosim.results.folders import REPORT_FILE
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
+from cosim.sweep.findings import Findings
+from cosim.sweep.manifest import Damage
 from cosim.sweep.plan import Plan, PlannedRun, estimate_s, imported, make_plan
-from cosim.sweep.reading import Sweep, read_sweep
+from cosim.sweep.reading import OUTCOME_COLUMNS, RUN_COLUMNS, Sweep, read_sweep
 from cosim.sweep.report import write_findings, write_sweep_report
 from cosim.sweep.schedule import Schedule
-from cosim.sweep.store import PLAN_FILE, RunNote, Store, StoreFailure
+from cosim.sweep.store import PLAN_FILE, Store, StoreFailure, Survey
 from cosim.sweep.worker import Report, Task
 
 Progress = Callable[[int, int, int, str], None]
@@ -30,7 +32,8 @@ class Outlook:
     Attributes:
         due: runs to be done, each content once. done: runs that are complete. failed: of those, how many failed.
         estimate_s: how long it will take; ``timed`` says whether that rests on runs that were timed.
-        workers: how many runs at a time. notes: what complete runs say of themselves, by key.
+        workers: how many runs at a time.
+        survey: what the store has of the runs; those that are damaged are among ``due``.
     """
 
     plan: Plan
@@ -40,19 +43,21 @@ class Outlook:
     estimate_s: float
     timed: bool
     workers: int
-    notes: Mapping[str, RunNote]
+    survey: Survey
 
 
 def outlook(plan: Plan, store: Store, only_failed: bool = False, workers: int | None = None) -> Outlook:
     """What is to be done of a plan, given what the store has."""
     first = {run.key: run for run in reversed(plan.runs)}
-    notes: dict[str, RunNote] = {key: n for key in plan.keys if (n := store.note(key)) is not None}
+    survey = store.survey(plan.keys, thorough=True)
+    notes = survey.notes
     failed = {key for key, n in notes.items() if n.status == "failed"}
-    due = [first[k] for k in plan.keys if (k in failed if only_failed else k not in notes)]
+    again = failed | set(survey.damaged)
+    due = [first[k] for k in plan.keys if (k in again if only_failed else k not in notes)]
     timed = {k: float(n.timing["wall_s"]) for k, n in notes.items() if n.status == "ok" and "wall_s" in n.timing}
     count = workers or default_workers()
     estimate, known = estimate_s(due, [first[k] for k in notes], timed, count)
-    return Outlook(plan, tuple(due), len(notes), len(failed), estimate, known, count, notes)
+    return Outlook(plan, tuple(due), len(notes), len(failed), estimate, known, count, survey)
 
 
 def run_sweep(
@@ -75,7 +80,8 @@ def run_sweep(
         out: the sweep's folder; each run appears in it when it is complete.
         engine: ``pool``, ``dask`` or ``serial``. scheduler: address of a Dask scheduler.
         workers: runs at a time; by default one for each processor.
-        resume: continue a sweep that is in the folder. What is complete and unchanged is not run again.
+        resume: continue a sweep that is in the folder. What is complete and unchanged is not run again; what is
+            damaged is, and is named in ``repairs`` of what is returned.
         only_failed: do only the runs that failed.
         changes: keys of the scenario, dotted, for all runs.
         analyse: draw the experiment's figures and write the report when all is done.
@@ -86,7 +92,8 @@ def run_sweep(
 
     Raises:
         InputError: something in the input cannot be used; nothing is run.
-        StoreFailure: the folder cannot be written any more; complete runs are kept.
+        StoreFailure: the folder cannot be written any more, or is gone; complete runs are kept.
+        RunFailure: the engine broke down, or the analysis failed; complete runs are kept.
         KeyboardInterrupt: interrupted; complete runs are kept.
     """
     check_engine(engine, scheduler)
@@ -97,30 +104,73 @@ def run_sweep(
     with store.locked():
         store.clear_parts()
         todo = outlook(plan, store, only_failed, workers)
+        repairs = _repairs(todo, store)
         replanned = store.write_plan(plan)
         store.log(f"plan: {len(plan.runs)} runs, {len(todo.due)} to do, engine {engine}, {todo.workers} workers")
         try:
             if todo.due:
                 _carry_out(todo, store, engine, scheduler, progress)
+            found, changed = write_tables(store, None if todo.due else todo.survey)
+            _refuse_loss(found, todo)
         except BaseException as error:
             store.log(f"stopped: {type(error).__name__}: {error}")
             with suppress(StoreFailure):
                 write_tables(store)
             raise
-        found, changed = write_tables(store, None if todo.due else todo.notes)
+        if changed and not (todo.due or todo.survey.damaged or replanned):
+            repairs.append(f"{' and '.join(changed)}: not what the runs say; written again")
         store.log(f"done: {len(found.ok)} of {len(found.runs)} runs are well")
-        if analyse and found.complete and (changed or replanned or not (store.root / REPORT_FILE).is_file()):
+        try:
+            store.check_outputs()
+            spoiled = not (store.root / REPORT_FILE).is_file()
+        except Damage as damage:
+            spoiled = True
+            if not (changed or replanned):
+                repairs.append(f"{damage}: the report is {'made again' if analyse else 'to be made again'}")
+        for text in repairs:
+            store.log(text)
+        if analyse and found.complete and (changed or replanned or spoiled):
             finish(found)
+    found.repairs = tuple(repairs)
     return found
+
+
+def _repairs(todo: Outlook, store: Store) -> list[str]:
+    """What is found damaged before anything is done, in sentences."""
+    due = {run.key for run in todo.due}
+    said = [f"run {key}: {why}; it is run again" for key, why in todo.survey.damaged.items() if key in due]
+    said += [f"{name}: no run has written it; it is left alone" for name in todo.survey.strange]
+    if store.exists:
+        try:
+            store.plan()
+        except Damage as damage:
+            said.append(f"{damage}: the plan is written again")
+    return said
+
+
+def _refuse_loss(found: Sweep, todo: Outlook) -> None:
+    """See that all runs that were complete, or have been done, are in the folder at the end.
+
+    Raises:
+        StoreFailure: some are not.
+    """
+    expected = {*todo.survey.notes, *(run.key for run in todo.due)}
+    lost = found.runs[(found.runs["status"] == "pending") & found.runs["run"].isin(expected)]
+    if len(lost):
+        first = lost.iloc[0]
+        raise StoreFailure(
+            f"{len(lost)} runs that were done are not in the folder any more, the first is {first['run']} "
+            f"({first['error'] or 'it is missing'}); --resume does them again"
+        )
 
 
 def _carry_out(todo: Outlook, store: Store, engine: str, scheduler: str | None, progress: Progress | None) -> None:
     counted = {"done": todo.done, "failed": todo.failed}
     total = todo.done + len(todo.due)
     tasks = [_task(run, todo.plan) for run in todo.due]
-    for task in tasks:  # those that failed make room
-        if store.folder(task.key).exists():
-            store.discard(store.folder(task.key))
+    for task in tasks:  # those that failed, or are damaged, make room
+        store.discard(store.folder(task.key))
+        if task.key in todo.survey.notes:
             counted["done"] -= 1
             counted["failed"] -= 1
             total -= 1
@@ -153,29 +203,30 @@ def _check_shared(executor: Any, store: Store) -> None:
 
 
 def _task(run: PlannedRun, plan: Plan) -> Task:
-    return Task(run.key, run.scenario, str(plan.scenario_path), plan.experiment.measure, plan.experiment.keep.tables)
+    taken = (*RUN_COLUMNS, *plan.experiment.factors, *OUTCOME_COLUMNS)
+    keep = plan.experiment.keep.tables
+    return Task(run.key, run.scenario, str(plan.scenario_path), plan.experiment.measure, keep, taken)
 
 
-def write_tables(store: Store, notes: Mapping[str, RunNote] | None = None) -> tuple[Sweep, bool]:
+def write_tables(store: Store, survey: Survey | None = None) -> tuple[Sweep, list[str]]:
     """Write ``runs.csv`` (what follows from the seeds) and ``times.csv`` (what belongs to the machine).
 
     Args:
-        notes: what complete runs say of themselves, if that has been read.
+        survey: what the store has of the runs, if that is known.
 
     Returns:
-        The sweep, and whether ``runs.csv`` says something else than before.
+        The sweep, and which of the two files say something else than before.
 
     Raises:
-        StoreFailure: they cannot be written.
+        StoreFailure: they cannot be written, or the folder is gone.
     """
-    found = read_sweep(store.root, notes)
-    path = store.root / RUNS_TABLE
-    text, times = (t.to_csv(index=False, lineterminator="\n", float_format="%.12g") for t in (found.runs, found.times))
-    changed = not path.is_file() or path.read_text(encoding="utf-8") != text
-    store.write_text(TIMES_TABLE, times)
-    if changed:
-        store.write_text(RUNS_TABLE, text)
-    return found, changed
+    try:
+        found = read_sweep(store.root, survey)
+    except InputError as error:
+        raise store.failure(error.message) from None
+    tables = {RUNS_TABLE: found.runs, TIMES_TABLE: found.times}
+    texts = {name: t.to_csv(index=False, lineterminator="\n", float_format="%.12g") for name, t in tables.items()}
+    return found, [name for name, text in texts.items() if store.write_changed(name, text.encode())]
 
 
 def finish(found: Sweep) -> Path:
@@ -184,14 +235,21 @@ def finish(found: Sweep) -> Path:
     Raises:
         RunFailure: the analysis failed; the runs are kept.
     """
-    findings = None
+    store = Store(found.root)
+    findings, written = None, []
     if found.experiment.analysis is not None:
         try:
             findings = imported(found.experiment.analysis, "analysis")(found)
-        except Exception as error:
-            Store(found.root).log(f"the analysis failed: {type(error).__name__}: {error}")
+            if not isinstance(findings, Findings):
+                raise TypeError(f"it returned {type(findings).__name__}, not Findings")
+            written += write_findings(findings, found.root)
+        except StoreFailure:
+            raise
+        except (Exception, SystemExit) as error:
+            store.log(f"the analysis failed: {type(error).__name__}: {error}")
             raise RunFailure(
                 f"the analysis {found.experiment.analysis} failed: {type(error).__name__}: {error}; the runs are kept"
             ) from error
-        write_findings(findings, found.root)
-    return write_sweep_report(found, findings)
+    written += write_sweep_report(found, findings)
+    store.write_outputs(written)
+    return store.root / REPORT_FILE

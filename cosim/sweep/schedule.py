@@ -10,7 +10,8 @@ from statistics import fmean
 
 from cosim.errors import RunFailure
 from cosim.sweep.engine import Engine
-from cosim.sweep.store import LOG_FILE, RunNote, Store, StoreFailure
+from cosim.sweep.note import RunNote
+from cosim.sweep.store import LOG_FILE, Store
 from cosim.sweep.worker import Report, Task, execute
 
 MOST_ATTEMPTS = 2
@@ -48,7 +49,7 @@ class Schedule:
             while self._waiting and len(self._running) < most:
                 chunk = self._next_chunk()
                 future = self._engine.executor.submit(
-                    execute, chunk, str(self._store.root), self._engine.own_process
+                    execute, chunk, str(self._store.root), self._engine.own_process, self._store.session
                 )
                 self._running[future] = chunk
             finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
@@ -77,7 +78,7 @@ class Schedule:
             return
         for report in reports:
             if report.status == "store":
-                raise StoreFailure(f"the store cannot be written any more: {report.message}")
+                raise self._store.failure(report.message)
             self._deaths_at_nothing = 0
             self._times.append(report.wall_s)
             self._tell(report)
@@ -85,19 +86,23 @@ class Schedule:
 
     def _after_death(self, chunk: list[Task], death: BaseException) -> None:
         """Keep what the dead worker had completed; the run that it was at is tried once more, the rest goes on."""
-        begun = [t for t in chunk if self._store.part(t.key, t.attempt).is_dir() or self._store.note(t.key)]
-        self._deaths_at_nothing += not begun
-        if self._deaths_at_nothing > _MOST_DEATHS_AT_NOTHING:
-            raise RunFailure(f"workers die before they begin ({type(death).__name__}: {death})")
+        begun = False
         for task in chunk:
-            note = self._store.note(task.key)
-            part = self._store.part(task.key, task.attempt)
-            if part.is_dir():
-                self._blame(task, death)
-            elif note is not None:
+            try:
+                note = self._store.note(task.key) or self._store.adopt(task.key, task.attempt)
+            except OSError as error:
+                raise self._store.failure(error.strerror or str(error)) from None
+            if note is not None:
                 self._tell(Report(task.key, note.status, "", float(note.timing.get("wall_s", 0.0))))
+            elif self._store.part(task.key, task.attempt).is_dir():
+                self._blame(task, death)
             else:
                 self._waiting.appendleft(task)
+                continue
+            begun = True
+        self._deaths_at_nothing = 0 if begun else self._deaths_at_nothing + 1
+        if self._deaths_at_nothing > _MOST_DEATHS_AT_NOTHING:
+            raise RunFailure(f"workers die before they begin ({type(death).__name__}: {death})")
 
     def _blame(self, task: Task, death: BaseException) -> None:
         part = self._store.part(task.key, task.attempt)
@@ -114,7 +119,9 @@ class Schedule:
             log.write_text(history, encoding="utf-8")
             note = RunNote(task.key, "failed", error=("WorkerDied", message), attempts=task.attempt,
                            scenario=task.scenario)  # fmt: skip
-            self._store.publish(part, note)
+            self._store.complete(part, note)
+            self._store.publish(part, task.key)
+            self._store.flush()
         except OSError as error:
-            raise StoreFailure(f"the store cannot be written any more: {error.strerror}") from None
+            raise self._store.failure(error.strerror or str(error)) from None
         self._tell(Report(task.key, "failed", message))

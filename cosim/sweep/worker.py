@@ -6,20 +6,20 @@ import contextlib
 import faulthandler
 import gc
 import logging
-import math
 import os
-import shutil
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-import pandas as pd
+import pyarrow as pa
 import threadpoolctl
 
 from cosim.errors import InputError, RunFailure
@@ -27,10 +27,16 @@ from cosim.results.record import utc_now
 from cosim.scenario import Scenario
 from cosim.simulation import simulate
 from cosim.sweep.forget import forgetting
+from cosim.sweep.note import RunNote, table_file
+from cosim.sweep.outcome import Outcome as Outcome
+from cosim.sweep.outcome import kept
 from cosim.sweep.plan import imported
-from cosim.sweep.store import LOG_FILE, RunNote, Store, write_frame
+from cosim.sweep.store import LOG_FILE, Store, write_frame
 
 _TIMES = ("wall_s", "solver_s")
+_FLUSHES = 4
+"""Runs that are flushed at the same time, while the next is under way: a disk does several as fast as one."""
+_LONGEST_MESSAGE = 1800
 _one_at_a_time = threading.Lock()
 """OpenDSS and the standard streams belong to the process, so a worker of several threads runs one at a time."""
 
@@ -43,6 +49,7 @@ class Task:
         scenario_path: file of the scenario, beside which its tables lie.
         measure: import path of what is done instead of a run, if anything.
         tables: names of the result tables to keep.
+        taken: names that a key figure cannot have, since the table of the runs has such columns.
         attempt: how often it has been begun, this time included.
         history: log of earlier attempts.
     """
@@ -52,6 +59,7 @@ class Task:
     scenario_path: str
     measure: str | None
     tables: tuple[str, ...]
+    taken: tuple[str, ...] = ()
     attempt: int = 1
     history: str = ""
 
@@ -66,33 +74,28 @@ class Report:
     wall_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a measurement leaves: key figures by name, tables by name, and notes.
-
-    A measurement of a user's own is a function of (scenario, path of its file) that returns one.
-    """
-
-    kpis: Mapping[str, float | int | str | None]
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-def execute(tasks: Sequence[Task], root: str, own_process: bool) -> list[Report]:
-    """Do runs one after another; stops at the first that the store cannot take.
+def execute(tasks: Sequence[Task], root: str, own_process: bool, session: str = "") -> list[Report]:
+    """Do runs one after another, and have them on the disk; stops when the store cannot take one.
 
     Args:
         root: folder of the store.
         own_process: whether all output of the process, of solvers too, may go into the run's log.
+        session: see :class:`cosim.sweep.store.Store`.
     """
-    store = Store(root)
-    reports: list[Report] = []
-    with _one_at_a_time, _threads().limit(limits=1):
+    store = Store(root, session)
+    flushed: list[Future[Report]] = []
+    with _one_at_a_time, _threads().limit(limits=1), ThreadPoolExecutor(_FLUSHES) as flushes:
         for task in tasks:
             with forgetting():
-                reports.append(_execute(task, store, own_process))
-            if reports[-1].status == "store":
+                report = _execute(task, store, own_process)
+            flushed.append(flushes.submit(_published, task, store, report))
+            if any(f.done() and f.result().status == "store" for f in flushed):
                 break
+    reports = [f.result() for f in flushed]
+    try:
+        store.flush()
+    except OSError as error:
+        reports.append(_refused(tasks[-1], error))
     return reports
 
 
@@ -104,8 +107,6 @@ def _threads() -> threadpoolctl.ThreadpoolController:
 
 def prepare_worker(watch_parent: bool) -> None:
     """Make a process ready: it leaves interrupts to its parent, and ends when its parent does."""
-    import signal
-
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if watch_parent:
@@ -115,37 +116,81 @@ def prepare_worker(watch_parent: bool) -> None:
 
 
 def _end_with_parent() -> None:
+    """Wait for the process that the work is for, and for the one that has forked this one, if that is another."""
     import multiprocessing
     from multiprocessing.connection import wait
 
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    if parent is None:
+        return
+    watched: list[Any] = [parent.sentinel]
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):
+            watched.append(os.pidfd_open(os.getppid()))
+    wait(watched)
+    os._exit(1)
 
 
 def _execute(task: Task, store: Store, own_process: bool) -> Report:
+    """Do a run and write all of it into its part."""
     part = store.part(task.key, task.attempt)
     began, started = time.perf_counter(), utc_now()
     try:
         part.mkdir(exist_ok=True)
-        with (part / LOG_FILE).open("w", encoding="utf-8", buffering=1) as log:
+        log_path = part / LOG_FILE
+        with log_path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
             log.write(f"{task.history}{started} run {task.key}, attempt {task.attempt}, process {os.getpid()}\n")
             with _output_to(log, own_process):
                 note, tables = _measured(task, log)
-            wall_s = time.perf_counter() - began
+        wall_s = time.perf_counter() - began
+        note = _with_tables(note, tables, part)
+        with log_path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            if note.error is not None:
+                log.write(f"{': '.join(note.error)}\n")
             log.write(f"{utc_now()} {note.status} after {wall_s:.3f} s\n")
-        for name, frame in tables.items():
-            write_frame(frame, part / f"{name}.parquet")
         timing = {**note.timing, "wall_s": wall_s, "started": started, "process": os.getpid()}
-        store.publish(part, replace(note, timing=timing, tables=tuple(tables), attempts=task.attempt))
+        store.complete(part, replace(note, timing=timing, attempts=task.attempt))
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        return Report(task.key, "store", f"{error.strerror or error}")
+        return _refused(task, error)
     return Report(task.key, note.status, "" if note.error is None else ": ".join(note.error), wall_s)
 
 
-def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pd.DataFrame]]:
+def _published(task: Task, store: Store, report: Report) -> Report:
+    """Put a run that is complete in its place; a part that cannot be published is removed."""
+    part = store.part(task.key, task.attempt)
+    if report.status != "store":
+        try:
+            store.publish(part, task.key)
+            return report
+        except OSError as error:
+            report = _refused(task, error)
+    store.discard(part)
+    return report
+
+
+def _refused(task: Task, error: OSError) -> Report:
+    return Report(task.key, "store", f"{error.strerror or error}")
+
+
+def _with_tables(note: RunNote, tables: Mapping[str, pa.Table], part: Path) -> RunNote:
+    """Write the tables of a run; one that Parquet cannot hold is a failure of the run.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    try:
+        for name, table in tables.items():
+            write_frame(table, part / table_file(name))
+    except pa.ArrowException as error:
+        if isinstance(error, OSError):
+            raise
+        for name in tables:
+            (part / table_file(name)).unlink(missing_ok=True)
+        return replace(note, status="failed", kpis={}, tables=(), error=_said(error))
+    return replace(note, tables=tuple(tables))
+
+
+def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pa.Table]]:
     """The note and the tables of a run; whatever goes wrong in it becomes its note."""
     try:
         scenario = Scenario.model_validate(task.scenario)
@@ -154,19 +199,20 @@ def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pd.DataFra
             outcome = _simulated(scenario, path, task.tables)
         else:
             outcome = imported(task.measure, "measure")(scenario, path)
-    except (InputError, RunFailure) as error:
-        log.write(f"{type(error).__name__}: {error}\n")
-        return _failed(task, error), {}
-    except Exception as error:
-        traceback.print_exc(file=log)
-        return _failed(task, error), {}
-    for text in outcome.notes:
-        log.write(f"note: {text}\n")
-    plain = {name: _plain(value) for name, value in outcome.kpis.items()}
-    kpis = {k: v for k, v in plain.items() if k not in _TIMES}
-    timing = {k: v for k, v in plain.items() if k in _TIMES}
-    note = RunNote(task.key, "ok", kpis, tuple(outcome.notes), timing=timing, scenario=task.scenario)
-    return note, outcome.tables
+        found = kept(outcome, task.taken)
+    except BaseException as error:  # sys.exit too: what a measurement does ends its run, never the sweep
+        if _interrupted(error):
+            raise
+        if not isinstance(error, InputError | RunFailure):
+            with contextlib.suppress(Exception):
+                traceback.print_exc(file=log)
+        return RunNote(task.key, "failed", error=_said(error), scenario=task.scenario), {}
+    with contextlib.suppress(ValueError):  # a measurement that has closed the log
+        for text in found.notes:
+            log.write(f"note: {text}\n")
+    kpis = {k: v for k, v in found.kpis.items() if k not in _TIMES}
+    timing = {k: v for k, v in found.kpis.items() if k in _TIMES}
+    return RunNote(task.key, "ok", kpis, found.notes, timing=timing, scenario=task.scenario), found.tables
 
 
 def _simulated(scenario: Scenario, path: Path, tables: Sequence[str]) -> Outcome:
@@ -174,17 +220,22 @@ def _simulated(scenario: Scenario, path: Path, tables: Sequence[str]) -> Outcome
     return Outcome(result.kpis, {name: getattr(result.tables, name) for name in tables}, result.notes)
 
 
-def _failed(task: Task, error: Exception) -> RunNote:
-    return RunNote(task.key, "failed", error=(type(error).__name__, str(error)), scenario=task.scenario)
+def _interrupted(error: BaseException) -> bool:
+    """Whether an error is an interrupt by the user, which goes to the main thread of a process that heeds it."""
+    heeded = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    return isinstance(error, KeyboardInterrupt) and heeded and threading.current_thread() is threading.main_thread()
 
 
-def _plain(value: Any) -> float | int | str | None:
-    """A key figure as JSON knows it."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return float(value) if math.isfinite(value) else None
+def _said(error: BaseException) -> tuple[str, str]:
+    """Kind and message of an error, as text of moderate length."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "it cannot say why"
+    message = message.encode(errors="backslashreplace").decode()
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]} ..."
+    return type(error).__name__, message
 
 
 @contextlib.contextmanager
@@ -218,4 +269,5 @@ def _descriptors_to(log: TextIO) -> Iterator[None]:
         for fd, old in zip((1, 2), kept, strict=True):
             os.dup2(old, fd)
             os.close(old)
-        sys.stdout.flush()
+        with contextlib.suppress(ValueError):  # a measurement that has closed the log
+            sys.stdout.flush()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cosim.errors import InputError, RunFailure
-from cosim.results.folders import ResultFolder, RunFolder, make_room
+from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.record import Record
 from cosim.results.tables import Layout, Tables
 
@@ -88,14 +92,10 @@ def test_earlier_results_stay_if_their_replacement_fails(run_folder: Path) -> No
     assert Record.read(run_folder).status == "ok"
 
 
-@pytest.mark.parametrize(
-    "way", [lambda out: ResultFolder(out, force=True), lambda out: make_room(out, force=True)]
-)
-def test_force_never_removes_a_folder_that_holds_no_results(tmp_path: Path, way: object) -> None:
+def test_force_never_removes_a_folder_that_holds_no_results(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    assert callable(way)
     with pytest.raises(InputError, match="left alone"):
-        way(tmp_path)
+        ResultFolder(tmp_path, force=True)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -115,3 +115,104 @@ def test_a_run_folder_without_results_is_a_mistake_in_the_code(tmp_path: Path, r
     with pytest.raises(RuntimeError, match="save"), RunFolder(tmp_path / "out", record, SCENARIO_TEXT):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+# -- what a process that was killed leaves ----------------------------------------------------------------------
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cosim.results import durable
+from cosim.results.folders import ResultFolder
+out, when = Path(sys.argv[1]), sys.argv[2]
+folder = ResultFolder(out, force=True)
+(folder.path / "comparison.csv").write_text("mode\\nnew\\n")
+if when == "between the names":
+    renamed = os.rename
+    durable.os.rename = lambda a, b: (renamed(a, b), os.kill(os.getpid(), signal.SIGKILL))
+    folder.publish()
+if when == "held":
+    print("held", flush=True)
+    sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(out: Path, when: str) -> None:
+    """A process that is killed while it fills a folder of results."""
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(out), when], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def beside(out: Path) -> list[str]:
+    return sorted(p.name for p in out.parent.iterdir() if p != out)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out[1]"
+    killed(out, "at work")
+    assert len(beside(out)) == 1 and not out.exists()
+    with ResultFolder(out) as folder:
+        (folder.path / "comparison.csv").write_text("mode\n")
+    assert beside(out) == []
+
+
+def test_earlier_results_come_back_if_the_process_that_replaced_them_was_killed(run_folder: Path) -> None:
+    before = sorted(p.name for p in run_folder.iterdir())
+    killed(run_folder, "between the names")
+    assert not run_folder.exists() and len(beside(run_folder)) == 2
+    with pytest.raises(InputError, match="exists"):
+        ResultFolder(run_folder)
+    assert sorted(p.name for p in run_folder.iterdir()) == before and beside(run_folder) == []
+
+
+def test_what_a_living_process_holds_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _KILLED, str(out), "held"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+        assert living.stdout is not None and living.stdout.readline() == "held\n"
+        theirs = beside(out)
+        with ResultFolder(out) as folder:
+            (folder.path / "comparison.csv").write_text("mode\n")
+        assert beside(out) == theirs and (tmp_path / theirs[0] / "comparison.csv").is_file()
+        living.kill()
+    with ResultFolder(out, force=True):
+        pass
+    assert beside(out) == []
+
+
+def test_folders_of_others_with_a_similar_name_are_left_alone(tmp_path: Path) -> None:
+    for name in (".out.notes.part", ".out.0123456789ab.partly", ".outer.0123456789ab.part", "out.0123456789ab.part"):
+        (tmp_path / name).mkdir()
+    before = beside(tmp_path / "out")
+    with ResultFolder(tmp_path / "out"):
+        pass
+    assert beside(tmp_path / "out") == before
+
+
+def test_files_are_on_the_disk_before_their_folder_has_its_name(
+    tmp_path: Path, record: Record, tables: Tables, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of calls to the system: every file, then the folder, then the name, then the folder around it."""
+    done: list[tuple[str, str]] = []
+    flushed, renamed = os.fsync, os.rename
+
+    def flush(descriptor: int) -> None:
+        done.append(("flush", os.readlink(f"/proc/self/fd/{descriptor}")))
+        flushed(descriptor)
+
+    def rename(old: Path, new: Path) -> None:
+        done.append(("rename", str(old)))
+        renamed(old, new)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("open files cannot be named here")
+    with RunFolder(tmp_path / "out", record, SCENARIO_TEXT) as folder:
+        tables.write(folder.path)
+        folder.save(record, layout)
+        part = str(folder.path)
+        written = {("flush", str(p)) for p in folder.path.iterdir()}
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(os, "rename", rename)
+    assert set(done[: len(written)]) == written
+    assert done[len(written) :] == [("flush", part), ("rename", part), ("flush", str(tmp_path))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,3 +167,56 @@ def test_a_folder_that_may_not_be_written_is_refused(
     with pytest.raises(cosim.InputError, match="cannot be written .Permission denied"):
         cosim.run_sweep(experiment(), place / "out", engine="serial", analyse=False)
     assert not Store(place / "out").exists
+
+
+def test_a_folder_deleted_under_a_sweep_has_its_own_message(place: Path) -> None:
+    process = started(place, 2)
+    shutil.rmtree(place / "out", ignore_errors=True)
+    shutil.rmtree(place / "out", ignore_errors=True)  # what a worker wrote meanwhile
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"is gone" in said and b"Traceback" not in said, said
+    assert str(place / "out").encode() in said
+
+
+def test_a_finished_run_that_vanishes_under_a_sweep_is_missed(
+    experiment: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = Store.flush
+
+    def vanish(self: Store) -> None:
+        flushed(self)
+        if (last := sorted(self.runs.glob("run=*"))) and len(last) == len(LIMITS):
+            (last[0] / "pair.parquet").unlink()
+
+    monkeypatch.setattr(Store, "flush", vanish)
+    with pytest.raises(StoreFailure, match="1 runs that were done .*pair.parquet is missing"):
+        cosim.run_sweep(experiment(), place / "out", engine="serial", analyse=False)
+
+
+def test_a_run_is_on_the_disk_before_it_has_its_name(
+    experiment: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of calls to the system: every file of a run, then its folder, then its name, then the folder around."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("open files cannot be named here")
+    done: list[tuple[str, str]] = []
+    flushed, renamed = os.fsync, os.rename
+
+    def flush(descriptor: int) -> None:
+        done.append(("flush", os.readlink(f"/proc/self/fd/{descriptor}")))
+        flushed(descriptor)
+
+    def rename(old: Path, new: Path) -> None:
+        renamed(old, new)
+        done.append(("rename", str(old)))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "rename", rename)
+    one = experiment(factors={"network.v_min_pu": [0.95]})
+    found = cosim.run_sweep(one, place / "out", engine="serial", analyse=False)
+    part = next(old for kind, old in done if kind == "rename")
+    assert Path(part).name.startswith(f".run={found.runs['run'][0]}.")
+    at = done.index(("rename", part))
+    files = {("flush", f"{part}/{name}") for name in ("log.txt", "pair.parquet", "run.json")}
+    assert set(done[at - 4 : at - 1]) == files and done[at - 1] == ("flush", part)
+    assert ("flush", str(place / "out" / "runs")) in done[at + 1 :]
