@@ -138,11 +138,12 @@ def compare_models(feeders: Sequence[str], seeds: int, places: int) -> list[dict
     """
     table = []
     for name in feeders:
-        for model in ("lindist3flow", "ac-linear"):
+        known: list[dict[tuple[int, str], tuple[float, float]]] = [{} for _ in range(seeds)]
+        for model in ("ac-linear", "lindist3flow"):
             rows: list[dict[str, object]] = []
             for seed in range(seeds):
                 changes = overrides(read_feeder(name), name, seed, 0, model)
-                rows += price_rows(changes, "uncoordinated", places, np.random.default_rng(seed))
+                rows += price_rows(changes, "uncoordinated", places, np.random.default_rng(seed), known=known[seed])
             bound = [row for row in rows if abs(float(str(row["voltage_part"]))) > 0.1]
             for kind, chosen in (("all", rows), ("voltage limit binds", bound)):
                 if chosen:

@@ -142,26 +142,36 @@ class AcSlopes:
 
 
 def price_rows(
-    changes: Mapping[str, object], mode: str, count: int, rng: np.random.Generator, scenario: str = "ieee37"
+    changes: Mapping[str, object],
+    mode: str,
+    count: int,
+    rng: np.random.Generator,
+    scenario: str = "ieee37",
+    known: dict[tuple[int, str], tuple[float, float]] | None = None,
 ) -> list[dict[str, object]]:
     """Price and slope of the least AC cost at random steps and places of a run.
 
     Args:
         changes, mode, scenario: of the run. count: how many places.
+        known: slopes by step and place at the same demand, so as not to look for them again; new ones are added.
     """
+    known = {} if known is None else known
     simulation = Simulation(prepare(*load_scenario(scenario, {**changes, "mode": mode})))
     tables = simulation.run().tables()
     slopes = AcSlopes(simulation)
     prices = tables.prices
     buses = slopes.operator.feeder.bus_by_name
     of_bus = prices["bus"].map(lambda name: buses[name].grounded)
-    own = prices[of_bus == (prices["phase"].str.len() == 1)]
+    own = prices[of_bus == (prices["phase"].str.len() == 1)].sort_values(["step", "bus", "phase"])
     rows = []
     for i in rng.choice(len(own), size=count, replace=False):
         bus, phase = str(own["bus"].iloc[i]), str(own["phase"].iloc[i])
         step, price, part = (own[name].to_numpy()[i] for name in ("step", "dlmp_p", "voltage"))
         place = Terminal(bus, "wye" if buses[bus].grounded else "delta", (phase,))
-        left, right = slopes.slopes_usd_per_mwh(int(step), place)
+        key = (int(step), f"{bus}.{phase}")
+        if key not in known:
+            known[key] = slopes.slopes_usd_per_mwh(int(step), place)
+        left, right = known[key]
         apart = max(left - price, price - right, 0.0) / max(min(abs(left), abs(right)), 1.0)
         rows.append(
             {
