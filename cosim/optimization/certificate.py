@@ -9,7 +9,7 @@ import numpy as np
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Vector
 from cosim.optimization.charge import Charge, charged_at
-from cosim.optimization.dual_face import DualFace
+from cosim.optimization.dual_face import RESOLVED, DualFace
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_solvers import solve_qp
@@ -26,9 +26,10 @@ class Certificate:
         follower_error: relative difference between the follower's cost in the solution and its optimum.
         optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma.
         payment_error: relative difference between the payment in the solver's terms and price'th.
-        payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these
-            parameters (infinite where prices have no end); the solution is the optimistic one up to the gap.
-            Not numbers without a payment.
+        payment_optimistic, payment_pessimistic: least and largest payment over the duals that are optimal at these
+            parameters for the solution or the follower's optimum found anew, or for any x within `RESOLVED` of one of
+            them (infinite where prices have no end): whatever a settlement can charge that clears the follower to a
+            solver's accuracy. The solution is the optimistic one up to the gap. Not numbers without a payment.
         dual_margin: the smallest (M - sigma) / M over the pairs with a big-M; 1 if there is none.
         discretisation: how far binary expansion may underestimate the payment; 0 for strong duality.
         sos1: rows without a proven bound, handled by SOS1.
@@ -94,8 +95,10 @@ def certify(
         excess = max(0.0, abs(paid - payment) - discretisation)
         payment_error = excess / max(1.0, abs(paid))
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
-        face = DualFace(charged_at(follower, theta, charge), solution, np.zeros(len(theta)), tolerance=1e-6)
-        low, high = -face.extreme(-theta).value, face.extreme(theta).value
+        held, zero = charged_at(follower, theta, charge), np.zeros(len(theta))
+        faces = [DualFace(held, at, zero, reach=RESOLVED) for at in (solution, again)]
+        low = min(-face.extreme(-theta).value for face in faces)
+        high = max(face.extreme(theta).value for face in faces)
     margin = 1.0
     if dual_bounds is not None and np.any(np.isfinite(dual_bounds)):
         used = np.isfinite(dual_bounds)
