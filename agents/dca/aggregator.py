@@ -18,6 +18,7 @@ from cosim.errors import InputError
 from cosim.interfaces import TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.cuts import CutModel
+from cosim.optimization.exclusive import closed, overlapping
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import ProximalSolver, pull, steepened
 from cosim.optimization.qp_solvers import FINE, QPSolver
@@ -115,15 +116,46 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             backlog=self.ledger.backlog(window.first),
             charge_mwh=self.charge_mwh,
         )
-        self._qp = self._model.at(self._work)
-        self._solver = QPSolver(self._qp, tolerance=FINE)
-        self._cuts, self._cut_rounds = CutModel(self._qp, self._model.power_columns()), set[int]()
+        self._closed: frozenset[str] = frozenset()
         self._columns = self._model.power_columns()
-        self._near = ProximalSolver(self._solver, self._columns)
+        self._whole = self._model.at(self._work)
+        self._take_up(self._whole)
+        self._cuts, self._cut_rounds = CutModel(self._qp, self._columns), set[int]()
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
         self._x = self._prompt().x
         return self._x[self._columns]
+
+    def _take_up(self, qp: ParametricQP) -> None:
+        """Answer from this schedule problem from now on."""
+        self._qp = qp
+        self._solver = QPSolver(qp, tolerance=FINE)
+        self._near = ProximalSolver(self._solver, self._columns)
+
+    def _close_overlaps(self, x: Array) -> bool:
+        """Hold the smaller flow of each battery that charges and discharges at once in a schedule at zero, for the
+        rest of the window; whether there was one.
+
+        A window's answers then come from one convex problem again, so that rounds of prices and bids can settle.
+        """
+        values = dict(zip(self._whole.variables, x.tolist(), strict=True)) if self._whole.exclusive else {}
+        both = overlapping(self._whole.exclusive, values)
+        if both:
+            self._closed |= {smaller for smaller, _ in both}
+            self._take_up(closed(self._whole, self._closed))
+            self._cuts.problem = self._qp
+        return bool(both)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run should know of the window's schedule."""
+        steps = sorted({self._window.first + int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._closed})
+        if not steps:
+            return ()
+        return (
+            f"window at step {self._window.first}: at the prices posted, {self.name} would charge and discharge a "
+            f"battery at once to burn energy in steps {', '.join(map(str, steps))}; it kept to one direction in each, "
+            "which its regret takes as given",
+        )
 
     def _prompt(self) -> QPSolution:
         """As early and as local as possible: waiting and moving cost far more than anything else."""
@@ -161,13 +193,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
         cost to reckon with, or slopes of the price.
         """
-        price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
-        if posting.cut_cost_usd is not None:
-            x, price = self._against_cuts(posting)
-        elif posting.price_slope_usd_per_mw2h is not None:
-            x = self._anticipating(price, posting)
-        else:
-            x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x
+        x, price = self._best(posting)
+        while self._close_overlaps(x):
+            x, price = self._best(posting)
         self._x = x
         p = self._on_grid(np.clip(x[self._columns], 0.0, None))
         own = self._qp.objective(x)
@@ -182,6 +210,15 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             cost_usd=own,
             price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
+
+    def _best(self, posting: PricePosting) -> tuple[Array, Array]:
+        """The cheapest schedule at what is posted, and the price it answers."""
+        price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
+        if posting.cut_cost_usd is not None:
+            return self._against_cuts(posting)
+        if posting.price_slope_usd_per_mw2h is not None:
+            return self._anticipating(price, posting), price
+        return self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x, price
 
     def _on_grid(self, p_mw: Array) -> Array:
         """The nearest power that may be bid."""
@@ -224,11 +261,11 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """The window's schedule with the power variables under the given names."""
         new = {
-            self._qp.variables[self._columns[t, n]]: names[t][n]
+            self._whole.variables[self._columns[t, n]]: names[t][n]
             for t in range(len(names))
             for n in range(len(names[t]))
         }
-        return rename(self._qp, lambda v: new.get(v, f"{self.name}.{v}"), lambda row: f"{self.name}.{row}")
+        return rename(self._whole, lambda v: new.get(v, f"{self.name}.{v}"), lambda row: f"{self.name}.{row}")
 
     def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
         """Commit to a demand: with a solution of :meth:`problem` as it is, else the cheapest schedule that draws it.
@@ -240,6 +277,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             self._x = solution
         elif self._x is None or np.abs(self._x[self._columns] - p_mw).max() > 1e-9:
             self._x = self._drawing(p_mw)
+            while self._close_overlaps(self._x):
+                self._x = self._drawing(p_mw)
         return self._qp.objective(self._x)
 
     def _drawing(self, p_mw: Array) -> Array:

@@ -10,7 +10,8 @@ cost (welfare), or the operator's duals (bilevel). Power in MW, work and energy 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,12 @@ class ScheduleModel:
             param.set_value(float(work.backlog[key]))
         for key, param in m.start_charge.items():
             param.set_value(float(work.charge_mwh[key]))
-        return self.compiled.instance()
+        return replace(self.compiled.instance(), exclusive=self.exclusive)
+
+    @cached_property
+    def exclusive(self) -> tuple[tuple[str, str], ...]:
+        """Charge and discharge of each battery in each step: a battery does one of them at a time."""
+        return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in self.block.battery_step)
 
 
 def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:
@@ -144,6 +150,9 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
 
     Each window ends with at least the charge that the horizon began with, so that none lives off the next one. Were
     it the charge that the window itself began with, a rolling horizon would drain the battery step by step.
+
+    A battery charges or discharges, never both at once, which would turn energy into heat where the price is negative
+    (:attr:`ScheduleModel.exclusive`). in + out <= power is the convex hull of that choice.
     """
     owners = [i for i, s in enumerate(sites) if s.battery is not None]
     m.owner = pyo.Set(initialize=owners)
@@ -167,6 +176,11 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
         return m.charge[i, t] == before + hours * (eta * m.battery_in[i, t] - m.battery_out[i, t] / eta)
 
     m.charge_equation = pyo.Constraint(m.battery_step, rule=balance)
+
+    def one_way(m: pyo.ConcreteModel, i: int, t: int) -> object:
+        return m.battery_in[i, t] + m.battery_out[i, t] <= _battery(sites[i]).power_kw / KILO
+
+    m.one_way = pyo.Constraint(m.battery_step, rule=one_way)
 
     def kept(m: pyo.ConcreteModel, i: int) -> object:
         return -m.charge[i, steps - 1] <= -_battery(sites[i]).initial * _battery(sites[i]).energy_kwh / KILO

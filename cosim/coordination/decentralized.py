@@ -91,7 +91,8 @@ class Decentralized:
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
         own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        if market.scenario.market.bid_step_kw is not None:
+        batteries = any(d.battery is not None for d in market.scenario.datacenters)  # see `Aggregator.adopt`
+        if batteries or market.scenario.market.bid_step_kw is not None:
             agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
         support = last.price if converged and last is not None else None
         clearing = rule.settled(market.operator.settle(agreed, support), last)

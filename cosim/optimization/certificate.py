@@ -9,13 +9,15 @@ import numpy as np
 from cosim.errors import RunFailure
 from cosim.optimization.arrays import Vector
 from cosim.optimization.charge import Charge, charged_at
-from cosim.optimization.dual_face import RESOLVED, DualFace
+from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.polish import Conditions, Matrices
 from cosim.optimization.qp_solvers import solve_qp
 from cosim.optimization.solution import QPSolution
 
 _ACCEPT = 1e-5
+_RESOLVED = 1e-6
+"""How far apart optima may lie that solvers do not tell apart, in the unit of the variables (1 W for one in MW)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Certificate:
         optimality_error: largest violation of the follower's optimality conditions by x, nu and sigma.
         payment_error: relative difference between the payment in the solver's terms and price'th.
         payment_optimistic, payment_pessimistic: least and largest payment over the duals that are optimal at these
-            parameters for the solution or the follower's optimum found anew, or for any x within `RESOLVED` of one of
+            parameters for the solution or the follower's optimum found anew, or for any x within 1e-6 of one of
             them (infinite where prices have no end): whatever a settlement can charge that clears the follower to a
             solver's accuracy. The solution is the optimistic one up to the gap. Not numbers without a payment.
         dual_margin: the smallest (M - sigma) / M over the pairs with a big-M; 1 if there is none.
@@ -96,7 +98,7 @@ def certify(
         payment_error = excess / max(1.0, abs(paid))
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
         held, zero = charged_at(follower, theta, charge), np.zeros(len(theta))
-        faces = [DualFace(held, at, zero, reach=RESOLVED) for at in (solution, again)]
+        faces = [DualFace(held, at, zero, reach=_RESOLVED) for at in (solution, again)]
         low = min(-face.extreme(-theta).value for face in faces)
         high = max(face.extreme(theta).value for face in faces)
     margin = 1.0

@@ -19,8 +19,6 @@ _HELD = 1e-9
 _ACCEPT = 1e-6
 _MET = 1e-6
 """How near to a target a price counts as met, relative."""
-RESOLVED = 1e-5
-"""How far apart optima may lie that solvers do not tell apart, in the unit of the variables (10 W for one in MW)."""
 _TOLERANCES = (1e-9, 1e-7)
 
 
