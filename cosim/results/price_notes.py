@@ -30,8 +30,8 @@ def beyond_cap(tables: Tables, cap_usd_per_mwh: float) -> list[str]:
     parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PARTS if abs(worst[k]) >= 0.5)
     return [
         f"DLMPs are beyond network.price_cap_usd_per_mwh = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
-        f"{prices['dlmp_p'].min():,.0f} to {prices['dlmp_p'].max():,.0f}: the cap prices each kind of broken limit, and "
-        "the kinds, energy and losses add up "
+        f"{prices['dlmp_p'].min():,.0f} to {prices['dlmp_p'].max():,.0f}: the cap prices each kind of broken limit, "
+        "and the kinds, energy and losses add up "
         f"(step {worst['step']}, bus {worst['bus']} {worst['phase']}: {parts}); "
         "market.price_cap_usd_per_mwh would limit what is charged"
     ]
