@@ -26,7 +26,7 @@ def beyond_cap(tables: Tables, cap_usd_per_mwh: float) -> list[str]:
         return []
     steps = sorted(set(beyond["step"].tolist()))
     listed = ", ".join(map(str, steps[:_LISTED_STEPS])) + (" and more" if len(steps) > _LISTED_STEPS else "")
-    worst = beyond.loc[beyond["dlmp_p"].abs().idxmax()]
+    worst = beyond.iloc[int(beyond["dlmp_p"].abs().to_numpy().argmax())]
     parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PARTS if abs(worst[k]) >= 0.5)
     return [
         f"DLMPs are beyond network.price_cap_usd_per_mwh = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
