@@ -129,20 +129,36 @@ def lead(
     remembered: Remembered | None = None,
 ) -> None:
     """Take up in a decision the optimum of these leaders; who neither leads nor is fixed takes prices."""
-    problem = stackelberg_problem(market, leaders, fixed, decision.p_mw)
+    whole = stackelberg_problem(market, leaders, fixed, decision.p_mw)
     names = _names(market)
     at = dict(_pairs(names, decision.p_mw))
     if remembered is not None:
         at |= {n: p for n, p in remembered.p_mw.items() if n in at}
-    start = np.array([at[n] for n in problem.follower.parameters])
+    start = np.array([at[n] for n in whole.follower.parameters])
     hint = _by_name(market, leaders, decision)
     memory = None if remembered is None else remembered.memory
-    problem, solution = _with_directions(market, problem, start, memory, hint)
+    problem, solution = _with_directions(market, whole, start, memory, hint)
     for a, schedule, p_mw in schedules(market, problem, solution, fixed):
         decision.schedules[a.name] = schedule
         decision.p_mw[:, a.columns] = p_mw
     decision.price = _operators_price(market, problem.follower, solution)
     decision.solutions[name] = solution
+    decision.notes += _notes_of_directions(market, whole, problem, solution, name)
+
+
+def _notes_of_directions(
+    market: Market, whole: BilevelProblem, held: BilevelProblem, solution: BilevelSolution, name: str
+) -> tuple[str, ...]:
+    """What a reader should know of the directions of batteries that a leader's solution was found with."""
+    notes = []
+    if held.leader is not whole.leader and solution.gap > market.scenario.centralized.gap:
+        notes.append(
+            f"leader {name}: no battery charges and discharges at once; the directions chosen cost "
+            f"{solution.leader_cost:.2f} USD, and no choice costs less than {solution.bound:.2f} USD"
+        )
+    if held.follower is not whole.follower:
+        notes.append(f"leader {name}: the bound takes the directions of price takers' batteries as given")
+    return tuple(notes)
 
 
 def schedules(
@@ -212,10 +228,10 @@ def _with_directions(
     began, given = time.perf_counter(), market.scenario.centralized
     takers: frozenset[str] = frozenset()
     while True:
-        base = replace(problem, follower=closed(problem.follower, takers))
+        base = problem if not takers else replace(problem, follower=closed(problem.follower, takers))
 
         def led(names: frozenset[str], base: BilevelProblem = base) -> Trial[tuple[BilevelProblem, BilevelSolution]]:
-            held = replace(base, leader=closed(base.leader, names))
+            held = base if not names else replace(base, leader=closed(base.leader, names))
             left = max(_LEAST_S, given.time_limit_s - (time.perf_counter() - began))
             found = _solve(market, held, start, memory, left)
             values = dict(zip(held.leader.variables, found.leader_x.tolist(), strict=True))

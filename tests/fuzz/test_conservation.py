@@ -17,7 +17,7 @@ from cosim.preparation import prepare
 from cosim.results.tables import Tables
 
 COUNT = int(os.environ.get("COSIM_FUZZ_COUNT", "200"))
-QUICK = 12
+QUICK = 10
 LEGS = ("ab", "bc", "ca")
 NEAR = 1e-6
 EXPONENT = {"PQ": 0, "I": 1, "Z": 2}
