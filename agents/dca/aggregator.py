@@ -279,6 +279,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             self._x = self._drawing(p_mw)
             while self._close_overlaps(self._x):
                 self._x = self._drawing(p_mw)
+        self._x = self._model.booked(self._x, self._work)
         return self._qp.objective(self._x)
 
     def _drawing(self, p_mw: Array) -> Array:

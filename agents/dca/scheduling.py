@@ -87,6 +87,19 @@ class ScheduleModel:
         """(classes, sites, steps) what a solution says of "served", "sent", "taken" or "waiting" work, in MWh."""
         return np.append(x, 0.0)[self._work_columns[name]]
 
+    def booked(self, x: Array, work: WindowWork) -> Array:
+        """The schedule with what waits and what is late as it follows from what is served and sent.
+
+        A solver leaves errors of milliwatt-hours in the queues, which the cost of late work would make visible.
+        """
+        served, sent = (np.maximum(self.amounts(x, name), 0.0) for name in ("served", "sent"))
+        waiting = np.maximum(work.backlog[:, :, None] + (work.arrived - served - sent).cumsum(axis=2), 0.0)
+        x = x.copy()
+        for name, amount in (("waiting", waiting), ("late", np.maximum(waiting - work.may_wait, 0.0))):
+            columns = self._columns_of(name)
+            x[columns[columns >= 0]] = amount[columns >= 0]
+        return x
+
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
         m = self.block
