@@ -166,7 +166,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books.outcomes.append(outcome)
         books.notes += outcome.notes
         for a in self.market.aggregators:
-            books.notes += a.notes() if hasattr(a, "notes") else ()
+            told = getattr(a, "notes", None)
+            books.notes += told() if callable(told) else ()
         books.welfare_usd = (
             None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
         )

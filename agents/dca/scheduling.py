@@ -115,8 +115,12 @@ class ScheduleModel:
 
     @cached_property
     def exclusive(self) -> tuple[tuple[str, str], ...]:
-        """Charge and discharge of each battery in each step: a battery does one of them at a time."""
-        return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in self.block.battery_step)
+        """Charge and discharge of each battery in each step: a battery does one of them at a time.
+
+        Without losses only their difference counts, and there is nothing to choose.
+        """
+        lossy = [(i, t) for i, t in self.block.battery_step if _battery(self.sites[i]).efficiency < 1.0]
+        return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in lossy)
 
 
 def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:

@@ -24,13 +24,13 @@ BATTERY = {"energy_kwh": 1000 * FULL, "power_kw": 50, "efficiency": ETA, "reserv
 STEPS = 4
 
 
-def simulation_of(mode: str) -> Simulation:
+def simulation_of(mode: str, **battery: float) -> Simulation:
     overrides: dict[str, Any] = {
         "mode": mode,
         "clock.steps": STEPS,
         "clock.window_steps": STEPS,
         "market.price_usd_per_mwh": {"constant": -40},
-        "datacenters.dc718.battery": BATTERY,
+        "datacenters.dc718.battery": {**BATTERY, **battery},
     }
     return Simulation(prepare(*load_scenario("ieee37", overrides)))
 
@@ -82,3 +82,10 @@ def test_no_mode_is_better_than_the_yardstick() -> None:
 
 def test_an_aggregator_that_gave_up_a_direction_says_so() -> None:
     assert any("one direction" in note for note in run("decentralized").books.notes)
+
+
+def test_a_battery_without_losses_has_nothing_to_choose() -> None:
+    simulation = simulation_of("welfare", efficiency=1.0)
+    window = next(iter(simulation.prepared.calendar.windows()))
+    simulation.market.operator.open_window(window, simulation.market.declared(window))
+    assert planner_problem(simulation.market).exclusive == ()
