@@ -153,8 +153,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             return ()
         return (
             f"window at step {self._window.first}: at the prices posted, {self.name} would charge and discharge a "
-            f"battery at once in steps {', '.join(map(str, steps))}; it kept to one direction in each, which its regret "
-            "takes as given",
+            f"battery at once in steps {', '.join(map(str, steps))}; it kept to one direction in each, which its "
+            "regret takes as given",
         )
 
     def _prompt(self) -> QPSolution:
