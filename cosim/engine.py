@@ -175,7 +175,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             outcome = yield from self._mode.run(self.market, window, declared)
             # After the mode, which may have had the network linearised anew.
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
-            self._take(window, outcome, None if yardstick is None else yardstick.social_cost_usd)
+            self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))
         self._progress(calendar.steps, calendar.steps, "done")
@@ -190,6 +190,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
+        for a in self.market.aggregators:
+            told = getattr(a, "notes", None)
+            books.notes += told() if callable(told) else ()
         books.welfare_usd = (
             None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
         )

@@ -175,7 +175,7 @@ class AggregatorAgent(Protocol):
         """Commit to a demand (and, if given, to this solution of :meth:`problem`); returns its own cost in USD."""
 
     def drawn_mw(self) -> Array:
-        """(steps, own terminals) what the adopted schedule draws; asked where bids lie on a grid."""
+        """(steps, own terminals) what the adopted schedule draws; asked where it may differ from what was adopted."""
 
     def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables,

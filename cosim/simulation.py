@@ -22,6 +22,7 @@ from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.feeder_maps import layout_of_feeder
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
+from cosim.results.price_notes import beyond_cap, payment_parts, surplus
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.report import write_comparison_report, write_run_report
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
@@ -287,6 +288,7 @@ def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimi
     if len(slack):
         listed = ", ".join(map(str, slack["step"]))
         notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
+    notes += _price_notes(prepared, tables)
     low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
     broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
     if len(broken):
@@ -303,6 +305,19 @@ def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimi
     if late > LATE_TOLERANCE_MWH:
         notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")
     return notes
+
+
+def _price_notes(prepared: Prepared, tables: Tables) -> list[str]:
+    """Where prices leave the cap of broken limits, and what data centers pay for limits."""
+    scenario = prepared.scenario
+    parts = payment_parts(
+        tables,
+        {d.name: d.bus for d in scenario.datacenters},
+        prepared.calendar.step_hours,
+        scenario.market.settlement == "active+reactive",
+    )
+    cap = scenario.network.price_cap_usd_per_mwh
+    return beyond_cap(tables, cap) + surplus(tables, parts, cap)
 
 
 def layout_of(prepared: Prepared) -> Layout:

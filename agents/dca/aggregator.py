@@ -19,6 +19,7 @@ from cosim.errors import InputError
 from cosim.interfaces import TerminalLoad
 from cosim.messages import Bid, PricePosting
 from cosim.optimization.cuts import CutModel
+from cosim.optimization.exclusive import closed, overlapping
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.proximal import ProximalSolver, pull, steepened
 from cosim.optimization.qp_solvers import FINE, QPSolver
@@ -118,20 +119,50 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             backlog=self.ledger.backlog(window.first),
             charge_mwh=self.charge_mwh,
         )
-        self._qp = self._model.at(self._work)
-        self._solver = QPSolver(self._qp, tolerance=FINE)
-        self._cuts, self._cut_rounds = CutModel(self._qp, self._model.power_columns()), set[int]()
+        self._closed: frozenset[str] = frozenset()
         self._columns = self._model.power_columns()
-        self._near = ProximalSolver(self._solver, self._columns)
+        self._whole = self._model.at(self._work)
+        self._take_up(self._whole)
+        self._cuts, self._cut_rounds = CutModel(self._qp, self._columns), set[int]()
         last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
         self._x = self._prompt().x
-        self._punctual = self._without_lateness_beyond(self._x)
-        self._drawer = self._near
-        if self._bid_step_mw is not None:
-            self._drawer = ProximalSolver(QPSolver(self._punctual, tolerance=FINE), self._columns)
+        self._on_arrival = self._x
+        self._stay_punctual()
         self._bid_mw = self._x[self._columns]
         return self._bid_mw
+
+    def _take_up(self, qp: ParametricQP) -> None:
+        """Answer from this schedule problem from now on."""
+        self._qp = qp
+        self._solver = QPSolver(qp, tolerance=FINE)
+        self._near = ProximalSolver(self._solver, self._columns)
+
+    def _close_overlaps(self, x: Array) -> bool:
+        """Hold the smaller flow of each battery that charges and discharges at once in a schedule at zero, for the
+        rest of the window; whether there was one.
+
+        A window's answers then come from one convex problem again, so that rounds of prices and bids can settle.
+        """
+        values = dict(zip(self._whole.variables, x.tolist(), strict=True)) if self._whole.exclusive else {}
+        both = overlapping(self._whole.exclusive, values)
+        if both:
+            self._closed |= {smaller for smaller, _ in both}
+            self._take_up(closed(self._whole, self._closed))
+            self._stay_punctual()
+            self._cuts.problem = self._qp
+        return bool(both)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run should know of the window's schedule."""
+        steps = sorted({self._window.first + int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._closed})
+        if not steps:
+            return ()
+        return (
+            f"window at step {self._window.first}: at the prices posted, {self.name} would charge and discharge a "
+            f"battery at once in steps {', '.join(map(str, steps))}; it kept to one direction in each, which its "
+            "regret takes as given",
+        )
 
     def _prompt(self) -> QPSolution:
         """As early and as local as possible: waiting and moving cost far more than anything else."""
@@ -140,6 +171,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             if name.startswith(("waiting[", "sent[", "battery_")):
                 extra[column] = _PROMPT_WEIGHT
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
+
+    def _stay_punctual(self) -> None:
+        """On a grid of bids draw only what leaves no more work late than running it on arrival would."""
+        self._punctual = self._without_lateness_beyond(self._on_arrival)
+        self._drawer = self._near
+        if self._bid_step_mw is not None:
+            self._drawer = ProximalSolver(QPSolver(self._punctual, tolerance=FINE), self._columns)
 
     def _without_lateness_beyond(self, prompt: Array) -> ParametricQP:
         """The window's problem with no more late, over all steps together, than if all work ran on arrival.
@@ -180,17 +218,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
         cost to reckon with, or slopes of the price. On a grid, cost and regret are of what would be drawn for the bid.
         """
-        price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
-        if posting.cut_cost_usd is not None:
-            x, price = self._against_cuts(posting)
-        elif posting.price_slope_usd_per_mw2h is not None:
-            x = self._anticipating(price, posting)
-        else:
-            x = self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x
+        x, price = self._best(posting)
+        while self._close_overlaps(x):
+            x, price = self._best(posting)
         p = drawn = np.clip(x[self._columns], 0.0, None)
         if self._bid_step_mw is not None:
             p = self._on_grid(p, self._bid_step_mw)
-            x = self._drawing(p)
+            x = self._drawn(p)
             drawn = np.clip(x[self._columns], 0.0, None)
         self._x, self._bid_mw, own = x, p, self._qp.objective(x)
         return Bid(
@@ -204,6 +238,15 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             cost_usd=own,
             price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
+
+    def _best(self, posting: PricePosting) -> tuple[Array, Array]:
+        """The cheapest schedule at what is posted, and the price it answers."""
+        price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
+        if posting.cut_cost_usd is not None:
+            return self._against_cuts(posting)
+        if posting.price_slope_usd_per_mw2h is not None:
+            return self._anticipating(price, posting), price
+        return self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x, price
 
     def _on_grid(self, p_mw: Array, step_mw: float) -> Array:
         """The nearest power that may be bid and that the connections carry."""
@@ -246,11 +289,11 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """The window's schedule with the power variables under the given names."""
         new = {
-            self._qp.variables[self._columns[t, n]]: names[t][n]
+            self._whole.variables[self._columns[t, n]]: names[t][n]
             for t in range(len(names))
             for n in range(len(names[t]))
         }
-        return rename(self._qp, lambda v: new.get(v, f"{self.name}.{v}"), lambda row: f"{self.name}.{row}")
+        return rename(self._whole, lambda v: new.get(v, f"{self.name}.{v}"), lambda row: f"{self.name}.{row}")
 
     def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
         """Commit to a demand: with a solution of :meth:`problem` as it is, else the cheapest schedule that draws it.
@@ -264,8 +307,16 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         if solution is not None:
             self._x, self._bid_mw = solution, p_mw
         elif self._x is None or self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > _ADOPTED_MW:
-            self._x, self._bid_mw = self._drawing(p_mw), p_mw
+            self._x, self._bid_mw = self._drawn(p_mw), p_mw
+        self._x = self._model.booked(self._x, self._work)
         return self._qp.objective(self._x)
+
+    def _drawn(self, p_mw: Array) -> Array:
+        """The schedule that draws this power, no battery charged and discharged at once."""
+        x = self._drawing(p_mw)
+        while self._close_overlaps(x):
+            x = self._drawing(p_mw)
+        return x
 
     def _drawing(self, p_mw: Array) -> Array:
         """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""

@@ -13,7 +13,8 @@ cost (welfare), or the operator's duals (bilevel). Power in MW, work and energy 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,19 @@ class ScheduleModel:
         late, waiting = self._columns_of("late"), self._work_columns["waiting"]
         return np.where(late < 0, waiting, late).ravel()
 
+    def booked(self, x: Array, work: WindowWork) -> Array:
+        """The schedule with what waits and what is late as it follows from what is served and sent.
+
+        A solver leaves errors of milliwatt-hours in the queues, which the cost of late work would make visible.
+        """
+        served, sent = (np.maximum(self.amounts(x, name), 0.0) for name in ("served", "sent"))
+        waiting = np.maximum(work.backlog[:, :, None] + (work.arrived - served - sent).cumsum(axis=2), 0.0)
+        x = x.copy()
+        for name, amount in (("waiting", waiting), ("late", np.maximum(waiting - work.may_wait, 0.0))):
+            columns = self._columns_of(name)
+            x[columns[columns >= 0]] = amount[columns >= 0]
+        return x
+
     def at(self, work: WindowWork) -> ParametricQP:
         """The problem of one window."""
         m = self.block
@@ -111,7 +125,16 @@ class ScheduleModel:
             param.set_value(float(work.backlog[key]))
         for key, param in m.start_charge.items():
             param.set_value(float(work.charge_mwh[key]))
-        return self.compiled.instance()
+        return replace(self.compiled.instance(), exclusive=self.exclusive)
+
+    @cached_property
+    def exclusive(self) -> tuple[tuple[str, str], ...]:
+        """Charge and discharge of each battery in each step: a battery does one of them at a time.
+
+        Without losses only their difference counts, and there is nothing to choose.
+        """
+        lossy = [(i, t) for i, t in self.block.battery_step if _battery(self.sites[i]).efficiency < 1.0]
+        return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in lossy)
 
 
 def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:
@@ -158,6 +181,9 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
 
     Each window ends with at least the charge that the horizon began with, so that none lives off the next one. Were
     it the charge that the window itself began with, a rolling horizon would drain the battery step by step.
+
+    A battery charges or discharges, never both at once, which would turn energy into heat where the price is negative
+    (:attr:`ScheduleModel.exclusive`). in + out <= power is the convex hull of that choice.
     """
     owners = [i for i, s in enumerate(sites) if s.battery is not None]
     m.owner = pyo.Set(initialize=owners)
@@ -181,6 +207,11 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
         return m.charge[i, t] == before + hours * (eta * m.battery_in[i, t] - m.battery_out[i, t] / eta)
 
     m.charge_equation = pyo.Constraint(m.battery_step, rule=balance)
+
+    def one_way(m: pyo.ConcreteModel, i: int, t: int) -> object:
+        return m.battery_in[i, t] + m.battery_out[i, t] <= _battery(sites[i]).power_kw / KILO
+
+    m.one_way = pyo.Constraint(m.battery_step, rule=one_way)
 
     def kept(m: pyo.ConcreteModel, i: int) -> object:
         return -m.charge[i, steps - 1] <= -_battery(sites[i]).initial * _battery(sites[i]).energy_kwh / KILO

@@ -23,6 +23,8 @@ from cosim.optimization.solution import QPSolution
 from cosim.optimization.transform import map_parameters
 
 Array = NDArray[np.float64]
+_RESOLVED_MW = 1e-5
+"""How far dispatch may lie from the optimum found for a supporting price to count as a price of it (10 W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class WindowClearing:
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
         held = charged_at(self.follower, self.theta(p_mw), charge)
-        point = DualFace(held, solution, np.zeros(target.size)).nearest(target)
+        point = DualFace(held, solution, np.zeros(target.size), reach=_RESOLVED_MW).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
 
     @cached_property

@@ -101,6 +101,17 @@ class Market:
         prices = Prices(clearing.prices.p_usd_per_mwh[t], clearing.prices.q_usd_per_mvarh[t])
         return self.payment_usd(clearing.p_mw[t], prices)
 
+    def drawn_mw(self, p_mw: Array) -> Array:
+        """What the aggregators draw that adopted a demand: (steps, terminals).
+
+        It is that demand, unless bids lie on a grid, where what must run comes first, or there are batteries: a
+        mixture of schedules may charge and discharge one at once.
+        """
+        batteries = any(d.battery is not None for d in self.scenario.datacenters)
+        if batteries or self.scenario.market.bid_step_kw is not None:
+            return np.hstack([a.drawn_mw() for a in self.aggregators])
+        return p_mw
+
     def send(self, message: Message) -> None:
         """Hand a message to the channel."""
         self.channel.send(message)

@@ -127,8 +127,7 @@ class Decentralized:
             agreed, converged, regrets = refined.p_mw, False, None
             own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         on_grid = market.scenario.market.bid_step_kw is not None
-        if on_grid:
-            agreed = np.hstack([a.drawn_mw() for a in market.aggregators])
+        agreed = market.drawn_mw(agreed)
         support = last.price if converged and last is not None else None
         clearing = rule.settled(market.operator.settle(agreed, support), last)
         clearing = market.award(window, len(rounds), clearing)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -13,12 +14,18 @@ from cosim.errors import InputError
 from cosim.interfaces import AggregatorAgent, Array
 from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.charge import Charge
+from cosim.optimization.exclusive import Trial, choose_sides, closed, overlapping
+from cosim.optimization.gap import relative_gap
 from cosim.optimization.memory import Memory
 from cosim.optimization.mip import Repairs
 from cosim.optimization.parametric import ParametricQP, join
 
 KILO = 1000.0
 ALL, EACH = "all", "each"
+_DIRECTIONS = 12
+"""Leader's problems solved at most for the directions of batteries."""
+_LEAST_S = 1.0
+"""Time that each of them gets at least."""
 
 
 @dataclass(slots=True)
@@ -135,18 +142,36 @@ def lead(
     remembered: Remembered | None = None,
 ) -> None:
     """Take up in a decision the optimum of these leaders; who neither leads nor is fixed takes prices."""
-    problem = stackelberg_problem(market, leaders, fixed, decision.p_mw)
+    whole = stackelberg_problem(market, leaders, fixed, decision.p_mw)
     names = _names(market)
     at = dict(_pairs(names, decision.p_mw))
     if remembered is not None:
         at |= {n: p for n, p in remembered.p_mw.items() if n in at}
-    start = np.array([at[n] for n in problem.follower.parameters])
-    solution = _solve(market, problem, start, None if remembered is None else remembered.memory)
+    start = np.array([at[n] for n in whole.follower.parameters])
+    hint = _by_name(market, leaders, decision)
+    memory = None if remembered is None else remembered.memory
+    problem, solution = _with_directions(market, whole, start, memory, hint)
     for a, schedule, p_mw in schedules(market, problem, solution, fixed):
         decision.schedules[a.name] = schedule
         decision.p_mw[:, a.columns] = p_mw
     decision.price = _operators_price(market, problem.follower, solution)
     decision.solutions[name] = solution
+    decision.notes += _notes_of_directions(market, whole, problem, solution, name)
+
+
+def _notes_of_directions(
+    market: Market, whole: BilevelProblem, held: BilevelProblem, solution: BilevelSolution, name: str
+) -> tuple[str, ...]:
+    """What a reader should know of the directions of batteries that a leader's solution was found with."""
+    notes = []
+    if held.leader is not whole.leader and solution.gap > market.scenario.centralized.gap:
+        notes.append(
+            f"leader {name}: no battery charges and discharges at once; the directions chosen cost "
+            f"{solution.leader_cost:.2f} USD, and no choice costs less than {solution.bound:.2f} USD"
+        )
+    if held.follower is not whole.follower:
+        notes.append(f"leader {name}: the bound takes the directions of price takers' batteries as given")
+    return tuple(notes)
 
 
 def schedules(
@@ -204,7 +229,40 @@ def _active_charge(market: Market, follower: ParametricQP) -> Charge:
     return market.operator.active_charge().of_parameters(mine)
 
 
-def _solve(market: Market, problem: BilevelProblem, start: Array, memory: Memory | None) -> BilevelSolution:
+def _with_directions(
+    market: Market, problem: BilevelProblem, start: Array, memory: Memory | None, hint: dict[str, float]
+) -> tuple[BilevelProblem, BilevelSolution]:
+    """The leader's optimum in which no battery charges and discharges at once, and the problem it belongs to.
+
+    Batteries of leaders are chosen for by a short tree, whose bound the solution bears. Those of price takers are part
+    of the follower, which has to stay convex: where one overlaps, its smaller flow is held at zero, and the bound holds
+    for takers that keep these directions.
+    """
+    began, given = time.perf_counter(), market.scenario.centralized
+    takers: frozenset[str] = frozenset()
+    while True:
+        base = problem if not takers else replace(problem, follower=closed(problem.follower, takers))
+
+        def led(names: frozenset[str], base: BilevelProblem = base) -> Trial[tuple[BilevelProblem, BilevelSolution]]:
+            held = base if not names else replace(base, leader=closed(base.leader, names))
+            left = max(_LEAST_S, given.time_limit_s - (time.perf_counter() - began))
+            found = _solve(market, held, start, memory, left)
+            values = dict(zip(held.leader.variables, found.leader_x.tolist(), strict=True))
+            return Trial(found.leader_cost, found.bound, values, (held, found))
+
+        chosen = choose_sides(problem.leader.exclusive, led, gap=given.gap, limit=_DIRECTIONS, hint=hint)
+        held, solution = chosen.answer
+        answered = dict(zip(held.follower.variables, solution.x.tolist(), strict=True))
+        both = overlapping(problem.follower.exclusive, answered)
+        if not both:
+            gap = relative_gap(solution.leader_cost, chosen.bound)
+            return held, replace(solution, bound=chosen.bound, gap=gap)
+        takers |= {smaller for smaller, _ in both}
+
+
+def _solve(
+    market: Market, problem: BilevelProblem, start: Array, memory: Memory | None, time_limit_s: float
+) -> BilevelSolution:
     """The leader's optimum, from a good point."""
     spec = market.scenario.centralized
     by_tree = spec.solver == "auto" and spec.formulation == "strong-duality"
@@ -219,7 +277,7 @@ def _solve(market: Market, problem: BilevelProblem, start: Array, memory: Memory
         complementarity=spec.complementarity,
         bits=spec.bits,
         gap=spec.gap,
-        time_limit_s=spec.time_limit_s,
+        time_limit_s=time_limit_s,
         repairs=Repairs(tighten=spec.tighten, cut=spec.cut, start=spec.start),
         start=start,
         progress=told,
@@ -236,6 +294,15 @@ def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSo
     price = charge.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
     at = dict(zip(whole.parameters, price, strict=True))
     return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
+
+
+def _by_name(market: Market, aggregators: Collection[AggregatorAgent], decision: Decision) -> dict[str, float]:
+    """What these aggregators do in a decision, by the names of their problems' variables."""
+    names, found = _names(market), dict[str, float]()
+    for a in aggregators:
+        own = a.problem(names[:, a.columns].tolist()).variables
+        found |= dict(zip(own, decision.schedules[a.name].tolist(), strict=True))
+    return found
 
 
 def _names(market: Market) -> np.ndarray[tuple[int, int], np.dtype[np.str_]]:

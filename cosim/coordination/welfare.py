@@ -11,18 +11,30 @@ import scipy.sparse as sp
 from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
 from cosim.interfaces import Array, Refined
+from cosim.optimization.exclusive import Trial, choose_sides, closed
+from cosim.optimization.gap import relative_gap
 from cosim.optimization.parametric import ParametricQP, join
 from cosim.optimization.qp_solvers import QPSolver
+from cosim.optimization.solution import QPSolution
 from cosim.scenario import Scenario
+
+PROVEN = 1e-6
+"""Relative gap up to which the directions of batteries count as the best ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class WelfareOptimum:
-    """Demand (steps, terminals), the price that supports it (USD/MWh, reactive included), and social cost (USD)."""
+    """Demand (steps, terminals), the price that supports it (USD/MWh, reactive included), and social cost (USD).
+
+    Attributes:
+        bound_usd: no plan costs less; below the social cost where the search for the directions of batteries ended
+            before its end.
+    """
 
     p_mw: Array
     price_usd_per_mwh: Array
     social_cost_usd: float
+    bound_usd: float
     schedules: tuple[Array, ...]
     solver: str
     solver_s: float
@@ -42,11 +54,21 @@ def optimum(market: Market) -> WelfareOptimum:
     """Solve the open window for the least social cost.
 
     The supporting price is the derivative of the operator's cost: what the operator's rows and variables other than
-    the demand itself pass on to it.
+    the demand itself pass on to it. Where batteries charge and discharge at once in the convex program, a tree over
+    their directions follows.
     """
     started = time.perf_counter()
     problem = planner_problem(market)
-    solution = QPSolver(problem).solve(np.zeros(0)).require()
+
+    def planned(names: frozenset[str]) -> Trial[QPSolution] | None:
+        found = QPSolver(closed(problem, names)).solve(np.zeros(0))
+        if found.status == "infeasible":
+            return None
+        cost = found.require().objective
+        return Trial(cost, cost, dict(zip(problem.variables, found.x.tolist(), strict=True)), found)
+
+    chosen = choose_sides(problem.exclusive, planned)
+    solution = chosen.answer
     elapsed = time.perf_counter() - started
     names = market.operator.parameter_names()
     where = {name: i for i, name in enumerate(problem.variables)}
@@ -58,7 +80,19 @@ def optimum(market: Market) -> WelfareOptimum:
         schedules.append(solution.x[[where[v] for v in own.variables]])
         marginal_own += _pull(problem, own, solution.nu, solution.sigma)
     price = -marginal_own[columns] / market.hours
-    return WelfareOptimum(solution.x[columns], price, solution.objective, tuple(schedules), solution.solver, elapsed)
+    return WelfareOptimum(
+        solution.x[columns], price, chosen.cost, chosen.bound, tuple(schedules), solution.solver, elapsed
+    )
+
+
+def battery_notes(window: Window, what: str, cost_usd: float, bound_usd: float) -> tuple[str, ...]:
+    """A line where the directions of batteries are not proven to be the best ones."""
+    if relative_gap(cost_usd, bound_usd) <= PROVEN:
+        return ()
+    return (
+        f"window at step {window.first}: no battery charges and discharges at once; with the directions chosen the "
+        f"{what} is {cost_usd:.2f} USD, and no choice leads below {bound_usd:.2f} USD",
+    )
 
 
 def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> Array:
@@ -92,12 +126,16 @@ class Welfare:
             a.adopt(p_mw[:, a.columns], schedule if p_mw is best.p_mw else None)
             for a, schedule in zip(market.aggregators, best.schedules, strict=True)
         )
+        p_mw = p_mw if p_mw is best.p_mw else market.drawn_mw(p_mw)
         clearing = market.operator.settle(p_mw, best.price_usd_per_mwh)
         clearing = market.award(window, 0, clearing)
         return Outcome(
-            clearing=clearing, own_cost_usd=own, solver=best.solver, solver_s=best.solver_s, notes=refined.notes
+            clearing=clearing,
+            own_cost_usd=own,
+            solver=best.solver,
+            solver_s=best.solver_s,
+            notes=(*battery_notes(window, "social cost", best.social_cost_usd, best.bound_usd), *refined.notes),
         )
-
 
 def _refined(market: Market, best: WelfareOptimum) -> Refined:
     own_usd = best.social_cost_usd - market.operator.clear(best.p_mw).cost_usd

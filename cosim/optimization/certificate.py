@@ -19,6 +19,8 @@ from cosim.optimization.solution import QPSolution
 _ACCEPT = 1e-5
 _COMPUTED = 1e-4
 """An error of 1e-9 of the terms, the accuracy asked of the solvers of relaxations, is one of `_ACCEPT`."""
+_RESOLVED = 1e-6
+"""How far apart optima may lie that solvers do not tell apart, in the unit of the variables (1 W for one in MW)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class Certificate:
             the sizes that enter it.
         payment_error: difference between the payment in the solver's terms and price'th, relative to the largest of
             one, the payment, and 1e-4 times the magnitudes of the terms that strong duality makes it of.
-        payment_optimistic, payment_pessimistic: least and largest payment over all optimal duals at these
-            parameters (infinite where prices have no end); the solution is the optimistic one up to the gap.
-            Not numbers without a payment.
+        payment_optimistic, payment_pessimistic: least and largest payment over the duals that are optimal at these
+            parameters for the solution or the follower's optimum found anew, or for any x within 1e-6 of one of
+            them (infinite where prices have no end): whatever a settlement can charge that clears the follower to a
+            solver's accuracy. The solution is the optimistic one up to the gap. Not numbers without a payment.
         dual_margin: the smallest (M - sigma) / M over the pairs with a big-M; 1 if there is none.
         discretisation: how far binary expansion may underestimate the payment; 0 for strong duality.
         sos1: rows without a proven bound, handled by SOS1.
@@ -113,8 +116,10 @@ def certify(
         size = payment_terms_size(without_open_rows(follower), theta, x, nu, sigma)
         payment_error = _relative(excess, paid, size)
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
-        face = DualFace(charged_at(follower, theta, charge), solution, np.zeros(len(theta)), tolerance=1e-6)
-        low, high = -face.extreme(-theta).value, face.extreme(theta).value
+        held, zero = charged_at(follower, theta, charge), np.zeros(len(theta))
+        faces = [DualFace(held, at, zero, reach=_RESOLVED) for at in (solution, again)]
+        low = min(-face.extreme(-theta).value for face in faces)
+        high = max(face.extreme(theta).value for face in faces)
     margin = 1.0
     if dual_bounds is not None and np.any(np.isfinite(dual_bounds)):
         used = np.isfinite(dual_bounds)

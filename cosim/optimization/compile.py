@@ -133,6 +133,7 @@ class CompiledBlock:
         for name, array in vectors.items():
             if np.any(np.isnan(array)):
                 raise InputError("a coefficient of a compiled block is not a number", key=name)
+        numbers: dict[str, Any] = {**vectors, **matrices}
         return ParametricQP(
             hessian=sp.csr_array(half + half.T),
             constant=constant,
@@ -140,8 +141,7 @@ class CompiledBlock:
             parameters=self.parameter_names,
             eq_rows=self.eq_names,
             ineq_rows=self.ineq_names,
-            **vectors,
-            **matrices,
+            **numbers,
         )
 
     def load(self, x: Vector) -> None:

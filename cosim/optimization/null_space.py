@@ -38,18 +38,18 @@ def null_space(matrix: Matrix, rank: float) -> Matrix:
 def _kernels(entries: Matrix, rank: float) -> Iterator[tuple[Indices, Vector]]:
     """Columns of each block, and the null space of the block in them; blocks of one shape are decomposed together."""
     alike: dict[tuple[int, ...], list[tuple[Indices, Vector]]] = {}
-    for held, dense in _blocks(entries):
+    for held, dense in blocks(entries):
         alike.setdefault(dense.shape, []).append((held, dense))
-    for blocks in alike.values():
-        _, sizes, right = np.linalg.svd(np.stack([dense for _, dense in blocks]))
+    for same in alike.values():
+        _, sizes, right = np.linalg.svd(np.stack([dense for _, dense in same]))
         ranks = np.count_nonzero(sizes > rank * sizes.max(axis=1, keepdims=True), axis=1)
-        for (held, _), count, turned in zip(blocks, ranks, right, strict=True):
+        for (held, _), count, turned in zip(same, ranks, right, strict=True):
             yield held, turned[count:].T
     for alone in np.setdiff1d(np.arange(entries.shape[1]), entries.coords[1]):
         yield np.array([alone]), np.eye(1)
 
 
-def _blocks(entries: Matrix) -> Iterator[tuple[Indices, Vector]]:
+def blocks(entries: Matrix) -> Iterator[tuple[Indices, Vector]]:
     """Columns of each block, and the block itself."""
     rows, count = entries.shape
     row, column = (index.astype(np.int64) for index in entries.coords)

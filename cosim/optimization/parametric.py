@@ -43,6 +43,8 @@ class ParametricQP:
         constant_theta: (k,), the part of the objective that is linear in the parameters alone.
         variables, parameters, eq_rows, ineq_rows: unique names of the columns and rows.
         theta_lower, theta_upper: (k,), the box in which the parameters lie; infinite where open.
+        exclusive: pairs of variables (not negative) of which one at most is positive. They are no part of the convex
+            program, whose solvers leave them out; see `exclusive.choose_sides`.
     """
 
     hessian: Matrix
@@ -62,6 +64,7 @@ class ParametricQP:
     ineq_rows: tuple[str, ...]
     theta_lower: Vector
     theta_upper: Vector
+    exclusive: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         n, k, p, m = len(self.variables), len(self.parameters), len(self.eq_rows), len(self.ineq_rows)
@@ -256,6 +259,7 @@ class ParametricQP:
             ),
             theta_lower=self.theta_lower[stay],
             theta_upper=self.theta_upper[stay],
+            exclusive=self.exclusive,
         )
 
     def sensitivity(self, solution: QPSolution) -> Vector:
@@ -318,6 +322,7 @@ def join(problems: Sequence[ParametricQP]) -> ParametricQP:
         ineq_rows=tuple(name for qp in problems for name in qp.ineq_rows),
         theta_lower=lower,
         theta_upper=upper,
+        exclusive=tuple(dict.fromkeys(pair for qp in problems for pair in qp.exclusive)),
     )
 
 
@@ -340,7 +345,7 @@ def stack(problems: Sequence[ParametricQP]) -> ParametricQP:
 
 _SPARSE = ("hessian", "cost_theta", "eq_matrix", "eq_theta", "ineq_matrix", "ineq_theta")
 _DENSE = ("cost", "eq_rhs", "ineq_rhs", "constant_theta", "theta_lower", "theta_upper")
-_NAMES = ("variables", "parameters", "eq_rows", "ineq_rows")
+_NAMES = ("variables", "parameters", "eq_rows", "ineq_rows", "exclusive")
 
 
 def _selector(own: tuple[str, ...], everyone: tuple[str, ...]) -> Matrix:

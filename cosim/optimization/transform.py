@@ -48,6 +48,7 @@ def rename(
         parameters=tuple(map(parameter, qp.parameters)),
         eq_rows=tuple(map(row, qp.eq_rows)),
         ineq_rows=tuple(map(row, qp.ineq_rows)),
+        exclusive=tuple((variable(a), variable(b)) for a, b in qp.exclusive),
     )
 
 

@@ -9,6 +9,7 @@ from random_programs import random_qp
 from cosim.optimization.dual_face import DualFace
 from cosim.optimization.parametric import ParametricQP
 from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.solution import QPSolution
 
 
 def merit_order() -> ParametricQP:
@@ -73,3 +74,42 @@ def test_every_point_of_the_face_proves_the_optimum() -> None:
         assert gradient == pytest.approx(np.zeros(3), abs=1e-8)
         assert point.sigma.min() >= 0
         assert point.sigma @ (qp.ineq_rhs - qp.ineq_matrix @ here.x) == pytest.approx(0.0, abs=1e-7)
+
+
+NEARLY = 1e-6
+"""Angle between the two rows of :func:`nearly_parallel`."""
+
+
+def nearly_parallel() -> ParametricQP:
+    """min (x1^2 + x2^2) / 2 with x1 >= theta and x1 + NEARLY x2 >= 2 theta - 1: at theta = 1 the first row holds x at
+    a price of 1, a hair further the second one does at a price of 2.
+    """
+    return ParametricQP.build(
+        hessian=np.eye(2),
+        cost=[0.0, 0.0],
+        ineq_matrix=[[-1.0, 0.0], [-1.0, -NEARLY]],
+        ineq_rhs=[0.0, 1.0],
+        ineq_theta=[[-1.0], [-2.0]],
+        theta_lower=[0],
+        theta_upper=[3],
+    )
+
+
+def known_optimum() -> QPSolution:
+    return QPSolution(np.array([1.0, 0.0]), np.zeros(0), np.array([1.0, 0.0]), 0.5, "optimal", "by hand")
+
+
+def test_a_reach_finds_the_price_that_a_hair_further_is_the_only_one() -> None:
+    qp = nearly_parallel()
+    exact, reaching = (DualFace(qp, known_optimum(), [1.0], reach=reach) for reach in (0.0, 10 * NEARLY))
+    further = solve_qp(qp, [1.0 + 1e-7])
+    assert qp.sensitivity(further) == pytest.approx([2.0], rel=1e-5)
+    assert exact.extreme([1.0]).price == pytest.approx([1.0])
+    assert reaching.extreme([1.0]).price == pytest.approx([2.0], abs=1e-4)
+    assert reaching.extreme([-1.0]).price == pytest.approx([1.0], abs=1e-4)
+
+
+def test_the_nearest_price_reaches_for_a_target_that_it_can_meet() -> None:
+    face = DualFace(nearly_parallel(), known_optimum(), [1.0], reach=10 * NEARLY)
+    assert face.nearest([1.5]).price == pytest.approx([1.5], abs=1e-5)
+    assert face.nearest([5.0]).price == pytest.approx([1.0], abs=1e-9)

@@ -1,0 +1,270 @@
+"""What no run may lose: energy, work, money and the charge of batteries, counted again from the tables."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cosim.engine import Books, Simulation
+from cosim.loading import load_scenario
+from cosim.preparation import prepare
+from cosim.results.tables import Tables
+
+COUNT = int(os.environ.get("COSIM_FUZZ_COUNT", "200"))
+QUICK = (*range(10), 23)
+"""Seeds of the normal suite; 23 is a leader's schedule with late work."""
+LEGS = ("ab", "bc", "ca")
+NEAR = 1e-6
+EXPONENT = {"PQ": 0, "I": 1, "Z": 2}
+MODES = ("uncoordinated", "decentralized", "welfare", "centralized")
+RULES = ("admm", "best_response", "bundle", "proximal", "tariff", "anticipating", "averaged")
+BUSES = ("710", "718", "724", "730", "735", "736", "740", "742")
+
+
+@dataclass(frozen=True)
+class RandomMarket:
+    """A scenario on ``ieee37`` as overrides."""
+
+    mode: str
+    overrides: dict[str, Any]
+
+
+def random_market(seed: int) -> RandomMarket:
+    """The scenario of a seed: modes in turn, everything else at random."""
+    rng = np.random.default_rng([17, seed])
+    mode = MODES[seed % len(MODES)]
+    steps = int(rng.integers(2, 6))
+    loaded = bool(rng.random() < 0.6)
+    overrides: dict[str, Any] = {
+        "mode": mode,
+        "seed": seed,
+        "clock.steps": steps,
+        "clock.step_s": int(rng.choice([1800, 3600])),
+        "clock.market": str(rng.choice(["day_ahead", "rolling"])),
+        "clock.window_steps": int(rng.integers(1, steps + 1)),
+        "clock.gate_s": 1800,
+        "network.losses": bool(rng.random() < 0.5),
+        "network.v_min_pu": round(float(rng.uniform(0.94, 0.975)), 4),
+        "network.load_scale": {"values": (rng.uniform(0.4, 1.1, steps) if loaded else np.zeros(steps)).tolist()},
+        "market.price_usd_per_mwh": {"values": rng.uniform(-80.0, 140.0, steps).tolist()},
+        "market.slope_usd_per_mwh_per_mw": float(rng.choice([0.0, 20.0])),
+        "market.settlement": str(rng.choice(["active", "active+reactive"])),
+        "generators": _generators(rng),
+        "datacenters": _sites(rng),
+        "workload.utilisation": {"values": rng.uniform(0.2, 0.7, steps).tolist()},
+        "workload.classes": _classes(rng),
+        "decentralized.rule": str(rng.choice(RULES)),
+        "decentralized.max_rounds": 30,
+        "centralized.time_limit_s": 20.0,
+        "channel": _channel(rng),
+    }
+    if overrides["decentralized.rule"] == "bundle":  # which settles both together
+        overrides["market.settlement"] = "active+reactive"
+    if rng.random() < 0.2:
+        overrides |= {"market.price_floor_usd_per_mwh": -20.0, "market.price_cap_usd_per_mwh": 100.0}
+    return RandomMarket(mode, overrides)
+
+
+def _generators(rng: np.random.Generator) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"dg{i}", "bus": str(bus), "p_max_kw": float(rng.uniform(50, 400)), "s_kva": 450.0,
+            "cost_usd_per_mwh": float(rng.uniform(10, 90)), "cost_usd_per_mw2h": float(rng.uniform(10, 50)),
+        }
+        for i, bus in enumerate(rng.choice(["705", "712", "720", "728", "744"], rng.integers(0, 4), replace=False))
+    ]  # fmt: skip
+
+
+def _sites(rng: np.random.Generator) -> list[dict[str, Any]]:
+    sites = []
+    for i, bus in enumerate(rng.choice(BUSES, rng.integers(1, 4), replace=False)):
+        site: dict[str, Any] = {
+            "name": f"dc{i}", "bus": str(bus), "it_idle_kw": 60.0, "it_peak_kw": float(rng.uniform(200, 900)),
+            "pue": float(rng.uniform(1.05, 1.5)), "power_factor": float(rng.uniform(0.9, 1.0)),
+            "connection": str(rng.choice(["three_phase", "per_phase", "ab"], p=[0.6, 0.3, 0.1])),
+        }  # fmt: skip
+        if rng.random() < 0.6:
+            site["battery"] = {
+                "energy_kwh": float(rng.uniform(50, 400)), "power_kw": float(rng.uniform(20, 200)),
+                "efficiency": float(rng.uniform(0.7, 0.98)), "reserve": 0.3,
+                "initial": float(rng.uniform(0.3, 1.0)), "wear_usd_per_mwh": float(rng.choice([0.0, 15.0])),
+            }  # fmt: skip
+        sites.append(site)
+    return sites
+
+
+def _classes(rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Classes that may wait; moving is free, so that own cost can be told from the tables alone."""
+    share = float(rng.uniform(0.2, 0.8))
+    return [
+        {"name": "interactive", "share": share},
+        {"name": "movable", "share": 0.0},
+        {"name": "batch", "share": 1.0 - share, "movable": bool(rng.random() < 0.5), "max_delay_steps": 2,
+         "delay_cost_usd_per_mwh_h": float(rng.choice([0.0, 1.5])), "migration_cost_usd_per_mwh": 0.0},
+    ]  # fmt: skip
+
+
+def _channel(rng: np.random.Generator) -> dict[str, Any]:
+    channel: dict[str, Any] = {"latency": {"kind": "uniform", "low_s": 0.0, "high_s": float(rng.uniform(0.1, 4.0))}}
+    if rng.random() < 0.5:
+        channel |= {"loss": float(rng.uniform(0, 0.3)), "duplicate": float(rng.uniform(0, 0.3))}
+    if rng.random() < 0.2:
+        start = float(rng.uniform(0, 1800))
+        channel["outages"] = [{"agent": "dca", "from_s": start, "to_s": start + float(rng.uniform(10, 1500))}]
+    return channel
+
+
+class Counted:
+    """A run counted again; every check returns (quantity, what the run says, what was counted)."""
+
+    def __init__(self, seed: int) -> None:
+        market = random_market(seed)
+        self.simulation = Simulation(prepare(*load_scenario("ieee37", market.overrides)))
+        self.books: Books = self.simulation.run()
+        self.tables: Tables = self.books.tables()
+        self.prepared = self.simulation.prepared
+        self.scenario = self.prepared.scenario
+        self.hours = self.prepared.calendar.step_hours
+        self.steps = self.tables.steps.set_index("step")
+
+    def checks(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        yield from self.energy()
+        yield from self.work()
+        yield from self.charge()
+        yield "payment", self.steps["dca_payment_usd"].to_numpy(), self.payment()
+        yield "own cost", self.steps["dca_own_cost_usd"].to_numpy(), self.own_cost()
+        yield "operator's cost", self.steps["dso_cost_usd"].to_numpy(), self.operators_cost()
+        parts = self.steps["dso_cost_usd"] + self.steps["dca_own_cost_usd"]
+        yield "social cost", self.steps["social_cost_usd"].to_numpy(), parts.to_numpy()
+
+    def energy(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Source = base load at its voltages + data centers - generation (+ losses), kW, in AC and in the linear model.
+
+        The linear model is counted where it has neither losses nor base load, whose linearisation is its own.
+        """
+        ours = self.drawn() - self.generated()
+        base = self.base_load_kw("v_ac_pu")
+        losses = self.steps["losses_ac_kw"].to_numpy()
+        yield "energy in AC", self.steps["p_sub_ac_kw"].to_numpy(), base + ours + losses
+        if not self.scenario.network.losses and not self.prepared.load_scale.any():
+            yield "energy, linear", self.steps["p_sub_kw"].to_numpy(), ours
+
+    def drawn(self) -> np.ndarray:
+        return self.tables.demand.groupby("step")["p_kw"].sum().to_numpy()
+
+    def generated(self) -> np.ndarray:
+        units = self.tables.dispatch.assign(kw=lambda d: d["p_kw"].where(d["kind"] != "import", 0.0))
+        return units.groupby("step")["kw"].sum().to_numpy()
+
+    def base_load_kw(self, column: str) -> np.ndarray:
+        """Each load of the feeder between its legs: nominal power times the voltage to the power of its model."""
+        volts = self.tables.voltages.pivot(index="step", columns=["bus", "phase"], values=column)
+        total = np.zeros(len(volts))
+        for load in self.prepared.feeder.loads:
+            for leg in load.phases if isinstance(load.phases, tuple) else (load.phases,):
+                v = volts[load.bus, leg].to_numpy()
+                total += load.p_kw * v ** EXPONENT[load.model]
+        return total * self.prepared.load_scale[: len(volts)]
+
+    def work(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Arrived so far = served so far + waiting, for each class over all sites (work may move), MWh."""
+        sums = self.tables.work.groupby(["class", "step"])[["arrived_mwh", "served_mwh", "deferred_mwh"]].sum()
+        for name, rows in sums.groupby(level="class"):
+            served = rows["served_mwh"].cumsum() + rows["deferred_mwh"]
+            yield f"work of {name}", rows["arrived_mwh"].cumsum().to_numpy(), served.to_numpy()
+
+    def net_mw(self, name: str) -> np.ndarray:
+        """What the battery of a site takes (+) or gives: what the site draws less what its computing needs."""
+        (site,) = (d for d in self.scenario.datacenters if d.name == name)
+        drawn = self.tables.demand.query("datacenter == @name").groupby("step")["p_kw"].sum() / 1000
+        served = self.tables.work.query("datacenter == @name").groupby("step")["served_mwh"].sum()
+        return (drawn - site.pue * (site.it_idle_kw / 1000 + served / self.hours)).to_numpy()
+
+    def charge(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Charge in the books = initial + efficiency * taken - given / efficiency, within its limits, MWh."""
+        (aggregator,) = self.simulation.market.aggregators
+        for i, site in enumerate(self.scenario.datacenters):
+            if site.battery is None:
+                yield f"no battery at {site.name}", self.net_mw(site.name), np.zeros(len(self.steps))
+                continue
+            spec, net = site.battery, self.net_mw(site.name)
+            full = spec.energy_kwh / 1000
+            flow = spec.efficiency * np.maximum(net, 0.0) - np.maximum(-net, 0.0) / spec.efficiency
+            after = spec.initial * full + self.hours * np.cumsum(flow)
+            booked = float(aggregator.charge_mwh[i])  # type: ignore[attr-defined]
+            yield f"charge of {site.name}", np.array([booked]), after[-1:]
+            yield f"limits of {site.name}", np.clip(after, spec.reserve * full, full), after
+
+    def payment(self) -> np.ndarray:
+        """Price at each connection (the mean of the legs of a balanced one) times what it draws, USD by step."""
+        market, charged = self.scenario.market, np.zeros(len(self.steps))
+        bus = {d.name: d.bus for d in self.scenario.datacenters}
+        prices = self.tables.prices.set_index(["step", "bus", "phase"])[["dlmp_p", "dlmp_q"]]
+        low = -math.inf if market.price_floor_usd_per_mwh is None else market.price_floor_usd_per_mwh
+        high = math.inf if market.price_cap_usd_per_mwh is None else market.price_cap_usd_per_mwh
+        taxed = self.scenario.mode == "decentralized" and self.scenario.decentralized.rule == "tariff"
+        for row in self.tables.demand.to_dict("records"):
+            legs = LEGS if row["phase"] == "abc" else (row["phase"],)
+            p, q = np.mean([prices.loc[row["step"], bus[row["datacenter"]], leg] for leg in legs], axis=0)
+            if taxed and self.steps.loc[row["step"], "rounds"] > 0:
+                p, q = float(self.prepared.price_usd_per_mwh[row["step"]]), 0.0
+            paid = min(max(p, low), high) * row["p_kw"]
+            if market.settlement == "active+reactive":
+                paid += q * row["q_kvar"]
+            charged[row["step"]] += self.hours * paid / 1000
+        return charged
+
+    def own_cost(self) -> np.ndarray:
+        """Waiting, lateness and wear of batteries, USD by step (moving is free here)."""
+        spec = self.scenario.workload
+        delay = {c.name: c.delay_cost_usd_per_mwh_h for c in spec.classes}
+        rows = self.tables.work.assign(
+            usd=lambda w: w["class"].map(delay) * self.hours * w["deferred_mwh"]
+            + spec.late_cost_usd_per_mwh * w["late_mwh"]
+        )
+        cost = rows.groupby("step")["usd"].sum().to_numpy()
+        for site in self.scenario.datacenters:
+            if site.battery is not None:
+                given = np.maximum(-self.net_mw(site.name), 0.0)
+                cost = cost + site.battery.wear_usd_per_mwh * self.hours * given
+        return np.asarray(cost)
+
+    def operators_cost(self) -> np.ndarray:
+        """Import, generation and broken limits at the price cap, USD by step."""
+        market, steps = self.scenario.market, self.steps
+        imported = steps["p_sub_kw"].to_numpy() / 1000
+        price = steps["price_sub_usd_per_mwh"].to_numpy()
+        cost = price * imported + market.slope_usd_per_mwh_per_mw / 2 * imported**2
+        cost += steps["slack_kwh"].to_numpy() / 1000 / self.hours * self.scenario.network.price_cap_usd_per_mwh
+        for unit in self.scenario.generators:
+            mine = self.tables.dispatch.query("unit == @unit.name").groupby("step")[["p_kw", "q_kvar"]].sum()
+            p, q = (mine / 1000).to_numpy().T
+            cost += unit.cost_usd_per_mwh * p + unit.cost_usd_per_mw2h * p**2 + unit.reactive_cost_usd_per_mvar2h * q**2
+        return np.asarray(self.hours * cost)
+
+
+def broken(seed: int) -> list[str]:
+    """What a seed's run does not conserve to a millionth (of the quantity, of one unit where that is smaller)."""
+    found = []
+    for what, said, counted in Counted(seed).checks():
+        off = np.abs(said - counted) / np.maximum(1.0, np.abs(counted))
+        if not off.max(initial=0.0) <= NEAR:
+            found.append(f"{what}: off by {off.max():.1e}")
+    return found
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_a_random_run_conserves(seed: int) -> None:
+    assert broken(seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", sorted({*range(COUNT)} - {*QUICK}))
+def test_every_random_run_conserves(seed: int) -> None:
+    assert broken(seed) == []
