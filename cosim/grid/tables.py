@@ -111,7 +111,7 @@ def read_feeder(path_or_name: str | Path, base_dir: Path | None = None) -> Feede
         names = shipped_feeders()
         if str(path_or_name) not in names:
             raise InputError(
-                f"no such feeder{did_you_mean(path_or_name, names)}", key="network.feeder", value=str(path_or_name),
+                f"no such feeder{did_you_mean(path_or_name, names)}", key="feeder", value=str(path_or_name),
                 allowed=f"a folder of tables, or one of {', '.join(names)}",
             )  # fmt: skip
         folder = Path(str(importlib.resources.files("cosim.data"))) / "feeders" / str(path_or_name)

@@ -69,11 +69,12 @@ def test_every_row_of_a_shipped_feeder_names_its_source(ieee37: Feeder) -> None:
 
 
 def test_an_unknown_feeder_is_named_with_its_nearest_match() -> None:
-    with pytest.raises(InputError, match="did you mean ieee37"):
+    with pytest.raises(InputError, match="did you mean 'ieee37'"):
         read_feeder("ieee73")
 
 
 number = st.floats(0.001, 1e6, allow_nan=False)
+ohm, feet = st.floats(0.001, 1e4), st.floats(0.1, 1e4)
 signed = st.floats(-1e6, 1e6, allow_nan=False)
 note = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12)
 
@@ -81,16 +82,16 @@ note = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_
 @st.composite
 def feeders(draw: st.DrawFn) -> Feeder:
     """A random chain of grounded buses behind a wye regulator and a transformer."""
-    own, mutual = draw(number), draw(signed)
+    own, mutual = draw(ohm), draw(signed)
     matrix = ((own, mutual, 0.0), (mutual, own, 0.0), (0.0, 0.0, own))
     count = draw(st.integers(3, 6))
     buses = tuple(Bus(f"b{k}", 4.16, "abc", True, draw(signed), draw(signed), draw(note)) for k in range(count))
     lines = tuple(
-        Line(f"l{k}", f"b{k}", f"b{k + 1}", "abc", draw(number), "code", draw(note)) for k in range(2, count - 1)
+        Line(f"l{k}", f"b{k}", f"b{k + 1}", "abc", draw(feet), "code", draw(note)) for k in range(2, count - 1)
     )
     taps = {x: draw(st.integers(-16, 16)) for x in "abc"}
     return Feeder(
-        name=draw(st.text("abc-_1", min_size=1)),
+        name=draw(st.text("abc-_1", min_size=1, max_size=100)),
         source_bus="b0",
         source_kv=4.16,
         source_pu=draw(st.floats(0.9, 1.1)),
@@ -188,7 +189,7 @@ WRONG: dict[str, tuple[Change, str, str]] = {
     "negative impedance": (
         row_changed("line_codes", 0, r_ohm_per_mile=NEGATIVE_MATRIX), "negative", "line_codes.721.r",
     ),
-    "source without voltage": (lambda f: replace(f, source_pu=0.0), "positive", "feeder.source_pu"),
+    "source without voltage": (lambda f: replace(f, source_pu=0.0), "out of range", "feeder.source_pu"),
     "bus named twice": (row_added("buses", Bus("701", 4.8)), "taken in buses", "buses.701.name"),
     "line named as a regulator": (row_changed("lines", 0, name="REG1"), "taken in lines", "regulators.reg1"),
     "name with a dot": (row_changed("loads", 0, name="a.b"), "not a name", "loads."),
