@@ -153,9 +153,9 @@ def compare_models(feeders: Sequence[str], seeds: int, places: int) -> list[dict
     return table
 
 
-def against_refined(feeders: Sequence[str], seeds: int) -> list[dict[str, object]]:
+def against_refined(feeders: Sequence[str], seeds: int, v_min_pu: float) -> list[dict[str, object]]:
     """How far all prices of either model are from those at the AC-feasible optimum, in the cases of
-    :func:`compare_models`.
+    :func:`compare_models` under a lower voltage limit (pu) of its own.
 
     At the same demand the reference is dispatched at least AC cost (``network.ac_rounds``) and priced on the tangent
     there; that those prices are slopes of the least AC cost is what :func:`compare_models` shows.
@@ -166,7 +166,10 @@ def against_refined(feeders: Sequence[str], seeds: int) -> list[dict[str, object
             rows: list[dict[str, object]] = []
             for seed in range(seeds):
                 cases = (overrides(read_feeder(name), name, seed, *how) for how in ((0, model), (1, "ac-linear")))
-                found, right = (cosim.run("ieee37", "uncoordinated", overrides=case).prices for case in cases)
+                found, right = (
+                    cosim.run("ieee37", "uncoordinated", overrides={**case, "network.v_min_pu": v_min_pu}).prices
+                    for case in cases
+                )
                 both = found.merge(right, on=["step", "bus", "phase"], suffixes=("", "_right"))
                 price, slope = both["dlmp_p"].to_numpy(), both["dlmp_p_right"].to_numpy()
                 apart = 100 * np.abs(price - slope) / np.maximum(np.abs(slope), 1.0)
@@ -190,13 +193,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", nargs="*", help="feeders on which both models are judged by OpenDSS and scipy")
     parser.add_argument("--seeds", type=int, default=3, help="random cases of each feeder")
     parser.add_argument("--places", type=int, default=8, help="prices of each case; 0: all, by the AC tangent")
+    parser.add_argument("--v-min", type=float, default=0.97, help="lower limit where all prices are compared, pu")
     parser.add_argument("--share", type=float, default=0.9, help="of the declared demand")
     options = parser.parse_args(arguments)
     if options.models:
         table = (
             compare_models(options.models, options.seeds, options.places)
             if options.places
-            else against_refined(options.models, options.seeds)
+            else against_refined(options.models, options.seeds, options.v_min)
         )
         print_table("prices against slopes of the least AC cost", table)
         return
