@@ -318,7 +318,8 @@ def _tangents(
         value = float(pyo.value(objective))
         if value < best:
             best, kept = value, [v.value for v in everyone]
-        if best - bound <= gap * max(1.0, abs(best)):
+        # No closer than bounds are stated.
+        if best - bound <= (gap + 2.0 * BOUND_TOLERANCE) * max(1.0, abs(best)):
             status = "optimal"
             break
     if not np.isfinite(best):
