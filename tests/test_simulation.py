@@ -143,7 +143,7 @@ def test_a_comparison_of_unknown_modes_is_refused(modes: tuple[str, ...]) -> Non
 def test_validation_runs_nothing_and_tells_of_every_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = cosim.validate("ieee37_stress")
-    assert found.ok and list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     assert [check for check, _ in found.lines] == [
         "scenario", "feeder", "series", "work", "placement", "base case, AC",
     ]  # fmt: skip
