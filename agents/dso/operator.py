@@ -218,8 +218,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             return self._clearing(networks, reduced, p_mw, p_mw, model)
 
         scale = [float(self.load_scale[t]) for t in steps]
-        tied = bool(self._ramps())
-        return WindowData([self.feeder_at(t) for t in steps], scale, own, tied, self._injections, clear)
+        feeders, tied = [self.feeder_at(t) for t in steps], bool(self._ramps())
+        return WindowData(feeders, scale, own, tied, self._injections, clear)
 
     def _clearing(
         self,
@@ -323,10 +323,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def regret_usd(self, p_mw: Array, price: Array) -> float:
         """cost(p) - price'p - min over p of the same, in USD; never negative."""
-        h = self.hours
-        chosen, cost, _ = self.clearing.choose(-h * price)
-        here = self.clearing.solve(p_mw).objective - float((h * price * p_mw).sum())
-        return max(0.0, here - (cost - float((h * price * chosen).sum())))
+        chosen, cost, _ = self.clearing.choose(-self.hours * price)
+        there = cost - self.hours * float((price * chosen).sum())
+        return max(0.0, self.clearing.solve(p_mw).objective - self.hours * float((price * p_mw).sum()) - there)
 
     def follower(self) -> ParametricQP:
         """The open window's clearing, demand as parameters."""
