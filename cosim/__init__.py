@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cosim.errors import InputError, RunFailure
-    from cosim.simulation import Comparison, RunResult, Validation, compare, run, validate
+    from cosim.simulation.runner import Comparison, RunResult, Validation, compare, run, validate
     from cosim.sweep.reading import Sweep, read_sweep
     from cosim.sweep.run import run_sweep
 
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
     """Load what is asked for only when it is asked for, so that importing cosim is quick."""
     if name not in __all__:
         raise AttributeError(f"module 'cosim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "cosim.simulation")), name)
+    return getattr(import_module(_HOMES.get(name, "cosim.simulation.runner")), name)
 
 
 def __dir__() -> list[str]:

@@ -15,8 +15,8 @@ import pytest
 import typer
 import yaml
 
-from cosim.cli import app
-from cosim.loading import load_scenario
+from cosim.cli.main import app
+from cosim.scenario.loading import load_scenario
 from cosim.sweep.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -71,7 +71,7 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     empty.mkdir()
     pip("install", "--no-deps", "--target", str(site), str(wheel))
     program = (
-        "import sys, cosim; from cosim.cli import app;"
+        "import sys, cosim; from cosim.cli.main import app;"
         f"assert cosim.__file__.startswith({str(site)!r}), cosim.__file__;"
         "sys.argv = ['cosim', 'run', 'ieee37', '--mode', 'uncoordinated', '--out', 'out']; app()"
     )

@@ -14,20 +14,20 @@ from cosim.agents.dca.datacenter import datacenter_of
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
-from cosim.clock import Window
 from cosim.errors import InputError
-from cosim.interfaces import TerminalLoad
-from cosim.messages import Bid, PricePosting
-from cosim.optimization.cuts import CutModel
-from cosim.optimization.exclusive import closed, overlapping
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.proximal import ProximalSolver, pull, steepened
-from cosim.optimization.qp_solvers import FINE, QPSolver
-from cosim.optimization.solution import QPSolution
-from cosim.optimization.transform import rename, with_rows
-from cosim.preparation import Prepared
+from cosim.optimization.qp.exclusive import closed, overlapping
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.qp.transform import rename, with_rows
+from cosim.optimization.solvers.cutting_planes import CutModel
+from cosim.optimization.solvers.proximal import ProximalSolver, pull, steepened
+from cosim.optimization.solvers.qp_solver import FINE, QPSolver
+from cosim.protocol.messages import Bid, PricePosting
+from cosim.protocol.roles import TerminalLoad
 from cosim.results.columns import Columns
-from cosim.scenario import DataCenterSpec
+from cosim.scenario.calendar import Window
+from cosim.scenario.preparation import Prepared
+from cosim.scenario.schema import DataCenterSpec
 
 Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3

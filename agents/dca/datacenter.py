@@ -8,10 +8,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.grid.connections import terminals_of
-from cosim.grid.feeder import Feeder
-from cosim.grid.phases import Terminal
-from cosim.scenario import BatterySpec, DataCenterSpec
+from cosim.grid.feeder.connections import terminals_of
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.scenario.schema import BatterySpec, DataCenterSpec
 
 KILO = 1000.0
 Work = TypeVar("Work", float, NDArray[np.float64])

@@ -22,9 +22,9 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
-from cosim.optimization.compile import CompiledBlock, compile_block
-from cosim.optimization.parametric import ParametricQP
-from cosim.scenario import BatterySpec, WorkClassSpec
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
+from cosim.scenario.schema import BatterySpec, WorkClassSpec
 
 Array = NDArray[np.float64]
 KILO = 1000.0

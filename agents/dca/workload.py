@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
-from cosim.scenario import WorkClassSpec, WorkloadSpec
+from cosim.scenario.schema import WorkClassSpec, WorkloadSpec
 
 Matrix = NDArray[np.float64]
 

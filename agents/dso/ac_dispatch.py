@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep
 from cosim.agents.dso.window import WindowClearing
 from cosim.errors import RunFailure
-from cosim.grid import ac_linear
-from cosim.grid.feeder import Feeder
-from cosim.grid.linear import LinearNetwork
-from cosim.grid.opendss import AcCircuit
-from cosim.grid.phases import Terminal
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.linear import ac_tangent
+from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.opendss.circuit import AcCircuit
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -155,7 +155,7 @@ class AcDispatch:
             self._circuit.move_to(data.feeders[t])
             in_kw = [(a, KILO * p, KILO * q) for a, p, q in data.injections(p_mw[i], dispatch[i])]
             try:
-                network = ac_linear.build(self._circuit, data.load_scale[t], in_kw)
+                network = ac_tangent.build(self._circuit, data.load_scale[t], in_kw)
             except RunFailure:
                 networks.append(None)
                 continue

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
-from cosim.optimization.arrays import from_dense
-from cosim.optimization.box import can_bind, implied
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.transform import with_rows
+from cosim.optimization.qp.arrays import from_dense
+from cosim.optimization.qp.dominated_rows import can_bind, implied
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.transform import with_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from cosim.agents.dso import network_rows
 from cosim.agents.dso.network_rows import NetworkRows, OutputChoice
 from cosim.agents.dso.resources import Resources, inverter_polygon
-from cosim.grid.linear import LinearNetwork
-from cosim.grid.phases import Terminal, terminal_map
-from cosim.optimization.compile import CompiledBlock, compile_block
-from cosim.optimization.parametric import ParametricQP
+from cosim.grid.feeder.phases import Terminal, terminal_map
+from cosim.grid.linear.network import LinearNetwork
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.resources import Resources
 from cosim.errors import RunFailure
-from cosim.grid.controlled import ControlledCircuit
-from cosim.grid.feeder import Feeder
-from cosim.grid.phases import Terminal
-from cosim.grid.positions import Positions, at_positions, positions_of
-from cosim.interfaces import TerminalLoad
-from cosim.preparation import Prepared
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.feeder.positions import Positions, at_positions, positions_of
+from cosim.grid.opendss.controlled import ControlledCircuit
+from cosim.protocol.roles import TerminalLoad
 from cosim.results.columns import Columns
+from cosim.scenario.preparation import Prepared
 
 Array = NDArray[np.float64]
 Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]

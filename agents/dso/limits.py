@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cosim.agents.dso.clearing import Limits
 from cosim.errors import InputError
-from cosim.grid import lindist3flow
-from cosim.grid.feeder import Feeder, phase_rating_kva
-from cosim.grid.response import strongest_response
-from cosim.scenario import Scenario
+from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
+from cosim.grid.linear import lindist3flow
+from cosim.grid.linear.response import strongest_response
+from cosim.scenario.schema import Scenario
 
 KILO = 1000.0
 

@@ -10,13 +10,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
-from cosim.grid import ac_linear, lindist3flow
-from cosim.grid.feeder import Feeder
-from cosim.grid.lindist3flow import OperatingPoint
-from cosim.grid.linear import LinearNetwork
-from cosim.grid.opendss import AcCircuit
-from cosim.grid.phases import Terminal, terminal_map
-from cosim.scenario import NetworkSpec
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal, terminal_map
+from cosim.grid.linear import ac_tangent, lindist3flow
+from cosim.grid.linear.lindist3flow import OperatingPoint
+from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.scenario.schema import NetworkSpec
 
 Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
@@ -60,7 +60,7 @@ class Linearisation:
         """A network to compile a clearing with: every other has its structure."""
         if self._circuit is None:
             return lindist3flow.build(self._feeder, losses=self.losses)
-        return ac_linear.build(self._circuit, load_scale)
+        return ac_tangent.build(self._circuit, load_scale)
 
     def at(
         self,
@@ -105,7 +105,7 @@ class Linearisation:
         if self._circuit is not None:
             self._circuit.move_to(feeder)
             in_kw = [[(terminal, KILO * p, KILO * q) for terminal, p, q in step] for step in injections]
-            return [ac_linear.build(self._circuit, k, step) for k, step in zip(load_scale, in_kw, strict=True)]
+            return [ac_tangent.build(self._circuit, k, step) for k, step in zip(load_scale, in_kw, strict=True)]
         scale = np.array(load_scale)
         if not self.losses:
             return lindist3flow.build_many(feeder, scale, None, losses=False)

@@ -19,9 +19,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.grid.feeder import LEGS, PHASES
-from cosim.grid.linear import Affine, LinearNetwork
-from cosim.grid.phases import LINE_TO_CENTROID
+from cosim.grid.feeder.feeder import LEGS, PHASES
+from cosim.grid.feeder.phases import LINE_TO_CENTROID
+from cosim.grid.linear.network import Affine, LinearNetwork
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]

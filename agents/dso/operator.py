@@ -19,20 +19,20 @@ from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisatio
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import StepResult, WindowClearing
-from cosim.clock import Window
 from cosim.errors import RunFailure
-from cosim.grid import ac_linear
-from cosim.grid.feeder import Feeder
-from cosim.grid.linear import LinearNetwork, Node
-from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal
-from cosim.interfaces import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
-from cosim.optimization.charge import Charge
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.proximal import pull
-from cosim.optimization.solution import QPSolution
-from cosim.preparation import Prepared
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.linear import ac_tangent
+from cosim.grid.linear.network import LinearNetwork, Node
+from cosim.grid.opendss.circuit import AcSolution
+from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.solvers.proximal import pull
+from cosim.protocol.roles import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.results.columns import Columns
+from cosim.scenario.calendar import Window
+from cosim.scenario.preparation import Prepared
 
 LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
@@ -205,7 +205,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Judge of a dispatch by AC power flow; its clearing is compiled anew unless it is made of tangents already."""
         circuit, model = self.linearisation.circuit, self.clearing_model
         if self.scenario.network.model != "ac-linear":
-            model = self._compiled(ac_linear.build(circuit, float(self.load_scale[0])))
+            model = self._compiled(ac_tangent.build(circuit, float(self.load_scale[0])))
         return AcDispatch(circuit, model, self.limits, self.reactive_ratio)
 
     def _window_data(self) -> WindowData:

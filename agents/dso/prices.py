@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.network_rows import PARTS as ROW_PARTS
-from cosim.grid.linear import LinearNetwork
-from cosim.grid.phases import Terminal, terminal_map
+from cosim.grid.feeder.phases import Terminal, terminal_map
+from cosim.grid.linear.network import LinearNetwork
 
 Vector = NDArray[np.float64]
 PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.ac_dispatch import FAIR, AcDispatch, AcPoint, WindowData, shortened
 from cosim.agents.dso.window import WindowClearing
-from cosim.interfaces import Refined
+from cosim.protocol.roles import Refined
 
 Array = NDArray[np.float64]
 SETTLED = 1e-5

@@ -11,9 +11,9 @@ from cosim.agents.dso.clearing import Limits
 from cosim.agents.dso.prices import PARTS, NodePrices
 from cosim.agents.dso.resources import Resources
 from cosim.agents.dso.window import StepResult
-from cosim.grid.feeder import Feeder
-from cosim.grid.opendss import AcSolution
-from cosim.grid.phases import Terminal, terminal_map
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal, terminal_map
+from cosim.grid.opendss.circuit import AcSolution
 from cosim.results.columns import Columns
 
 KILO = 1000.0

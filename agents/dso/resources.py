@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cosim.grid.connections import terminals_of
-from cosim.grid.feeder import Feeder
-from cosim.grid.phases import Terminal
-from cosim.scenario import GeneratorSpec, SvgSpec
+from cosim.grid.feeder.connections import terminals_of
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.scenario.schema import GeneratorSpec, SvgSpec
 
 KILO = 1000.0
 POLYGON_SIDES = 16

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from cosim.agents.dso.assembly import assemble, with_ramps
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.prices import NodePrices, node_prices
-from cosim.grid.linear import LinearNetwork
-from cosim.optimization.charge import Charge, charged_at
-from cosim.optimization.dual_face import DualFace
-from cosim.optimization.parametric import ParametricQP, stack
-from cosim.optimization.proximal import ProximalSolver
-from cosim.optimization.qp_solvers import FINE, QPSolver
-from cosim.optimization.solution import QPSolution
-from cosim.optimization.transform import map_parameters
+from cosim.grid.linear.network import LinearNetwork
+from cosim.optimization.bilevel.model.settlement import Charge, charged_at
+from cosim.optimization.qp.parametric import ParametricQP, stack
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.qp.transform import map_parameters
+from cosim.optimization.solvers.dual_face import DualFace
+from cosim.optimization.solvers.proximal import ProximalSolver
+from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 
 Array = NDArray[np.float64]
 _RESOLVED_MW = 1e-5

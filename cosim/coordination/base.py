@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import simpy
 
-from cosim.channel import Channel
-from cosim.clock import Window
-from cosim.interfaces import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
-from cosim.messages import Award, Message
-from cosim.scenario import Scenario
+from cosim.protocol.channel import Channel
+from cosim.protocol.messages import Award, Message
+from cosim.protocol.roles import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
+from cosim.scenario.calendar import Window
+from cosim.scenario.schema import Scenario
 
 Process = Generator[Any, Any, "Outcome"]
 

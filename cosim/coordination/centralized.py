@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
 from cosim.coordination.leaders import ALL, EACH, Remembered, decide
 from cosim.errors import InputError
-from cosim.interfaces import Array
-from cosim.optimization.solvers import installed
-from cosim.scenario import Scenario
+from cosim.optimization.solvers.mip_solvers import installed
+from cosim.protocol.roles import Array
+from cosim.scenario.calendar import Window
+from cosim.scenario.schema import Scenario
 
 
 class Centralized:

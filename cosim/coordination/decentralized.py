@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.interfaces import AggregatorAgent, Array, Refined
-from cosim.messages import Bid, Message, PricePosting, current
-from cosim.scenario import Scenario
+from cosim.protocol.messages import Bid, Message, PricePosting, current
+from cosim.protocol.roles import AggregatorAgent, Array, Refined
+from cosim.scenario.calendar import Window
+from cosim.scenario.schema import Scenario
 
 KILO = 1000.0
 _NOTHING_USD = 1e-6

@@ -11,14 +11,14 @@ import numpy as np
 from cosim.coordination.base import Market
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError
-from cosim.interfaces import AggregatorAgent, Array
-from cosim.optimization.bilevel import BilevelProblem, BilevelSolution, solve
-from cosim.optimization.charge import Charge
-from cosim.optimization.exclusive import Trial, choose_sides, closed, overlapping
-from cosim.optimization.gap import relative_gap
-from cosim.optimization.memory import Memory
-from cosim.optimization.mip import Repairs
-from cosim.optimization.parametric import ParametricQP, join
+from cosim.optimization.bilevel.mip.formulation import Repairs
+from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
+from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.qp.exclusive import Trial, choose_sides, closed, overlapping
+from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.parametric import ParametricQP, join
+from cosim.protocol.roles import AggregatorAgent, Array
 
 KILO = 1000.0
 ALL, EACH = "all", "each"

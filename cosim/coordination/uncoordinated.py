@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.interfaces import Array
-from cosim.scenario import Scenario
+from cosim.protocol.roles import Array
+from cosim.scenario.calendar import Window
+from cosim.scenario.schema import Scenario
 
 
 class Uncoordinated:

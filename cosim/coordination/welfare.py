@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome, Process
-from cosim.interfaces import Array, Refined
-from cosim.optimization.exclusive import Trial, choose_sides, closed
-from cosim.optimization.gap import relative_gap
-from cosim.optimization.parametric import ParametricQP, join
-from cosim.optimization.qp_solvers import QPSolver
-from cosim.optimization.solution import QPSolution
-from cosim.scenario import Scenario
+from cosim.optimization.qp.exclusive import Trial, choose_sides, closed
+from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.parametric import ParametricQP, join
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.solvers.qp_solver import QPSolver
+from cosim.protocol.roles import Array, Refined
+from cosim.scenario.calendar import Window
+from cosim.scenario.schema import Scenario
 
 PROVEN = 1e-6
 """Relative gap up to which the directions of batteries count as the best ones."""

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 
 from cosim.errors import InputError
 from cosim.results.comparison import comparison_table, findings, read_comparison
-from cosim.results.figures import run_figures
-from cosim.results.figures_modes import comparison_figures
+from cosim.results.figures.modes import comparison_figures
+from cosim.results.figures.runs import run_figures
+from cosim.results.figures.style import png
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.record import RECORD_FILE, Kpi, Record, VoltageLimits
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
-from cosim.results.style import png
 from cosim.results.tables import Layout
 
 CAPTIONS: dict[str, tuple[str, str]] = {

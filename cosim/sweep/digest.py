@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cosim.errors import InputError
-from cosim.grid.tables import read_feeder
+from cosim.grid.feeder.tables import read_feeder
 from cosim.results.record import versions
-from cosim.series import find_table
+from cosim.scenario.series import find_table
 
 STORE_VERSION = 2
 _PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")

@@ -6,8 +6,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from cosim.results.figures.style import COLOURS, MODE_COLOURS, colours, new_figure, style
 from cosim.results.kpis import MEASURES
-from cosim.results.style import COLOURS, MODE_COLOURS, colours, new_figure, style
 from cosim.sweep.reading import Sweep
 
 _SHOWN = ("social_cost_usd", "dca_cost_usd", "ac_v_min_pu", "vuf_max_pct")

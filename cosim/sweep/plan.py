@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from cosim.errors import InputError
-from cosim.loading import check_scenario, find_scenario, scenario_data, set_dotted
-from cosim.scenario import Scenario
+from cosim.scenario.loading import check_scenario, find_scenario, scenario_data, set_dotted
+from cosim.scenario.schema import Scenario
 from cosim.sweep.design import Point, points_of
 from cosim.sweep.digest import InputDigests, run_key, surroundings_digest
 from cosim.sweep.experiment import Experiment, load_experiment

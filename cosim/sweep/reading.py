@@ -16,10 +16,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cosim.errors import InputError
 from cosim.results.kpis import MEASURES
 from cosim.sweep.experiment import Experiment, check_experiment
-from cosim.sweep.manifest import Damage, FileEntry, check_content, content_of
-from cosim.sweep.note import RunNote, table_file
 from cosim.sweep.plan import shown
-from cosim.sweep.store import LOG_FILE, PLAN_FILE, Store, Survey
+from cosim.sweep.storage.manifest import Damage, FileEntry, check_content, content_of
+from cosim.sweep.storage.note import RunNote, table_file
+from cosim.sweep.storage.store import LOG_FILE, PLAN_FILE, Store, Survey
 
 TIMES = ("wall_s", "solver_s")
 RUN_COLUMNS = ("index", "run", "mode", "replicate", "seed")

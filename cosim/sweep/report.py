@@ -10,17 +10,17 @@ from typing import Any
 import pandas as pd
 from markdown_it import MarkdownIt
 
+from cosim.results.figures.style import png
 from cosim.results.folders import FIGURES_FOLDER, REPORT_FILE
 from cosim.results.kpis import shown as kpi_text
 from cosim.results.record import versions
 from cosim.results.report import page_template
-from cosim.results.style import png
 from cosim.sweep.experiment import Experiment, FactorSpec
 from cosim.sweep.figures import overview_figures
 from cosim.sweep.findings import CONCLUSION_FILE, Findings
 from cosim.sweep.plan import shown
 from cosim.sweep.reading import Sweep
-from cosim.sweep.store import Store
+from cosim.sweep.storage.store import Store
 
 _MOST_ROWS = 200
 _MOST_FAILURES = 50

@@ -13,12 +13,12 @@ from cosim.results.folders import REPORT_FILE
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
 from cosim.sweep.findings import Findings
-from cosim.sweep.manifest import Damage
 from cosim.sweep.plan import Plan, PlannedRun, estimate_s, imported, make_plan
 from cosim.sweep.reading import OUTCOME_COLUMNS, RUN_COLUMNS, Sweep, read_sweep
 from cosim.sweep.report import write_findings, write_sweep_report
 from cosim.sweep.schedule import Schedule
-from cosim.sweep.store import PLAN_FILE, Store, StoreFailure, Survey
+from cosim.sweep.storage.manifest import Damage
+from cosim.sweep.storage.store import PLAN_FILE, Store, StoreFailure, Survey
 from cosim.sweep.worker import Report, Task
 
 Progress = Callable[[int, int, int, str], None]

@@ -10,8 +10,8 @@ from statistics import fmean
 
 from cosim.errors import RunFailure
 from cosim.sweep.engine import Engine
-from cosim.sweep.note import RunNote
-from cosim.sweep.store import LOG_FILE, Store
+from cosim.sweep.storage.note import RunNote
+from cosim.sweep.storage.store import LOG_FILE, Store
 from cosim.sweep.worker import Report, Task, execute
 
 MOST_ATTEMPTS = 2

@@ -24,14 +24,14 @@ import threadpoolctl
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.record import utc_now
-from cosim.scenario import Scenario
-from cosim.simulation import simulate
-from cosim.sweep.forget import forgetting
-from cosim.sweep.note import RunNote, table_file
+from cosim.scenario.schema import Scenario
+from cosim.simulation.runner import simulate
 from cosim.sweep.outcome import Outcome as Outcome
 from cosim.sweep.outcome import kept
 from cosim.sweep.plan import imported
-from cosim.sweep.store import LOG_FILE, Store, write_frame
+from cosim.sweep.storage.forget import forgetting
+from cosim.sweep.storage.note import RunNote, table_file
+from cosim.sweep.storage.store import LOG_FILE, Store, write_frame
 
 _TIMES = ("wall_s", "solver_s")
 _FLUSHES = 4
@@ -80,7 +80,7 @@ def execute(tasks: Sequence[Task], root: str, own_process: bool, session: str = 
     Args:
         root: folder of the store.
         own_process: whether all output of the process, of solvers too, may go into the run's log.
-        session: see :class:`cosim.sweep.store.Store`.
+        session: see :class:`cosim.sweep.storage.store.Store`.
     """
     store = Store(root, session)
     flushed: list[Future[Report]] = []

@@ -21,14 +21,14 @@ from cosim.agents.dso.clearing import ClearingModel, Limits, StepData
 from cosim.agents.dso.linearisation import Linearisation
 from cosim.agents.dso.resources import Resources, resources_of
 from cosim.agents.dso.window import WindowClearing
-from cosim.experiments.common import print_table
-from cosim.grid import lindist3flow
-from cosim.grid.dss.importer import import_feeder
-from cosim.grid.feeder import Feeder
-from cosim.grid.phases import Terminal
-from cosim.grid.response import strongest_response
-from cosim.grid.tables import read_feeder
-from cosim.scenario import GeneratorSpec, NetworkSpec, SeriesSpec
+from cosim.experiments.studies.common import print_table
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.linear import lindist3flow
+from cosim.grid.linear.response import strongest_response
+from cosim.grid.opendss.importer.importer import import_feeder
+from cosim.scenario.schema import GeneratorSpec, NetworkSpec, SeriesSpec
 
 LOW_KV, HIGH_KV = 1.0, 50.0
 SHARE = 0.3

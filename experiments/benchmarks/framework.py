@@ -25,16 +25,16 @@ from typing import Any
 import simpy
 
 import cosim
-from cosim import engine
 from cosim.coordination.decentralized import Decentralized
-from cosim.engine import Simulation
-from cosim.experiments.common import print_table
-from cosim.grid.opendss import AcCircuit
-from cosim.interfaces import AggregatorAgent, OperatorAgent
-from cosim.loading import load_scenario
-from cosim.optimization import qp_backends
-from cosim.optimization.active_set import ActiveSet
-from cosim.preparation import prepare
+from cosim.experiments.studies.common import print_table
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.optimization.solvers import backends
+from cosim.optimization.solvers.active_set import ActiveSet
+from cosim.protocol.roles import AggregatorAgent, OperatorAgent
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation import simulation as engine
+from cosim.simulation.simulation import Simulation
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Stopwatch:
 def watches() -> Iterator[dict[str, Stopwatch]]:
     """Stopwatches on the QP solvers, the AC power flow and the negotiation, for the length of a block."""
     found = {name: Stopwatch() for name in ("solvers", "ac", "negotiation", "solvers of the negotiation")}
-    for solver in (qp_backends.Piqp, qp_backends.Daqp, qp_backends.Highs, ActiveSet):
+    for solver in (backends.Piqp, backends.Daqp, backends.Highs, ActiveSet):
         found["solvers"].watch(solver, "solve")
     found["ac"].watch(AcCircuit, "solve")
     inner = Decentralized.run

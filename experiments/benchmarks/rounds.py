@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 import cosim
-from cosim.experiments.common import print_table
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
+from cosim.experiments.studies.common import print_table
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
 
 RULES = ("admm", "bundle", "best_response")
 LEVEL, HOURLY = 0.05, 0.10

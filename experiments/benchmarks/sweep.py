@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.experiments.common import print_table
-from cosim.scenario import Scenario
-from cosim.simulation import simulate
+from cosim.experiments.studies.common import print_table
+from cosim.scenario.schema import Scenario
+from cosim.simulation.runner import simulate
 from cosim.sweep.experiment import Experiment, check_experiment
 from cosim.sweep.reading import Sweep, read_sweep
 from cosim.sweep.run import run_sweep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cosim.grid.feeder import Bus, Feeder, Line, LineCode, Load, Matrix
+from cosim.grid.feeder.feeder import Bus, Feeder, Line, LineCode, Load, Matrix
 
 NODES_PER_SITE = 6
 """A three-phase bus and one single-phase bus behind each of its phases."""

@@ -9,12 +9,12 @@ import pytest
 
 from cosim.agents.dso import DistributionSystemOperator
 from cosim.agents.dso.window import WindowClearing
-from cosim.clock import Window
 from cosim.coordination.base import Market
-from cosim.engine import Simulation
-from cosim.interfaces import Array
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
+from cosim.protocol.roles import Array
+from cosim.scenario.calendar import Window
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Simulation
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pytest
 
 from cosim.agents.dso import DistributionSystemOperator
 from cosim.agents.dso.ac_dispatch import AcDispatch, AcPoint, WindowData, shortened
-from cosim.engine import Simulation
-from cosim.experiments.benchmarks.ac_rounds import overrides
-from cosim.experiments.benchmarks.ac_slopes import AcSlopes
-from cosim.grid.opendss import AcCircuit
-from cosim.grid.phases import Terminal
-from cosim.grid.tables import read_feeder
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
+from cosim.experiments.benchmarks.network.ac_rounds import overrides
+from cosim.experiments.benchmarks.network.ac_slopes import AcSlopes
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Simulation
 
 Opened = tuple[Simulation, DistributionSystemOperator, AcDispatch, WindowData, AcPoint]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import cosim
 from cosim.agents.dso.resources import inverter_polygon
 from cosim.errors import InputError
-from cosim.grid.phases import phase_magnitudes, pvur, terminal_map
-from cosim.grid.tables import read_feeder, write_feeder
-from cosim.interfaces import Array
+from cosim.grid.feeder.phases import phase_magnitudes, pvur, terminal_map
+from cosim.grid.feeder.tables import read_feeder, write_feeder
+from cosim.protocol.roles import Array
 
 from .conftest import Day, opened
 

@@ -9,12 +9,12 @@ import pytest
 
 from cosim.agents.dso.clearing import ClearingModel, StepData
 from cosim.agents.dso.prices import PARTS
-from cosim.grid import lindist3flow
-from cosim.grid.linear import LinearNetwork
-from cosim.interfaces import Array
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import solve_qp
-from cosim.optimization.reduction import reduce
+from cosim.experiments.benchmarks.leader.reduction import reduce
+from cosim.grid.linear import lindist3flow
+from cosim.grid.linear.network import LinearNetwork
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.solvers.qp_solver import solve_qp
+from cosim.protocol.roles import Array
 
 from .conftest import Day, opened
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosim.interfaces import Array
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import solve_qp
-from cosim.optimization.reduction import reduce
-from cosim.optimization.solution import QPSolution
+from cosim.experiments.benchmarks.leader.reduction import reduce
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.solvers.qp_solver import solve_qp
+from cosim.protocol.roles import Array
 
 from .conftest import opened
 

@@ -14,9 +14,9 @@ from scipy.optimize import linprog
 from cosim.agents.dca.datacenter import DataCenter
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger
-from cosim.grid.phases import Terminal
-from cosim.optimization.qp_solvers import QPSolver
-from cosim.scenario import BatterySpec, WorkClassSpec
+from cosim.grid.feeder.phases import Terminal
+from cosim.optimization.solvers.qp_solver import QPSolver
+from cosim.scenario.schema import BatterySpec, WorkClassSpec
 
 Array = NDArray[np.float64]
 LATE = 5000.0

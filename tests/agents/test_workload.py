@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosim.agents.dca.workload import Ledger
-from cosim.scenario import WorkClassSpec
+from cosim.scenario.schema import WorkClassSpec
 
 BATCH = WorkClassSpec(name="batch", share=1.0, max_delay_steps=2)
 

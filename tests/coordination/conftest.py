@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import cosim
-from cosim.engine import Simulation
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
-from cosim.simulation import Comparison, RunResult
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.runner import Comparison, RunResult
+from cosim.simulation.simulation import Simulation
 
 MODES = ("uncoordinated", "decentralized", "welfare", "centralized")
 SCENARIOS = ("ieee37", "ieee37_svg", "ieee37_stress", "ieee37_stress_svg")

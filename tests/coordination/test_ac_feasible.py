@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cosim.simulation import RunResult
+from cosim.simulation.runner import RunResult
 
 from .conftest import evening_of, kpi
 

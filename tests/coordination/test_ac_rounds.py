@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import cosim
-from cosim.experiments.benchmarks.ac_rounds import judged, overrides
-from cosim.experiments.benchmarks.ac_slopes import price_rows
-from cosim.grid.tables import read_feeder
-from cosim.simulation import RunResult
+from cosim.experiments.benchmarks.network.ac_rounds import judged, overrides
+from cosim.experiments.benchmarks.network.ac_slopes import price_rows
+from cosim.grid.feeder.tables import read_feeder
+from cosim.simulation.runner import RunResult
 
 HELD_PU = 1e-4
 EXACT_PU = 1e-6

@@ -11,11 +11,11 @@ import pytest
 
 from cosim.agents.dca.aggregator import DataCenterAggregator
 from cosim.coordination.welfare import optimum, planner_problem
-from cosim.engine import Simulation
-from cosim.loading import load_scenario
-from cosim.optimization.exclusive import closed
-from cosim.optimization.qp_solvers import solve_qp
-from cosim.preparation import prepare
+from cosim.optimization.qp.exclusive import closed
+from cosim.optimization.solvers.qp_solver import solve_qp
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Simulation
 
 MODES = ("uncoordinated", "decentralized", "welfare", "centralized")
 FULL, ETA = 0.1, 0.8

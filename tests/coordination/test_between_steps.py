@@ -16,16 +16,16 @@ import pytest
 import cosim
 from cosim.agents.dso.devices import MovingDevices, forecast_of
 from cosim.agents.dso.resources import Resources
-from cosim.engine import Simulation
 from cosim.errors import InputError, RunFailure
-from cosim.grid.controlled import ControlledCircuit
-from cosim.grid.feeder import TAP_STEP
-from cosim.grid.phases import Terminal
-from cosim.grid.tables import read_feeder
-from cosim.interfaces import TerminalLoad
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
-from cosim.simulation import Comparison, RunResult
+from cosim.grid.feeder.feeder import TAP_STEP
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.controlled import ControlledCircuit
+from cosim.protocol.roles import TerminalLoad
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.runner import Comparison, RunResult
+from cosim.simulation.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parents[2]
 MODES = ("uncoordinated", "decentralized", "welfare", "centralized")

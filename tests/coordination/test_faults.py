@@ -14,15 +14,15 @@ import simpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosim.channel import Channel
-from cosim.clock import Window
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.decentralized import Decentralized
-from cosim.interfaces import Array, Clearing, Prices, Refined
-from cosim.loading import load_scenario
-from cosim.messages import Bid, PricePosting
-from cosim.scenario import Scenario
-from cosim.scenario_channel import ChannelSpec
+from cosim.protocol.channel import Channel
+from cosim.protocol.messages import Bid, PricePosting
+from cosim.protocol.roles import Array, Clearing, Prices, Refined
+from cosim.scenario.calendar import Window
+from cosim.scenario.channel import ChannelSpec
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.schema import Scenario
 
 from .conftest import evening_of, kpi
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cosim.coordination.leaders import Decision, decide, stackelberg_problem
-from cosim.engine import Simulation
-from cosim.loading import load_scenario
-from cosim.optimization.charge import Charge
-from cosim.optimization.qp_solvers import solve_qp
-from cosim.preparation import prepare
+from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.solvers.qp_solver import solve_qp
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Simulation
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 BOTH = pytest.mark.parametrize("name", ["active", "whole"])

@@ -13,9 +13,9 @@ import cosim
 from cosim.agents.dca import DataCenterAggregator
 from cosim.coordination import leaders
 from cosim.coordination.leaders import Decision
-from cosim.engine import Books, Simulation
 from cosim.errors import InputError
-from cosim.interfaces import AggregatorAgent, Array
+from cosim.protocol.roles import AggregatorAgent, Array
+from cosim.simulation.simulation import Books, Simulation
 from tests.coordination.conftest import simulation_of
 
 TWO = [{"name": "west", "datacenters": ["dc718"]}, {"name": "east", "datacenters": ["dc736", "dc740"]}]

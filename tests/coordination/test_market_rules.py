@@ -12,9 +12,9 @@ from cosim.coordination.base import Outcome
 from cosim.coordination.rules import Round, Rule
 from cosim.coordination.rules.simple import BestResponse
 from cosim.coordination.welfare import optimum
-from cosim.engine import Simulation
 from cosim.errors import InputError
-from cosim.loading import load_scenario
+from cosim.scenario.loading import load_scenario
+from cosim.simulation.simulation import Simulation
 from tests.coordination.conftest import evening_of, simulation_of
 
 LIMITS = {"market__price_floor_usd_per_mwh": 60.0, "market__price_cap_usd_per_mwh": 120.0}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import cosim
-from cosim.grid.tables import read_feeder
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
-from cosim.simulation import Comparison, RunResult
+from cosim.grid.feeder.tables import read_feeder
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.runner import Comparison, RunResult
 
 from .conftest import EVENING, MODES, SCENARIOS, evening, evening_of, evening_run, kpi, payment_usd
 

@@ -10,11 +10,11 @@ import pytest
 import cosim
 from cosim.coordination.rules import Posted
 from cosim.coordination.rules.admm import Admm
-from cosim.engine import Simulation
 from cosim.errors import InputError
 from cosim.experiments.benchmarks.rounds import loading
-from cosim.interfaces import Array
-from cosim.simulation import RunResult
+from cosim.protocol.roles import Array
+from cosim.simulation.runner import RunResult
+from cosim.simulation.simulation import Simulation
 
 from .conftest import evening_of, kpi, simulation_of
 

@@ -14,7 +14,7 @@ import cosim
 from cosim.agents.dca import DataCenterAggregator
 from cosim.coordination import centralized
 from cosim.errors import InputError
-from cosim.simulation import RunResult
+from cosim.simulation.runner import RunResult
 
 from .conftest import EVENING, MODES, evening_of, kpi, payment_usd, simulation_of
 

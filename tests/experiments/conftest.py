@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cosim.experiments import coordination, svg
-from cosim.experiments.common import Findings
+from cosim.experiments.studies import coordination, svg
+from cosim.experiments.studies.common import Findings
 from cosim.sweep.experiment import check_experiment, load_experiment
 from cosim.sweep.reading import Sweep
 from cosim.sweep.run import run_sweep

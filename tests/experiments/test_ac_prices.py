@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cosim.experiments.benchmarks.ac_prices import AcClearing
-from cosim.grid.phases import Terminal
+from cosim.experiments.benchmarks.network.ac_prices import AcClearing
+from cosim.grid.feeder.phases import Terminal
 
 WITHIN_PCT = 1.0
 NOON = 12

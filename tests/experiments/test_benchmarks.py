@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from cosim.coordination.decentralized import Decentralized
-from cosim.experiments.benchmarks import centralized, clearing, framework, growth, leader_methods, network, sweep
+from cosim.experiments.benchmarks import clearing, framework, sweep
+from cosim.experiments.benchmarks.leader import centralized
+from cosim.experiments.benchmarks.leader import methods as leader_methods
+from cosim.experiments.benchmarks.network import growth, ieee37
 from cosim.experiments.benchmarks.synthetic import synthetic_feeder
-from cosim.grid import lindist3flow
-from cosim.grid.opendss import AcCircuit
+from cosim.grid.linear import lindist3flow
+from cosim.grid.opendss.circuit import AcCircuit
 
 
 def test_network_is_compared_with_opendss() -> None:
-    rows = network.measure(repeats=2)
+    rows = ieee37.measure(repeats=2)
     assert rows[0]["ratio to OpenDSS solve"] == 1.0
     assert all(float(str(r["median ms"])) > 0 for r in rows)
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from cosim import InputError
-from cosim.experiments import coordination
-from cosim.experiments.common import CONCLUSION_FILE, Findings, write_findings
+from cosim.experiments.studies import coordination
+from cosim.experiments.studies.common import CONCLUSION_FILE, Findings, write_findings
 
 
 def _costs(found: Findings) -> pd.DataFrame:

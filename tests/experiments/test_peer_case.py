@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from cosim.experiments.benchmarks import peer
-from cosim.experiments.benchmarks.peer_case import OCTAGON, PeerCase
+from cosim.experiments.benchmarks.network import peer
+from cosim.experiments.benchmarks.network.peer_case import OCTAGON, PeerCase
 
 R, X = 0.08, 0.02
 LOAD_P, LOAD_Q = 0.6, 0.3

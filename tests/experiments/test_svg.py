@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import cosim
-from cosim.experiments.common import CONCLUSION_FILE, Findings, write_findings
-from cosim.experiments.svg import DEFAULT_PRICE, SVG_MODES
-from cosim.loading import load_scenario
+from cosim.experiments.studies.common import CONCLUSION_FILE, Findings, write_findings
+from cosim.experiments.studies.svg import DEFAULT_PRICE, SVG_MODES
+from cosim.scenario.loading import load_scenario
 
 
 def _cases(found: Findings) -> pd.DataFrame:

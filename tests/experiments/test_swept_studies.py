@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.experiments import hosting
-from cosim.loading import check_scenario
+from cosim.experiments.studies import hosting
+from cosim.scenario.loading import check_scenario
 from cosim.sweep.experiment import shipped_experiments
 from cosim.sweep.plan import imported, make_plan
 from cosim.sweep.reading import Sweep

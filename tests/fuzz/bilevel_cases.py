@@ -16,8 +16,8 @@ import scipy.optimize
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.optimization.bilevel import BilevelProblem
-from cosim.optimization.parametric import ParametricQP
+from cosim.optimization.bilevel.solver import BilevelProblem
+from cosim.optimization.qp.parametric import ParametricQP
 
 Array = NDArray[np.float64]
 _LOOSE = 1e-9

@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 import cosim
-from cosim.cli import app
+from cosim.cli.main import app
 
 MOST_BYTES, MOST_S = 2000, 10
 SNIPPETS = (

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bilevel_cases import CLASSES, enumerate_patterns
 
 from cosim.errors import InputError
-from cosim.optimization.bilevel import solve
-from cosim.optimization.solution import NoSolution
-from cosim.optimization.solvers import installed
+from cosim.optimization.bilevel.solver import solve
+from cosim.optimization.qp.solution import NoSolution
+from cosim.optimization.solvers.mip_solvers import installed
 
 PER_CLASS = 15  # 16 classes: 240 problems
 FEW = 1

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cosim.clock import Window
 from cosim.coordination.base import Outcome
 from cosim.coordination.rules import RULES
 from cosim.coordination.welfare import optimum
-from cosim.engine import Simulation
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
 from cosim.results.tables import Tables
+from cosim.scenario.calendar import Window
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Simulation
 
 NORMAL, SLOW = 25, 1000
 HORIZON_HOURS = 6

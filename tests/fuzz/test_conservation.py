@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim.engine import Books, Simulation
-from cosim.loading import load_scenario
-from cosim.preparation import prepare
 from cosim.results.tables import Tables
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
+from cosim.simulation.simulation import Books, Simulation
 
 COUNT = int(os.environ.get("COSIM_FUZZ_COUNT", "200"))
 QUICK = (*range(10), 23)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cosim
-from cosim.cli import app
+from cosim.cli.main import app
 from cosim.errors import InputError
 
 SEED = 18

@@ -114,7 +114,7 @@ WORKER = r"""
 import json, sys, time
 from pathlib import Path
 from cosim.errors import InputError
-from cosim.grid.dss.importer import import_feeder, require_alike, write_import
+from cosim.grid.opendss.importer.importer import import_feeder, require_alike, write_import
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     number, out = line.split()

@@ -100,7 +100,7 @@ def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command line in a process of its own; what it says goes to files, so that orphans keep nobody waiting."""
     environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
     with (place / "stdout").open("w") as out, (place / "stderr").open("w") as err:
-        return subprocess.Popen([sys.executable, "-m", "cosim.cli", *arguments], cwd=place, env=environment,
+        return subprocess.Popen([sys.executable, "-m", "cosim.cli.main", *arguments], cwd=place, env=environment,
                                 stdout=out, stderr=err, text=True, start_new_session=True)  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mutations import as_yaml, mutated, mutated_text, run_agrees, sandbox, told
 
-from cosim.loading import find_scenario, scenario_data
+from cosim.scenario.loading import find_scenario, scenario_data
 
 FEW, MANY = 40, 500
 SHORT = {"clock.steps": 2, "clock.window_steps": 2, "decentralized.max_rounds": 20}

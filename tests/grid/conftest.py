@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosim.grid.feeder import (
+from cosim.grid.feeder.feeder import (
     Bus,
     Capacitor,
     Feeder,
@@ -18,7 +18,7 @@ from cosim.grid.feeder import (
     Regulator,
     Transformer,
 )
-from cosim.grid.tables import read_feeder
+from cosim.grid.feeder.tables import read_feeder
 
 LEGS = ("ab", "bc", "ca")
 PUBLISHED_NAMES = {"RG7": "799r", "XF7": "775"}

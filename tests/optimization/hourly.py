@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.optimization.parametric import ParametricQP, stack
+from cosim.optimization.qp.parametric import ParametricQP, stack
 
 
 def hour(rng: np.random.Generator, tag: str, price: float, load: float, slope: float = 0.0) -> ParametricQP:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.parametric import ParametricQP
-from cosim.optimization.qp_solvers import solve_qp
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.solvers.qp_solver import solve_qp
 
 
 def random_qp(

@@ -9,7 +9,7 @@ import pytest
 
 import cosim
 from cosim.results.price_notes import RENT, beyond_cap, payment_parts
-from cosim.simulation import RunResult
+from cosim.simulation.runner import RunResult
 
 SITES = [
     {"name": "balanced", "bus": "48", "it_peak_kw": 900, "it_idle_kw": 200, "pue": 1.2, "power_factor": 0.95},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cosim.cli import app
+from cosim.cli.main import app
 
 HEAD = "name: x\nscenario: ieee37\nset: {clock.steps: 1}\n"
 # text after the head, then words that stderr must have: message, key, value or what is allowed

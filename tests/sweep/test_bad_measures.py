@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cosim
-from cosim.cli import app
+from cosim.cli.main import app
 from cosim.errors import RunFailure
 
 from .conftest import LIMITS, Make

@@ -18,7 +18,7 @@ import pytest
 import cosim
 from cosim.errors import RunFailure
 from cosim.sweep import worker
-from cosim.sweep.store import Store, StoreFailure
+from cosim.sweep.storage.store import Store, StoreFailure
 
 from .conftest import LIMITS, Make
 
@@ -74,7 +74,7 @@ def started(place: Path, count: int, *options: str) -> subprocess.Popen[bytes]:
     (place / "e.yaml").write_text(
         f"name: limits\nscenario: mine.yaml\nmeasure: 'sweep_measures:slow'\nfactors: {{network.v_min_pu: {limits}}}\n"
     )
-    command = [sys.executable, "-m", "cosim.cli", "sweep", "e.yaml", "--out", "out", "--workers", "2", *options]
+    command = [sys.executable, "-m", "cosim.cli.main", "sweep", "e.yaml", "--out", "out", "--workers", "2", *options]
     environment = {**os.environ, "PYTHONPATH": str(place)}
     process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True, preexec_fn=listen)  # fmt: skip

@@ -8,9 +8,9 @@ import mesa
 import pytest
 from dss import CffiApiUtil
 
-from cosim.grid.opendss import AcCircuit
-from cosim.grid.tables import read_feeder
-from cosim.sweep.forget import forgetting
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.sweep.storage.forget import forgetting
 
 
 def alive(kind: type) -> int:

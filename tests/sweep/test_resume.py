@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cosim
-from cosim.cli import app
+from cosim.cli.main import app
 from cosim.errors import InputError
 from cosim.sweep.reading import Sweep
 
@@ -76,7 +76,7 @@ def test_a_sweep_is_not_mixed_with_another_unless_it_is_continued(experiment: Ma
 
 
 def test_two_sweeps_do_not_share_a_folder(experiment: Make, place: Path) -> None:
-    from cosim.sweep.store import Store
+    from cosim.sweep.storage.store import Store
 
     again(experiment(), place)
     with Store(place / "out").locked(), pytest.raises(InputError, match="another sweep is at work"):

@@ -9,8 +9,8 @@ import numpy as np
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule, split
 from cosim.coordination.rules.metric import bounded, learned, length, scaled
-from cosim.interfaces import Array, Clearing
-from cosim.optimization.proximal import pull
+from cosim.optimization.solvers.proximal import pull
+from cosim.protocol.roles import Array, Clearing
 
 
 class Admm(Rule):

@@ -6,7 +6,7 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule
-from cosim.interfaces import Array
+from cosim.protocol.roles import Array
 
 
 class Anticipating(Rule):

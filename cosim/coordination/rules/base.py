@@ -8,8 +8,8 @@ from functools import cached_property
 
 from cosim.coordination.base import Market
 from cosim.errors import InputError
-from cosim.interfaces import Array, Clearing, Prices
-from cosim.scenario import Scenario
+from cosim.protocol.roles import Array, Clearing, Prices
+from cosim.scenario.schema import Scenario
 
 AGREED = "agreed"
 

@@ -7,8 +7,8 @@ import numpy as np
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Cut, Posted, Round, Rule
 from cosim.errors import InputError
-from cosim.interfaces import Array, Clearing
-from cosim.scenario import Scenario
+from cosim.protocol.roles import Array, Clearing
+from cosim.scenario.schema import Scenario
 
 
 class Bundle(Rule):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.interfaces import Array
-from cosim.optimization.proximal import pull
+from cosim.optimization.solvers.proximal import pull
+from cosim.protocol.roles import Array
 
 NO_DISTANCE_MW = 1e-6
 """Shorter secants say nothing of a slope."""

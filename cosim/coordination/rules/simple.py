@@ -6,7 +6,7 @@ import numpy as np
 
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule
-from cosim.interfaces import Array, Prices
+from cosim.protocol.roles import Array, Prices
 
 _ROUNDED_MW = 1e-6
 _ROUNDED_USD = 1e-4

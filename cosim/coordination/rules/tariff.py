@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.coordination.rules.base import Posted, Round, Rule
-from cosim.interfaces import Array, Clearing, Prices
+from cosim.protocol.roles import Array, Clearing, Prices
 
 
 class Tariff(Rule):

@@ -1,0 +1,5 @@
+"""`python -m cosim.cli`."""
+
+from cosim.cli.main import app
+
+app()

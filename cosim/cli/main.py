@@ -1,0 +1,276 @@
+"""The command line: ``cosim run | compare | sweep | validate | report | feeder``.
+
+Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
+stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cosim.cli.exit_codes import exit_codes as _exit_codes
+from cosim.cli.feeder import feeder_app
+from cosim.cli.sweep import parsed_changes, sweep_command
+from cosim.errors import InputError, RunFailure
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int, str], None]
+ALL_MODES = "uncoordinated,decentralized,welfare,centralized"
+
+app = typer.Typer(
+    name="cosim",
+    help="Agent-based co-simulation of data centers and the distribution grid.",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 the input is wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(feeder_app)
+app.command("sweep")(sweep_command)
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as network.v_min_pu=0.96; repeatable."),
+]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of market steps (clock.steps).")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
+]
+ImportOption = Annotated[
+    bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cosim {version('cosim-grid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Agent-based co-simulation of data centers and the distribution grid."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe without Unicode is written to all the same
+            stream.reconfigure(errors="backslashreplace")
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    mode: Annotated[str | None, typer.Option(help=f"Mode of coordination: {ALL_MODES}.")] = None,
+    seed: SeedOption = None,
+    changes: SetOption = None,
+    steps: StepsOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Run one scenario in one mode; leaves tables, figures and a report."""
+    with _exit_codes():
+        import cosim
+
+        overrides = _overrides(changes, steps)
+        folder = out or _free_folder(scenario, mode or "")
+        with _progress_bar(f"{Path(scenario).stem}") as progress:
+            result = _or_say_where(
+                folder,
+                lambda: cosim.run(
+                    scenario,
+                    mode=mode,
+                    seed=seed,
+                    overrides=overrides,
+                    out=folder,
+                    force=force,
+                    progress=progress,
+                ),
+            )
+        _print_kpis({"value": result.kpis})
+        _print_notes(result.record.notes)
+        _say_where(folder)
+
+
+@app.command()
+def compare(
+    scenario: ScenarioArgument,
+    modes: Annotated[str, typer.Option(help="Modes to compare, separated by commas.")] = ALL_MODES,
+    seed: SeedOption = None,
+    changes: SetOption = None,
+    steps: StepsOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Run one scenario in several modes on the same hours and put them side by side."""
+    with _exit_codes():
+        import cosim
+
+        overrides = _overrides(changes, steps)
+        chosen = _modes(modes)
+        folder = out or _free_folder(scenario, "compare")
+        with _progress_bar(f"{Path(scenario).stem}") as progress:
+            result = cosim.compare(
+                scenario,
+                modes=chosen,
+                seed=seed,
+                overrides=overrides,
+                out=folder,
+                force=force,
+                progress=progress,
+            )
+        table = result.table
+        _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
+        _say_where(folder)
+        failed = [str(m) for m in table.index if "status" in table and table.loc[m, "status"] != "ok"]
+        if failed:
+            raise RunFailure(f"failed: {', '.join(failed)}; the record in each mode's folder says why")
+
+
+@app.command()
+def validate(
+    scenario: ScenarioArgument, changes: SetOption = None, steps: StepsOption = None, import_code: ImportOption = False
+) -> None:
+    """Check a scenario: schema, feeder, series, and the base case in AC power flow. Runs nothing."""
+    with _exit_codes():
+        import cosim
+
+        result = cosim.validate(scenario, overrides=_overrides(changes, steps), import_code=import_code)
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for check, outcome in result.lines:
+            table.add_row(str(check), str(outcome))
+        _stdout().print(table)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run, a comparison or a sweep.")],
+) -> None:
+    """Redo the figures and the HTML report of a results folder."""
+    with _exit_codes():
+        if (out / "plan.json").is_file():
+            from cosim.sweep.reading import read_sweep
+            from cosim.sweep.run import finish
+
+            typer.echo(f"Report: {finish(read_sweep(out))}")
+            return
+        from cosim.results.report import write_report
+
+        typer.echo(f"Report: {write_report(out)}")
+
+
+def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:
+    """Do the work; a failure says where the record of it is."""
+    try:
+        return work()
+    except RunFailure as error:
+        record, program = folder / "record.json", folder / "unsolved_program.npz"
+        kept = [("record", record), ("program", program)]
+        where = "".join(f"\n  {name + ':':<9}{path}" for name, path in kept if path.is_file())
+        raise RunFailure(f"{error}{where}") from error
+
+
+def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, Any]:
+    """What ``--set`` and ``--steps`` change, by dotted key."""
+    overrides = parsed_changes(list(changes or []))
+    if steps is not None:
+        overrides["clock.steps"] = steps
+    return overrides
+
+
+def _modes(text: str) -> list[str]:
+    """Mode names from a list with commas; each at most once.
+
+    Raises:
+        InputError: none, an unknown one, or one that is named twice.
+    """
+    modes = [m.strip() for m in text.split(",") if m.strip()]
+    known = ALL_MODES.split(",")
+    wrong = [m for m in modes if m not in known] or [m for m in modes if modes.count(m) > 1]
+    if wrong or not modes:
+        problem = (
+            "no mode" if not modes else "unknown mode" if wrong[0] not in known else "a mode named twice"
+        )
+        raise InputError(problem, key="--modes", value=wrong[0] if wrong else text, allowed=", ".join(known))
+    return modes
+
+
+def _free_folder(scenario: str, suffix: str) -> Path:
+    """A folder below ``results/`` named after scenario and mode that does not exist yet."""
+    name = "-".join(part for part in (Path(scenario).stem[:100], suffix) if part)
+    folder, number = Path("results") / name, 2
+    while folder.exists():
+        folder, number = Path("results") / f"{name}-{number}", number + 1
+    return folder
+
+
+@contextmanager
+def _progress_bar(title: str) -> Iterator[Progress | None]:
+    """A progress bar on stderr if that is a terminal, else None."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+               TimeElapsedColumn(), TextColumn("{task.fields[stage]}", markup=False))  # fmt: skip
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(title, total=None, stage="starting")
+        yield lambda done, total, text: bars.update(task, completed=done, total=total, stage=text)
+
+
+def _print_kpis(columns: Mapping[str, Mapping[str, Any]]) -> None:
+    """Key figures as rows, one column per run; figures that apply to none are left out."""
+    from cosim.results.kpis import MEASURES, shown
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("unit")
+    for name, measure in MEASURES.items():
+        texts = [shown(name, values.get(name)) for values in columns.values()]
+        if any(text != "–" for text in texts):
+            table.add_row(name, *texts, "" if measure.unit in ("1", "count") else measure.unit)
+    _stdout().print(table)
+
+
+def _print_notes(notes: Sequence[str], most: int = 10) -> None:
+    for note in notes[:most]:
+        typer.echo(f"Note: {note}")
+    if len(notes) > most:
+        typer.echo(f"... and {len(notes) - most} more notes in the report")
+
+
+def _say_where(folder: Path) -> None:
+    typer.echo(f"Tables and figures: {folder}")
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def _stdout() -> Console:
+    """Console for results; where they do not go to a terminal, wide enough for no cell to be cut."""
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,159 @@
+"""LinDist3Flow: the linear three-phase power-flow equations of a feeder, and the networks that they make.
+
+States are the active and reactive flow entering every branch per phase (MW, Mvar) and the squared voltage of
+every bus-phase (per unit; centroid frame in three-wire sections). For a branch with impedance Z that carries
+S from a bus with phasors V the current is I = conj(S / V), and
+
+    u_j = T u_i - 2 Re(conj(V) Z I) + |Z I|^2          S_received = S - (Z I) conj(I)
+
+The products of phasors in these laws are taken at an **operating point**. Without load the equations are the
+lossless LinDist3Flow of Arnold and Sankur with phases (nearly) 120 degrees apart, after Gan and Low 2014; at
+any other point the two quadratic terms enter with value and slope, and :func:`fixed_point` repeats this at
+the network's own solution. In three-wire sections the squared voltages fix the angles between the phasors
+exactly; where a neutral is present the angles come from a sweep along the branches, V_j = K V_i - Z I, with
+the flows of the point. The fixed point is therefore the AC solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.errors import RunFailure
+from cosim.grid.feeder.arrays import FEEDERS_KEPT, Structure, structure_of
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.linear.assembly import Equations, Layout
+from cosim.grid.linear.flow_laws import add_all, point_of
+from cosim.grid.linear.network import LinearNetwork, Node
+from cosim.grid.linear.outputs import same_everywhere, unbalance_at
+
+Real = NDArray[np.float64]
+MAX_ITERATIONS = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OperatingPoint:
+    """Where the equations are linearised: the states (ny,) of a network of the same feeder."""
+
+    states: Real
+
+
+def build(
+    feeder: Feeder, load_scale: float = 1.0, point: OperatingPoint | None = None, losses: bool = True
+) -> LinearNetwork:
+    """Linear power flow of a feeder around an operating point.
+
+    Args:
+        feeder: the feeder.
+        load_scale: factor on all base loads.
+        point: where to linearise; when absent without load: voltages as couplings make them, no flow, no
+            losses.
+        losses: False drops the terms quadratic in the current, whatever the point.
+
+    Raises:
+        InputError: the feeder does not pass its check.
+    """
+    states = None if point is None else point.states[None]
+    return build_many(feeder, np.array([load_scale]), states, losses)[0]
+
+
+def build_many(feeder: Feeder, load_scale: Real, states: Real | None, losses: bool = True) -> list[LinearNetwork]:
+    """Linear power flows of a feeder around many operating points, put together in one go.
+
+    Args:
+        feeder, losses: as in :func:`build`.
+        load_scale: (points,) factor on all base loads.
+        states: (points, ny) where to linearise; None for no load.
+    """
+    s = structure_of(feeder)
+    at = point_of(s, states, len(load_scale))
+    equations = Equations(len(s.states), len(load_scale), _layout_of(s))
+    add_all(equations, s, at, load_scale, losses)
+    constants, unbalances = equations.constant[:, :-1], unbalance_at(s, at)
+    return [
+        LinearNetwork(
+            states=s.states, nodes=s.nodes, matrix=matrix, constant=constant.copy(), unbalance=unbalance,
+            **same_everywhere(s),
+        )
+        for matrix, constant, unbalance in zip(equations.matrices(), constants, unbalances, strict=True)
+    ]  # fmt: skip
+
+
+@lru_cache(maxsize=FEEDERS_KEPT)
+def _layout_of(s: Structure) -> Layout:
+    """Places of the entries, which no operating point changes."""
+    equations = Equations(len(s.states), 1)
+    add_all(equations, s, point_of(s, None, 1), np.ones(1), losses=True)
+    return equations.finish()
+
+
+def nodes_of(feeder: Feeder) -> tuple[Node, ...]:
+    """(bus, phase) of every node of the feeder's networks."""
+    return structure_of(feeder).nodes
+
+
+def fixed_point(
+    feeder: Feeder,
+    load_scale: float = 1.0,
+    p: Real | None = None,
+    q: Real | None = None,
+    tol: float = 1e-10,
+    start: OperatingPoint | None = None,
+) -> LinearNetwork:
+    """The network linearised at its own solution for a given demand.
+
+    Args:
+        feeder, load_scale: as in :func:`build`.
+        p, q: (nn,) net node demand in MW and Mvar on top of the base load; zero when absent.
+        tol: largest movement of a state (MW, Mvar, squared per unit) between the last two solutions.
+        start: where to begin; without load when absent.
+
+    Raises:
+        RunFailure: the demand has no solution, or none was found in 60 rounds.
+    """
+    nodes = len(structure_of(feeder).nodes)
+    p, q = (np.zeros((1, nodes)) if x is None else np.asarray(x, dtype=float)[None] for x in (p, q))
+    return fixed_points(feeder, np.array([load_scale]), p, q, [start], tol)[0]
+
+
+def fixed_points(
+    feeder: Feeder,
+    load_scale: Real,
+    p: Real,
+    q: Real,
+    starts: Sequence[OperatingPoint | None],
+    tol: float = 1e-10,
+) -> list[LinearNetwork]:
+    """The networks linearised at their own solutions for many demands, each as :func:`fixed_point` finds it.
+
+    Args:
+        feeder, tol: as in :func:`fixed_point`.
+        load_scale: (points,); p, q: (points, nn) net node demand.
+        starts: where each begins.
+    """
+    count = len(load_scale)
+    states = np.zeros((count, len(structure_of(feeder).states)))
+    cold = np.array([k for k, start in enumerate(starts) if start is None], dtype=np.intp)
+    for k, network in zip(cold, build_many(feeder, load_scale[cold], None), strict=True) if len(cold) else ():
+        states[k] = network.solve(p[k], q[k])
+    for k, start in enumerate(starts):
+        if start is not None:
+            states[k] = start.states
+    left = np.arange(count)
+    networks: dict[int, LinearNetwork] = {}
+    for _ in range(MAX_ITERATIONS):
+        built = build_many(feeder, load_scale[left], states[left])
+        after = np.array([network.solve(p[k], q[k]) for k, network in zip(left, built, strict=True)])
+        settled = np.abs(after - states[left]).max(axis=1) <= tol
+        networks |= {int(k): n for k, n, done in zip(left, built, settled, strict=True) if done}
+        states[left] = after
+        left = left[~settled]
+        if len(left) == 0:
+            return [networks[k] for k in range(count)]
+    raise RunFailure(
+        f"feeder {feeder.name}: the power flow did not settle in {MAX_ITERATIONS} linearisations"
+    )

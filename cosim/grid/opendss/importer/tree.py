@@ -1,0 +1,196 @@
+"""The tree that the lines and transformers of an OpenDSS circuit form, and what feeds each of its sections."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cosim.errors import InputError
+from cosim.grid.opendss.importer.naming import Omissions, bus_and_nodes, in_series, listed
+from cosim.grid.opendss.importer.reading import Properties, RawCircuit
+
+JUMPER_OHM = 0.05
+"""A single-phase line beside an open delta that has less than this is its through conductor."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side of a branch: a bus, and the nodes of its conductors or windings (neutral included)."""
+
+    bus: str
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawBranch:
+    """A line, series reactor or transformer. ``ends`` has one entry a terminal or winding."""
+
+    kind: str
+    name: str
+    ends: tuple[End, ...]
+    properties: Properties
+
+    @property
+    def element(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+    @property
+    def buses(self) -> tuple[str, str]:
+        """Its two buses, the windings of a centre-tapped secondary taken together."""
+        return self.ends[0].bus, self.ends[-1].bus
+
+
+@dataclass(slots=True)
+class Section:
+    """Buses joined by lines; transformers divide sections.
+
+    Attributes:
+        grounded: a neutral is present and used. split: behind a centre-tapped winding.
+        fed_by: ``source``, or the connection of the winding that feeds it.
+    """
+
+    fed_by: str
+    grounded: bool
+    split: bool
+    buses: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tree:
+    """Groups of parallel branches from the source outwards: (upper bus, lower bus, branches)."""
+
+    source: str
+    groups: list[tuple[str, str, tuple[RawBranch, ...]]]
+    section: dict[str, Section]
+
+
+def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
+    """Every branch that may carry power, with those that our tables cannot say listed."""
+    found = []
+    for kind in ("line", "reactor", "transformer"):
+        for name, p in raw.of(kind).items():
+            element = f"{kind}.{name}"
+            if not p["Enabled"]:
+                omissions.dropped(element, "out of service (enabled=no)")
+                continue
+            ends = _ends(kind, p)
+            if kind == "reactor" and not in_series(p):
+                continue  # a shunt: see devices
+            branch = RawBranch(kind, name, ends, p)
+            reason = _unsuited(branch, raw.open_conductors.get(element, frozenset()))
+            if reason is None:
+                found.append(branch)
+            else:
+                omissions.dropped(element, reason)
+    for name, p in raw.of("capacitor").items():
+        if in_series(p):
+            omissions.dropped(f"capacitor.{name}", "a series capacitor")
+    return found
+
+
+def _ends(kind: str, p: Properties) -> tuple[End, ...]:
+    n = int(p["Phases"])
+    if kind != "transformer":
+        one = End(*bus_and_nodes(p["Bus1"], range(1, n + 1)))
+        if kind == "reactor" and not p["Bus2"]:
+            return one, End(one.bus, (0,) * n)
+        return one, End(*bus_and_nodes(p["Bus2"], range(1, n + 1)))
+    ends = []
+    for text, connection in zip(listed(p["Buses"]), listed(p["Conns"]), strict=True):
+        delta = str(connection).lower() in ("delta", "ll")
+        default = [*range(1, n + 1), *([] if delta and n == 3 else [n + 1] if delta else [0])]
+        ends.append(End(*bus_and_nodes(text, default)))
+    return tuple(ends)
+
+
+def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
+    """Why a branch cannot be in the tables; None if it can."""
+    phases = int(branch.properties["Phases"])
+    if open_conductors:
+        some = "" if len(open_conductors) >= phases else " in some of its phases"
+        return f"open{some}"
+    if branch.buses[0] == branch.buses[1]:
+        return "both ends are one bus"
+    if branch.kind != "transformer":
+        nodes = branch.ends[0].nodes
+        if nodes != branch.ends[1].nodes:
+            return "its conductors change phase between its ends"
+        if not set(nodes) <= {1, 2, 3} or len(set(nodes)) != len(nodes):
+            return "a conductor of its own for the neutral or the ground (reduce it to the phases)"
+        return None
+    windings = len(branch.ends)
+    if windings == 3 and phases == 1 and branch.ends[1].bus == branch.ends[2].bus:
+        halves = (branch.ends[1].nodes, branch.ends[2].nodes)
+        return None if halves == ((1, 0), (0, 2)) else "a centre tap that is not wired 1.0 and 0.2"
+    if windings != 2:
+        return f"{windings} windings (two, or a centre-tapped single phase, are represented)"
+    if phases not in (1, 3):
+        return f"{phases} phases (1 and 3 are represented)"
+    if any(not set(end.nodes) <= {0, 1, 2, 3} for end in branch.ends):
+        return "a neutral that is not solidly grounded"
+    if phases == 3:
+        kinds = tuple(str(c).lower() for c in listed(branch.properties["Conns"]))
+        if any(end.nodes[:3] != (1, 2, 3) for end in branch.ends):
+            return "a three-phase winding in another order than 1.2.3"
+        if any(set(end.nodes[3:]) - {0} for end in branch.ends):
+            return "a neutral that is not solidly grounded"
+        if kinds == ("wye", "delta"):
+            return "wye-delta: the ground source of the wye is not in the linear equations"
+    return None
+
+
+def grow(
+    raw: RawCircuit, source: str, branches: Sequence[RawBranch], omissions: Omissions, used: Mapping[str, Sequence[str]]
+) -> Tree:
+    """Walk from the source; parallel branches between two buses are one group.
+
+    Args:
+        used: what hangs on each bus, by bus, to name what an island would lose.
+
+    Raises:
+        InputError: a loop, or an island.
+    """
+    between: dict[frozenset[str], list[RawBranch]] = {}
+    for branch in branches:
+        between.setdefault(frozenset(branch.buses), []).append(branch)
+    at: dict[str, list[tuple[str, list[RawBranch]]]] = {}
+    for pair, group in between.items():
+        one, other = sorted(pair)
+        at.setdefault(one, []).append((other, group))
+        at.setdefault(other, []).append((one, group))
+    tree, reached, queue = Tree(source, [], {}), {source: ""}, deque([source])
+    while queue:
+        here = queue.popleft()
+        for there, group in at.get(here, []):
+            if there == reached[here]:
+                continue
+            if there in reached:
+                names = ", ".join(b.element for b in group)
+                raise InputError(
+                    f"the circuit is not radial: {names} closes a loop at bus {there}", file=raw.file,
+                    key=group[0].element, value=f"{here} - {there}", allowed="a radial circuit, switches of ties open",
+                )  # fmt: skip
+            reached[there] = here
+            tree.groups.append((here, there, tuple(group)))
+            queue.append(there)
+    lost = {bus: [*used.get(bus, ()), *(b.element for _, g in at.get(bus, ()) for b in g)] for bus in raw.kv}
+    for bus in raw.kv:
+        if bus in reached:
+            continue
+        if lost[bus]:
+            touching = [o for o in omissions.rows if o.kind == "dropped" and _touches(raw, o.element, bus)]
+            why = "".join(f"; {o.element} is not represented: {o.reason}" for o in touching[:3])
+            raise InputError(
+                f"bus {bus} is an island: nothing feeds {', '.join(lost[bus][:4])}{why}", file=raw.file,
+                key=f"bus.{bus}", value=bus, allowed=f"a path of branches from the source at {source}",
+            )  # fmt: skip
+        omissions.dropped(f"bus.{bus}", "an island on which nothing hangs")
+    return tree
+
+
+def _touches(raw: RawCircuit, element: str, bus: str) -> bool:
+    kind, _, name = element.partition(".")
+    p = raw.of(kind).get(name, {})
+    texts = [*listed(p.get("Buses") or []), p.get("Bus1"), p.get("Bus2")]
+    return any(text and text.lower().split(".")[0] == bus for text in texts)

@@ -1,0 +1,1 @@
+"""The single-level statement of a bilevel problem: optimality conditions, settlement, certificate."""

@@ -1,0 +1,128 @@
+"""Why a leader has no point: which families of its limits cannot hold together, or along which variables cost falls.
+
+A family is all rows whose names begin alike, up to the first digit or bracket.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cosim.optimization.qp.arrays import Indices, Matrix, csr
+from cosim.optimization.qp.bound_propagation import variable_bounds
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.solvers.backends import Highs, Limits, directions, falls, flat_directions, full_form
+
+_SHORT = 1e-6
+
+
+def family(name: str) -> str:
+    """The part of a row's or variable's name before its first digit or bracket."""
+    return re.split(r"[\d\[(:@]", name, maxsplit=1)[0].strip(" _-.,") or name
+
+
+def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
+    """What is to blame for 'infeasible' or 'unbounded', as far as linear programs can tell; to be put after the status.
+    """
+    if status == "infeasible":
+        found = why_infeasible(leader, follower)
+        if found:
+            return f"; these limits cannot hold together: {', '.join(found)}"
+        return "; the follower's cost has no lower end" if without_end(follower) else ""
+    if status == "unbounded":
+        found = why_unbounded(leader)
+        return f"; without an end: {', '.join(found)}" if found else ""
+    return ""
+
+
+def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, ...]:
+    """Families of rows of leader and follower that leave no room together, by the least total violation; empty if
+    there is room.
+
+    The follower is only asked to have a feasible answer, not a best one.
+    """
+    names = list(dict.fromkeys((*leader.variables, *follower.variables)))
+    place = {name: i for i, name in enumerate(names)}
+    of_leader, of_answer, of_theta = (
+        np.array([place[name] for name in part], dtype=np.int64)
+        for part in (leader.variables, follower.variables, follower.parameters)
+    )
+    n, k = len(names), len(follower.parameters)
+    box = _spread(sp.eye_array(k, format="csr"), of_theta, n)
+    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
+    eq = sp.vstack([
+        _spread(leader.eq_matrix, of_leader, n),
+        _spread(follower.eq_matrix, of_answer, n) - _spread(follower.eq_theta, of_theta, n),
+    ])  # fmt: skip
+    ineq = sp.vstack([
+        _spread(leader.ineq_matrix, of_leader, n),
+        _spread(follower.ineq_matrix, of_answer, n) - _spread(follower.ineq_theta, of_theta, n),
+        box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
+    ])  # fmt: skip
+    eq_rhs = np.concatenate([leader.eq_rhs, follower.eq_rhs])
+    rhs = np.concatenate(
+        [leader.ineq_rhs, follower.ineq_rhs, follower.theta_upper[high], -follower.theta_lower[low]]
+    )
+    limits = [f"range of {name}" for flag in (high, low) for name in np.array(follower.parameters)[flag]]
+    rows = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows, *limits]
+    p, m = len(eq_rhs), len(rhs)
+    # One variable per row says how far it gives way; an equality may do so both ways.
+    give = sp.vstack([sp.hstack([sp.eye_array(p), -sp.eye_array(p), sp.csr_array((p, m))]),
+                      sp.hstack([sp.csr_array((m, 2 * p)), -sp.eye_array(m)])])  # fmt: skip
+    matrix = sp.hstack([sp.vstack([eq, ineq]), give])
+    size = n + 2 * p + m
+    form = full_form(sp.csr_array((size, size)), sp.csr_array((0, size)), matrix)
+    cost = np.concatenate([np.zeros(n), np.ones(2 * p + m)])
+    open_end = np.full(n, np.inf)
+    found = Highs(form, 1e-9).solve(
+        cost,
+        None,
+        Limits(
+            np.zeros(0),
+            np.concatenate([eq_rhs, np.full(m, -np.inf)]),
+            np.concatenate([eq_rhs, rhs]),
+            np.concatenate([-open_end, np.zeros(2 * p + m)]),
+            np.full(size, np.inf),
+        ),
+    )
+    if found.status != "optimal":
+        return ()
+    short = found.x[n:] > _SHORT * (1.0 + np.abs(np.concatenate([eq_rhs, eq_rhs, rhs])))
+    # Rows with a dual are those that together leave no room, whichever of them gives way.
+    return _families(rows, np.abs(found.rows) > _SHORT) if np.any(short) else ()
+
+
+def why_unbounded(leader: ParametricQP) -> tuple[str, ...]:
+    """Families of the leader's variables that have no end in the direction in which they lower its own cost."""
+    lower, upper = variable_bounds(leader)
+    falls = ((leader.cost > 0) & ~np.isfinite(lower)) | ((leader.cost < 0) & ~np.isfinite(upper))
+    return _families(leader.variables, falls)
+
+
+def without_end(follower: ParametricQP) -> bool:
+    """Whether the follower's cost falls without end wherever it has a feasible answer, whatever its parameters.
+
+    Only told where its linear cost does not depend on them.
+    """
+    if follower.cost_theta.nnz:
+        return False
+    n, p = len(follower.variables), len(follower.eq_rows)
+    form = full_form(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
+    open_end = np.full(n, np.inf)
+    limits = Limits(np.zeros(p), np.full(len(follower.ineq_rhs), -np.inf), follower.ineq_rhs, -open_end, open_end)
+    ray = Highs(flat_directions(form, form.hessian), 1e-9).solve(follower.cost, None, directions(limits, n))
+    return ray.status == "optimal" and falls(follower.cost, ray.x)
+
+
+def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(family(name) for name, flag in zip(names, which, strict=True) if flag))
+
+
+def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
+    entries = sp.coo_array(matrix)
+    row, column = entries.coords
+    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))

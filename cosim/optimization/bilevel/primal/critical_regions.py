@@ -1,0 +1,246 @@
+"""The pieces of a follower's answer: while the same rows bind, x and the duals are affine in the parameters.
+
+On a piece, a polyhedron of parameters, the price is affine with a positive semidefinite slope (it is the gradient of
+the convex optimal value), so price'th is a convex quadratic. Where pieces touch, the least payment over all optimal
+duals is that of one of them, so the closed pieces tell the optimistic payment everywhere they cover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import daqp
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.optimize
+
+from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.blocks import Block
+from cosim.optimization.solvers.qp_solver import QPSolver
+
+_SINGULAR = 1e-9
+_NOISE = 1e-12
+_INSIDE = 1e-9
+_LARGEST = 200
+_DEPENDENT = 1e-9
+_REGULAR, _OPEN = 1e-9, 1e30
+_STEP = 1e-4
+_ASIDE = (1e-5, 1e-4, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of a block: everything it needs to answer at parameters th of the block.
+
+    Attributes:
+        binding: (m,) which rows bind.
+        answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
+        hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex unless the leader pays another charge than the
+            whole price.
+        matrix, rhs: the piece is where matrix @ th <= rhs; rows have length one.
+        rows: which row of the block each side is about: one whose dual gets zero there, or one that comes to bind.
+    """
+
+    binding: npt.NDArray[np.bool_]
+    answer: Vector
+    answer_at: Vector
+    hessian: Vector
+    linear: Vector
+    matrix: Vector
+    rhs: Vector
+    rows: Indices
+
+    def holds(self, theta: Vector) -> bool:
+        """Whether the parameters lie on the piece."""
+        return bool(np.all(self.matrix @ theta <= self.rhs + _INSIDE))
+
+    def convex(self) -> tuple[Vector, Vector | None]:
+        """The Hessian as a positive semidefinite matrix less another one, None where nothing is to be taken off."""
+        values, vectors = np.linalg.eigh(self.hessian)
+        if values.min(initial=0.0) >= -_NOISE * (1.0 + np.abs(values).max(initial=0.0)):
+            return self.hessian, None
+        off = (vectors * np.maximum(-values, 0.0)) @ vectors.T
+        return self.hessian + off, off
+
+    def payment(self, theta: Vector) -> float:
+        """Price times parameters, as the piece has it, inside or not."""
+        return float(theta @ (0.5 * self.hessian @ theta + self.linear))
+
+    def least(self, mu: Vector, lower: Vector, upper: Vector) -> float:
+        """The least payment - mu'th on a convex piece within a box; infinite where they do not meet, minus infinite
+        where the solver gives up.
+        """
+        curved = self.hessian + _REGULAR * np.eye(len(mu))
+        sense = np.zeros(len(mu) + len(self.rhs), dtype=np.int32)
+        above = np.minimum(np.concatenate([upper, self.rhs]), _OPEN)
+        below = np.concatenate([np.maximum(lower, -_OPEN), np.full(len(self.rhs), -_OPEN)])
+        matrix = np.ascontiguousarray(self.matrix)
+        _, value, flag, _ = daqp.solve(curved, self.linear - mu, matrix, above, below, sense)
+        return float(value) if flag > 0 else np.inf if flag == -1 else -np.inf
+
+
+class BlockPieces:
+    """The pieces of one block, found where asked for and kept.
+
+    Args:
+        block: a part of the follower whose parameters enter right-hand sides only.
+        constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+        charge: what the leader pays for the block's parameters, if not the whole price.
+    """
+
+    def __init__(self, block: Block, constant_theta: Vector, charge: Charge | None = None) -> None:
+        self.block = block
+        self._qp = replace(block.qp, constant_theta=constant_theta)
+        self._hessian, self._eq, self._ineq = (
+            matrix.toarray() for matrix in (block.qp.hessian, block.qp.eq_matrix, block.qp.ineq_matrix)
+        )
+        self._eq_theta, self._ineq_theta = block.qp.eq_theta.toarray(), block.qp.ineq_theta.toarray()
+        charge = Charge.of(self._qp) if charge is None else charge
+        self._constant, self._by_nu, self._by_sigma = charge.constant, charge.by_nu.toarray(), charge.by_sigma.toarray()
+        self._known: dict[bytes, Piece | None] = {}
+
+    @cached_property
+    def _solver(self) -> QPSolver:
+        return QPSolver(self._qp)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the block is small enough for dense algebra."""
+        return len(self._qp.variables) + len(self._qp.eq_rows) <= _LARGEST
+
+    def at(self, theta: Vector) -> Piece | None:
+        """A piece that holds these parameters, one of them where several meet; None where there is none to be had.
+
+        Of several known ones it is that with the least payment. Where pieces meet, what binds may not tell one of
+        them; then one a little aside is taken.
+        """
+        qp = self._qp
+        known = [piece for piece in self._known.values() if piece is not None and piece.holds(theta)]
+        if known:
+            return min(known, key=lambda piece: piece.payment(theta))
+        found = self._read(theta)
+        width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
+        aside = np.random.default_rng(len(self._known))
+        for reach in _ASIDE:
+            if found is not None:
+                return found
+            moved = theta + reach * width * aside.uniform(-1.0, 1.0, len(theta))
+            found = self._read(np.clip(moved, qp.theta_lower, qp.theta_upper))
+        return found
+
+    def point(self, theta: Vector) -> tuple[Vector, Vector, Vector, npt.NDArray[np.bool_], float] | None:
+        """The answer at these parameters: x, nu, sigma (m,), which rows bind (m,), and the payment."""
+        piece = self.at(theta)
+        if piece is None:
+            return None
+        n, p = len(self._qp.variables), len(self._qp.eq_rows)
+        answer = piece.answer @ theta + piece.answer_at
+        sigma = np.zeros(len(piece.binding))
+        sigma[piece.binding] = np.maximum(answer[n + p :], 0.0)
+        return answer[:n], answer[n : n + p], sigma, piece.binding, piece.payment(theta)
+
+    def _read(self, theta: Vector) -> Piece | None:
+        """The piece whose rows the answer at these parameters shows as binding."""
+        answer = self._solver.solve(theta)
+        if not answer.optimal:
+            return None
+        qp = self._qp
+        slack = qp.ineq_rhs + self._ineq_theta @ theta - self._ineq @ answer.x
+        binding = self._independent(answer.x, answer.sigma > slack)
+        key = binding.tobytes()
+        if key not in self._known:
+            self._known[key] = self._piece(binding)
+        return self._known[key]
+
+    def across(self, piece: Piece, row: int, theta: Vector) -> Piece | None:
+        """The piece beyond a side of this one, near parameters on that side; None at the box's end."""
+        qp = self._qp
+        width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
+        normal = piece.matrix[row]
+        reach = _STEP * float(np.max(width * np.abs(normal), initial=0.0))
+        beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
+        if normal @ beyond <= piece.rhs[row] + _INSIDE:
+            return None
+        found = self._turned(piece, int(piece.rows[row]), beyond) or self.at(beyond)
+        return None if found is piece else found
+
+    def _turned(self, piece: Piece, row: int, theta: Vector) -> Piece | None:
+        """The piece in which one row changes sides, if it holds these parameters: mostly it does next to the side that
+        is about that row. Where answers are degenerate other rows change with it.
+        """
+        binding = piece.binding.copy()
+        binding[row] = not binding[row]
+        key = binding.tobytes()
+        if key not in self._known:
+            found = self._piece(binding)
+            if found is None or not found.holds(theta):
+                # Whether it is a piece of the follower's answer is known only where it holds something.
+                return None
+            self._known[key] = found
+        found = self._known[key]
+        return found if found is not None and found.holds(theta) else None
+
+    def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of rows that bind, as many as do not depend on each other, first those that a basic dual needs."""
+        held = np.vstack([self._eq, self._ineq[binding]])
+        if np.linalg.matrix_rank(held) == len(held):
+            return binding
+        p, gradient = len(self._eq), self._hessian @ x + self._qp.cost
+        basic, _ = scipy.optimize.nnls(np.vstack([held[:p], -held[:p], held[p:]]).T, -gradient)
+        weight = basic[2 * p :]
+        kept = np.zeros_like(binding)
+        basis = scipy.linalg.orth(self._eq.T).T if p else np.zeros((0, len(x)))
+        order = np.argsort(-weight, kind="stable")
+        for i in np.flatnonzero(binding)[order].tolist():
+            row = self._ineq[i]
+            apart = row - basis.T @ (basis @ row)
+            apart -= basis.T @ (basis @ apart)
+            length = float(np.linalg.norm(apart))
+            if length > _DEPENDENT * float(np.linalg.norm(row)):
+                kept[i], basis = True, np.vstack([basis, apart / length])
+        return kept
+
+    def _piece(self, binding: npt.NDArray[np.bool_]) -> Piece | None:
+        """The piece where exactly these rows bind; None if the conditions do not determine the answer."""
+        qp = self._qp
+        n, p = len(qp.variables), len(qp.eq_rows)
+        held = np.vstack([self._eq, self._ineq[binding]])
+        size = n + len(held)
+        system = np.block([[self._hessian, held.T], [held, np.zeros((len(held), len(held)))]])
+        right = np.zeros((size, 1 + len(qp.parameters)))
+        right[:, 0] = np.concatenate([-qp.cost, qp.eq_rhs, qp.ineq_rhs[binding]])
+        right[n:, 1:] = np.vstack([self._eq_theta, self._ineq_theta[binding]])
+        try:
+            solved = np.linalg.solve(system, right)
+            solved += np.linalg.solve(system, right - system @ solved)
+        except np.linalg.LinAlgError:
+            return None
+        error = np.abs(system @ solved - right).max(initial=0.0)
+        if not np.all(np.isfinite(solved)) or error > _SINGULAR * (1.0 + np.abs(right).max(initial=0.0)):
+            return None
+        at, by = solved[:, 0], solved[:, 1:]
+        back = np.vstack([self._by_nu, self._by_sigma[binding]]).T
+        slope, price = -back @ by[n:], self._constant - back @ at[n:]
+        matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
+        rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
+        order = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
+        matrix, rhs, kept, empty = self._sides(matrix, rhs)
+        if empty:
+            return None
+        return Piece(binding, by, at, slope + slope.T, price, matrix, rhs, order[kept])
+
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, Indices, bool]:
+        """The rows that may bind somewhere in the box, at length one, which they are, and whether some row never holds.
+        """
+        qp = self._qp
+        length = np.linalg.norm(matrix, axis=1)
+        flat = length <= _NOISE * (1.0 + np.abs(rhs))
+        empty = bool(np.any(rhs[flat] < -1e-7 * (1.0 + np.abs(rhs[flat]))))
+        matrix, rhs = matrix[~flat] / length[~flat, None], rhs[~flat] / length[~flat]
+        with np.errstate(invalid="ignore"):
+            ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
+        most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
+        return matrix[most > rhs], rhs[most > rhs], np.flatnonzero(~flat)[most > rhs], empty

@@ -1,0 +1,206 @@
+"""Points of a bilevel problem: the best one so far, and the searches that look for better ones near given parameters.
+
+Where the follower's pieces can be had (see `patchwork`) the search walks over them. Otherwise: clear the follower,
+decide every pair as that answer does, solve the relaxation so decided (a cell: its optimum is a point of the bilevel
+problem, the best with this pattern), and walk to neighbouring cells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cosim.optimization.bilevel.model.settlement import charged_at
+from cosim.optimization.bilevel.primal.critical_regions import Piece
+from cosim.optimization.bilevel.primal.region_search import Patch, Patchwork
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
+from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.solvers.dual_face import DualFace
+from cosim.optimization.solvers.qp_solver import QPSolver
+
+_ZERO = 1e-7
+_TOUCH = 1e-5
+_BETTER = 1e-9
+_WALK = 12
+_GRACE_S = 1.0
+
+
+class Incumbents:
+    """The best point of one problem.
+
+    Args:
+        relaxation: of the problem.
+        payment: whether the leader pays.
+        pieces: of the follower, if they can be had.
+        deadline: `time.perf_counter()` after which no search begins.
+
+    Attributes:
+        best: cost of the best point; infinite as long as there is none.
+        z: all variables of the single-level form there.
+        decisions: its pattern.
+        patch: the best point found over pieces, which may be another one than `z`.
+        exact: whether `z` comes from pieces, to the accuracy of linear algebra.
+    """
+
+    def __init__(self, relaxation: Relaxation, *, payment: bool, pieces: Patchwork | None, deadline: float) -> None:
+        self._relaxation, self._payment, self.pieces, self._deadline = relaxation, payment, pieces, deadline
+        self._seen: set[bytes] = set()
+        self.best = np.inf
+        self.z: Vector | None = None
+        self.decisions: Decisions | None = None
+        self.patch: Patch | None = None
+        self.exact = False
+
+    def near(self, theta: Vector, others: Sequence[Sequence[Piece]] = ()) -> None:
+        """Search near these parameters.
+
+        Args:
+            theta: parameters of the follower.
+            others: per block, further pieces to try where the search runs over pieces.
+        """
+        if time.perf_counter() > self._deadline:
+            return
+        start = None if self.pieces is None else self.pieces.at(theta)
+        if self.pieces is None or start is None:
+            self._from_answer(theta)
+            return
+        # A first point is worth a moment after the deadline: without one there is nothing to return.
+        deadline = self._deadline + (_GRACE_S if self.patch is None else 0.0)
+        known = np.inf if self.patch is None else self.patch.cost
+        self._keep(self.pieces, self.pieces.descend(start, deadline, others, known))
+
+    def onward(self, others: Sequence[Sequence[Piece]]) -> None:
+        """Search on from the best point over pieces, with these further pieces per block."""
+        if self.pieces is not None and self.patch is not None and time.perf_counter() <= self._deadline:
+            self._keep(self.pieces, self.pieces.onward(self.patch, self._deadline, others))
+
+    def _keep(self, pieces: Patchwork, found: Patch | None) -> None:
+        if found is None:
+            return
+        if self.patch is None or found.cost < self.patch.cost:
+            self.patch = found
+            if self._relaxation.level.products is not None:
+                self.at(pieces.theta(found.y))
+        z, decisions = pieces.point(found)
+        cost = self._relaxation.level.qp.objective(z)
+        if self._offer(Point("optimal", z, cost, np.zeros(len(decisions))), decisions):
+            self.exact = True
+
+    def accept(self, found: Point, decisions: Decisions, violation: float) -> None:
+        """Offer a relaxed point whose undecided pairs are complementary, with what it underestimates added."""
+        level = self._relaxation.level
+        binds = found.z[level.sigma_at] > level.slack(found.z)
+        whole = np.where(binds, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        whole[decisions != OPEN] = decisions[decisions != OPEN]
+        if level.products is not None:
+            self.at(found.z[level.theta_at])
+        else:
+            self._offer(replace(found, objective=found.objective + violation), whole)
+        if self.pieces is not None:
+            self.near(found.z[level.theta_at])
+        elif np.any(decisions == OPEN) and level.products is None:
+            self._walk(self._cell(whole), whole)
+
+    def at(self, theta: Vector) -> None:
+        """Offer the point at exactly these parameters: the leader's best rest, the follower's answer, and of its
+        duals those that cost the leader least. Unlike a cell it is never lost to a pattern that was read off wrongly.
+        """
+        level = self._relaxation.level
+        leader, follower = level.leader, level.follower
+        at = [leader.variables.index(name) for name in follower.parameters]
+        picks = sp.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), len(leader.variables)))
+        held = replace(
+            leader,
+            eq_matrix=sp.csr_array(sp.vstack([leader.eq_matrix, picks])),
+            eq_rhs=np.concatenate([leader.eq_rhs, theta]),
+            eq_theta=sp.csr_array((len(leader.eq_rows) + len(at), 0)),
+            eq_rows=leader.eq_rows + tuple(f"at {name}" for name in follower.parameters),
+        )
+        answer, rest = self._relaxation.follower_solver.solve(theta), QPSolver(held).solve()
+        if not (self._payment and answer.optimal and rest.optimal):
+            return
+        priced = charged_at(follower, theta, level.charge)
+        dual = DualFace(priced, answer, np.zeros(len(theta))).extreme(-theta)
+        if not np.isfinite(dual.value):
+            return
+        z = np.zeros(len(level.qp.variables))
+        for place, values in (
+            (level.leader_at, rest.x), (level.x_at, answer.x), (level.nu_at, dual.nu), (level.sigma_at, dual.sigma),
+        ):  # fmt: skip
+            z[place] = values
+        z[level.theta_at] = theta
+        z = level.complete(z)
+        decisions = np.where(level.slack(z) <= 1e-6, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        offered = self._offer(Point("optimal", z, level.qp.objective(z), np.zeros(len(decisions))), decisions)
+        self.exact |= offered and level.products is not None
+
+    def _from_answer(self, theta: Vector) -> None:
+        """Clear the follower at theta, take the best point of its cell, and walk on from there. The cells of a payment
+        with products have no convex optimum to be had, so that there it is the point itself.
+        """
+        if self._relaxation.level.products is not None:
+            self.at(theta)
+            return
+        answer = self._relaxation.follower_solver.solve(theta)
+        if not answer.optimal:
+            return
+        follower = self._relaxation.level.follower
+        slack = follower.ineq_rhs + follower.ineq_theta @ theta - follower.ineq_matrix @ answer.x
+        decisions = np.where(answer.sigma > slack, SLACK_ZERO, DUAL_ZERO).astype(np.int8)
+        decisions[(slack <= _ZERO) & (answer.sigma <= _ZERO)] = SLACK_ZERO
+        self._walk(self._cell(decisions), decisions)
+
+    def _walk(self, found: Point | None, decisions: Decisions) -> None:
+        """Offer a cell's point, and go on to neighbouring cells as long as they are better."""
+        for _ in range(_WALK):
+            if found is None or not found.objective < self.best + self._least():
+                return
+            self._offer(found, decisions)
+            turned = found.wish > _ZERO * max(1.0, float(np.max(np.abs(found.wish), initial=0.0)))
+            turned &= self._at_zero(found.z)
+            if not np.any(turned):
+                return
+            together, alone = decisions.copy(), decisions.copy()
+            together[turned] = 3 - decisions[turned]
+            first = int(np.argmax(np.where(turned, found.wish, -np.inf)))
+            alone[first] = 3 - decisions[first]
+            found, decisions = self._better(together, alone)
+
+    def _better(self, *patterns: Decisions) -> tuple[Point | None, Decisions]:
+        """The first of these cells that beats the incumbent."""
+        for pattern in patterns:
+            found = self._cell(pattern)
+            if found is not None and found.objective < self.best - self._least():
+                return found, pattern
+        return None, patterns[0]
+
+    def _least(self) -> float:
+        """A difference of costs that is rounding."""
+        return _BETTER * max(1.0, abs(self.best)) if np.isfinite(self.best) else 0.0
+
+    def _at_zero(self, z: Vector) -> npt.NDArray[np.bool_]:
+        """Pairs whose dual and slack are both zero, so that turning them does not leave the point."""
+        level = self._relaxation.level
+        dual, slack = np.abs(z[level.sigma_at]), np.abs(level.slack(z))
+        at_zero: npt.NDArray[np.bool_] = (dual <= _TOUCH) & (slack <= _TOUCH)
+        return at_zero
+
+    def _cell(self, decisions: Decisions) -> Point | None:
+        """The optimum of a wholly decided relaxation, each pattern at most once."""
+        key = decisions.tobytes()
+        if key in self._seen or time.perf_counter() > self._deadline:
+            return None
+        self._seen.add(key)
+        found = self._relaxation.solve(decisions, proof=False)
+        return found if found.status == "optimal" else None
+
+    def _offer(self, found: Point, decisions: Decisions) -> bool:
+        if not found.objective < self.best:
+            return False
+        self.best, self.z, self.decisions, self.exact = found.objective, found.z, decisions.copy(), False
+        return True

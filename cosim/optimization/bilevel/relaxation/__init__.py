@@ -1,0 +1,1 @@
+"""Convex relaxations of the single-level problem, cuts that tighten them, and bounds of its variables."""

@@ -1,0 +1,395 @@
+"""Bilevel problems: a leader sets the parameters of a follower's QP and pays the follower's price for them.
+
+    minimise    own cost + price'th        over the leader's variables, among them th
+    subject to  the leader's rows, and (x, nu, sigma) optimal for the follower
+    with        price = constant_theta - B'nu - W'sigma
+
+or another charge than the follower's whole price (see `charge`);
+optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the
+certificate reports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.errors import InputError, RunFailure
+from cosim.optimization.bilevel.mip.complementarity import COMPLEMENTARITIES
+from cosim.optimization.bilevel.mip.formulation import Repairs, Start, solve_mip
+from cosim.optimization.bilevel.model.certificate import Certificate, certify
+from cosim.optimization.bilevel.model.infeasibility import reason
+from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.single_level import SingleLevel, check_names, single_level
+from cosim.optimization.bilevel.model.strong_duality import (
+    payment_by_strong_duality,
+    require_right_hand_sides,
+    without_open_rows,
+)
+from cosim.optimization.bilevel.primal.incumbents import Incumbents
+from cosim.optimization.bilevel.relaxation.obbt import Cutoff
+from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
+from cosim.optimization.bilevel.relaxation.settlement_split import take_apart
+from cosim.optimization.bilevel.relaxation.verdict import verdict
+from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.complementarity_tree import BranchAndBound, Progress
+from cosim.optimization.bilevel.tree.objective_cutoff import find_cutoff
+from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.parametric import ParametricQP, Theta
+from cosim.optimization.qp.presolve import Presolved, empty_ranges, presolve
+from cosim.optimization.qp.solution import NoSolution
+
+FORMULATIONS = ("strong-duality", "kkt-mccormick")
+SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
+_ROUNDING = 1e-7
+
+
+@dataclass(frozen=True)
+class BilevelProblem:
+    """A leader over a follower.
+
+    Attributes:
+        follower: a QP whose parameters the leader sets. With a payment they may enter right-hand sides only.
+        leader: a QP without parameters. Its variables include by name every follower parameter; it may also
+            name follower variables, in its cost or in rows that couple it to the follower's answer.
+        payment: whether the leader pays price'th.
+        charge: what it pays for each unit of the parameters, if not the whole price.
+    """
+
+    follower: ParametricQP
+    leader: ParametricQP
+    payment: bool = True
+    charge: Charge | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.follower, self.leader)
+        if self.payment:
+            require_right_hand_sides(self.follower)
+        if self.charge is not None:
+            self.charge.require(self.follower)
+            if not self.payment:
+                raise InputError("a charge without a payment", key="charge")
+
+
+@dataclass(frozen=True)
+class BilevelSolution:
+    """The best point found, what it costs, and how good it can be at most.
+
+    Attributes:
+        leader_x: the leader's variables, in their order.
+        theta: the follower's parameters, in their order.
+        x, nu, sigma: the follower's answer and duals.
+        price: constant_theta - B'nu - W'sigma, per parameter; what is charged, if that is something else.
+        leader_cost: the leader's own cost plus the payment.
+        payment: price'th; 0 if the leader pays nothing.
+        bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1,
+            |leader_cost|).
+        nodes: nodes of the tree (0 where the solver does not say).
+        time_s: wall time, presolve and certificate included.
+        solver: which one was used, 'branch', 'highs', 'scip' or 'gurobi'.
+        status: 'optimal' (the gap was reached), 'time limit', or what else kept the gap open.
+        certificate: the follower cleared again.
+    """
+
+    leader_x: Vector
+    theta: Vector
+    x: Vector
+    nu: Vector
+    sigma: Vector
+    price: Vector
+    leader_cost: float
+    payment: float
+    bound: float
+    gap: float
+    nodes: int
+    time_s: float
+    solver: str
+    status: str
+    certificate: Certificate
+
+
+def solve(
+    problem: BilevelProblem,
+    formulation: str = "strong-duality",
+    solver: str = "branch",
+    *,
+    complementarity: str = "big-m",
+    bits: int = 6,
+    gap: float = 1e-4,
+    time_limit_s: float = 300.0,
+    start: Theta | None = None,
+    dual_bounds: Mapping[str, float] | None = None,
+    repairs: Repairs | None = None,
+    progress: Progress | None = None,
+    memory: Memory | None = None,
+) -> BilevelSolution:
+    """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
+
+    Args:
+        problem: leader and follower.
+        formulation: 'strong-duality' (exact) or 'kkt-mccormick' (the payment discretised; needs a MIP
+            solver).
+        solver: 'branch' (tree over complementarities), or a MIP by 'highs', 'scip', 'gurobi' or 'auto'.
+        complementarity: 'big-m' or 'indicator' (proven bounds only, SOS1 where there is none) or 'sos1'; for MIP
+            solvers.
+        bits: binaries per parameter in 'kkt-mccormick'.
+        gap: relative gap, absolute below one unit of money.
+        time_limit_s: wall time; then the best point so far is returned with its gap.
+        start: parameter values of a good point, for a first incumbent.
+        dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
+        repairs: what helps MIP solvers; all of it if left out.
+        progress: called now and then with the best cost, the bound and the gap ('branch').
+        memory: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
+
+    Raises:
+        InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
+        RunFailure: if there is no feasible point (it names the families of limits that cannot hold together), the
+            problem is unbounded, no point was found in time, or the certificate fails.
+    """
+    began = time.perf_counter()
+    for key, value, allowed in (
+        ("formulation", formulation, FORMULATIONS),
+        ("solver", solver, SOLVERS),
+        ("complementarity", complementarity, COMPLEMENTARITIES),
+    ):
+        if value not in allowed:
+            raise InputError("unknown option of a bilevel solve", key=key, value=value, allowed=", ".join(allowed))
+    if solver == "branch" and formulation != "strong-duality":
+        raise InputError(
+            "the branch solver works on strong duality",
+            key="formulation",
+            value=formulation,
+            allowed="strong-duality",
+        )
+    empty = empty_ranges(problem.follower, problem.leader)
+    if empty:
+        raise NoSolution("infeasible", f"; these limits cannot hold together: range of {', '.join(empty)}")
+    presolved = presolve(problem.follower, problem.leader)
+    remainder = None
+    if problem.charge is not None:
+        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows))
+    if solver == "branch":
+        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, began)
+    return _by_mip(
+        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
+        dual_bounds, Repairs() if repairs is None else repairs, began,
+    )  # fmt: skip
+
+
+def _by_branch(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    remainder: Remainder | None,
+    gap: float,
+    time_limit_s: float,
+    start: Theta | None,
+    progress: Progress | None,
+    memory: Memory | None,
+    began: float,
+) -> BilevelSolution:
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    relaxation = Relaxation(level)
+    first = None if start is None else problem.follower.theta_vector(start)
+    left = time_limit_s - (time.perf_counter() - began)
+    result = BranchAndBound(
+        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress,
+        memory=memory,
+    ).run()  # fmt: skip
+    if result.z is None or result.decisions is None or result.status == "unbounded":
+        raise NoSolution(result.status, reason(problem.leader, problem.follower, result.status))
+    z = result.z
+    if not result.exact:
+        z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
+    return _finish(
+        problem,
+        presolved,
+        z[level.leader_at],
+        z[level.x_at],
+        z[level.nu_at],
+        np.maximum(z[level.sigma_at], 0.0),
+        result.bound,
+        result.nodes,
+        "branch",
+        result.status,
+        began,
+        remainder=remainder,
+    )
+
+
+def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:
+    """The sharpened point where there is one and it does not cost the leader more; the sums are the true ones,
+    because a cell whose duals are barely determined can promise what its point does not keep.
+    """
+    if sharp is None:
+        return found
+
+    def cost(z: Vector) -> float:
+        own = problem.leader.objective(z[level.leader_at])
+        if not problem.payment:
+            return own
+        return own + float(level.follower.price(z[level.nu_at], z[level.sigma_at]) @ z[level.theta_at])
+
+    before, after = cost(found), cost(sharp)
+    return sharp if after <= before + _ROUNDING * max(1.0, abs(before)) else found
+
+
+def _by_mip(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    remainder: Remainder | None,
+    formulation: str,
+    solver: str,
+    complementarity: str,
+    bits: int,
+    gap: float,
+    time_limit_s: float,
+    start: Theta | None,
+    dual_bounds: Mapping[str, float] | None,
+    repairs: Repairs,
+    began: float,
+) -> BilevelSolution:
+    kept = set(presolved.qp.ineq_rows)
+    first = None if start is None else problem.follower.theta_vector(start)
+    deadline = began + time_limit_s
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
+    status = verdict(level, deadline)
+    if status != "bounded":
+        raise NoSolution(status, reason(problem.leader, problem.follower, status))
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline)
+    try:
+        answer = solve_mip(
+            presolved.qp,
+            problem.leader,
+            payment=problem.payment,
+            remainder=remainder,
+            formulation=formulation,
+            complementarity=complementarity,
+            solver=solver,
+            bits=bits,
+            gap=gap,
+            time_limit_s=time_limit_s - (time.perf_counter() - began),
+            dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
+            repairs=repairs,
+            start=known,
+            cutoff=cutoff,
+        )
+    except NoSolution as error:
+        if known is not None:
+            raise RunFailure(f"{error}, although a point is known") from error
+        raise NoSolution(error.status, error.why or reason(problem.leader, problem.follower, error.status)) from error
+    big = np.full(len(problem.follower.ineq_rows), np.inf)
+    big[presolved.rows] = answer.conditions.dual_bounds
+    return _finish(
+        problem,
+        presolved,
+        answer.leader_x,
+        answer.x,
+        answer.nu,
+        answer.sigma,
+        answer.run.bound if cutoff is None else min(answer.run.bound, cutoff.cost),
+        0,
+        answer.run.solver,
+        answer.run.status,
+        began,
+        dual_bounds=big,
+        discretisation=answer.discretisation,
+        sos1=answer.conditions.sos1,
+        counted=answer.run.objective if formulation == "kkt-mccormick" else None,
+        remainder=remainder,
+    )
+
+
+def _known(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    remainder: Remainder | None,
+    repairs: Repairs,
+    first: Vector | None,
+    gap: float,
+    deadline: float,
+) -> tuple[Start | None, Cutoff | None]:
+    """A point to begin with, and what better ones keep, as far as repairs ask for it."""
+    if not problem.payment or not (repairs.start or repairs.tighten):
+        return None, None
+    level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
+    cutoff = find_cutoff(level, first, gap, deadline) if repairs.tighten and remainder is None else None
+    if not repairs.start:
+        return None, cutoff
+    z = None if cutoff is None else cutoff.z
+    if z is None and first is not None:
+        points = Incumbents(Relaxation(level), payment=True, pieces=None, deadline=deadline)
+        points.at(first)
+        z = points.z
+    return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff
+
+
+def _finish(
+    problem: BilevelProblem,
+    presolved: Presolved,
+    leader_x: Vector,
+    kept_x: Vector,
+    nu: Vector,
+    kept_sigma: Vector,
+    bound: float,
+    nodes: int,
+    solver: str,
+    status: str,
+    began: float,
+    *,
+    dual_bounds: Vector | None = None,
+    discretisation: float = 0.0,
+    sos1: tuple[str, ...] = (),
+    counted: float | None = None,
+    remainder: Remainder | None = None,
+) -> BilevelSolution:
+    """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
+    follower, leader = problem.follower, problem.leader
+    x, sigma = presolved.recover(kept_x, nu, kept_sigma)
+    at = {name: i for i, name in enumerate(leader.variables)}
+    theta = leader_x[[at[name] for name in follower.parameters]]
+    price = follower.price(nu, sigma) if problem.charge is None else problem.charge.price(nu, sigma)
+    own = leader.objective(leader_x)
+    payment = float(price @ theta) if problem.payment else 0.0
+    in_terms = None
+    if problem.payment:
+        if counted is not None:
+            in_terms = counted - own
+        elif remainder is not None:
+            in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, remainder)
+        else:
+            in_terms = payment_by_strong_duality(without_open_rows(follower), theta, x, nu, sigma)
+    certificate = certify(
+        follower,
+        theta,
+        x,
+        nu,
+        sigma,
+        payment=in_terms,
+        dual_bounds=dual_bounds,
+        discretisation=discretisation,
+        sos1=sos1,
+        charge=problem.charge,
+    ).require()
+    cost = own + payment
+    return BilevelSolution(
+        leader_x,
+        theta,
+        x,
+        nu,
+        sigma,
+        price,
+        cost,
+        payment,
+        min(bound, cost),
+        relative_gap(cost, min(bound, cost)),
+        nodes,
+        time.perf_counter() - began,
+        solver,
+        status,
+        certificate,
+    )

@@ -1,0 +1,1 @@
+"""Branch and bound over complementarities, with Lagrangian bounds where the problem falls into blocks."""

@@ -1,0 +1,73 @@
+"""What one bilevel solve leaves to the next: the pieces and the trees of blocks that come back with the same numbers.
+
+Windows that roll on share most of their steps. A block whose numbers are the same, wherever it now stands among the
+others, keeps the pieces found so far and the leaves of its tree, whose bounds hold whatever the leader does.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass, field
+
+from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.qp.arrays import Matrix, Vector
+from cosim.optimization.qp.blocks import Block
+
+
+@dataclass(slots=True)
+class Memory:
+    """Pieces and oracles of blocks by their numbers; what the last two problems did not ask for is forgotten.
+
+    Attributes:
+        reused: how many blocks of the last problem were known.
+    """
+
+    reused: int = 0
+    _pieces: dict[bytes, BlockPieces] = field(default_factory=dict)
+    _oracles: dict[bytes, BlockOracle] = field(default_factory=dict)
+    _now: set[bytes] = field(default_factory=set)
+    _before: set[bytes] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """A new problem."""
+        keep = self._now | self._before
+        self._before, self._now, self.reused = self._now, set(), 0
+        self._pieces = {key: value for key, value in self._pieces.items() if key in keep}
+        self._oracles = {key: value for key, value in self._oracles.items() if key in keep}
+
+    def pieces(self, block: Block, constant_theta: Vector) -> BlockPieces:
+        """The pieces of a block, as far as they are known."""
+        key = _key(block, constant_theta)
+        self._now.add(key)
+        if key not in self._pieces:
+            self._pieces[key] = BlockPieces(block, constant_theta)
+            return self._pieces[key]
+        self.reused += bool(len(block.parameters))
+        found = copy.copy(self._pieces[key])
+        found.block = block
+        return found
+
+    def oracle(self, block: Block, constant_theta: Vector, pieces: BlockPieces) -> BlockOracle:
+        """The oracle of a block with the tree it has grown."""
+        key = _key(block, constant_theta)
+        if key not in self._oracles:
+            self._oracles[key] = BlockOracle(block, constant_theta, pieces)
+        # A copy, because what one problem prunes another one may need.
+        return self._oracles[key].copy(block, pieces)
+
+
+def _key(block: Block, constant_theta: Vector) -> bytes:
+    """The same for blocks with the same numbers, whatever their names and places."""
+    qp, digest = block.qp, hashlib.sha256()
+    vectors = (qp.cost, qp.eq_rhs, qp.ineq_rhs, qp.theta_lower, qp.theta_upper, constant_theta)
+    for vector in vectors:
+        digest.update(f"{len(vector)};".encode() + vector.tobytes())
+    matrices: tuple[Matrix, ...] = (
+        qp.hessian, qp.cost_theta, qp.eq_matrix, qp.eq_theta, qp.ineq_matrix, qp.ineq_theta,
+    )  # fmt: skip
+    for matrix in matrices:
+        for part in (matrix.indptr, matrix.indices, matrix.data):
+            digest.update(f"{len(part)};".encode() + part.astype(float).tobytes())
+    return digest.digest()

@@ -1,0 +1,243 @@
+"""Branch and bound on the complementarities of a bilevel problem, with no big-M anywhere.
+
+A node decides for some pairs (dual, slack) which of the two is zero and leaves the others out; its QP is a
+lower bound. Branching takes the pair with the largest dual * slack, whose sum is exactly what the payment is
+underestimated by. Incumbents are sought near a node's parameters (see `incumbents`). Where the follower falls apart
+into blocks, the tree over their convex hulls (see `hull_tree`) comes first: its bound is much tighter.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from cosim.optimization.bilevel.model.settlement import Box
+from cosim.optimization.bilevel.model.single_level import cheapest_together
+from cosim.optimization.bilevel.primal.incumbents import Incumbents
+from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
+from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.hull_tree import HullResult, HullTree
+from cosim.optimization.bilevel.tree.lagrangian import decompose
+from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.qp.gap import relative_gap
+
+Progress: TypeAlias = Callable[[float, float, float], None]
+_SETTLED = 1e-7
+_WORTH = 0.01
+_EAGER, _EVERY = 20, 10
+
+
+@dataclass(frozen=True, slots=True)
+class BranchResult:
+    """The best point found and how good it can be at most.
+
+    Attributes:
+        z: all variables of the single-level form; None if no point was found.
+        decisions: the pattern of the best point.
+        exact: whether z needs no sharpening.
+        objective, bound: the leader's cost at z, and a proven lower bound of it.
+        gap: (objective - bound) / max(1, |objective|).
+        nodes, solves: nodes of the tree, and QPs solved in all.
+        status: 'optimal' (gap reached), 'time limit', 'gap open' (the tree is exhausted, but a solver gave up
+            on some node), 'infeasible' or 'unbounded'.
+    """
+
+    z: Vector | None
+    decisions: Decisions | None
+    exact: bool
+    objective: float
+    bound: float
+    gap: float
+    nodes: int
+    solves: int
+    time_s: float
+    status: str
+
+
+@dataclass(order=True, slots=True)
+class _Node:
+    bound: float
+    depth: int
+    order: int
+    decisions: Decisions = field(compare=False)
+    point: Vector | None = field(compare=False)
+    box: Box | None = field(compare=False, default=None)
+
+
+class BranchAndBound:
+    """The tree over one relaxation.
+
+    Args:
+        relaxation: of the bilevel problem.
+        gap: relative gap at which to stop.
+        time_limit_s: wall time; the best point and bound so far are returned.
+        start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
+            leader and follower together, if left out.
+        payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
+            any, the bound.
+        progress: called now and then with the best cost, the bound and the gap.
+        memory: of solves before this one.
+    """
+
+    def __init__(
+        self,
+        relaxation: Relaxation,
+        *,
+        gap: float,
+        time_limit_s: float,
+        start: Vector | None = None,
+        payment: bool = False,
+        progress: Progress | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self._began = time.perf_counter()
+        self._deadline = self._began + time_limit_s
+        self._relaxation, self._gap, self._start = relaxation, gap, start
+        self._payment, self._progress = payment, progress
+        self._memory = memory
+        if memory is not None:
+            memory.begin()
+        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, memory=memory)
+        self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
+        self._opened = 0
+
+    def run(self) -> BranchResult:
+        """Search until the gap or the time limit is reached."""
+        root = np.zeros(self._relaxation.pairs, dtype=np.int8)
+        points = self._points
+        start = cheapest_together(self._relaxation.level) if self._start is None and self._payment else self._start
+        if start is not None:
+            points.near(start)
+            if points.z is None:
+                points.at(start)
+        # The hulls of blocks need no relaxation of the whole, only a point to begin with.
+        heap: list[_Node] = []
+        closed, by_blocks = np.inf, self._by_blocks()
+        if by_blocks is None or not by_blocks.finished:
+            closed = self._open(root, self._relaxation.root(), -np.inf, 0, 0, heap)
+            by_blocks = self._by_blocks() if by_blocks is None and heap else by_blocks
+        floor, before = (-np.inf, 0) if by_blocks is None else (by_blocks.bound, by_blocks.nodes)
+        if by_blocks is not None and by_blocks.finished:
+            closed, heap = min(closed, floor), []
+        lower, nodes, status = self._search(heap, closed, floor)
+        lower = min(points.best, lower)
+        gap = relative_gap(points.best, lower)
+        if not status:
+            status = "infeasible" if points.z is None else "optimal" if gap <= self._gap else "gap open"
+        solves = self._relaxation.solves + (0 if self._pieces is None else self._pieces.solves)
+        return BranchResult(
+            points.z, points.decisions, points.exact, points.best, lower, gap, before + nodes + 1,
+            solves + (0 if by_blocks is None else by_blocks.solves), time.perf_counter() - self._began, status,
+        )  # fmt: skip
+
+    def _search(self, heap: list[_Node], closed: float, floor: float) -> tuple[float, int, str]:
+        """Work on these open nodes, best bound first, until the gap is closed.
+
+        Args:
+            heap: open nodes. closed: least bound of the nodes closed so far. floor: a bound that is known otherwise.
+
+        Returns:
+            The bound, how many nodes were opened, and 'unbounded', 'time limit' or nothing.
+        """
+        nodes, status = 0, ""
+        while heap:
+            lower = max(floor, min(heap[0].bound, closed))
+            self._report(lower)
+            if relative_gap(self._points.best, lower) <= self._gap:
+                break
+            if time.perf_counter() > self._deadline:
+                status = "time limit"
+                break
+            node = heapq.heappop(heap)
+            nodes += 1
+            children = self._children(node)
+            if children is None:
+                if node.bound == -np.inf:
+                    status = "unbounded"
+                    heapq.heappush(heap, node)
+                    break
+                closed = min(closed, node.bound)
+                continue
+            for side, (child, box) in enumerate(children):
+                closed = min(closed, self._open(child, box, node.bound, node.depth - 1, 2 * nodes + side, heap))
+        return max(floor, min(closed, heap[0].bound if heap else np.inf)), nodes, status
+
+    def _by_blocks(self) -> HullResult | None:
+        """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
+        if self._pieces is None or self._points.patch is None:
+            return None
+        parts = decompose(self._relaxation.level, self._pieces, self._memory)
+        if parts is None:
+            return None
+        return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()
+
+    def _report(self, bound: float) -> None:
+        """Tell whoever waits how far the search is."""
+        if self._progress is not None:
+            bound = min(bound, self._points.best)
+            self._progress(self._points.best, bound, relative_gap(self._points.best, bound))
+
+    def _open(
+        self, decisions: Decisions, box: Box | None, floor: float, depth: int, order: int, heap: list[_Node]
+    ) -> float:
+        """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
+        at once.
+        """
+        found = self._relaxation.solve(decisions, box=box)
+        theta_at = self._relaxation.level.theta_at
+        point: Vector | None
+        if found.status == "infeasible":
+            return np.inf
+        if found.status == "optimal":
+            bound, point = max(floor, found.objective), found.z
+            self._opened += 1
+            violation = float(
+                self._relaxation.violations(found.z, decisions).sum() + self._relaxation.errors(found.z).sum()
+            )
+            if violation <= _SETTLED * max(1.0, abs(found.objective)):
+                self._points.accept(found, decisions, violation)
+            elif self._opened <= _EAGER or self._opened % _EVERY == 0:
+                # Nearby nodes lead to the same incumbents, so after the first few only some are asked.
+                self._points.near(found.z[theta_at])
+        else:
+            # Unbounded, or a solver gave up: the parent's bound stays valid, and branching goes on from any
+            # point.
+            bound, point = floor, self._relaxation.any_point(decisions, box)
+            if point is not None:
+                self._points.near(point[theta_at])
+        if relative_gap(self._points.best, bound) <= self._gap:
+            return bound
+        heapq.heappush(heap, _Node(bound, depth, order, decisions, point, box))
+        return np.inf
+
+    def _children(self, node: _Node) -> list[tuple[Decisions, Box | None]] | None:
+        """What is decided in the two nodes below, and their boxes; None if there is nothing left to decide."""
+        pair, products = self._pair(node), self._relaxation.level.products
+        if products is not None and node.point is not None and node.box is not None:
+            errors = self._relaxation.errors(node.point)
+            worst = 0.0 if pair is None else self._relaxation.violations(node.point, node.decisions)[pair]
+            if errors.max(initial=0.0) > (_SETTLED if pair is None else worst):
+                halves = products.split(node.point, int(np.argmax(errors)), node.box)
+                return [(node.decisions, half) for half in halves]
+        return None if pair is None else [(child, node.box) for child in both(node.decisions, pair)]
+
+    def _pair(self, node: _Node) -> int | None:
+        """The undecided pair with the largest product of dual and slack; None if all are decided."""
+        undecided = np.flatnonzero(node.decisions == OPEN)
+        if len(undecided) == 0:
+            return None
+        if node.point is None:
+            return int(undecided[0])
+        level = self._relaxation.level
+        dual = np.maximum(node.point[level.sigma_at], 0.0)
+        slack = np.maximum(level.slack(node.point), 0.0)
+        product = (dual * slack)[undecided]
+        if product.max() > 0:
+            return int(undecided[np.argmax(product)])
+        return int(undecided[np.argmin(np.abs(dual - slack)[undecided])])

@@ -1,0 +1,111 @@
+"""Branch and bound over the blocks of a follower: each node's bound is that of the convex hulls of all blocks.
+
+A node confines blocks to some leaves of their own trees, or decides pairs. Its bound is the best L(mu) of the
+decomposition within that (see `hull_ascent`). What stays open is a block whose hull is met between two of its leaves;
+they are told apart next (see `hull_branching`).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.optimization.bilevel.primal.incumbents import Incumbents
+from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
+from cosim.optimization.bilevel.tree.bundle import Ascent, Goal, Node
+from cosim.optimization.bilevel.tree.hull_branching import Branching
+from cosim.optimization.bilevel.tree.lagrangian import Decomposition
+from cosim.optimization.qp.arrays import Vector
+
+_INSIDE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class HullResult:
+    """The bound, how many nodes and QPs it took, and whether the tree was finished (else time, or a block gave up)."""
+
+    bound: float
+    nodes: int
+    solves: int
+    finished: bool
+
+
+class HullTree:
+    """The tree over one decomposition.
+
+    Args:
+        parts: the decomposition.
+        relaxation: of the same problem.
+        points: keeps the best point; it has one over pieces.
+        gap: relative gap at which to stop.
+        deadline: `time.perf_counter()` at which to stop.
+        report: told of the best bound whenever it moves.
+    """
+
+    def __init__(
+        self,
+        parts: Decomposition,
+        relaxation: Relaxation,
+        points: Incumbents,
+        gap: float,
+        deadline: float,
+        report: Callable[[float], None],
+    ) -> None:
+        assert points.pieces is not None
+        self._parts, self._report = parts, report
+        self._goal = Goal(points, gap, deadline)
+        self._ascent = Ascent(parts, relaxation, self._goal, report)
+        self._branching = Branching(parts, relaxation, points.pieces)
+
+    def run(self) -> HullResult:
+        """Search until the gap is closed, the time is up, or a block cannot be minimised."""
+        goal = self._goal
+        heap = [self._ascent.first()]
+        closed, nodes = np.inf, 0
+
+        def result(bound: float, finished: bool) -> HullResult:
+            return HullResult(bound, nodes, self._parts.solves, finished)
+
+        while heap:
+            lower = min(heap[0].bound, closed)
+            self._report(lower)
+            if goal.missing(lower) <= 0 or goal.late():
+                break
+            node = heapq.heappop(heap)
+            nodes += 1
+            step = self._ascent.bound(node, min(closed, heap[0].bound) if heap else closed)
+            if nodes == 1 and step is not None:
+                closed = self._leave_out(node)
+            missing = goal.missing(node.bound)
+            if missing <= 0:
+                closed = min(closed, node.bound)
+                continue
+            known = np.isfinite(node.bound) and not goal.late()
+            children = self._branching.children(node.region, step, missing) if known else None
+            if children is None:
+                return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
+            for k, child in enumerate(children):
+                heapq.heappush(heap, Node(node.bound, 2 * nodes + k, child, node.center, node.step))
+        lower = min(heap[0].bound, closed) if heap else closed
+        return result(lower, not heap or goal.missing(lower) <= 0)
+
+    def _leave_out(self, root: Node) -> float:
+        """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points
+        were left out.
+        """
+        goal = self._goal
+        value = None if goal.missing(root.bound) <= 0 else self._ascent.value(root, root.center, whole=True)
+        if value is None or not np.isfinite(value):
+            return np.inf
+        # What is left out lies a little inside the gap, so that rounding does not keep it open.
+        inside = goal.missing(value) + _INSIDE * goal.allowed
+        return value + inside if self._parts.prune(root.center, inside) else np.inf
+
+    def root(self) -> Vector:
+        """The multipliers with the best bound of the root that was found."""
+        node = self._ascent.first()
+        self._ascent.bound(node, np.inf)
+        return node.center

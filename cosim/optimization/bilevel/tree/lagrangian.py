@@ -1,0 +1,330 @@
+"""A stronger bound for bilevel problems whose follower falls apart into blocks: Lagrangian decomposition.
+
+Give leader and follower a copy each of the parameters th and price their difference by mu:
+
+    L(mu) = min over the leader's rows of  own cost + mu'th   +   sum over blocks b of  c_b(mu_b),
+    c_b(mu_b) = min over the exact optimality conditions of block b of  payment_b - mu_b'th_b
+
+For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks, where
+the relaxation of `relaxation` only has each block's convex relaxation. c_b is found exactly by `oracle`; mu moves
+by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 2002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cosim.optimization.bilevel.model.settlement import Remainder
+from cosim.optimization.bilevel.model.single_level import SingleLevel
+from cosim.optimization.bilevel.primal.region_search import Patch, Patchwork
+from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.columns import Column, Mixture
+from cosim.optimization.bilevel.tree.domain import Part, Region
+from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.qp.arrays import Vector, csr, rows
+from cosim.optimization.qp.blocks import Block
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.solvers.backends import Backend, Highs, Limits, Piqp, full_form
+from cosim.optimization.solvers.qp_solver import place_rows, two_sided
+
+_TOLERANCE = 1e-8
+_LEADER_TOLERANCE = 1e-9
+_SAME = 1e-9
+_ZERO = 1e-7
+_FIRST_STEP = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the model of all blocks proposes.
+
+    Attributes:
+        mu: the next multipliers.
+        value: what the model promises for L(mu).
+        theta: the leader's parameters.
+        mixtures: for each block the columns that it is met between.
+        apart: (k,) by how much the leader's parameters exceed those of the mixtures.
+    """
+
+    mu: Vector
+    value: float
+    theta: Vector
+    mixtures: list[Mixture]
+    apart: Vector
+
+
+class Decomposition:
+    """The Lagrangian function of one single-level form and the model of it; make it with `decompose`.
+
+    Args:
+        level: the whole problem.
+        oracles: of its blocks, each parameter in exactly one.
+        home: for each of them its place among the blocks of the patchwork.
+
+    Attributes:
+        level, oracles, home: see above.
+        columns: the points found so far, block by block.
+        minima: bounds of the blocks' minima at the multipliers asked for last.
+        width: mean width of the parameters' box.
+    """
+
+    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
+        self.level, self.oracles, self.home = level, tuple(oracles), tuple(home)
+        leader, follower = level.leader, level.follower
+        place = {name: i for i, name in enumerate(leader.variables)}
+        self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
+        self.columns: list[list[Column]] = [[] for _ in self.oracles]
+        self.minima = np.full(len(self.oracles), -np.inf)
+        eye = sp.eye_array(len(leader.variables), format="csr")
+        matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
+        rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
+        self._leader = ParametricQP.build(
+            hessian=leader.hessian,
+            cost=leader.cost,
+            constant=leader.constant,
+            eq_matrix=leader.eq_matrix,
+            eq_rhs=leader.eq_rhs,
+            ineq_matrix=matrix,
+            ineq_rhs=rhs,
+        )
+        put = place_rows(self._leader)
+        self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
+        self._rows = rows(self._leader.ineq_matrix, put.first_rows)
+        # The model is about the leader's own limits alone: blocks see to the box, and multipliers have less room.
+        own = place_rows(leader)
+        self._own_limits, _ = two_sided(own, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
+        self._own_rows = rows(leader.ineq_matrix, own.first_rows)
+        self.width = max(float(np.mean(follower.theta_upper - follower.theta_lower)), 1e-9)
+        form = full_form(leader.hessian, leader.eq_matrix, self._rows)
+        # A linear program only changes its cost from question to question, which the simplex method takes up warm.
+        curved = bool(leader.hessian.count_nonzero())
+        self._alone: Backend = Piqp(form, _LEADER_TOLERANCE) if curved else Highs(form, _LEADER_TOLERANCE)
+
+    @property
+    def solves(self) -> int:
+        """QPs solved so far by all blocks."""
+        return sum(oracle.solves for oracle in self.oracles)
+
+    @property
+    def size(self) -> int:
+        """Columns known so far."""
+        return sum(map(len, self.columns))
+
+    def first_step(self, mu: Vector) -> float:
+        """Change of mu per difference of parameters from which the proximal term starts."""
+        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
+
+    def evaluate(
+        self,
+        mu: Vector,
+        region: Region,
+        enough: float,
+        deadline: float = np.inf,
+        suffices: float = np.inf,
+    ) -> float | None:
+        """L(mu) of a region, and a new column of every block.
+
+        Args:
+            mu: (k,) multipliers in the order of the follower's parameters.
+            region: where to look.
+            enough: how far each block's part may stay below its minimum.
+            deadline: `time.perf_counter()` after which blocks return the bounds they have.
+            suffices: a bound at which to stop, before all blocks are at their minima.
+
+        Returns:
+            The bound; infinite if leader or a block has no point; None if one could not be minimised.
+        """
+        total = self._leader_cost(mu)
+        if total is None:
+            return None
+        asked = self.parts(region)
+        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
+        # to go.
+        order = sorted(range(len(asked)), key=lambda b: not self.oracles[b].knows(asked[b]))
+        for b in order:
+            oracle = self.oracles[b]
+            price = mu[oracle.parameters]
+            fit = [c for c in self.columns[b] if oracle.lies_in(c, asked[b])]
+            sure = (c for c in fit if not c.hopeful)
+            known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
+            most = suffices - total if b == order[-1] else np.inf
+            found = oracle.minimise(price, asked[b], enough, known, deadline, most)
+            if found is None:
+                return None
+            self.minima[b] = found.bound
+            total += found.bound
+            if total == np.inf:
+                return total
+            self._sober(b, fit, price, found.bound)
+            if found.column is not None and found.column is not known:
+                self._add(b, found.column)
+        return total
+
+    def parts(self, region: Region) -> list[Part]:
+        """A region's part of each block."""
+        return [region.part(b, oracle.rows, oracle.parameters) for b, oracle in enumerate(self.oracles)]
+
+    def divide(self, region: Region, number: int, direction: Vector, at: float) -> list[Region] | None:
+        """Two regions that cover this one, in which a block is confined to a part of its leaves; see the oracle."""
+        oracle = self.oracles[number]
+        found = oracle.divide(region.part(number, oracle.rows, oracle.parameters), direction, at)
+        return None if found is None else [region.within(number, cell) for cell in found]
+
+    def prune(self, mu: Vector, missing: float) -> int:
+        """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
+
+        A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To
+        be asked right after `evaluate` at these multipliers with nothing decided.
+        """
+        gone = 0
+        for b, oracle in enumerate(self.oracles):
+            price, most = mu[oracle.parameters], float(self.minima[b]) + missing
+            gone += oracle.prune(price, most)
+            self.columns[b] = [c for c in self.columns[b] if c.payment - float(price @ c.theta) < most]
+        return gone
+
+    def take(self, patch: Patch, pieces: Patchwork) -> Vector:
+        """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
+        mu = np.zeros(len(self._at))
+        theta = pieces.theta(patch.y)
+        z, _ = pieces.point(patch)
+        slack, dual = self.level.slack(z), z[self.level.sigma_at]
+        rest = self.level.rest(z)
+        mu += patch.bounds[self._at]
+        loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
+        binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
+        for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
+            piece, at = patch.pieces[home], theta[oracle.parameters]
+            mu[oracle.parameters] += piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
+            mine = None if rest is None else rest[oracle.parameters]
+            mine_dual, mine_slack = (
+                np.where(zero, 0.0, of)[oracle.rows] for zero, of in ((loose, dual), (binding, slack))
+            )
+            self._add(b, Column(at, piece.payment(at), mine_dual, mine_slack, mine))
+        return mu
+
+    def _add(self, b: int, new: Column) -> None:
+        """Keep a column unless there is one at its parameters that is no dearer and keeps every decision it keeps."""
+        most = new.payment + _SAME * (1.0 + abs(new.payment))
+        for c in self.columns[b]:
+            if c.payment <= most and np.abs(c.theta - new.theta).max(initial=0.0) < _SAME and c.covers(new):
+                return
+        self.columns[b].append(new)
+
+    def _sober(self, b: int, fit: Sequence[Column], price: Vector, bound: float) -> None:
+        """Raise the payment of columns to what the block's least payment at these multipliers proves."""
+        raised = {
+            id(c): replace(c, payment=bound + float(price @ c.theta))
+            for c in fit
+            if c.payment - float(price @ c.theta) < bound
+        }
+        if raised:
+            self.columns[b] = [raised.get(id(c), c) for c in self.columns[b]]
+
+    def _leader_cost(self, mu: Vector) -> float | None:
+        """The leader's least own cost + mu'th; infinite if it has no point, None if it could not be found."""
+        leader, put = self._leader, self._limits
+        cost = leader.cost.copy()
+        np.add.at(cost, self._at, mu)
+        raw = self._alone.solve(cost, None, put)
+        if raw.status != "optimal":
+            return np.inf if raw.status == "infeasible" else None
+        return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
+
+    def propose(self, center: Vector, step: float, region: Region) -> Step | None:
+        """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
+        leader, k = self._leader, len(self._at)
+        n = len(leader.cost)
+        columns = [
+            [c for c in mine if oracle.lies_in(c, part)]
+            for oracle, mine, part in zip(self.oracles, self.columns, self.parts(region), strict=True)
+        ]
+        count = sum(map(len, columns))
+        mixture, member, paid = self._mixtures(columns)
+        pick = sp.csr_array((np.ones(k), (np.arange(k), self._at)), shape=(k, n))
+        form = full_form(
+            sp.block_diag([leader.hessian, sp.csr_array((count, count)), step * sp.eye_array(k)]),
+            csr(sp.block_array([
+                [leader.eq_matrix, sp.csr_array((len(leader.eq_rhs), count)), None],
+                [None, member, sp.csr_array((member.shape[0], k))],
+                [pick, -mixture, -sp.eye_array(k)],
+            ]), (0, 0)),
+            csr(sp.hstack([self._own_rows, sp.csr_array((self._own_rows.shape[0], count + k))]), (0, 0)),
+        )  # fmt: skip
+        base, open_end = self._own_limits, np.full(k, np.inf)
+        limits = Limits(
+            np.concatenate([leader.eq_rhs, np.ones(member.shape[0]), np.zeros(k)]),
+            base.lower,
+            base.upper,
+            np.concatenate([base.x_lower, np.zeros(count), -open_end]),
+            np.concatenate([base.x_upper, np.full(count + k, np.inf)]),
+        )
+        cost = np.concatenate([leader.cost, paid, center])
+        raw = Piqp(form, _TOLERANCE, verdicts=False).solve(cost, None, limits)
+        if raw.status != "optimal":
+            return None
+        y, weights, difference = raw.x[:n], raw.x[n : n + count], raw.x[n + count :]
+        mu = center + step * difference
+        own = float(leader.cost @ y + 0.5 * y @ (leader.hessian @ y) + mu @ y[self._at]) + leader.constant
+        value, mixtures, first = own, [], 0
+        for oracle, mine in zip(self.oracles, columns, strict=True):
+            at = mu[oracle.parameters]
+            value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
+            mixtures.append(Mixture.of(mine, weights[first : first + len(mine)]))
+            first += len(mine)
+        return Step(mu, value, y[self._at], mixtures, difference)
+
+    def _mixtures(self, columns: list[list[Column]]) -> tuple[sp.csr_array, sp.csr_array, Vector]:
+        """Parameters of each column (k, columns), membership (blocks with columns, columns), and payments."""
+        count = sum(map(len, columns))
+        at_row, at_column, value = [], [], []
+        block: list[int] = []
+        paid: npt.NDArray[np.float64] = np.array([c.payment for mine in columns for c in mine])
+        for b, (oracle, mine) in enumerate(zip(self.oracles, columns, strict=True)):
+            for c in mine:
+                at_row.append(oracle.parameters)
+                at_column.append(np.full(len(c.theta), len(block)))
+                value.append(c.theta)
+                block.append(b)
+        shape = (len(self._at), count)
+        if not count:
+            return sp.csr_array(shape), sp.csr_array((0, 0)), paid
+        mixture = sp.csr_array(
+            (np.concatenate(value), (np.concatenate(at_row), np.concatenate(at_column))), shape=shape
+        )
+        member = sp.csr_array((np.ones(count), (block, np.arange(count))), shape=(len(columns), count))
+        return mixture, member, paid
+
+
+def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = None) -> Decomposition | None:
+    """The decomposition of a problem, or None where it has nothing to offer.
+
+    It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
+    nothing and are left out.
+    """
+    follower = level.follower
+    bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
+    blocks = [pieces_of.block for pieces_of in pieces.blocks]
+    rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
+    if len(blocks) < 2 or not bounded or not rows_known:
+        return None
+    home = [b for b, block in enumerate(blocks) if len(block.parameters)]
+    constants = [follower.constant_theta[blocks[b].parameters] for b in home]
+    oracles = [
+        BlockOracle(blocks[b], constant, pieces.blocks[b], _part(level, blocks[b]))
+        if level.products is not None or memory is None
+        else memory.oracle(blocks[b], constant, pieces.blocks[b])
+        for b, constant in zip(home, constants, strict=True)
+    ]
+    return Decomposition(level, oracles, home)
+
+
+def _part(level: SingleLevel, block: Block) -> Remainder | None:
+    if level.products is None:
+        return None
+    return level.products.remainder.part(block.variables, block.eq_rows, block.ineq_rows, block.parameters)

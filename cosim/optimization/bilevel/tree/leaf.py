@@ -1,0 +1,88 @@
+"""Leaves of a block's search tree, and what is known of them at multipliers for which they were never solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cosim.optimization.bilevel.relaxation.relaxation import Point
+from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.qp.arrays import Vector
+
+_KEPT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Optima of a leaf, or of one that contains it, at several multipliers, a row each.
+
+    Attributes:
+        mu, theta, pull: (e, k) the multipliers, the parameters there, and what an increase of each would cost that its
+            box alone prevents (not positive at its upper end, not negative at its lower one).
+        bound: (e,) the values.
+    """
+
+    mu: Vector
+    theta: Vector
+    pull: Vector
+    bound: Vector
+
+    def at(self, mu: Vector, lower: Vector, upper: Vector) -> float:
+        """A lower bound at other multipliers.
+
+        The Lagrangian of an optimum gives  payment - mu_j'th  >=  bound_j + pull_j'(th - th_j)  on the whole leaf, so
+        that what is left is linear in the parameters and least at an end of their box.
+        """
+        change = self.mu - mu
+        slope = change + self.pull
+        ends = np.minimum(slope * (lower - self.theta), slope * (upper - self.theta))
+        moved = np.sum(change * self.theta + ends, axis=1)
+        # At multipliers that were solved for, the pull is only the solver's rounding.
+        moved[~np.any(change, axis=1)] = 0.0
+        return float((self.bound + moved).max())
+
+    def before(self, older: Seen) -> Seen:
+        """These optima, then older ones as far as they are kept."""
+        pairs = ((self.mu, older.mu), (self.theta, older.theta), (self.pull, older.pull), (self.bound, older.bound))
+        return Seen(*(np.concatenate([new, old])[:_KEPT] for new, old in pairs))
+
+
+@dataclass(slots=True)
+class Leaf:
+    """A part of a block.
+
+    Attributes:
+        part: what makes it; `tight` if its box was drawn together.
+        mu, z: where it was solved last, and its optimum there; None before that.
+        short: how far below the optimum that answer may lie.
+    """
+
+    part: Part
+    seen: Seen | None = None
+    tight: bool = False
+    mu: Vector | None = None
+    z: Vector | None = field(default=None, repr=False)
+    short: float = 0.0
+
+    def below(self, part: Part) -> Leaf:
+        """A part of this leaf, which knows what this one knows."""
+        return Leaf(part, self.seen)
+
+    def bound(self, mu: Vector, lower: Vector, upper: Vector) -> float:
+        """A lower bound of payment - mu'th in the leaf, whose parameters lie within these limits at most."""
+        if self.seen is None:
+            return -np.inf
+        if self.part.box is not None:
+            lower, upper = self.part.box.lower, self.part.box.upper
+        return self.seen.at(mu, lower, upper)
+
+    def solved(self, mu: Vector) -> bool:
+        """Whether its optimum at these multipliers is at hand."""
+        return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
+
+    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, pull: Vector) -> None:
+        """Note an optimum, and the bound that it gives."""
+        new = Seen(mu[None], theta[None], pull[None], np.array([bound]))
+        self.seen = new if self.seen is None else new.before(self.seen)
+        self.mu, self.z, self.short = mu, found.z, found.short

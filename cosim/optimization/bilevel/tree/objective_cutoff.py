@@ -1,0 +1,57 @@
+"""What a good point says about all better ones: a limit of each block's payment, and with it narrower bounds.
+
+With multipliers mu of the decomposition (see `decomposition`), its bound L(mu) and a known cost U of the leader, every
+point that costs no more than U keeps for each block b of the follower
+
+    payment_b - mu_b'th_b  <=  c_b(mu_b) + U - L(mu),
+
+because the other blocks and the leader cannot stay below their own minima. Where the bound is good, little room is
+left: many pairs are decided, and parameters and prices move within narrow ranges. Some more room than that keeps the
+linear programs that use it well behaved.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosim.optimization.bilevel.model.single_level import SingleLevel, cheapest_together
+from cosim.optimization.bilevel.primal.incumbents import Incumbents
+from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.relaxation.obbt import Cutoff
+from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
+from cosim.optimization.bilevel.tree.domain import Region
+from cosim.optimization.bilevel.tree.hull_tree import HullTree
+from cosim.optimization.bilevel.tree.lagrangian import decompose
+from cosim.optimization.qp.arrays import Vector
+
+_ROOM = 1e-4
+
+
+def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: float) -> Cutoff | None:
+    """The limits that the decomposition's root gives; None where the problem has no decomposition or no point is found.
+
+    Args:
+        level: with a payment.
+        start: parameters of a good point, if one is known.
+        gap: relative gap below which the root is good enough.
+        deadline: `time.perf_counter()` at which to stop.
+    """
+    pieces = patchwork(level, payment=True, least=0.01 * gap)
+    if pieces is None:
+        return None
+    relaxation = Relaxation(level)
+    points = Incumbents(relaxation, payment=True, pieces=pieces, deadline=deadline)
+    start = cheapest_together(level) if start is None else start
+    if start is not None:
+        points.near(start)
+    parts = decompose(level, pieces) if points.patch is not None else None
+    if parts is None:
+        return None
+    mu = HullTree(parts, relaxation, points, gap, deadline, lambda _: None).root()
+    value = parts.evaluate(mu, Region(np.zeros(relaxation.pairs, dtype=np.int8)), 0.0, deadline)
+    if value is None or points.z is None or not np.isfinite(value):
+        return None
+    most = np.full(len(pieces.blocks), np.inf)
+    room = max(0.0, points.best - value) + max(gap, _ROOM) * max(1.0, abs(points.best))
+    most[list(parts.home)] = parts.minima + room
+    return Cutoff(mu, most, points.best, value, points.z)

@@ -1,0 +1,322 @@
+"""The exact least payment of one block at given multipliers, asked for again and again.
+
+A block is a part of the follower that shares no variable with the rest. For multipliers mu of its parameters th
+
+    c(mu) = min of  payment - mu'th   over the block's optimality conditions and the box of th.
+
+Where the payment is not the follower's whole price (see `charge`), a leaf is also a box of parameters and rests.
+
+The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
+and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
+(mu - mu')'th, so that most leaves need no new solve.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import itertools
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cosim.optimization.bilevel.model.settlement import Remainder
+from cosim.optimization.bilevel.model.single_level import single_level
+from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.relaxation.outer_approximation import TangentRelaxation
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
+from cosim.optimization.bilevel.tree.columns import Column
+from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.leaf import Leaf
+from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.blocks import Block
+from cosim.optimization.qp.parametric import ParametricQP
+
+_ZERO = 1e-7
+_HARD, _MOST_SOLVES = 200, 2000
+_TIGHTER = 0.7
+_EXACT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswer:
+    """The block's minimum at some multipliers: a proven lower bound of c(mu), and a point, None if none was found."""
+
+    bound: float
+    column: Column | None
+
+
+class BlockOracle:
+    """One block, its relaxation, and the leaves of the trees of earlier questions.
+
+    Args:
+        block: the part of the follower.
+        constant_theta: (k,) linear price that the follower's constant adds to each parameter.
+        pieces: of the same block.
+        remainder: the block's part of a charge that is not the whole price.
+
+    Attributes:
+        block, pieces: see above.
+        parameters, rows: where the block's parameters and inequalities lie in the whole follower.
+        solves: QPs solved so far.
+    """
+
+    def __init__(
+        self, block: Block, constant_theta: Vector, pieces: BlockPieces, remainder: Remainder | None = None
+    ) -> None:
+        qp = replace(block.qp, constant_theta=constant_theta)
+        leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
+        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder))
+        self._plain = self._relaxation.cost.copy()
+        self._lower, self._upper = qp.theta_lower, qp.theta_upper
+        self.block, self.pieces = block, pieces
+        self.parameters: Indices = block.parameters
+        self.rows: Indices = block.ineq_rows
+        self._leaves: dict[bytes, list[Leaf]] = {}
+        self._cells: dict[int, list[Part]] = {}
+        self._confined: dict[bytes, list[Leaf]] = {}
+
+    def copy(self, block: Block, pieces: BlockPieces) -> BlockOracle:
+        """One that knows the same leaves, for a block with the same numbers, which may be elsewhere. What either finds
+        out of the whole block is shared, cells and what is left out are not.
+        """
+        found = copy.copy(self)
+        found.block, found.pieces, found.parameters, found.rows = block, pieces, block.parameters, block.ineq_rows
+        found._cells, found._confined = {}, {}
+        return found
+
+    def _known(self, part: Part) -> dict[bytes, list[Leaf]]:
+        """Where leaves of a part are kept."""
+        return self._confined if part.cell else self._leaves
+
+    @property
+    def solves(self) -> int:
+        """QPs solved so far."""
+        return self._relaxation.solves
+
+    def minimise(
+        self,
+        mu: Vector,
+        part: Part,
+        enough: float,
+        known: Column | None,
+        deadline: float,
+        suffices: float = np.inf,
+    ) -> BlockAnswer | None:
+        """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
+        or there is no lower end.
+
+        Args:
+            mu: (k,) multipliers.
+            part: where to look.
+            enough: how far the bound may stay below the minimum.
+            known: a point of that part, the better the sooner the search ends.
+            deadline: `time.perf_counter()` after which the bound is returned as it is.
+            suffices: a bound at which to stop.
+        """
+        relaxation, level = self._relaxation, self._relaxation.level
+        relaxation.cost = self._plain.copy()
+        relaxation.cost[level.theta_at] -= mu
+        leaves, key, number = self._known(part), part.key(), itertools.count()
+        heap: list[tuple[float, int, Leaf]] = []
+        for leaf in self._start(part):
+            heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
+        hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
+        relaxation.enough = enough
+
+        def target() -> float:
+            """Where the search may stop."""
+            best = np.inf if known is None else known.payment - float(mu @ known.theta)
+            relaxation.suffices = min(best - enough, suffices)
+            return relaxation.suffices
+
+        target()
+        while heap:
+            bound, _, leaf = heapq.heappop(heap)
+            if bound >= target() or (time.perf_counter() > deadline and np.isfinite(bound)):
+                leaves[key] = [other for _, _, other in heap] + [leaf]
+                return BlockAnswer(bound, known)
+            product, errors = self._broken(leaf, mu)
+            missing = float(product.sum() + errors.sum())
+            if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
+                if missing <= enough and leaf.z is not None:
+                    # What breaks complementarity by little may still cost far more in truth.
+                    real = self._real(leaf.z[level.theta_at])
+                    if real is not None and self.lies_in(real, part):
+                        if known is None or (real.payment - known.payment) < float(mu @ (real.theta - known.theta)):
+                            known = real
+                        if bound >= target():
+                            leaves[key] = [other for _, _, other in heap] + [leaf]
+                            return BlockAnswer(bound, known)
+                if missing <= min(enough, _EXACT * (1.0 + abs(bound))) or relaxation.solves >= limit:
+                    leaves[key] = [other for _, _, other in heap] + [leaf]
+                    # A column may lie a little too low, by what its point violates: the model is then too hopeful.
+                    return BlockAnswer(bound, self._column(leaf, bound, mu, hopeful=missing > enough))
+                if self._tighten(leaf, product, errors):
+                    if leaf.z is None:
+                        heapq.heappush(heap, (bound, next(number), leaf))
+                    continue
+                for child in self._children(leaf, product, errors):
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
+            if relaxation.solves == hard and relaxation.tighten():
+                # Worth beginning anew: the tree of a tighter relaxation is another one.
+                heap = [(-np.inf, next(number), leaf) for leaf in self._anew(part)]
+                continue
+            found = relaxation.solve(leaf.part.held, box=leaf.part.box)
+            if found.status == "infeasible":
+                continue
+            if found.status != "optimal" or found.pull is None:
+                # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
+                split = self._split(leaf)
+                if split is None or relaxation.solves >= limit:
+                    return None
+                for child in split:
+                    heapq.heappush(heap, (bound, next(number), child))
+                continue
+            # The old bound, carried along, may be the better one by the solver's last digits.
+            bound = max(found.objective, bound)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.pull)
+            heapq.heappush(heap, (bound, next(number), leaf))
+        leaves[key] = []
+        return BlockAnswer(np.inf, None)
+
+    def prune(self, mu: Vector, most: float) -> int:
+        """Leave out for good, in this object, what of the whole block has payment - mu'th of at least `most`; how many
+        leaves that were.
+        """
+        key = self._root().key()
+        known = self._leaves.get(key, [])
+        kept = [leaf for leaf in known if self._bound(leaf, mu) < most]
+        if len(kept) < len(known):
+            # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
+            self._leaves = {key: kept}
+        return len(known) - len(kept)
+
+    def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
+        """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
+        leaves = self._leaves.get(self._root().key(), [])
+        if not leaves:
+            return np.zeros(len(held), dtype=bool)
+        decided = np.array([leaf.part.held for leaf in leaves])
+        fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
+        one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
+        apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
+        return apart
+
+    def knows(self, part: Part) -> bool:
+        """Whether the block was asked for its minimum in this part before."""
+        return part.key() in self._known(part)
+
+    def lies_in(self, column: Column, part: Part) -> bool:
+        """Whether a point of the block lies in a part of it."""
+        if not column.lies_in(part):
+            return False
+        return part.cell == 0 or any(column.lies_in(leaf) for leaf in self._cells[part.cell])
+
+    def divide(self, part: Part, direction: Vector, at: float) -> tuple[int, int] | None:
+        """Two new cells that cover a part: its leaves whose last optimum lies before a plane of parameters, and those
+        where it lies beyond; None if one of them is all of it.
+        """
+        known = self._known(part).get(part.key(), [])
+        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
+        # What has no optimum yet goes to both.
+        before = [leaf for leaf, along in zip(known, where, strict=True) if not along > at]
+        beyond = [leaf for leaf, along in zip(known, where, strict=True) if not along <= at]
+        if len(before) == len(known) or len(beyond) == len(known):
+            return None
+        first = len(self._cells) + 1
+        for cell, leaves in ((first, before), (first + 1, beyond)):
+            inside = [leaf.below(replace(leaf.part, cell=cell)) for leaf in leaves]
+            self._cells[cell] = [leaf.part for leaf in inside]
+            self._confined[self._root(cell).key()] = inside
+        return first, first + 1
+
+    def _root(self, cell: int = 0) -> Part:
+        """The whole block, or a cell of it."""
+        return Part(np.zeros(len(self.rows), dtype=np.int8), self._relaxation.root(), cell)
+
+    def _anew(self, part: Part) -> list[Leaf]:
+        """Leaves that cover a part, of which nothing is known."""
+        if not part.cell:
+            return [Leaf(part)]
+        return [Leaf(inside) for leaf in self._cells[part.cell] if (inside := leaf.meet(part)) is not None]
+
+    def _start(self, part: Part) -> list[Leaf]:
+        """The leaves known for this part, or those of the whole block as far as they lie in it."""
+        known = self._known(part).get(part.key())
+        if known is not None:
+            return known
+        whole = self._known(part).get(self._root(part.cell).key())
+        if whole is None:
+            return self._anew(part)
+        met = [(leaf, leaf.part.meet(part)) for leaf in whole]
+        return [leaf.below(inside) for leaf, inside in met if inside is not None]
+
+    def _bound(self, leaf: Leaf, mu: Vector) -> float:
+        """What is known of a leaf at these multipliers."""
+        return leaf.bound(mu, self._lower, self._upper)
+
+    def _broken(self, leaf: Leaf, mu: Vector) -> tuple[Vector, Vector]:
+        """Products of duals and slacks, and errors of other products, at a leaf's answer; zero where it has none."""
+        if leaf.z is None or not leaf.solved(mu):
+            return np.zeros(len(leaf.part.held)), np.zeros(len(mu))
+        return self._relaxation.violations(leaf.z, leaf.part.held), self._relaxation.errors(leaf.z)
+
+    def _tighten(self, leaf: Leaf, product: Vector, errors: Vector) -> bool:
+        """Draw the box of a leaf together before products are told apart, once; whether the leaf is to be looked at
+        anew. One that is empty keeps its old answer, one that is not is left without.
+        """
+        before = leaf.part.box
+        if leaf.tight or before is None or errors.max() <= product.max(initial=0.0):
+            return False
+        leaf.tight, box = True, self._relaxation.tightened(leaf.part.held, before)
+        if box is None:
+            return True
+        leaf.part = replace(leaf.part, box=box)
+        if box.area().sum() > _TIGHTER * before.area().sum():
+            return False
+        leaf.z = None
+        return True
+
+    def _children(self, leaf: Leaf, product: Vector, errors: Vector) -> list[Leaf]:
+        """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
+        products, box = self._relaxation.level.products, leaf.part.box
+        if products is not None and box is not None and errors.max() > product.max(initial=0.0):
+            assert leaf.z is not None
+            halves = products.split(leaf.z, int(np.argmax(errors)), box)
+            return [leaf.below(replace(leaf.part, box=half)) for half in halves]
+        return [leaf.below(part) for part in leaf.part.decided(int(np.argmax(product)))]
+
+    def _split(self, leaf: Leaf) -> list[Leaf] | None:
+        """Both decisions of one open pair of a leaf without a point; None if all are decided."""
+        undecided = np.flatnonzero(leaf.part.held == OPEN)
+        if not len(undecided):
+            return None
+        return [leaf.below(part) for part in leaf.part.decided(int(undecided[0]))]
+
+    def _real(self, theta: Vector) -> Column | None:
+        """The follower's answer at these parameters, with the leader's choice among its duals."""
+        point = self.pieces.point(theta)
+        if point is None:
+            return None
+        x, nu, sigma, binding, payment = point
+        level = self._relaxation.level
+        qp = level.follower
+        slack = np.maximum(qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ x, 0.0)
+        slack[binding | (slack <= _ZERO * (1.0 + np.abs(qp.ineq_rhs)))] = 0.0
+        sigma[sigma <= _ZERO * (1.0 + np.abs(sigma).max(initial=0.0))] = 0.0
+        rest = None if level.products is None else level.products.remainder.rest.price(nu, sigma)
+        return Column(theta.copy(), payment, sigma, slack, rest)
+
+    def _column(self, leaf: Leaf, bound: float, mu: Vector, hopeful: bool) -> Column:
+        level, z = self._relaxation.level, leaf.z
+        assert z is not None
+        theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
+        # What the leaf decides holds whatever the solver's last digits say.
+        dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
+        slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
+        dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
+        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), hopeful)

@@ -1,0 +1,1 @@
+"""Parametric quadratic programs as matrices: statement, reading from Pyomo, presolve, decomposition into blocks."""

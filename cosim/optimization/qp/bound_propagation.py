@@ -1,0 +1,229 @@
+"""Dropping inequalities that cannot bind, whatever the parameters in their box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+
+from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.solvers.backends import quiet_highs
+
+_STRICT = 1e-7
+_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that left, why ('no limit', 'empty', 'dominated', 'interval', 'linear program'), and the slack it always
+    keeps.
+    """
+
+    row: str
+    reason: str
+    slack: float
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A problem without the rows that cannot bind.
+
+    Attributes:
+        qp: the smaller problem; same feasible points, optima and duals for every parameter in the box.
+        dropped: each row that left, with its reason.
+        kept: indices of the remaining rows among those of the problem before.
+        row_count: how many rows there were before.
+    """
+
+    qp: ParametricQP
+    dropped: tuple[Dropped, ...]
+    kept: Indices
+    row_count: int
+
+    def recover(self, solution: QPSolution) -> QPSolution:
+        """The solution with a dual for every row of the problem before: zero where a row was dropped."""
+        sigma = np.zeros(self.row_count)
+        sigma[self.kept] = solution.sigma
+        return replace(solution, sigma=sigma)
+
+
+def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
+    """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
+
+    A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set
+    stays as it is and the multiplier of the dropped row was always zero.
+
+    Args:
+        qp: the problem; open parameter boxes are allowed but drop little.
+        linear_programs: after interval arithmetic, maximise each remaining row over all the others by one
+            linear program each (dearer, stronger).
+    """
+    lower, upper = variable_bounds(qp)
+    activity = largest(qp.ineq_matrix, lower, upper) - smallest(
+        qp.ineq_theta, qp.theta_lower, qp.theta_upper
+    )
+    slack = qp.ineq_rhs - activity
+    entries = np.diff(_nonzero(qp.ineq_matrix).indptr)
+    single = entries == 1
+    # Neither a variable nor a parameter: its multiplier means nothing, and may be zero.
+    empty = entries + np.diff(_nonzero(qp.ineq_theta).indptr) == 0
+    reasons: dict[int, Dropped] = {}
+    for i, name in enumerate(qp.ineq_rows):
+        if qp.ineq_rhs[i] == np.inf:
+            reasons[i] = Dropped(name, "no limit", np.inf)
+        elif empty[i] and qp.ineq_rhs[i] >= 0.0:
+            reasons[i] = Dropped(name, "empty", float(qp.ineq_rhs[i]))
+        elif not single[i] and slack[i] > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+            reasons[i] = Dropped(name, "interval", float(slack[i]))
+    reasons |= _dominated(qp, single & ~np.isin(np.arange(len(single)), list(reasons)))
+    if linear_programs:
+        reasons |= _by_linear_programs(qp, reasons)
+    kept = np.array([i for i in range(len(qp.ineq_rows)) if i not in reasons], dtype=np.int64)
+    smaller = keep_rows(qp, kept)
+    return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
+
+
+def keep_rows(qp: ParametricQP, kept: Indices) -> ParametricQP:
+    """The problem with only these of its inequalities."""
+    return replace(
+        qp,
+        ineq_matrix=rows(qp.ineq_matrix, kept),
+        ineq_rhs=qp.ineq_rhs[kept],
+        ineq_theta=rows(qp.ineq_theta, kept),
+        ineq_rows=tuple(qp.ineq_rows[i] for i in kept),
+    )
+
+
+def variable_bounds(qp: ParametricQP) -> tuple[Vector, Vector]:
+    """Bounds that every feasible x keeps for some parameter in the box: from rows with one variable and
+    equalities.
+
+    Rows with one variable give a bound directly; equalities then bound their variables by those of the
+    others.
+    """
+    n = len(qp.variables)
+    lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
+    loosest = qp.ineq_rhs + largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    matrix = _nonzero(qp.ineq_matrix)
+    for i in np.flatnonzero(np.diff(matrix.indptr) == 1).tolist():
+        j, g = matrix.indices[matrix.indptr[i]], matrix.data[matrix.indptr[i]]
+        if g > 0:
+            upper[j] = min(upper[j], loosest[i] / g)
+        else:
+            lower[j] = max(lower[j], loosest[i] / g)
+    eq = _nonzero(qp.eq_matrix)
+    high = qp.eq_rhs + largest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    low = qp.eq_rhs + smallest(qp.eq_theta, qp.theta_lower, qp.theta_upper)
+    for _ in range(_PASSES):
+        before = lower.copy(), upper.copy()
+        for i in range(eq.shape[0]):
+            _propagate(eq, i, low[i], high[i], lower, upper)
+        if np.array_equal(before[0], lower) and np.array_equal(before[1], upper):
+            break
+    return lower, upper
+
+
+def _propagate(eq: Matrix, i: int, low: float, high: float, lower: Vector, upper: Vector) -> None:
+    """Tighten the bounds of each variable of equality i (low <= row <= high) by those of the others."""
+    index = eq.indices[eq.indptr[i] : eq.indptr[i + 1]]
+    data = eq.data[eq.indptr[i] : eq.indptr[i + 1]]
+    rising = data > 0
+    least = data * np.where(rising, lower[index], upper[index])
+    most = data * np.where(rising, upper[index], lower[index])
+    top, bottom = (high - _others(least)) / data, (low - _others(most)) / data
+    upper[index] = np.minimum(upper[index], np.where(rising, top, bottom))
+    lower[index] = np.maximum(lower[index], np.where(rising, bottom, top))
+
+
+def _others(values: Vector) -> Vector:
+    """For each value the sum of all others; without differences, because values may be infinite."""
+    out = np.zeros(len(values))
+    out[1:] = np.cumsum(values[:-1])
+    out[:-1] += np.cumsum(values[:0:-1])[::-1]
+    return out
+
+
+def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
+    """Bounds of one variable that another bound of the same variable and side always undercuts."""
+    matrix = _nonzero(qp.ineq_matrix)
+    loosest = qp.ineq_rhs + largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    tightest = qp.ineq_rhs + smallest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for i in np.flatnonzero(single).tolist():
+        at = matrix.indptr[i]
+        groups.setdefault((int(matrix.indices[at]), bool(matrix.data[at] > 0)), []).append(i)
+    out: dict[int, Dropped] = {}
+    for group in groups.values():
+        size = {i: abs(float(matrix.data[matrix.indptr[i]])) for i in group}
+        best = min(group, key=lambda i: loosest[i] / size[i])
+        for i in group:
+            gap = tightest[i] / size[i] - loosest[best] / size[best]
+            if i != best and gap > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+                out[i] = Dropped(qp.ineq_rows[i], "dominated", float(gap))
+    return out
+
+
+def _by_linear_programs(qp: ParametricQP, gone: dict[int, Dropped]) -> dict[int, Dropped]:
+    """Rows whose largest activity over all other remaining rows, the equalities and the box stays below the
+    limit.
+    """
+    n, k, p, m = len(qp.variables), len(qp.parameters), len(qp.eq_rows), len(qp.ineq_rows)
+    matrix = sp.csr_array(
+        sp.vstack([sp.hstack([qp.eq_matrix, -qp.eq_theta]), sp.hstack([qp.ineq_matrix, -qp.ineq_theta])])
+    )
+    solver = quiet_highs()
+    solver.setOptionValue("presolve", "off")
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = n + k, p + m
+    lp.col_cost_ = np.zeros(n + k)
+    lp.col_lower_ = np.concatenate([np.full(n, -np.inf), qp.theta_lower])
+    lp.col_upper_ = np.concatenate([np.full(n, np.inf), qp.theta_upper])
+    limit = qp.ineq_rhs.copy()
+    limit[list(gone)] = np.inf
+    lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(m, -np.inf)])
+    lp.row_upper_ = np.concatenate([qp.eq_rhs, limit])
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    lp.sense_ = highspy.ObjSense.kMaximize
+    solver.passModel(lp)
+    out: dict[int, Dropped] = {}
+    everyone = np.arange(n + k, dtype=np.int32)
+    for i in range(m):
+        if i in gone:
+            continue
+        objective = matrix[[p + i]].toarray().ravel()
+        solver.changeColsCost(n + k, everyone, objective)
+        solver.changeRowBounds(p + i, -np.inf, np.inf)
+        solver.run()
+        if solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+            slack = float(qp.ineq_rhs[i] - solver.getInfo().objective_function_value)
+            if slack > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
+                out[i] = Dropped(qp.ineq_rows[i], "linear program", slack)
+                continue
+        solver.changeRowBounds(p + i, -np.inf, float(qp.ineq_rhs[i]))
+    return out
+
+
+def _nonzero(matrix: Matrix) -> Matrix:
+    out = matrix.copy()
+    out.eliminate_zeros()
+    return out
+
+
+def largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    """The largest value of each row of matrix @ z for lower <= z <= upper."""
+    out = np.zeros(matrix.shape[0])
+    entries = sp.coo_array(_nonzero(matrix))
+    row, column = entries.coords
+    np.add.at(
+        out, row, np.where(entries.data > 0, entries.data * upper[column], entries.data * lower[column])
+    )
+    return out
+
+
+def smallest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    return -largest(-matrix, lower, upper)

@@ -1,0 +1,67 @@
+"""What is taken out of a follower before a bilevel problem is solved, and how the answer gets it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.bound_propagation import Screening, screen, variable_bounds
+from cosim.optimization.qp.fixed_variables import WithoutFixed, without_fixed, without_lone
+from cosim.optimization.qp.parametric import ParametricQP
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Presolved:
+    """A follower without fixed variables, without rows that cannot bind, and without what these leave alone.
+
+    Attributes:
+        qp: what is left, in the leader's box of the parameters.
+        rows: where its inequalities lie among those of the follower.
+    """
+
+    qp: ParametricQP
+    rows: Indices
+    _smaller: WithoutFixed
+    _screened: Screening
+    _joined: WithoutFixed
+
+    def recover(self, x: Vector, nu: Vector, sigma: Vector) -> tuple[Vector, Vector]:
+        """x and sigma of the follower as it was; nu stays."""
+        x, sigma = self._joined.recover(x, nu, sigma)
+        before = np.zeros(self._screened.row_count)
+        before[self._screened.kept] = sigma
+        return self._smaller.recover(x, nu, before)
+
+
+def empty_ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[str, ...]:
+    """The parameters for which the leader's own bounds and the follower's box leave no value."""
+    lower, upper = _ranges(follower, leader)
+    return tuple(np.array(follower.parameters)[lower > upper].tolist())
+
+
+def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vector]:
+    """Lower and upper ends of the parameters by both; ends that cross by rounding only are put together."""
+    lower, upper = variable_bounds(leader)
+    at = {name: i for i, name in enumerate(leader.variables)}
+    where = [at[name] for name in follower.parameters]
+    low, high = np.maximum(follower.theta_lower, lower[where]), np.minimum(follower.theta_upper, upper[where])
+    rounding = (low > high) & (low - high <= _ROUNDING * (1.0 + np.abs(high)))
+    return np.where(rounding, high, low), high
+
+
+def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
+    """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
+    is tied to nothing else.
+
+    Variables that the leader names stay.
+    """
+    boxed = follower.with_theta_box(*_ranges(follower, leader))
+    smaller = without_fixed(boxed, set(leader.variables))
+    screened = screen(smaller.qp)
+    joined = without_lone(screened.qp, set(leader.variables))
+    kept = smaller.kept_rows[screened.kept[joined.kept_rows]]
+    return Presolved(joined.qp, kept, smaller, screened, joined)

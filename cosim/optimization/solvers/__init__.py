@@ -1,0 +1,1 @@
+"""Who solves a program: quadratic, linear and mixed-integer solvers behind one contract each."""

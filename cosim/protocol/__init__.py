@@ -1,0 +1,1 @@
+"""Who says what to whom: the roles of agents, their messages, and the channel that carries them."""

@@ -1,0 +1,1 @@
+"""Figures: of a run, of modes side by side, maps; one style."""

@@ -1,0 +1,76 @@
+"""A feeder by itself: where its buses lie, a map, and a summary in lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.results.figures.maps import feeder_map
+from cosim.results.tables import Layout
+
+
+def layout_of_feeder(feeder: Feeder, units: Sequence[dict[str, object]] = ()) -> Layout:
+    """Where things are; a feeder whose buses all lie in one point has no coordinates."""
+    placed = len({(b.x, b.y) for b in feeder.buses}) > 1
+    return Layout.from_rows(
+        {
+            "buses": [
+                {"bus": b.name, "x": b.x if placed else math.nan, "y": b.y if placed else math.nan, "kv": b.kv_base,
+                 "role": "source" if b.name == feeder.source_bus else "bus"}
+                for b in feeder.buses
+            ],
+            "branches": [{"name": b.name, "from_bus": b.from_bus, "to_bus": b.to_bus} for b in feeder.branches],
+            "units": list(units),
+        }
+    )  # fmt: skip
+
+
+def base_case_map(feeder: Feeder, solution: AcSolution) -> Figure:
+    """The feeder, each bus coloured by its lowest voltage in an AC solution."""
+    lowest: dict[str, float] = {}
+    for (bus, _), v in solution.voltages.items():
+        lowest[bus] = min(v, lowest.get(bus, math.inf))
+    units: list[dict[str, object]] = [
+        {"unit": g.name, "kind": g.kind, "bus": g.bus, "phase": g.phases} for g in feeder.generators
+    ]
+    title = f"{feeder.name}: base case"
+    return feeder_map(layout_of_feeder(feeder, units), pd.Series(lowest), "lowest voltage, AC (pu)", title)
+
+
+def summary(feeder: Feeder) -> tuple[list[tuple[str, str]], AcSolution]:
+    """What the feeder is made of and how its base case looks, as (what, value) lines, and the AC solution."""
+    solution = AcCircuit(feeder).solve()
+    three_wire = sum(not b.grounded for b in feeder.buses)
+    split = sum(b.split for b in feeder.buses)
+    levels = ", ".join(f"{kv:g}" for kv in sorted({b.kv_base for b in feeder.buses}, reverse=True))
+    nodes = sum(len(b.phases) for b in feeder.buses)
+    lines = [
+        ("buses", f"{len(feeder.buses)} ({nodes} nodes; {three_wire} buses without neutral, {split} split-phase)"),
+        ("voltage levels", f"{levels} kV"),
+        ("lines", f"{len(feeder.lines)} of {len(feeder.line_codes)} codes"),
+        ("transformers", str(len(feeder.transformers))),
+        ("regulators", "; ".join(_taps(r.name, dict(r.taps)) for r in feeder.regulators) or "none"),
+        ("capacitors", f"{len(feeder.capacitors)}, {sum(c.kvar_on for c in feeder.capacitors):g} kvar"),
+        ("controls", f"{len(feeder.regulator_controls)} of regulators, {len(feeder.capacitor_controls)} of capacitors"),
+        ("loads", f"{len(feeder.loads)}, {feeder.load_kw:.6g} kW + {feeder.load_kvar:.6g} kvar"),
+        ("generators", f"{len(feeder.generators)}, {sum(g.p_kw for g in feeder.generators):.6g} kW"),
+    ]
+    if solution.converged:
+        volts = solution.voltages.values()
+        lines += [
+            ("import, AC", f"{solution.p_source_kw:.1f} kW + {solution.q_source_kvar:.1f} kvar"),
+            ("losses, AC", f"{solution.losses_kw:.1f} kW"),
+            ("voltage, AC", f"{min(volts):.4f} to {max(volts):.4f} pu"),
+        ]
+    else:
+        lines.append(("AC power flow", "did not converge within 0.8 to 1.2 pu"))
+    return lines, solution
+
+
+def _taps(name: str, taps: dict[str, int]) -> str:
+    return f"{name} {', '.join(f'{unit} {tap:+d}' for unit, tap in taps.items())}"

@@ -1,0 +1,236 @@
+"""Figures in which every bus of the feeder is seen: maps, and heat maps over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
+from cosim.results.schemas import LEGS, PHASES
+from cosim.results.tables import Layout
+
+_MARKS: dict[str, tuple[str, str, float]] = {
+    # what: (label, marker, size); open shapes of different size, so that two at one bus are both seen
+    "datacenter": ("data center", "s", 15.0),
+    "generator": ("generator", "^", 17.0),
+    "svg": ("static var generator", "D", 20.0),
+    "source": ("substation", "*", 17.0),
+}
+
+_FROM_SOURCE = "bus, from the substation outwards"
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+
+
+def bus_prices(prices: pd.DataFrame) -> pd.DataFrame:
+    """Active price by bus (rows) and step (columns), mean over the phases of the bus (USD/MWh)."""
+    phases = prices[prices["phase"].isin(PHASES)]
+    return phases.pivot_table(index="bus", columns="step", values="dlmp_p", aggfunc="mean")
+
+
+def feeder_order(layout: Layout) -> list[str]:
+    """Buses in the order of a walk from the source that follows one branch to its end before the next."""
+    return list(_walk(layout))
+
+
+def _walk(layout: Layout) -> dict[str, int]:
+    """Depth of each bus, in the order of a depth-first walk from the source; buses not reached come last."""
+    neighbours: dict[str, list[str]] = {b: [] for b in layout.buses["bus"]}
+    for here, there in zip(layout.branches["from_bus"], layout.branches["to_bus"], strict=True):
+        neighbours[here].append(there)
+        neighbours[there].append(here)
+    sources = list(layout.buses.loc[layout.buses["role"] == "source", "bus"])
+    depth: dict[str, int] = {}
+    stack = [(b, 0) for b in reversed(sources + [b for b in neighbours if b not in sources])]
+    while stack:
+        bus, level = stack.pop()
+        if bus not in depth:
+            depth[bus] = level
+            stack += [(b, level + 1) for b in sorted(neighbours[bus], reverse=True) if b not in depth]
+    return depth
+
+
+def coordinates(layout: Layout) -> pd.DataFrame:
+    """x and y by bus; where a feeder has no coordinates, a tree drawn from the source to the right."""
+    placed = layout.buses.set_index("bus")[["x", "y"]]
+    if placed.notna().all().all():
+        return placed
+    depth = _walk(layout)
+    row = 0
+    rows: dict[str, float] = {}
+    order = list(depth)
+    for here, after in zip(order, [*order[1:], order[0]], strict=True):
+        rows[here] = row
+        if depth[after] <= depth[here]:
+            row -= 1
+    return pd.DataFrame({"x": {b: float(d) for b, d in depth.items()}, "y": rows})
+
+
+def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: str = SEQUENTIAL) -> Figure:
+    """The feeder with each bus coloured by a value, and data centers, generators and SVGs marked.
+
+    Args:
+        values: by bus; a bus without a value is drawn hollow.
+        label: what the colours mean, with its unit.
+    """
+    with style():
+        place = coordinates(layout)
+        width, height = (float(np.ptp(place[c])) or 1.0 for c in ("x", "y"))
+        figure = new_figure(float(np.clip(6.0 * height / width, 3.6, 7.2)), title,
+                            float(np.clip(5.6 * width / height + 1.8, 5.2, 8.0)))  # fmt: skip
+        ax = figure.add_subplot()
+        _draw_branches(ax, layout, place)
+        known = values.reindex(place.index)
+        bare = place[known.isna()]
+        shrink = min(1.0, (200 / len(place)) ** 0.75)  # so that thousands of buses do not cover each other
+        ax.scatter(bare["x"], bare["y"], s=26 * shrink, facecolors="white", edgecolors=GREY, zorder=3)
+        shown = place[known.notna()]
+        points = ax.scatter(shown["x"], shown["y"], c=known.dropna(), cmap=cmap, s=52 * shrink, edgecolors="white",
+                            linewidths=0.6 * shrink, zorder=4)  # fmt: skip
+        handles = _draw_marks(ax, layout, place)
+        bar = figure.colorbar(points, ax=ax, shrink=0.75, pad=0.02, aspect=28)
+        bar.set_label(label)
+        bar.outline.set_visible(False)
+        bar.ax.ticklabel_format(useOffset=False)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.margins(0.12)
+        ax.axis("off")
+        figure.legend(
+            handles=handles, loc="outside lower left", ncols=2, handletextpad=0.4, columnspacing=1.2
+        )
+        return figure
+
+
+def _draw_branches(ax: Axes, layout: Layout, place: pd.DataFrame) -> None:
+    ends = layout.branches[["from_bus", "to_bus"]].to_numpy()
+    segments = [place.loc[[a, b]].to_numpy(dtype=float) for a, b in ends]
+    ax.add_collection(LineCollection(segments, colors="#9ca3af", linewidths=1.2, zorder=2))
+
+
+def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
+    """Marks and names of the buses at which something is connected; returns the legend's entries."""
+    kinds = layout.units["kind"].where(layout.units["kind"].isin(["datacenter", "svg"]), "generator")
+    buses = {kind: sorted(set(layout.units.loc[kinds == kind, "bus"])) for kind in dict.fromkeys(kinds)}
+    buses["source"] = list(layout.buses.loc[layout.buses["role"] == "source", "bus"])
+    handles = []
+    for kind, (label, marker, size) in _MARKS.items():
+        at = place.loc[buses.get(kind, [])]
+        if at.empty:
+            continue
+        look = {"marker": marker, "markersize": size, "markerfacecolor": "none", "markeredgecolor": "black",
+                "markeredgewidth": 1.3, "linestyle": "none"}  # fmt: skip
+        ax.plot(at["x"], at["y"], zorder=5, **look)  # type: ignore[arg-type]
+        handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))  # type: ignore[arg-type]
+    _name(ax, place, sorted({b for group in buses.values() for b in group}))
+    return handles
+
+
+def _name(ax: Axes, place: pd.DataFrame, buses: Sequence[str]) -> None:
+    """Names beside buses, each on the side that is farthest from other buses and names."""
+    span = float(np.ptp(place.to_numpy(), axis=0).max()) or 1.0
+    taken = place.to_numpy(dtype=float)
+    for bus in buses:
+        here = place.loc[bus].to_numpy(dtype=float)
+        others = taken[np.hypot(*(taken - here).T) > 1e-9 * span]
+        rooms = [
+            float(np.hypot(*(others - here - 0.06 * span * np.array(d)).T).min(initial=span)) for d in _SIDES
+        ]
+        dx, dy = _SIDES[int(np.argmax(np.round(rooms, 9)))]
+        text = ax.annotate(
+            bus,
+            tuple(here),
+            xytext=(dx * (13 if dy else 16), dy * (12 if dx else 19)),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+            va="center",
+            fontsize=9,
+            zorder=7,
+        )
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        taken = np.vstack([taken, here + 0.06 * span * np.array([dx, dy])])
+
+
+def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
+    """Active price by bus and step, mean over phases; beside it what location adds to the energy price."""
+    with style():
+        table = bus_prices(prices)
+        title = "Locational price by bus and time, mean over phases (USD/MWh)"
+        figure = new_figure(_height(len(table)), title, width_in=9.5)
+        left, right = figure.subplots(1, 2, sharey=True)
+        order = feeder_order(layout)
+        _heatmap(left, table, steps, order)
+        _heatmap(right, bus_prices(_by_location(prices)), steps, order)
+        left.set(title="price", ylabel=_FROM_SOURCE)
+        right.set(title="price less energy at the substation", ylabel="")
+        return figure
+
+
+def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
+    """What location adds to the energy price, by delta leg where the feeder has them, else by phase."""
+    with style():
+        legs = prices["phase"].isin(LEGS)
+        names = LEGS if set(prices.loc[legs, "bus"].unique()) == set(prices["bus"].unique()) else PHASES
+        chosen = _by_location(prices[prices["phase"].isin(names)])
+        what = "delta leg" if names == LEGS else "phase"
+        title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
+        figure = new_figure(_height(chosen["bus"].nunique()), title, width_in=9.5)
+        axes = figure.subplots(1, 3, sharey=True)
+        limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
+        present = set(chosen["bus"].unique())
+        order = [b for b in feeder_order(layout) if b in present]
+        columns = sorted(chosen["step"].unique())
+        for ax, name in zip(axes, names, strict=True):
+            table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
+            _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits)
+            ax.set(title=f"{what} {name}", ylabel="")
+        figure.colorbar(axes[0].collections[0], ax=list(axes), shrink=0.6, aspect=30, pad=0.01)
+        axes[0].set_ylabel(_FROM_SOURCE)
+        return figure
+
+
+def _by_location(prices: pd.DataFrame) -> pd.DataFrame:
+    return prices[["step", "bus", "phase"]].assign(dlmp_p=prices["dlmp_p"] - prices["energy"])
+
+
+def _height(rows: int) -> float:
+    return float(np.clip(1.6 + 0.145 * rows, 3.0, 9.0))
+
+
+def _heatmap(
+    ax: Axes,
+    table: pd.DataFrame,
+    steps: pd.DataFrame,
+    order: Sequence[str],
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """One heat map with upright times below; a colour bar of its own unless its limits are shared."""
+    present = [b for b in order if b in table.index]
+    data = table.loc[present + [b for b in table.index if b not in present]]
+    low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
+    sns.heatmap(
+        data,
+        ax=ax,
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high,
+        cbar=limits is None,
+        cbar_kws={"shrink": 0.6, "aspect": 30, "pad": 0.02},
+        xticklabels=False,
+        yticklabels=False,
+        rasterized=True,
+    )
+    times = steps.set_index("step")["time"].reindex(data.columns)
+    every = max(1, len(times) // 4)
+    one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)
+    labels = [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in times.iloc[::every]]
+    ax.set_xticks(np.arange(len(times))[::every] + 0.5, labels, rotation=0)
+    thin = max(1, -(-len(data) // 60))
+    ax.set_yticks(np.arange(len(data))[::thin] + 0.5, list(data.index[::thin]), rotation=0, fontsize=7.5)
+    ax.set_xlabel("local time" if one_day else "date")

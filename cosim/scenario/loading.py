@@ -1,0 +1,218 @@
+"""Scenario files: found by name or path, merged with their base, checked, and reported on when wrong."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cosim.errors import InputError, did_you_mean
+from cosim.files import is_file
+from cosim.scenario.schema import Scenario
+from cosim.yaml_reading import read_yaml
+
+_MAX_BASES = 10
+
+
+def shipped_scenarios() -> list[str]:
+    """Names of the scenarios that come with the package, sorted."""
+    folder = resources.files("cosim.scenarios")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def find_scenario(name: str | Path, beside: Path | None = None, key: str = "base") -> Path:
+    """Path of a scenario given by shipped name or by path.
+
+    Args:
+        beside: a file that names it; relative paths start from that file's folder as well.
+        key: the key of that file under which the name stands.
+
+    Raises:
+        InputError: no such scenario; the nearest shipped name is given.
+    """
+    path = Path(name)
+    candidates = [path] if beside is None else [beside.parent / path, path]
+    for candidate in candidates:
+        if candidate.suffix in (".yaml", ".yml") and is_file(candidate):
+            return candidate.resolve()
+    shipped = shipped_scenarios()
+    if str(name) in shipped:
+        return Path(str(resources.files("cosim.scenarios") / f"{name}.yaml"))
+    raise InputError(
+        f"no scenario file or shipped scenario of this name{did_you_mean(name, shipped)}",
+        file=beside,
+        key="scenario" if beside is None else key,
+        value=str(name),
+        allowed=f"a path to a .yaml file, or one of {', '.join(shipped)}",
+    )
+
+
+def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Scenario, Path]:
+    """Read, merge and check a scenario.
+
+    Args:
+        name: shipped name or path.
+        overrides: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.0.pue: 1.2``.
+
+    Returns:
+        The scenario and the path of its file.
+
+    Raises:
+        InputError: unreadable file, unknown key, wrong type or range, or names that do not agree.
+    """
+    path = find_scenario(name)
+    data = scenario_data(path)
+    for key, value in (overrides or {}).items():
+        set_dotted(data, key, value, path)
+    return check_scenario(data, path), path
+
+
+def scenario_data(path: Path) -> dict[str, Any]:
+    """What a scenario file says, its bases merged into it, not yet checked; see :func:`load_scenario` for errors."""
+    return _merged(path, ())
+
+
+def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenario:
+    """Check merged scenario data against the schema; see :func:`load_scenario` for errors."""
+    try:
+        return Scenario.model_validate(dict(data))
+    except ValidationError as error:
+        raise explain(error, path) from None
+
+
+def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen or len(seen) >= _MAX_BASES:
+        chain = " -> ".join(p.name for p in (*seen, path))
+        raise InputError(f"the chain of bases runs in a circle: {chain}", file=path, key="base")
+    data = read_yaml(path)
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise InputError("a base is the name or path of a scenario", file=path, key="base", value=base)
+    return _merge(_merged(find_scenario(base, beside=path), (*seen, path)), data)
+
+
+def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge; lists of named entries merge by name; anything else is replaced."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _is_series(value):
+            result[key] = _merge(old, value)
+        elif _named_list(old) and _named_list(value):
+            result[key] = _merge_named(typing.cast("list[dict[str, Any]]", old), value)
+        else:
+            result[key] = value
+    return result
+
+
+def _is_series(value: Mapping[str, Any]) -> bool:
+    return any(k in value for k in ("file", "values", "constant"))
+
+
+def _named_list(value: object) -> bool:
+    """Whether a value is a list of entries that bear a name each; what else is there as a name, the schema refuses."""
+    if not isinstance(value, list) or not value:
+        return False
+    names = [v.get("name") if isinstance(v, dict) else None for v in value]
+    return all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
+
+
+def _merge_named(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    changes = {entry["name"]: entry for entry in new}
+    kept = [_merge(entry, changes.pop(entry["name"], {})) for entry in old]
+    return kept + list(changes.values())
+
+
+def set_dotted(data: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    """Set one dotted key of scenario data; list entries are addressed by position or by name.
+
+    Raises:
+        InputError: no such entry in a list, or a key below a plain value.
+    """
+    *parents, last = key.split(".")
+    place: Any = data
+    for part in parents:
+        if isinstance(place, list):
+            place = place[_position(place, part, key, path)]
+        elif isinstance(place, dict):
+            place = place.setdefault(part, {})
+        else:
+            raise InputError("this key goes below a plain value", key=key, value=place, file=path)
+    if isinstance(place, list):
+        place[_position(place, last, key, path)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise InputError("this key goes below a plain value", key=key, value=place, file=path)
+
+
+def _position(entries: list[Any], part: str, key: str, path: Path) -> int:
+    names = [e.get("name") if isinstance(e, dict) else None for e in entries]
+    if part in names:
+        return names.index(part)
+    if part.isdecimal() and len(part) < 10 and int(part) < len(entries):
+        return int(part)
+    allowed = f"{', '.join(str(n) for n in names if n)} or 0 to {len(entries) - 1}"
+    raise InputError("no such entry in this list", key=key, value=part, allowed=allowed, file=path)
+
+
+def explain(error: ValidationError, path: Path | None, schema: type[BaseModel] = Scenario) -> InputError:
+    """The first finding of a schema as one clear error."""
+    findings = error.errors()
+    first = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
+    location = first["loc"]
+    key = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1], schema)
+        hint = did_you_mean(location[-1], known, cutoff=0.5)
+        return InputError(f"unknown key{hint}", file=path, key=key, allowed=", ".join(known))
+    message = first["msg"].removeprefix("Value error, ")
+    value = None if first["type"] == "missing" or not location else first["input"]
+    if isinstance(value, dict | list | tuple):
+        value = None
+    unit = _unit(str(location[-1])) if location else None
+    allowed = f"a number in {unit}" if unit and "valid number" in message else None
+    return InputError(message[0].lower() + message[1:], file=path, key=key or None, value=value, allowed=allowed)
+
+
+_UNITS = (
+    ("_usd_per_mwh_per_mw", "USD/MWh per MW"), ("_usd_per_mwh_h", "USD per MWh and hour"),
+    ("_usd_per_mw2h", "USD/(MW^2 h)"),
+    ("_usd_per_mvar2h", "USD/(Mvar^2 h)"), ("_usd_per_mvarh", "USD/Mvarh"), ("_usd_per_mwh", "USD/MWh"),
+    ("_kwh", "kWh"),
+    ("_kva", "kVA"), ("_kw", "kW"), ("kvar", "kvar"), ("_pu", "per unit"), ("_s", "seconds"),
+)  # fmt: skip
+
+
+def _unit(key: str) -> str | None:
+    return next((unit for suffix, unit in _UNITS if key.endswith(suffix)), None)
+
+
+def _known_keys(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
+    """Keys that a schema knows at a place, found by walking the annotations."""
+    model = schema
+    for part in location:
+        if isinstance(part, int):
+            continue
+        found = _section_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        if found is None:
+            break
+        model = found
+    return sorted(model.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if typing.get_origin(annotation) is None and inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _section_in(argument)
+        if found is not None:
+            return found
+    return None

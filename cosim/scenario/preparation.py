@@ -1,0 +1,213 @@
+"""From a checked scenario to what a run works with: the feeder, the calendar, the series over the horizon."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.errors import InputError
+from cosim.grid.feeder.check import check_feeder
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.circuit import AcSolution
+from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.schema import Scenario, SeriesSpec
+from cosim.scenario.series import read_series
+
+Array = NDArray[np.float64]
+_NEAR_PU = (0.5, 1.5)
+"""Voltages beyond which a power flow says nothing of a feeder any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything read and checked before a run; all series are (steps,).
+
+    Attributes:
+        price_usd_per_mwh: energy price at the substation.
+        load_scale: scale of the feeder's base load.
+        utilisation: share of the data centers' capacity that arrives as work.
+        tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
+        profiles: available share of each pv generator, by its name.
+    """
+
+    scenario: Scenario
+    path: Path
+    feeder: Feeder
+    calendar: MarketCalendar
+    price_usd_per_mwh: Array
+    load_scale: Array
+    utilisation: Array
+    profiles: Mapping[str, Array]
+    tariff_usd_per_mwh: Array | None = None
+
+
+def prepare(scenario: Scenario, path: Path) -> Prepared:
+    """Read what the scenario names.
+
+    Raises:
+        InputError: a feeder, series or clock that cannot be used; the scenario's file and the key are named.
+    """
+    with naming_file(path):
+        return _prepare(scenario, path)
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Name the scenario's file in errors about its input that name no other file."""
+    try:
+        yield
+    except InputError as error:
+        if error.file is not None:
+            raise
+        raise InputError(error.message, file=path, key=error.key, value=error.value, allowed=error.allowed) from None
+
+
+def _prepare(scenario: Scenario, path: Path) -> Prepared:
+    calendar = calendar_of(scenario)
+
+    def series(spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
+        source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
+        raw = read_series(
+            source,
+            spec.column,
+            steps=calendar.steps,
+            step_s=calendar.step_s,
+            base_dir=path.parent,
+            start_of_day_s=calendar.start_of_day_s,
+            key=key,
+        )
+        values = raw * spec.scale + spec.offset
+        if values.min() < lower or values.max() > upper:
+            worst = values.min() if values.min() < lower else values.max()
+            raise InputError("a value of the series is out of range", key=key, value=float(worst),
+                             allowed=f"{lower:g} to {upper:g}")  # fmt: skip
+        return values
+
+    tariff = scenario.market.tariff_usd_per_mwh
+    return Prepared(
+        scenario=scenario,
+        path=path,
+        feeder=feeder_of(scenario, path),
+        calendar=calendar,
+        price_usd_per_mwh=series(scenario.market.price_usd_per_mwh, "market.price_usd_per_mwh"),
+        load_scale=series(scenario.network.load_scale, "network.load_scale", lower=0.0),
+        utilisation=series(scenario.workload.utilisation, "workload.utilisation", lower=0.0, upper=1.0),
+        profiles={
+            g.name: series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
+            for g in scenario.generators
+            if g.profile is not None
+        },
+        tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh"),
+    )
+
+
+def calendar_of(scenario: Scenario) -> MarketCalendar:
+    """The market calendar of a scenario."""
+    clock = scenario.clock
+    try:
+        start = datetime.fromisoformat(clock.start)
+    except ValueError:
+        raise InputError(
+            "not a date and time",
+            key="clock.start",
+            value=clock.start,
+            allowed="local time in ISO 8601, as 2024-07-15T00:00:00",
+        ) from None
+    return MarketCalendar(
+        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s
+    )
+
+
+def feeder_of(scenario: Scenario, path: Path) -> Feeder:
+    """The scenario's feeder (shipped by name, or a folder of tables beside the scenario) with its settings."""
+    spec = scenario.network
+    feeder = read_feeder(spec.feeder, path.parent)
+    if spec.source_pu is not None:
+        feeder = replace(feeder, source_pu=spec.source_pu)
+    if spec.taps:
+        feeder = _with_taps(feeder, spec.taps)
+    if spec.controls == "fixed":
+        return replace(feeder, regulator_controls=(), capacitor_controls=())
+    if not feeder.regulator_controls and not feeder.capacitor_controls:
+        raise InputError(
+            f"feeder {feeder.name} has no controls that could move anything", key="network.controls",
+            value=spec.controls, allowed="fixed, or a feeder with tables regulator_controls or capacitor_controls",
+        )  # fmt: skip
+    check_feeder(feeder)
+    return feeder
+
+
+def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
+    """Regulator taps from the scenario, keyed ``REGULATOR.LEG``."""
+    known = {f"{r.name}.{leg}" for r in feeder.regulators for leg in r.taps}
+    for key in taps:
+        if key not in known:
+            raise InputError(
+                f"feeder {feeder.name} has no such regulator tap", key=f"network.taps.{key}", value=key,
+                allowed=", ".join(sorted(known)) or "none",
+            )  # fmt: skip
+    regulators = tuple(
+        replace(r, taps={leg: taps.get(f"{r.name}.{leg}", tap) for leg, tap in r.taps.items()})
+        for r in feeder.regulators
+    )
+    return replace(feeder, regulators=regulators)
+
+
+OWN_CODE = "cosim."
+"""How import paths begin that come with the package; others name code of a user's own."""
+
+
+def code_named_by(scenario: Scenario) -> dict[str, str]:
+    """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
+    named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
+    named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
+    return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
+
+
+def agent_class(import_path: str, key: str, methods: Sequence[str] = ()) -> type[Any]:
+    """The class behind ``package.module:Class``; importing its module runs that module's code.
+
+    Args:
+        methods: what the class must be able to do.
+
+    Raises:
+        InputError: it cannot be imported, is no class, or lacks a method.
+    """
+    allowed = "package.module:Class"
+    module_name, _, class_name = import_path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (Exception, SystemExit) as error:  # a module of a user's own may raise anything
+        told = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"the class cannot be imported ({told})", key=key, value=import_path,
+                         allowed=allowed) from None  # fmt: skip
+    if not isinstance(found, type):
+        raise InputError("not a class", key=key, value=import_path, allowed=allowed)
+    if missing := [name for name in methods if not callable(getattr(found, name, None))]:
+        raise InputError(f"the class lacks {', '.join(missing)}", key=key, value=import_path,
+                         allowed=f"a class with the methods {', '.join(methods)}")  # fmt: skip
+    return found
+
+
+def check_base_case(solution: AcSolution, load_scale: float) -> None:
+    """Refuse a feeder that has no AC solution of its own, without data centers and generators.
+
+    Voltages that are merely far from nominal are no error: what is connected may mend them.
+
+    Raises:
+        InputError: the power flow at peak load has no solution.
+    """
+    low, high = min(solution.voltages.values()), max(solution.voltages.values())
+    if not (solution.settled and _NEAR_PU[0] <= low and high <= _NEAR_PU[1]):
+        raise InputError("the AC power flow of the feeder alone has no solution at peak load", key="network",
+                         value=f"voltages from {low:.4g} to {high:.4g} pu at {load_scale:g} times its base load",
+                         allowed=f"voltages between {_NEAR_PU[0]:g} and {_NEAR_PU[1]:g} pu")  # fmt: skip

@@ -1,0 +1,390 @@
+"""One run from scenario to results, and several modes side by side: what the command line and users call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+import yaml
+
+from cosim.errors import InputError, RunFailure
+from cosim.grid.feeder.connections import terminals_of
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.results.ac_notes import ac_notes
+from cosim.results.comparison import comparison_table, write_comparison
+from cosim.results.figures.feeder_maps import layout_of_feeder
+from cosim.results.folders import ResultFolder, RunFolder
+from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
+from cosim.results.price_notes import beyond_cap, payment_parts, surplus
+from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
+from cosim.results.report import write_comparison_report, write_run_report
+from cosim.results.spool import Kept, Shelf, Spool, StoredTables
+from cosim.results.tables import Layout, Tables
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare
+from cosim.scenario.schema import Scenario
+from cosim.scenario.types import MODES, Mode
+from cosim.simulation.simulation import Books, Simulation
+
+Progress = Callable[[int, int, str], None]
+SLACK_TOLERANCE_KWH = 1e-3
+LATE_TOLERANCE_MWH = 1e-6
+_LISTED_VIOLATIONS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run leaves, in memory; the tables are attributes (``steps``, ``prices``, ...), all pandas frames.
+
+    Attributes:
+        record: everything that is not a table, as in ``record.json``.
+        tables: the result tables.
+        layout: buses, branches and units, for maps.
+        folder: where it was written, or None.
+    """
+
+    record: Record
+    tables: Tables
+    layout: Layout
+    folder: Path | None
+
+    @property
+    def kpis(self) -> dict[str, float | None]:
+        """Key figures by name, without their units (those are in ``record.kpis``)."""
+        return {name: kpi.value for name, kpi in self.record.kpis.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know: limits broken, fall-backs, AC violations."""
+        return self.record.notes
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or name not in Tables.names():
+            raise AttributeError(name)
+        frame: pd.DataFrame = getattr(self.tables, name)
+        return frame
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several modes on the same scenario and seed.
+
+    Attributes:
+        table: one row per mode, key figures as columns.
+        runs: result of each mode that ended well.
+        failures: message of each mode that did not.
+        folder: where it was written, or None.
+    """
+
+    table: pd.DataFrame
+    runs: dict[str, RunResult]
+    failures: dict[str, str]
+    folder: Path | None
+
+
+def run(
+    scenario: str | Path,
+    mode: str | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Simulate a scenario.
+
+    Args:
+        scenario: name of a shipped scenario, or path of a scenario file.
+        mode, seed: instead of the scenario's.
+        overrides: other keys, dotted, as ``{"network.v_min_pu": 0.94}``.
+        out: folder to leave the results in (record, scenario, tables, figures, report); None keeps them in memory.
+        force: replace a folder of earlier results.
+        progress: called with (steps done, steps in all, what is being done).
+
+    Raises:
+        InputError: something in the input cannot be used; nothing is written.
+        RunFailure: the run could not be finished; the folder then holds a record that says why.
+    """
+    ready = _ready(scenario, _with_choice(overrides, mode, seed))
+    return _run_ready(ready, out, force, progress)
+
+
+def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -> RunResult:
+    """Simulate a scenario that has been read and checked; the results stay in memory.
+
+    Args:
+        path: its file; what it names is looked for beside it.
+
+    Raises:
+        InputError, RunFailure: see :func:`run`.
+    """
+    return _run_ready(Simulation(prepare(scenario, path)), None, False, progress)
+
+
+def compare(
+    scenario: str | Path,
+    modes: Sequence[str] = MODES,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Simulate a scenario in several modes on the same hours; arguments and errors as :func:`run`.
+
+    A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept. The folder appears
+    when all modes are done.
+    """
+    unknown = [m for m in modes if m not in get_args(Mode)]
+    if unknown or not modes:
+        raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
+    ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
+    if out is None:
+        results, failures, records = _compared(ready, None, progress)
+        return Comparison(comparison_table(records), results, failures, None)
+    with ResultFolder(out, force=force) as folder:
+        results, failures, records = _compared(ready, folder.path, progress)
+        table = write_comparison(records, folder.path)
+        write_comparison_report(folder.path)
+    placed = {
+        mode: replace(r, tables=StoredTables(folder.out / mode, keep=True), folder=Path(out) / mode)
+        for mode, r in results.items()
+    }
+    return Comparison(table, placed, failures, Path(out))
+
+
+def _compared(
+    ready: Mapping[str, Simulation], folder: Path | None, progress: Progress | None
+) -> tuple[dict[str, RunResult], dict[str, str], dict[str, Record]]:
+    """Result, failure and record of each mode; their folders below ``folder``, if there is one."""
+    results, failures, records = {}, {}, {}
+    for i, (mode, simulation) in enumerate(ready.items()):
+        place = None if folder is None else folder / mode
+        try:
+            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode))
+            records[mode] = results[mode].record
+        except RunFailure as error:
+            failures[mode] = str(error)
+            records[mode] = replace(
+                _draft(simulation.prepared, ""), status="failed", error=ErrorNote("RunFailure", str(error))
+            )
+    return results, failures, records
+
+
+def _with_choice(overrides: Mapping[str, Any] | None, mode: str | None, seed: int | None) -> dict[str, Any]:
+    chosen = {"mode": mode, "seed": seed}
+    return {**(overrides or {}), **{k: v for k, v in chosen.items() if v is not None}}
+
+
+def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """Progress of one run among several."""
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(index * total + done, count * total, f"{name}: {text}")
+
+
+def _ready(scenario: str | Path, overrides: Mapping[str, Any]) -> Simulation:
+    """A simulation that could be set up, so that bad input is refused before an output folder is touched."""
+    return Simulation(prepare(*load_scenario(scenario, overrides)))
+
+
+def _run_ready(simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None) -> RunResult:
+    text = scenario_text(simulation.prepared.scenario)
+    draft = _draft(simulation.prepared, text)
+    if out is None:
+        record, tables, layout = _simulate(simulation, draft, progress, Kept())
+        return RunResult(record, tables, layout, None)
+    try:
+        with RunFolder(out, draft, text, force=force) as folder:
+            record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
+            folder.save(record, layout)
+            write_run_report(folder.path)
+    except OSError as error:
+        raise RunFailure(f"the results cannot be written to {out} ({error.strerror or error})") from error
+    return RunResult(record, StoredTables(folder.out, keep=True), layout, Path(out))
+
+
+def scenario_text(scenario: Scenario) -> str:
+    """The effective scenario as YAML, its base merged and all defaults written out."""
+    return yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _draft(prepared: Prepared, text: str) -> Record:
+    """What is known of a run before it starts."""
+    scenario = prepared.scenario
+    return Record(
+        run_id=run_id(text, scenario.mode, scenario.seed),
+        scenario=scenario.name,
+        mode=scenario.mode,
+        market=scenario.clock.market,
+        seed=scenario.seed,
+        step_s=scenario.clock.step_s,
+        limits=VoltageLimits(scenario.network.v_min_pu, scenario.network.v_max_pu),
+        versions=versions(),
+        started=utc_now(),
+    )
+
+
+def _simulate(
+    simulation: Simulation, draft: Record, progress: Progress | None, shelf: Shelf
+) -> tuple[Record, Tables, Layout]:
+    prepared = simulation.prepared
+    started = time.perf_counter()
+    try:
+        books = simulation.run(progress, shelf)
+    except (InputError, RunFailure):
+        raise
+    except Exception as error:
+        raise RunFailure(f"the simulation stopped: {type(error).__name__}: {error}") from error
+    wall_s = time.perf_counter() - started
+    tables = books.tables()
+    limits = draft.limits or VoltageLimits(0.0, 2.0)
+    facts = _facts(prepared, books, wall_s)
+    figures = compute_kpis(tables, facts, limits)
+    record = replace(
+        draft,
+        solver=", ".join(sorted({o.solver for o in books.outcomes})),
+        wall_times_s={"simulation": wall_s, "solver": facts.solver_s or 0.0},
+        kpis=figures,
+        notes=tuple(_notes(prepared, books, tables, limits)),
+        certificate=_certificate(books),
+    )
+    return record, tables, layout_of(prepared)
+
+
+def _facts(prepared: Prepared, books: Books, wall_s: float) -> RunFacts:
+    """What the tables cannot say, over all windows."""
+    gaps = [o.gap for o in books.outcomes if o.gap is not None]
+    regrets = [o.regrets_usd for o in books.outcomes if o.regrets_usd is not None]
+    return RunFacts(
+        step_hours=prepared.calendar.step_hours,
+        welfare_usd=books.welfare_usd,
+        mip_gap=max(gaps) if gaps else None,
+        dca_regret_usd=sum(r[0] for r in regrets) if regrets else None,
+        dso_regret_usd=sum(r[1] for r in regrets) if regrets else None,
+        wall_s=wall_s,
+        solver_s=sum(o.solver_s for o in books.outcomes),
+    )
+
+
+def _certificate(books: Books) -> dict[str, Any] | None:
+    """The certificate of the run, window by window if there are several."""
+    found = [o.certificate for o in books.outcomes if o.certificate is not None]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else {f"window {i}": c for i, c in enumerate(found)}
+
+
+def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimits) -> list[str]:
+    """What a reader should know: fall-backs, slack used, AC violations one by one."""
+    notes = list(books.notes)
+    steps, work = tables.steps, tables.work
+    v = tables.only("voltages", "step", "bus", "phase", "v_ac_pu")
+    slack = steps.loc[steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
+    if len(slack):
+        listed = ", ".join(map(str, slack["step"]))
+        notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
+    notes += _price_notes(prepared, tables)
+    low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
+    broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
+    if len(broken):
+        beyond = (broken["v_ac_pu"] - broken["v_ac_pu"].clip(low, high)).abs()
+        worst = broken.assign(by=beyond).sort_values("by", ascending=False, kind="stable").head(_LISTED_VIOLATIONS)
+        listed = "; ".join(
+            f"step {row.step} bus {row.bus} {row.phase} {row.v_ac_pu:.4f} pu" for row in worst.itertuples()
+        )
+        rest = f"; and {len(broken) - len(worst)} more" if len(broken) > len(worst) else ""
+        notes.append(f"{len(broken)} AC voltages beyond their limits: {listed}{rest}")
+    network = prepared.scenario.network
+    notes += ac_notes(tables, lindist3flow=network.model == "lindist3flow" and network.ac_rounds == 0)
+    late = work["late_mwh"].max() if len(work) else 0.0
+    if late > LATE_TOLERANCE_MWH:
+        notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")
+    return notes
+
+
+def _price_notes(prepared: Prepared, tables: Tables) -> list[str]:
+    """Where prices leave the cap of broken limits, and what data centers pay for limits."""
+    scenario = prepared.scenario
+    parts = payment_parts(
+        tables,
+        {d.name: d.bus for d in scenario.datacenters},
+        prepared.calendar.step_hours,
+        scenario.market.settlement == "active+reactive",
+    )
+    cap = scenario.network.price_cap_usd_per_mwh
+    return beyond_cap(tables, cap) + surplus(tables, parts, cap)
+
+
+def layout_of(prepared: Prepared) -> Layout:
+    """Where things are, for maps."""
+    feeder, scenario = prepared.feeder, prepared.scenario
+    units: list[dict[str, object]] = []
+    for d in scenario.datacenters:
+        units += _placed(prepared, d.name, "datacenter", d.bus, d.connection)
+    for g in scenario.generators:
+        units += _placed(prepared, g.name, g.kind, g.bus, g.connection)
+    for s in scenario.svgs:
+        if s.mode != "none":
+            units += _placed(prepared, s.name, "svg", s.bus, "three_phase")
+    return layout_of_feeder(feeder, units)
+
+
+def _placed(prepared: Prepared, name: str, kind: str, bus: str, connection: str) -> list[dict[str, object]]:
+    terminals = terminals_of(prepared.feeder, bus, connection, name)
+    phases = [t.phases[0] if len(t.phases) == 1 else "abc" for t in terminals]
+    return [{"unit": name, "kind": kind, "bus": bus, "phase": phase} for phase in phases]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Findings of :func:`validate`: (check, outcome) lines."""
+
+    lines: tuple[tuple[str, str], ...]
+
+
+def validate(
+    scenario: str | Path, overrides: Mapping[str, Any] | None = None, import_code: bool = False
+) -> Validation:
+    """Check a scenario without running it: schema, feeder, series, work that fits, base case in AC.
+
+    It makes every check that :func:`run` makes before it runs.
+
+    Args:
+        import_code: whether modules that the scenario names (agents, update rules of a user's own) may be imported,
+            which runs their code. Otherwise the lines name them, and what their classes would check is left out.
+
+    Raises:
+        InputError: whatever cannot be used.
+    """
+    loaded, path = load_scenario(scenario, overrides)
+    prepared = prepare(loaded, path)
+    own_code = {} if import_code else code_named_by(loaded)
+    feeder, scale = prepared.feeder, prepared.load_scale
+    lines = [
+        ("scenario", f"{loaded.name}, mode {loaded.mode}, {loaded.clock.steps} steps of {loaded.clock.step_s} s"),
+        ("feeder", f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, "
+                   f"{len(feeder.loads)} loads"),
+        ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
+                   f"load {scale.min():g} to {scale.max():g} of base"),
+    ]  # fmt: skip
+    peak = float(scale.max())
+    if own_code:
+        ac = AcCircuit(feeder).solve(peak)
+        with naming_file(path):
+            check_base_case(ac, peak)
+        lines += [(key, f"{named}: not imported, so not checked (--import does)") for key, named in own_code.items()]
+    else:
+        ac = Simulation(prepared).base_case(peak)
+        lines.append(("work", "fits the capacity of the data centers within its deadlines"))
+    with naming_file(path):
+        lines.append(("placement", f"{len(layout_of(prepared).units)} units on the feeder"))
+    low, high = min(ac.voltages.values()), max(ac.voltages.values())
+    inside = loaded.network.v_min_pu <= low and high <= loaded.network.v_max_pu
+    words = "within limits" if inside else "outside the limits"
+    lines.append(("base case, AC", f"{low:.4f} to {high:.4f} pu at peak load without data centers: {words}"))
+    return Validation(tuple(lines))

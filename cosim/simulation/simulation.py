@@ -1,0 +1,278 @@
+"""The simulation itself: SimPy's clock drives Mesa's agents through the windows of the market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import mesa
+import numpy as np
+import simpy
+
+from cosim.coordination import MODES
+from cosim.coordination.base import Market, Outcome
+from cosim.coordination.welfare import optimum
+from cosim.errors import InputError, RunFailure
+from cosim.grid.feeder.load_ranges import LoadRanges
+from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.protocol.channel import Channel, MessageRecord
+from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS
+from cosim.results.columns import Columns, Pile
+from cosim.results.spool import Kept, Shelf
+from cosim.results.tables import Tables
+from cosim.scenario.calendar import Window
+from cosim.scenario.preparation import OWN_CODE, Prepared, agent_class, check_base_case, naming_file
+
+KILO = 1000.0
+_TOGETHER = 1 << 10
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Progress that nobody looks at."""
+
+
+@contextmanager
+def _creating(import_path: str, key: str) -> Iterator[None]:
+    """Say which of a user's own classes raised what while an agent of it was created; ours may show where."""
+    try:
+        yield
+    except (InputError, RunFailure):
+        raise
+    except Exception as error:
+        if import_path.startswith(OWN_CODE):
+            raise
+        raise InputError(f"an agent of this class cannot be created ({type(error).__name__}: {error})", key=key,
+                         value=import_path) from error  # fmt: skip
+
+
+@dataclass(slots=True)
+class Books:
+    """What a simulation leaves: rows of every table, and what no table can say.
+
+    Attributes:
+        shelf: where the rows of past windows are.
+        piles: rows that are not on the shelf yet.
+    """
+
+    shelf: Shelf = field(default_factory=Kept)
+    piles: dict[str, Pile] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    welfare_usd: float | None = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, table: str, columns: Columns) -> None:
+        """Append rows to a table."""
+        if table not in self.piles:
+            self.piles[table] = Pile(table)
+        self.piles[table].add(columns)
+
+    def pack(self, least: int = 1) -> None:
+        """Put the rows so far on the shelf, of tables that have at least so many: frames of few rows cost time."""
+        for table, pile in self.piles.items():
+            if pile.rows >= least:
+                self.shelf.add(table, pile.take())
+
+    def tables(self) -> Tables:
+        """The tables, when all is written."""
+        self.pack()
+        return self.shelf.close()
+
+
+class Simulation(mesa.Model):  # type: ignore[misc]
+    """One run: a Mesa model whose agents act when the SimPy clock lets them.
+
+    Random numbers come from one seed sequence, spawned for the model and the channel, so that a run is a function
+    of its scenario, mode and seed.
+
+    Args:
+        prepared: what the scenario names, read and checked.
+
+    Raises:
+        InputError: the scenario asks for what its mode, its agents or its feeder cannot do; nothing has run then.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        for_model, for_channel = np.random.SeedSequence(prepared.scenario.seed).spawn(2)
+        super().__init__(rng=np.random.default_rng(for_model))
+        self.prepared = prepared
+        self.env = simpy.Environment()
+        channel = Channel(self.env, prepared.scenario.channel, np.random.default_rng(for_channel))
+        self._progress: Progress = _silent
+        self._done = 0
+        self.books = Books()
+        self._circuit = AcCircuit(prepared.feeder)
+        with naming_file(prepared.path):
+            peak = float(prepared.load_scale.max())
+            check_base_case(self.base_case(peak), peak)
+            self._mode = MODES[prepared.scenario.mode]()
+            self._mode.check(prepared.scenario)
+            self.market = self._wire(channel)
+            self._check_capacity()
+        self._ranges = LoadRanges(prepared.feeder)
+
+    def _wire(self, channel: Channel) -> Market:
+        """Create the agents that the scenario names and put them around one market."""
+        prepared, scenario = self.prepared, self.prepared.scenario
+        specs = {d.name: d for d in scenario.datacenters}
+        aggregators, loads = [], []
+        column = 0
+        for i, spec in enumerate(scenario.aggregators):
+            names = spec.datacenters or tuple(specs)
+            kind = agent_class(spec.agent, f"aggregators.{i}.agent", AGGREGATOR_METHODS)
+            sites = [specs[n] for n in names]
+            with _creating(spec.agent, f"aggregators.{i}.agent"):
+                agent = kind(self, spec.name, prepared, sites, column)
+            column = agent.columns.stop
+            aggregators.append(agent)
+            loads += agent.terminals()
+        kind = agent_class(scenario.operator.agent, "operator.agent", OPERATOR_METHODS)
+        with _creating(scenario.operator.agent, "operator.agent"):
+            operator = kind(self, prepared, loads)
+        hours = prepared.calendar.step_hours
+        return Market(
+            operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
+        )
+
+    def _tell(self, text: str) -> None:
+        self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")
+
+    def _check_capacity(self) -> None:
+        """Let the aggregators that can refuse the first window's work before anything runs."""
+        self.market.declared(next(iter(self.prepared.calendar.windows())))
+        for a in self.market.aggregators:
+            check = getattr(a, "check_capacity", None)
+            if check is not None:
+                check()
+
+    def run(self, progress: Progress | None = None, shelf: Shelf | None = None) -> Books:
+        """Run the whole horizon; returns the books.
+
+        Args:
+            progress: called with (steps done, steps in all, what is being done).
+            shelf: where the rows of the tables go; by default into memory.
+        """
+        self._progress = progress or _silent
+        if shelf is not None:
+            self.books.shelf = shelf
+        process = self.env.process(self._clock())
+        self.env.run(until=process)
+        self._take_messages(self.market.channel.log)
+        self.books.notes += filter(None, [self._ranges.note()])
+        return self.books
+
+    def _clock(self) -> Generator[Any, Any, None]:
+        """The one process: window after window, then one Mesa step for each."""
+        calendar = self.prepared.calendar
+        for window in calendar.windows():
+            yield self.env.timeout(max(0, window.opens_s - self.env.now))
+            self._done = window.first
+            self._tell("linearising")
+            declared = self.market.declared(window)
+            self.market.operator.open_window(window, declared)
+            outcome = yield from self._mode.run(self.market, window, declared)
+            # After the mode, which may have had the network linearised anew.
+            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
+            self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
+            self.step()
+        yield self.env.timeout(max(0, calendar.end_s - self.env.now))
+        self._progress(calendar.steps, calendar.steps, "done")
+
+    def base_case(self, load_scale: float) -> AcSolution:
+        """AC solution of the feeder alone, its devices as in the tables."""
+        self._circuit.move_to(self.prepared.feeder)
+        return self._circuit.solve(load_scale, [])
+
+    def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
+        """Commit the window's steps and write them into the books."""
+        books = self.books
+        books.outcomes.append(outcome)
+        books.notes += outcome.notes
+        for a in self.market.aggregators:
+            told = getattr(a, "notes", None)
+            books.notes += told() if callable(told) else ()
+        books.welfare_usd = (
+            None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
+        )
+        rounds = outcome.rounds
+        books.add(
+            "rounds",
+            {
+                "step": window.first, "round": [r.round for r in rounds], "time": [r.time_s for r in rounds],
+                "price_residual": [r.price_residual for r in rounds],
+                "power_residual_kw": [r.power_residual_kw for r in rounds],
+                "dca_cost_usd": [r.dca_cost_usd for r in rounds], "dso_cost_usd": [r.dso_cost_usd for r in rounds],
+            },
+        )  # fmt: skip
+        self._note_limited_prices(window, outcome)
+        for t in window.committed:
+            self._take_step(window, outcome, t)
+        self._take_messages(self.market.channel.drain())
+        books.pack(_TOGETHER)
+
+    def _take_messages(self, records: Sequence[MessageRecord]) -> None:
+        self.books.add(
+            "messages",
+            {
+                "sent": [r.sent_s for r in records], "received": [r.received_s for r in records],
+                "sender": [r.sender for r in records], "receiver": [r.receiver for r in records],
+                "kind": [r.kind for r in records], "step": [r.step for r in records],
+                "round": [r.round for r in records],
+            },
+        )  # fmt: skip
+
+    def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
+        """Say in which steps the floor or the cap was charged instead of the price."""
+        spec, price = self.prepared.scenario.market, outcome.clearing.prices.p_usd_per_mwh
+        for name, limit in (("floor", spec.price_floor_usd_per_mwh), ("cap", spec.price_cap_usd_per_mwh)):
+            at = [t for t in window.committed if limit is not None and bool(np.any(price[t - window.first] == limit))]
+            if at:
+                steps = ", ".join(map(str, at))
+                self.books.notes.append(f"the price {name} of {limit:g} USD/MWh was charged in steps {steps}")
+
+    def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
+        local, market, prepared = t - window.first, self.market, self.prepared
+        delivered = market.operator.commit(t)
+        self._circuit.move_to(delivered.feeder or prepared.feeder)
+        ac = self._circuit.solve(
+            float(prepared.load_scale[t]),
+            [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections],
+        )
+        for table, columns in market.operator.rows(t, ac).items():
+            self.books.add(table, columns)
+        own = 0.0
+        for a in market.aggregators:
+            own_cost, tables = a.commit(t)
+            own += own_cost
+            for table, columns in tables.items():
+                self.books.add(table, columns)
+        payment = market.payment_of_step_usd(outcome.clearing, local)
+        self.books.add(
+            "steps",
+            {
+                "step": t,
+                "time": prepared.calendar.timestamp(t),
+                "mode": prepared.scenario.mode,
+                "market": prepared.scenario.clock.market,
+                "price_sub_usd_per_mwh": float(prepared.price_usd_per_mwh[t]),
+                "p_sub_kw": delivered.p_sub_kw,
+                "q_sub_kvar": delivered.q_sub_kvar,
+                "dso_cost_usd": delivered.cost_usd,
+                "dca_payment_usd": payment,
+                "dca_own_cost_usd": own,
+                "social_cost_usd": delivered.cost_usd + own,
+                "rounds": len(outcome.rounds),
+                "converged": outcome.converged,
+                "slack_kwh": delivered.slack_kwh,
+                "p_sub_ac_kw": ac.p_source_kw,
+                "losses_ac_kw": ac.losses_kw,
+            },
+        )
+        self._note_ac(t, ac)
+
+    def _note_ac(self, t: int, ac: AcSolution) -> None:
+        self._ranges.see(t, self._circuit.node_phasors)
+        if not ac.converged:
+            self.books.notes.append(f"step {t}: the AC power flow did not converge")

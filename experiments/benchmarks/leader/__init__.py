@@ -1,0 +1,1 @@
+"""Benchmarks of the leader's problem: published cases, random days, growth, methods."""

@@ -1,0 +1,107 @@
+"""Rows that cannot bind together, and rows over pairs of dual and slack, against optima of the follower."""
+
+import numpy as np
+import pytest
+
+from cosim.experiments.benchmarks.leader.instances import Shape, instance
+from cosim.optimization.bilevel.model.single_level import single_level
+from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
+from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Relaxation
+from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.qp.blocks import Block, split
+from cosim.optimization.qp.conflicts import conflicts
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.presolve import presolve
+from cosim.optimization.solvers.qp_solver import QPSolver
+
+
+@pytest.fixture(scope="module", params=[(4, 5, 0.0), (3, 6, 5.0)])
+def block(request: pytest.FixtureRequest) -> Block:
+    sites, generators, slope = request.param
+    problem = instance(Shape(sites, generators, 4, step_h=6.0, slope=slope), seed=3)
+    return split(presolve(problem.follower, problem.leader).qp)[2]
+
+
+def _leader(qp: ParametricQP) -> ParametricQP:
+    return ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
+
+
+def _answers(qp: ParametricQP) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Parameters, x, sigma and slack of the follower at random corners and inner points of the box."""
+    rng, solver, out = np.random.default_rng(5), QPSolver(qp), []
+    for number in range(60):
+        share = rng.random(len(qp.parameters)) if number % 2 else rng.integers(0, 2, len(qp.parameters))
+        theta = qp.theta_lower + share * (qp.theta_upper - qp.theta_lower)
+        found = solver.solve(theta).require()
+        slack = qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ found.x
+        out.append((theta, found.x, found.sigma, slack))
+    return out
+
+
+def _price(qp: ParametricQP, solver: QPSolver, theta: np.ndarray) -> np.ndarray:
+    found = solver.solve(theta).require()
+    return qp.price(found.nu, found.sigma)
+
+
+def test_no_optimum_has_two_rows_binding_that_cannot(block: Block) -> None:
+    apart = conflicts(block.qp).toarray() > 0
+    assert apart.sum() > len(block.qp.ineq_rows)
+    for _, _, _, slack in _answers(block.qp):
+        binding = slack < 1e-9
+        assert not np.any(apart[np.ix_(binding, binding)])
+
+
+def test_conflicts_of_a_generator_between_two_limits() -> None:
+    # x <= 3, x >= 0, x + y <= 3.5, y <= 1, y >= -1: at rest neither the limit nor the sum can bind.
+    qp = ParametricQP.build(
+        cost=[1.0, 1.0],
+        ineq_matrix=np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, -1.0]]),
+        ineq_rhs=[3.0, 0.0, 3.5, 1.0, 1.0],
+    )
+    found = conflicts(qp).toarray() > 0
+    assert np.array_equal(np.argwhere(np.triu(found)), [[0, 1], [1, 2], [2, 4], [3, 4]])
+
+
+def test_every_optimum_keeps_the_rows(block: Block) -> None:
+    level = single_level(block.qp, _leader(block.qp), payment=True)
+    more = pair_rows(level)
+    assert len(more.rhs) > 5
+    for theta, x, sigma, _ in _answers(block.qp):
+        z = np.zeros(len(level.qp.variables))
+        z[level.theta_at], z[level.x_at], z[level.sigma_at] = theta, x, sigma
+        assert np.all(more.matrix @ z <= more.rhs + 1e-7 * (1.0 + np.abs(more.rhs)))
+        assert np.all(sigma[more.never] <= 1e-5)
+
+
+def test_rows_raise_the_bound_and_leave_the_minimum() -> None:
+    problem = instance(Shape(10, 12, 24), seed=6)
+    heavy = split(presolve(problem.follower, problem.leader).qp)[12]
+    level = single_level(heavy.qp, _leader(heavy.qp), payment=True)
+    nothing = np.full(len(heavy.qp.ineq_rows), OPEN, dtype=np.int8)
+    # Where work is worth more than the price before limits bind, and costs more than that beyond.
+    price = np.array([265.0, 261.0, 185.0, 93.0, 109.0, 242.0, 259.0, 265.0, 265.0, 265.0])
+    relaxation = Relaxation(level)
+    relaxation.cost[level.theta_at] -= price
+    before = relaxation.solve(nothing).objective
+    assert relaxation.tighten() and not relaxation.tighten()
+    after = relaxation.solve(nothing).objective
+    plain = BlockOracle(heavy, np.zeros(len(price)), BlockPieces(heavy, np.zeros(len(price))))
+    found = plain.minimise(price, Part(nothing), 1e-6, None, np.inf)
+    assert found is not None and before + 10.0 < after <= found.bound + 1e-5
+
+
+def test_the_minimum_is_no_dearer_than_any_answer_of_the_follower(block: Block) -> None:
+    constant = np.zeros(len(block.qp.parameters))
+    nothing = np.full(len(block.qp.ineq_rows), OPEN, dtype=np.int8)
+    solver = QPSolver(block.qp)
+    for mu in (60.0, 90.0, 150.0, 400.0):
+        oracle = BlockOracle(block, constant, BlockPieces(block, constant))
+        found = oracle.minimise(constant + mu, Part(nothing), 1e-6, None, np.inf)
+        assert found is not None and found.column is not None
+        costs = [
+            float((_price(block.qp, solver, theta) - mu) @ theta)
+            for theta, _, _, _ in _answers(block.qp)
+        ]
+        assert found.bound <= min(costs) + 1e-6

@@ -1,0 +1,66 @@
+"""Screening drops only rows that never bind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosim.optimization.qp.bound_propagation import screen
+from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.solvers.qp_solver import solve_qp
+from tests.optimization.random_programs import random_qp, with_states
+
+
+@given(
+    seed=st.integers(0, 40),
+    linear=st.booleans(),
+    where=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
+)
+@settings(max_examples=60, deadline=None)
+def test_screening_never_changes_the_optimum(seed: int, linear: bool, where: list[float]) -> None:
+    qp = random_qp(seed) if seed % 2 else with_states(seed, states=6)
+    screened = screen(qp, linear_programs=linear)
+    theta = np.array(where)
+    before, after = solve_qp(qp, theta).require(), solve_qp(screened.qp, theta).require()
+    assert after.objective == pytest.approx(before.objective, rel=1e-8)
+    assert (qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ after.x).min() > -1e-6
+    assert len(screened.recover(after).sigma) == len(qp.ineq_rows)
+
+
+def test_each_reason_is_named() -> None:
+    qp = ParametricQP.build(
+        cost=[1.0, 1.0],
+        ineq_matrix=[[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, 0], [1, -1], [1, 1], [1, 2]],
+        ineq_rhs=[1, 0, 1, 0, 5, 9, np.inf, 1.5, 2.9],
+        ineq_theta=[[1], [0], [0], [0], [0], [0], [0], [0], [0]],
+        theta_lower=[0],
+        theta_upper=[0.5],
+        ineq_rows=["x", "x0", "y", "y0", "wide", "looser", "open", "sum", "implied"],
+    )
+    reasons = {drop.row: drop.reason for drop in screen(qp, linear_programs=True).dropped}
+    assert reasons == {
+        "wide": "interval", "looser": "dominated", "open": "no limit", "implied": "linear program",
+    }  # fmt: skip
+    assert "implied" not in {drop.row for drop in screen(qp).dropped}
+
+
+def test_a_row_that_can_just_bind_is_kept() -> None:
+    qp = ParametricQP.build(
+        cost=[1.0, 1.0],
+        ineq_matrix=[[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1]],
+        ineq_rhs=[1, 0, 1, 0, 2],
+    )
+    assert not screen(qp, linear_programs=True).dropped
+
+
+def test_an_open_parameter_box_keeps_what_it_could_move() -> None:
+    qp = ParametricQP.build(
+        cost=[1.0],
+        ineq_matrix=[[1], [-1], [2.0]],
+        ineq_rhs=[1, 0, 9],
+        ineq_theta=[[0], [0], [1]],
+        theta_lower=[-np.inf],
+    )
+    assert not screen(qp, linear_programs=True).dropped
