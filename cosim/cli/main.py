@@ -21,10 +21,11 @@ from cosim.cli.exit_codes import exit_codes as _exit_codes
 from cosim.cli.feeder import feeder_app
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
+from cosim.scenario.modes import MODES
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
-ALL_MODES = "uncoordinated,decentralized,welfare,centralized"
+ALL_MODES = ",".join(MODES)
 
 app = typer.Typer(
     name="cosim",
@@ -203,7 +204,7 @@ def _modes(text: str) -> list[str]:
         InputError: none, an unknown one, or one that is named twice.
     """
     modes = [m.strip() for m in text.split(",") if m.strip()]
-    known = ALL_MODES.split(",")
+    known = MODES
     wrong = [m for m in modes if m not in known] or [m for m in modes if modes.count(m) > 1]
     if wrong or not modes:
         problem = (

@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cosim.scenario.channel import ChannelSpec
+from cosim.scenario.modes import Mode
 from cosim.scenario.types import (
     BusName,
     Connection,
     Finite,
     ImportPath,
-    Mode,
     Name,
     NonNegative,
     PerUnit,

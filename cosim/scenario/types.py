@@ -25,8 +25,6 @@ BusName = Annotated[str, Field(min_length=1, max_length=100, coerce_numbers_to_s
 ImportPath = Annotated[str, Field(max_length=300, pattern=IMPORT_PATH)]
 """``package.module:Class``; nothing is imported by checking it."""
 Connection = Literal["three_phase", "per_phase", "ab", "bc", "ca", "a", "b", "c", "12", "1", "2"]
-Mode = Literal["uncoordinated", "decentralized", "welfare", "centralized"]
-MODES: tuple[Mode, ...] = ("uncoordinated", "decentralized", "welfare", "centralized")
 
 
 class Section(BaseModel):

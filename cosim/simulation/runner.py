@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,18 +16,17 @@ from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.opendss.circuit import AcCircuit
 from cosim.results.ac_notes import ac_notes
 from cosim.results.comparison import comparison_table, write_comparison
-from cosim.results.figures.feeder_maps import layout_of_feeder
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
+from cosim.results.layout import layout_of_feeder
 from cosim.results.price_notes import beyond_cap, payment_parts, surplus
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
-from cosim.results.report import write_comparison_report, write_run_report
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.loading import load_scenario
+from cosim.scenario.modes import MODES
 from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare
 from cosim.scenario.schema import Scenario
-from cosim.scenario.types import MODES, Mode
 from cosim.simulation.simulation import Books, Simulation
 
 Progress = Callable[[int, int, str], None]
@@ -139,13 +138,15 @@ def compare(
     A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept. The folder appears
     when all modes are done.
     """
-    unknown = [m for m in modes if m not in get_args(Mode)]
+    unknown = [m for m in modes if m not in MODES]
     if unknown or not modes:
         raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
     ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
     if out is None:
         results, failures, records = _compared(ready, None, progress)
         return Comparison(comparison_table(records), results, failures, None)
+    from cosim.results.report import write_comparison_report  # figures: only where they are drawn
+
     with ResultFolder(out, force=force) as folder:
         results, failures, records = _compared(ready, folder.path, progress)
         table = write_comparison(records, folder.path)
@@ -198,6 +199,8 @@ def _run_ready(simulation: Simulation, out: str | Path | None, force: bool, prog
     if out is None:
         record, tables, layout = _simulate(simulation, draft, progress, Kept())
         return RunResult(record, tables, layout, None)
+    from cosim.results.report import write_run_report  # figures: only where they are drawn
+
     try:
         with RunFolder(out, draft, text, force=force) as folder:
             record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))

@@ -11,7 +11,7 @@ import mesa
 import numpy as np
 import simpy
 
-from cosim.coordination import MODES
+from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
@@ -107,7 +107,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         with naming_file(prepared.path):
             peak = float(prepared.load_scale.max())
             check_base_case(self.base_case(peak), peak)
-            self._mode = MODES[prepared.scenario.mode]()
+            self._mode = coordination_of(prepared.scenario.mode)
             self._mode.check(prepared.scenario)
             self.market = self._wire(channel)
             self._check_capacity()

@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from cosim.errors import InputError, did_you_mean
 from cosim.files import is_file
 from cosim.scenario.loading import explain
-from cosim.scenario.types import Finite, ImportPath, Mode, Name, Positive, Section
+from cosim.scenario.modes import Mode
+from cosim.scenario.types import Finite, ImportPath, Name, Positive, Section
 from cosim.yaml_reading import read_yaml
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]

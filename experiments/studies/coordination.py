@@ -39,8 +39,8 @@ from cosim.experiments.studies.coordination_figures import (
 from cosim.results.figures.style import style
 from cosim.results.folders import refuse_existing
 from cosim.scenario.loading import load_scenario, shipped_scenarios
+from cosim.scenario.modes import MODES
 from cosim.scenario.schema import Scenario
-from cosim.scenario.types import MODES
 from cosim.simulation.runner import RunResult
 
 DEFAULT_SCENARIO = "ieee37_stress"

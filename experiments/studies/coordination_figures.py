@@ -21,7 +21,7 @@ from cosim.results.figures.style import (
     new_figure,
     time_axis,
 )
-from cosim.scenario.types import MODES
+from cosim.scenario.modes import MODES
 
 COSTS = {
     "social_cost_usd": "social cost",

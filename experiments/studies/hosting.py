@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 from cosim.experiments.studies.common import markdown_table, missing_note, whole_grid
 from cosim.grid.feeder.tables import read_feeder
-from cosim.results.figures.feeder_maps import layout_of_feeder
 from cosim.results.figures.maps import feeder_map
 from cosim.results.figures.style import COLOURS, new_figure, style
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU
+from cosim.results.layout import layout_of_feeder
 from cosim.scenario.schema import Scenario
 from cosim.simulation.runner import simulate
 from cosim.sweep.findings import Findings

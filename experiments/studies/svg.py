@@ -34,8 +34,8 @@ from cosim.results.folders import refuse_existing
 from cosim.results.record import VoltageLimits
 from cosim.results.schemas import LEGS
 from cosim.scenario.loading import load_scenario
+from cosim.scenario.modes import MODES
 from cosim.scenario.schema import Scenario
-from cosim.scenario.types import MODES
 from cosim.simulation.runner import RunResult
 
 SCENARIOS = ("ieee37_svg", "ieee37_stress_svg")
