@@ -7,7 +7,7 @@ leader's rows and the pieces' sides. The local search walks over sides that hold
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,8 @@ import scipy.sparse as sp
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.critical_regions import BlockPieces, Piece
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions
-from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.qp.arrays import Indices, Vector, rows
-from cosim.optimization.qp.blocks import split
+from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.solvers.backends import Limits, Piqp, full_form
 from cosim.optimization.solvers.ordering import joining_last
 from cosim.optimization.solvers.qp_solver import place_rows, two_sided
@@ -277,12 +276,19 @@ class Patchwork:
 
 
 def patchwork(
-    level: SingleLevel, *, payment: bool, least: float = 0.0, memory: Memory | None = None
+    level: SingleLevel,
+    *,
+    payment: bool,
+    least: float = 0.0,
+    known: Callable[[Block, Vector], BlockPieces] = BlockPieces,
 ) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
     They need a payment, a leader that does not name follower variables, each parameter in a block, and blocks small
     enough for dense algebra.
+
+    Args:
+        known: what gives the critical regions of a block (and the constant of its parameters), as found so far.
     """
     follower, leader = level.follower, level.leader
     if not payment or set(leader.variables) & set(follower.variables) or not np.all(np.isfinite(follower.ineq_rhs)):
@@ -295,8 +301,7 @@ def patchwork(
         charges = [level.charge.part(part.eq_rows, part.ineq_rows, part.parameters) for part in parts]
         blocks = [BlockPieces(*one) for one in zip(parts, constants, charges, strict=True)]
     else:
-        make = BlockPieces if memory is None else memory.pieces
-        blocks = [make(part, constant) for part, constant in zip(parts, constants, strict=True)]
+        blocks = [known(part, constant) for part, constant in zip(parts, constants, strict=True)]
     return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import cheapest_together
+from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import patchwork
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
@@ -103,7 +104,8 @@ class BranchAndBound:
         self._memory = memory
         if memory is not None:
             memory.begin()
-        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, memory=memory)
+        known = BlockPieces if memory is None else memory.pieces
+        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, known=known)
         self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
         self._opened = 0
 
