@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cosim.exports import exported, watch_for_moved_modules
 
 if TYPE_CHECKING:
     from cosim.errors import InputError, RunFailure
@@ -24,17 +25,19 @@ __all__ = [
     "run_sweep", "validate",
 ]  # fmt: skip
 
-_HOMES = {
-    "InputError": "cosim.errors", "RunFailure": "cosim.errors", "Sweep": "cosim.sweep.reading",
-    "read_sweep": "cosim.sweep.reading", "run_sweep": "cosim.sweep.run",
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    """Load what is asked for only when it is asked for, so that importing cosim is quick."""
-    if name not in __all__:
-        raise AttributeError(f"module 'cosim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "cosim.simulation.runner")), name)
+# Loaded only when asked for, so that importing cosim is quick.
+__getattr__ = exported(
+    __name__,
+    {
+        **dict.fromkeys(("InputError", "RunFailure"), "cosim.errors"),
+        **dict.fromkeys(
+            ("Comparison", "RunResult", "Validation", "compare", "run", "validate"), "cosim.simulation.runner"
+        ),
+        **dict.fromkeys(("Sweep", "read_sweep"), "cosim.sweep.reading"),
+        "run_sweep": "cosim.sweep.run",
+    },
+)
+watch_for_moved_modules()
 
 
 def __dir__() -> list[str]:

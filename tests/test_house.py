@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from cosim.exports import MOVED
+
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors"}),
+    frozenset({"errors", "exports"}),
     frozenset({"grid", "optimization"}),
     frozenset({"scenario", "results"}),
     frozenset({"protocol"}),
@@ -108,7 +112,23 @@ def test_cosim_names_no_agent() -> None:
 
 def test_optimization_knows_nothing_of_feeders_and_markets() -> None:
     inside = {b.split(".")[1] for a, b in arrows(ROOT) if a.startswith("cosim.optimization.")}
-    assert inside == {"optimization", "errors"}
+    assert inside <= {"optimization", "errors", "exports"}
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(MOVED.items()))
+def test_a_module_that_moved_says_where_it_is(old: str, new: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=f"it is {re.escape(new)} now"):
+        import_module(old)
+    assert import_module(new).__name__ == new
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [("cosim.optimization.bilevel", "solve"), ("cosim.simulation", "run"), ("cosim.scenario", "Scenario"),
+     ("cosim.grid.feeder", "Feeder"), ("cosim.grid.opendss", "AcCircuit"), ("cosim.coordination.rules", "Rule")],
+)  # fmt: skip
+def test_what_became_a_folder_still_offers_its_names(old: str, name: str) -> None:
+    assert callable(getattr(import_module(old), name))
 
 
 def test_files_stay_short() -> None:

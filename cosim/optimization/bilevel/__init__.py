@@ -9,19 +9,13 @@
 | `mip` | the mixed-integer formulations for SCIP, HiGHS and Gurobi |
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from cosim.exports import exported
 
 if TYPE_CHECKING:
     from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
 
 __all__ = ["BilevelProblem", "BilevelSolution", "solve"]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the solver only when it is asked for: the folders below are imported by it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.solver"), name)
+__getattr__ = exported(__name__, dict.fromkeys(__all__, "cosim.optimization.bilevel.solver"))
