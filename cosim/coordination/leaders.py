@@ -15,8 +15,8 @@ from cosim.optimization.bilevel.mip.formulation import Repairs
 from cosim.optimization.bilevel.model.settlement import Charge
 from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.qp.arrays import relative_gap
 from cosim.optimization.qp.exclusive import Trial, choose_sides, closed, overlapping
-from cosim.optimization.qp.gap import relative_gap
 from cosim.optimization.qp.parametric import ParametricQP, join
 from cosim.protocol.roles import AggregatorAgent, Array
 

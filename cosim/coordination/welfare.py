@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.coordination.base import Market, Outcome, Process
+from cosim.optimization.qp.arrays import relative_gap
 from cosim.optimization.qp.exclusive import Trial, choose_sides, closed
-from cosim.optimization.qp.gap import relative_gap
 from cosim.optimization.qp.parametric import ParametricQP, join
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.solvers.qp_solver import QPSolver

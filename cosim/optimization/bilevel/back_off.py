@@ -16,7 +16,7 @@ from cosim.errors import InputError
 from cosim.optimization.bilevel.model.certificate import certify
 from cosim.optimization.bilevel.model.strong_duality import payment_by_strong_duality
 from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
-from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.arrays import relative_gap
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.qp_solver import solve_qp
 

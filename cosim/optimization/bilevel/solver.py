@@ -37,8 +37,7 @@ from cosim.optimization.bilevel.relaxation.verdict import verdict
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.bilevel.tree.complementarity_tree import BranchAndBound, Progress
 from cosim.optimization.bilevel.tree.objective_cutoff import find_cutoff
-from cosim.optimization.qp.arrays import Vector
-from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.arrays import Vector, relative_gap
 from cosim.optimization.qp.parametric import ParametricQP, Theta
 from cosim.optimization.qp.presolve import Presolved, empty_ranges, presolve
 from cosim.optimization.qp.solution import NoSolution

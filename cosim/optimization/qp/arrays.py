@@ -78,3 +78,10 @@ def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]])
         first += band[0][0].shape[0]
     entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
     return sp.csr_array(entries, shape=(first, size))
+
+
+def relative_gap(objective: float, bound: float) -> float:
+    """(objective - bound) over the size of the objective, absolute below one unit of money."""
+    if not np.isfinite(objective) or not np.isfinite(bound):
+        return np.inf
+    return max(0.0, (objective - bound) / max(1.0, abs(objective)))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import highspy
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
-from cosim.optimization.solvers.backends import quiet_highs
 
 _STRICT = 1e-7
 _PASSES = 3
@@ -19,7 +17,7 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that left, why ('no limit', 'empty', 'dominated', 'interval', 'linear program'), and the slack it always
+    """A row that left, why ('no limit', 'empty', 'dominated', 'interval'), and the slack it always
     keeps.
     """
 
@@ -51,7 +49,7 @@ class Screening:
         return replace(solution, sigma=sigma)
 
 
-def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
+def screen(qp: ParametricQP) -> Screening:
     """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
 
     A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set
@@ -59,8 +57,6 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
 
     Args:
         qp: the problem; open parameter boxes are allowed but drop little.
-        linear_programs: after interval arithmetic, maximise each remaining row over all the others by one
-            linear program each (dearer, stronger).
     """
     lower, upper = variable_bounds(qp)
     activity = largest(qp.ineq_matrix, lower, upper) - smallest(
@@ -80,8 +76,6 @@ def screen(qp: ParametricQP, *, linear_programs: bool = False) -> Screening:
         elif not single[i] and slack[i] > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
             reasons[i] = Dropped(name, "interval", float(slack[i]))
     reasons |= _dominated(qp, single & ~np.isin(np.arange(len(single)), list(reasons)))
-    if linear_programs:
-        reasons |= _by_linear_programs(qp, reasons)
     kept = np.array([i for i in range(len(qp.ineq_rows)) if i not in reasons], dtype=np.int64)
     smaller = keep_rows(qp, kept)
     return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
@@ -164,47 +158,6 @@ def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
             gap = tightest[i] / size[i] - loosest[best] / size[best]
             if i != best and gap > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
                 out[i] = Dropped(qp.ineq_rows[i], "dominated", float(gap))
-    return out
-
-
-def _by_linear_programs(qp: ParametricQP, gone: dict[int, Dropped]) -> dict[int, Dropped]:
-    """Rows whose largest activity over all other remaining rows, the equalities and the box stays below the
-    limit.
-    """
-    n, k, p, m = len(qp.variables), len(qp.parameters), len(qp.eq_rows), len(qp.ineq_rows)
-    matrix = sp.csr_array(
-        sp.vstack([sp.hstack([qp.eq_matrix, -qp.eq_theta]), sp.hstack([qp.ineq_matrix, -qp.ineq_theta])])
-    )
-    solver = quiet_highs()
-    solver.setOptionValue("presolve", "off")
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = n + k, p + m
-    lp.col_cost_ = np.zeros(n + k)
-    lp.col_lower_ = np.concatenate([np.full(n, -np.inf), qp.theta_lower])
-    lp.col_upper_ = np.concatenate([np.full(n, np.inf), qp.theta_upper])
-    limit = qp.ineq_rhs.copy()
-    limit[list(gone)] = np.inf
-    lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(m, -np.inf)])
-    lp.row_upper_ = np.concatenate([qp.eq_rhs, limit])
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    lp.sense_ = highspy.ObjSense.kMaximize
-    solver.passModel(lp)
-    out: dict[int, Dropped] = {}
-    everyone = np.arange(n + k, dtype=np.int32)
-    for i in range(m):
-        if i in gone:
-            continue
-        objective = matrix[[p + i]].toarray().ravel()
-        solver.changeColsCost(n + k, everyone, objective)
-        solver.changeRowBounds(p + i, -np.inf, np.inf)
-        solver.run()
-        if solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
-            slack = float(qp.ineq_rhs[i] - solver.getInfo().objective_function_value)
-            if slack > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
-                out[i] = Dropped(qp.ineq_rows[i], "linear program", slack)
-                continue
-        solver.changeRowBounds(p + i, -np.inf, float(qp.ineq_rhs[i]))
     return out
 
 

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from cosim.optimization.qp.arrays import Indices, Matrix, rows
 from cosim.optimization.qp.bound_propagation import largest, smallest, variable_bounds
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.qp_solver import BOUND, NOTHING, Placement, place_rows
+from cosim.optimization.qp.two_sided import BOUND, NOTHING, Placement, place_rows
 
 _Pairs: TypeAlias = tuple[Indices, Indices]
 _APART = 1e-6

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from cosim.errors import InputError, RunFailure
-from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.arrays import relative_gap
 from cosim.optimization.qp.parametric import ParametricQP
 
 Answer = TypeVar("Answer")

@@ -8,7 +8,7 @@ import numpy as np
 
 from cosim.errors import RunFailure
 from cosim.optimization.qp.arrays import Vector
-from cosim.optimization.solvers.unsolved import UnsolvedProgram
+from cosim.optimization.qp.unsolved import UnsolvedProgram
 
 
 @dataclass(frozen=True, slots=True)

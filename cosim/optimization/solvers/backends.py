@@ -1,4 +1,4 @@
-"""The QP solvers themselves, each behind the same two-sided form; `qp_solvers.QPSolver` is the face to use.
+"""The QP solvers themselves, each behind the same two-sided form; `qp_solver.QPSolver` is the face to use.
 
 minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
 """
@@ -18,33 +18,12 @@ import piqp
 import scipy.sparse as sp
 
 from cosim.optimization.qp.arrays import Matrix, Vector
+from cosim.optimization.qp.two_sided import Form, Limits, full_form, with_diagonal
 
 _COARSER = 1000.0
 _NO_SIGN = 1e-14
 _REGULARISATION = 1e-7
 _FALLS = 1e-7
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """The matrices of the two-sided form, fixed for the life of a solver; csc, the Hessian with its full
-    diagonal.
-    """
-
-    hessian: Matrix
-    eq_matrix: Matrix
-    row_matrix: Matrix
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The vectors of the two-sided form that may change from solve to solve; infinite where open."""
-
-    eq_rhs: Vector
-    lower: Vector
-    upper: Vector
-    x_lower: Vector
-    x_upper: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +51,6 @@ class Backend(Protocol):
         ignored).
         """
         ...
-
-
-def full_form(hessian: Matrix, eq_matrix: Matrix, row_matrix: Matrix) -> Form:
-    """A Form whose Hessian stores its whole diagonal, so that the diagonal may change in place."""
-    return Form(full_diagonal(hessian), sp.csc_array(eq_matrix), sp.csc_array(row_matrix))
-
-
-def full_diagonal(hessian: Matrix) -> Matrix:
-    """A Hessian that stores its whole diagonal, as csc."""
-    n = hessian.shape[0]
-    pattern = sp.coo_array(hessian)
-    every = np.arange(n)
-    data = np.concatenate([pattern.data, np.zeros(n)])
-    index = (np.concatenate([pattern.coords[0], every]), np.concatenate([pattern.coords[1], every]))
-    return sp.csc_array((data, index), shape=(n, n))
-
-
-def with_diagonal(hessian: Matrix, diagonal: Vector | None) -> Matrix:
-    """A Hessian with something added to its (stored) diagonal; the pattern stays."""
-    if diagonal is None:
-        return hessian
-    column = np.repeat(np.arange(hessian.shape[1]), np.diff(hessian.indptr))
-    data = hessian.data.copy()
-    data[hessian.indices == column] += diagonal
-    return sp.csc_array((data, hessian.indices, hessian.indptr), shape=hessian.shape)
 
 
 def unsolved(form: Form, status: str) -> Raw:

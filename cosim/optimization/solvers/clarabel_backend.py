@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.optimization.qp.arrays import Vector
-from cosim.optimization.solvers.backends import Form, Limits, Raw, unsolved, with_diagonal
+from cosim.optimization.qp.two_sided import Form, Limits, with_diagonal
+from cosim.optimization.solvers.backends import Raw, unsolved
 
 _FINEST = 1e-10
 _STATUS = {

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, block_diagonal
 from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.two_sided import Bounds
 
 Point: TypeAlias = tuple[Vector, Vector, Vector]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -26,15 +27,6 @@ _REFINEMENTS = 4
 _REFINED = 1e-14
 _ROUNDS = 5
 _NEAR = 1e-2
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Inequalities of one variable each: their rows, their variables, and what those are multiplied with, all (k,)."""
-
-    rows: Indices
-    variables: Indices
-    scales: Vector
 
 
 class Matrices:

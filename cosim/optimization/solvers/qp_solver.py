@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from cosim.errors import InputError
-from cosim.optimization.qp.arrays import Indices, Vector, rows
+from cosim.optimization.qp.arrays import Vector, rows
 from cosim.optimization.qp.parametric import ParametricQP, Theta
 from cosim.optimization.qp.solution import QPSolution
-from cosim.optimization.solvers.active_set import ActiveSet
-from cosim.optimization.solvers.backends import (
-    Backend,
+from cosim.optimization.qp.two_sided import (
+    BOUND,
+    NOTHING,
+    ROW,
     Form,
     Limits,
-    Raw,
+    Placement,
     full_diagonal,
     full_form,
-    make_backend,
-    prove,
+    place_rows,
+    two_sided,
     with_diagonal,
 )
-from cosim.optimization.solvers.polish import Bounds, Conditions, Matrices, Point
-from cosim.optimization.solvers.unsolved import UnsolvedProgram
+from cosim.optimization.qp.unsolved import UnsolvedProgram
+from cosim.optimization.solvers.active_set import ActiveSet
+from cosim.optimization.solvers.backends import Backend, Raw, make_backend, prove
+from cosim.optimization.solvers.polish import Conditions, Matrices, Point
 
 FINE = 1e-13
 """Tolerance for well-conditioned problems solved over and over: an iteration more, and hardly ever a need to polish."""
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "clarabel", "highs")
 AFTER_EACH_OTHER = ("piqp", "clarabel", "highs")
 """Who is asked after the chosen solver has failed: HiGHS last, because its active-set method may take long."""
-NOTHING, BOUND, ROW = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where each row of G went in the two-sided form: nowhere, a variable's bound, or one side of a row."""
-
-    kind: Indices
-    place: Indices
-    scale: Vector
-    first_rows: Indices
-
-    @cached_property
-    def sides(self) -> dict[tuple[int, bool], tuple[Indices, Indices, Vector]]:
-        """Rows that are the upper (True) or lower sides of bounds and of rows, their places, and their scales."""
-        found = {}
-        for kind in (BOUND, ROW):
-            for upper in (True, False):
-                mine = np.flatnonzero((self.kind == kind) & ((self.scale > 0) == upper))
-                found[kind, upper] = mine, self.place[mine], self.scale[mine]
-        return found
-
-    @property
-    def bounds(self) -> Bounds:
-        """The rows that are bounds."""
-        mine = np.flatnonzero(self.kind == BOUND)
-        return Bounds(mine, self.place[mine], self.scale[mine])
 
 
 class QPSolver:
@@ -221,63 +197,6 @@ def choose(qp: ParametricQP) -> str:
         if values[0] > 1e-9 * max(1.0, values[-1]):
             return "daqp"
     return "piqp-dense" if n <= 60 and m <= 300 else "piqp"
-
-
-def place_rows(qp: ParametricQP) -> Placement:
-    """Find for each row of G its place in the two-sided form."""
-    m = len(qp.ineq_rows)
-    place, scale = np.zeros(m, dtype=np.int64), np.ones(m)
-    matrix = qp.ineq_matrix.copy()
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    entries, first = np.diff(matrix.indptr), matrix.indptr[:-1]
-    kind = np.where(entries == 0, NOTHING, ROW)
-    # Of the rows with one variable the first of each side is its bound.
-    single = np.flatnonzero(entries == 1)
-    at, value = matrix.indices[first[single]].astype(np.int64), matrix.data[first[single]]
-    _, bounds = np.unique(2 * at + (value > 0), return_index=True)
-    kind[single[bounds]], place[single[bounds]], scale[single[bounds]] = BOUND, at[bounds], value[bounds]
-    first_rows: list[int] = []
-    first_value: list[float] = []
-    alike: dict[tuple[bytes, bytes], list[int]] = {}
-    used: set[tuple[int, bool]] = set()
-    for i in np.flatnonzero(kind == ROW).tolist():
-        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        index, data = matrix.indices[part], matrix.data[part]
-        group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
-        for where in group:
-            ratio = float(data[0] / first_value[where])
-            if (where, ratio > 0) not in used:
-                place[i], scale[i] = where, ratio
-                break
-        else:
-            where, ratio = len(first_rows), 1.0
-            place[i] = where
-            group.append(where)
-            first_rows.append(i)
-            first_value.append(float(data[0]))
-        used.add((where, ratio > 0))
-    return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
-
-
-def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
-    """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
-    sides: dict[int, tuple[Vector, Vector]] = {}
-    for kind, size in ((BOUND, variables), (ROW, len(put.first_rows))):
-        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-        for is_upper, side in ((True, upper), (False, lower)):
-            mine, place, scale = put.sides[kind, is_upper]
-            side[place] = rhs[mine] / scale
-        sides[kind] = (lower, upper)
-    empty = rhs[put.kind == NOTHING]
-    possible = bool(np.all(empty >= -1e-9))
-    for lower, upper in sides.values():
-        crossed = lower > upper
-        if np.any(crossed):
-            # A gap of rounding size is closed; a wider one leaves no feasible point.
-            possible &= bool(np.all(lower[crossed] - upper[crossed] <= 1e-9 * (1 + np.abs(upper[crossed]))))
-            lower[crossed] = upper[crossed]
-    return Limits(eq_rhs, *sides[ROW], *sides[BOUND]), possible
 
 
 def solve_qp(

@@ -11,10 +11,11 @@ import scipy.sparse as sp
 import cosim
 from cosim.errors import RunFailure
 from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.two_sided import Limits, full_form
+from cosim.optimization.qp.unsolved import PROGRAM_FILE, UnsolvedProgram
 from cosim.optimization.solvers import qp_solver
-from cosim.optimization.solvers.backends import Limits, Raw, full_form, make_backend, unsolved
+from cosim.optimization.solvers.backends import Raw, make_backend, unsolved
 from cosim.optimization.solvers.qp_solver import QPSolver
-from cosim.optimization.solvers.unsolved import PROGRAM_FILE, UnsolvedProgram
 
 MODES = {"bundle": "decentralized", "centralized": "centralized"}
 

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from cosim.optimization.qp.arrays import Indices, Matrix, csr
 from cosim.optimization.qp.bound_propagation import variable_bounds
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.backends import Highs, Limits, directions, falls, flat_directions, full_form
+from cosim.optimization.qp.two_sided import Limits, full_form
+from cosim.optimization.solvers.backends import Highs, directions, falls, flat_directions
 
 _SHORT = 1e-6
 

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.settlement import Box, Remainder
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, columns, csr
-from cosim.optimization.solvers.backends import Form, Highs, Limits, full_form
+from cosim.optimization.qp.two_sided import Form, Limits, full_form
+from cosim.optimization.solvers.backends import Highs
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from cosim.optimization.bilevel.primal.critical_regions import BlockPieces, Piec
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions
 from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.blocks import Block, split
-from cosim.optimization.solvers.backends import Limits, Piqp, full_form
+from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
+from cosim.optimization.solvers.backends import Piqp
 from cosim.optimization.solvers.ordering import joining_last
-from cosim.optimization.solvers.qp_solver import place_rows, two_sided
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8

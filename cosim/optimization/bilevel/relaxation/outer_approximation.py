@@ -16,7 +16,8 @@ import scipy.sparse.csgraph
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
-from cosim.optimization.solvers.backends import Form, Limits, quiet_highs
+from cosim.optimization.qp.two_sided import Form, Limits
+from cosim.optimization.solvers.backends import quiet_highs
 
 _ACCURACY = 1e-9
 _ROUNDING = 1e-10

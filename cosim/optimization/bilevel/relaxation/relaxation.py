@@ -20,8 +20,9 @@ from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.backends import Highs, Limits, Piqp, full_form, make_backend, prove
-from cosim.optimization.solvers.qp_solver import BOUND, ROW, QPSolver, place_rows, two_sided
+from cosim.optimization.qp.two_sided import BOUND, ROW, Limits, full_form, place_rows, two_sided
+from cosim.optimization.solvers.backends import Highs, Piqp, make_backend, prove
+from cosim.optimization.solvers.qp_solver import QPSolver
 
 Decisions = npt.NDArray[np.int8]
 OPEN, DUAL_ZERO, SLACK_ZERO = 0, 1, 2

@@ -17,7 +17,8 @@ from cosim.errors import RunFailure
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
 from cosim.optimization.qp.arrays import Vector, rows
-from cosim.optimization.solvers.backends import Highs, Limits, directions, falls, flat_directions, full_form
+from cosim.optimization.qp.two_sided import Limits, full_form
+from cosim.optimization.solvers.backends import Highs, directions, falls, flat_directions
 
 _TOLERANCE = 1e-9
 _MOVES = 1e-7

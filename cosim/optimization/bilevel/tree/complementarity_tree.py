@@ -25,8 +25,7 @@ from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Re
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.bilevel.tree.hull_tree import HullResult, HullTree
 from cosim.optimization.bilevel.tree.lagrangian import decompose
-from cosim.optimization.qp.arrays import Vector
-from cosim.optimization.qp.gap import relative_gap
+from cosim.optimization.qp.arrays import Vector, relative_gap
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7

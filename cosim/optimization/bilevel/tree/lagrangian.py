@@ -29,8 +29,8 @@ from cosim.optimization.bilevel.tree.pricing import BlockOracle
 from cosim.optimization.qp.arrays import Vector, csr, rows
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.backends import Backend, Highs, Limits, Piqp, full_form
-from cosim.optimization.solvers.qp_solver import place_rows, two_sided
+from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
+from cosim.optimization.solvers.backends import Backend, Highs, Piqp
 
 _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
