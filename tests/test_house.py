@@ -16,7 +16,8 @@ from cosim.exports import MOVED
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "exports"}),
-    frozenset({"grid", "optimization"}),
+    frozenset({"files"}),
+    frozenset({"grid", "optimization", "yaml_reading"}),
     frozenset({"scenario", "results"}),
     frozenset({"protocol"}),
     frozenset({"coordination", "agents"}),

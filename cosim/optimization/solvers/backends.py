@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import daqp
 import highspy
@@ -19,44 +18,12 @@ import scipy.sparse as sp
 
 from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.two_sided import Form, Limits, full_form, with_diagonal
+from cosim.optimization.solvers.contract import Backend, Raw, unsolved
 
 _COARSER = 1000.0
 _NO_SIGN = 1e-14
 _REGULARISATION = 1e-7
 _FALLS = 1e-7
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """A solver's answer; `rows` and `bounds` are the duals of the upper sides minus those of the lower sides.
-
-    `status` is 'optimal', 'infeasible', 'unbounded', 'failed', or 'rough' where the solver gave up at a point that
-    may still be polished: who takes it has to check it.
-    """
-
-    status: str
-    x: Vector
-    equalities: Vector
-    rows: Vector
-    bounds: Vector
-
-
-class Backend(Protocol):
-    """A solver of the two-sided form that keeps its matrices between solves."""
-
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
-        """Solve; `diagonal` is added to the diagonal of the Hessian, `start` is a point nearby (may be
-        ignored).
-        """
-        ...
-
-
-def unsolved(form: Form, status: str) -> Raw:
-    """An answer without numbers."""
-    n, p, m = form.hessian.shape[0], form.eq_matrix.shape[0], form.row_matrix.shape[0]
-    return Raw(status, *(np.full(size, np.nan) for size in (n, p, m, n)))
 
 
 class Piqp:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.two_sided import Form, Limits, with_diagonal
-from cosim.optimization.solvers.backends import Raw, unsolved
+from cosim.optimization.solvers.contract import Raw, unsolved
 
 _FINEST = 1e-10
 _STATUS = {

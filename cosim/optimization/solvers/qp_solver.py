@@ -26,7 +26,8 @@ from cosim.optimization.qp.two_sided import (
 )
 from cosim.optimization.qp.unsolved import UnsolvedProgram
 from cosim.optimization.solvers.active_set import ActiveSet
-from cosim.optimization.solvers.backends import Backend, Raw, make_backend, prove
+from cosim.optimization.solvers.backends import make_backend, prove
+from cosim.optimization.solvers.contract import Backend, Raw
 from cosim.optimization.solvers.polish import Conditions, Matrices, Point
 
 FINE = 1e-13

@@ -14,7 +14,8 @@ from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import Limits, full_form
 from cosim.optimization.qp.unsolved import PROGRAM_FILE, UnsolvedProgram
 from cosim.optimization.solvers import qp_solver
-from cosim.optimization.solvers.backends import Raw, make_backend, unsolved
+from cosim.optimization.solvers.backends import make_backend
+from cosim.optimization.solvers.contract import Raw, unsolved
 from cosim.optimization.solvers.qp_solver import QPSolver
 
 MODES = {"bundle": "decentralized", "centralized": "centralized"}

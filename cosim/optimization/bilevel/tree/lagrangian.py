@@ -30,7 +30,8 @@ from cosim.optimization.qp.arrays import Vector, csr, rows
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
-from cosim.optimization.solvers.backends import Backend, Highs, Piqp
+from cosim.optimization.solvers.backends import Highs, Piqp
+from cosim.optimization.solvers.contract import Backend
 
 _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
