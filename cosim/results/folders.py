@@ -41,8 +41,9 @@ class ResultFolder:
     def __init__(self, out: str | Path, *, force: bool = False) -> None:
         self.out = Path(os.path.abspath(out))
         self._force = force
-        refuse_existing(self.out, force=force)
+        check_name(self.out, "--out")
         clear_left(self.out)
+        refuse_existing(self.out, force=force)
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self._held = HeldFolder(self.out)
@@ -140,7 +141,6 @@ def refuse_existing(out: Path, *, force: bool = False) -> None:
     Raises:
         InputError: what stands in the way.
     """
-    check_name(out, "--out")
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir() or out.is_symlink():
