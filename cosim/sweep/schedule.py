@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
+from queue import SimpleQueue
 from statistics import fmean
 
 from cosim.errors import RunFailure
@@ -34,6 +35,7 @@ class Schedule:
         self._waiting = deque(tasks)
         self._store, self._engine, self._tell = store, engine, tell
         self._running: dict[Future[list[Report]], list[Task]] = {}
+        self._ended: SimpleQueue[Future[list[Report]]] = SimpleQueue()
         self._times: deque[float] = deque(maxlen=_RECENT)
         self._deaths_at_nothing = 0
 
@@ -52,9 +54,11 @@ class Schedule:
                     execute, chunk, str(self._store.root), self._engine.own_process, self._store.session
                 )
                 self._running[future] = chunk
-            finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                self._take(future, self._running.pop(future))
+                future.add_done_callback(self._ended.put)
+            # Not `concurrent.futures.wait`: an interrupt while it takes the locks of all futures leaves some of them
+            # taken, and whoever is to end such a future then waits for ever.
+            ended = self._ended.get()
+            self._take(ended, self._running.pop(ended))
 
     def _next_chunk(self) -> list[Task]:
         """As many runs as take about half a second, fewer towards the end; a run that was fatal once goes alone."""

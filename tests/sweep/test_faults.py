@@ -8,8 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +21,10 @@ import pytest
 import cosim
 from cosim.errors import RunFailure
 from cosim.sweep import worker
+from cosim.sweep.engine import Engine
+from cosim.sweep.schedule import Schedule
 from cosim.sweep.storage.store import Store, StoreFailure
+from cosim.sweep.worker import Report, Task
 
 from .conftest import LIMITS, Make
 
@@ -109,6 +115,30 @@ def test_a_sweep_whose_parent_is_stopped_resumes_where_it_was(place: Path, numbe
     assert (place / "out" / "runs.csv").read_bytes() == (place / "other" / "runs.csv").read_bytes()
     assert found.complete and undisturbed.complete
     assert not list((place / "out" / "runs").glob(".*"))
+
+
+def test_waiting_for_runs_takes_no_lock_that_an_interrupt_could_leave_taken(place: Path) -> None:
+    taken: list[bool] = []
+
+    class Watched(Future[list[Report]]):
+        def __init__(self) -> None:
+            super().__init__()
+            lock: Any = self._condition
+            acquire = lock.acquire
+            lock.acquire = lambda *given, **named: taken.append(True) or acquire(*given, **named)
+
+    class Later(Executor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = Watched()
+            reports = [Report(task.key, "ok", "", 0.01) for task in args[0]]
+            threading.Timer(0.05, future.set_result, [reports]).start()
+            return future
+
+    told: list[Report] = []
+    tasks = [Task(str(i), None, "", None, (), ()) for i in range(5)]  # type: ignore[arg-type]
+    store: Any = SimpleNamespace(root=place, session="")
+    Schedule(tasks, store, Engine(Later(), 2, (), False, lambda: None), told.append).work()
+    assert {report.key for report in told} == {"0", "1", "2", "3", "4"} and not taken
 
 
 def test_a_full_disk_stops_the_sweep_and_keeps_what_is_complete(
