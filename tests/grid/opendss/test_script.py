@@ -307,4 +307,4 @@ def test_the_first_context_leaves_the_working_folder_alone(tmp_path: Path) -> No
 def test_contexts_are_made_in_one_place() -> None:
     package = Path(cosim.__file__).parent
     made = [f.name for f in package.rglob("*.py") if ".NewContext()" in f.read_text()]
-    assert made == ["opendss_context.py"]
+    assert made == ["context.py"]
