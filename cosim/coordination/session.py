@@ -1,0 +1,56 @@
+"""A market under way: every agent's process, and the windows that they agree on, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from cosim.coordination.base import Coordination, Market, Outcome, Process
+from cosim.protocol.desk import Opening, bidding, conducting
+from cosim.protocol.roles import Array
+from cosim.scenario.calendar import Window
+
+
+class Session:
+    """Starts the process of each agent and has windows agreed on.
+
+    An agent's process is its ``run(env, desk)``; for those that have none the operator's is :func:`conducting` and an
+    aggregator's :func:`bidding`. What is raised in a process is raised where the window's outcome is waited for.
+    """
+
+    def __init__(self, market: Market, mode: Coordination) -> None:
+        self._market, self._mode = market, mode
+        env, operator = market.env, market.operator
+        run = getattr(operator, "run", None)
+        self._start(conducting(market.desk) if run is None else run(env, market.desk))
+        for agent, desk in zip(market.aggregators, market.desks, strict=True):
+            run = getattr(agent, "run", None)
+            self._start(bidding(agent, env, desk) if run is None else run(env, desk))
+
+    def agree(self, window: Window, declared_p_mw: Array) -> Process:
+        """Open a window to the agents, and wait for its outcome.
+
+        Raises:
+            Exception: what was raised in the process of an agent.
+        """
+        market, rounds = self._market, window.max_rounds if self._mode.posts else 0
+        if not self._mode.decides_alone:
+            for agent, desk in zip(market.aggregators, market.desks, strict=True):
+                desk.open(Opening(window, declared_p_mw[:, agent.columns], rounds))
+        market.desk.open(self._mode.run(market, window, declared_p_mw))
+        ended: Outcome | Exception = yield market.desk.closed
+        if isinstance(ended, Exception):
+            raise ended
+        return ended
+
+    def _start(self, process: Generator[simpy.Event, Any, None]) -> None:
+        self._market.env.process(process).callbacks.append(self._ended)
+
+    def _ended(self, process: simpy.Process) -> None:
+        """Hand on what was raised as a value: of an event that fails SimPy raises a copy, which loses its details."""
+        closed = self._market.desk.closed
+        if not process.ok and not closed.triggered:
+            process.defused = True
+            closed.succeed(process.value)
