@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import mesa
 import numpy as np
 import scipy.sparse as sp
+import simpy
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
@@ -22,6 +24,7 @@ from cosim.optimization.qp.transform import rename, with_rows
 from cosim.optimization.solvers.cutting_planes import CutModel
 from cosim.optimization.solvers.proximal import ProximalSolver, pull, steepened
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
+from cosim.protocol.desk import AggregatorDesk, bidding
 from cosim.protocol.messages import Bid, PricePosting
 from cosim.protocol.roles import TerminalLoad
 from cosim.results.columns import Columns
@@ -102,6 +105,10 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         ]
 
     # -- the window -------------------------------------------------------------------------------------------
+
+    def run(self, env: simpy.Environment, desk: AggregatorDesk) -> Generator[simpy.Event, Any, None]:
+        """Its process: it answers postings by :meth:`respond` and adopts its award; see :func:`bidding`."""
+        return bidding(self, env, desk)
 
     def open_window(self, window: Window) -> Array:
         """Set up the schedule of a window; returns the demand (steps, terminals) of running work on arrival."""

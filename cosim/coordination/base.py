@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import simpy
 
 from cosim.protocol.channel import Channel
+from cosim.protocol.desk import AggregatorDesk, Desk, Standing
 from cosim.protocol.messages import Award, Message
 from cosim.protocol.roles import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
 from cosim.scenario.calendar import Window
@@ -62,7 +63,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Where a coordination mode works: the agents, the channel between them, and the rules."""
+    """Where a coordination mode works: the agents, the channel between them, and the rules.
+
+    Attributes:
+        desk: the operator's; desks: of the aggregators, in order.
+    """
 
     operator: OperatorAgent
     aggregators: tuple[AggregatorAgent, ...]
@@ -74,6 +79,15 @@ class Market:
     """(steps of the horizon,) what aggregators are charged under a tariff; None: the price at the source."""
     tell: Callable[[str], None] = _nobody
     """Told what is being done, for somebody who waits."""
+    desk: Desk[Process, Outcome] = field(init=False)
+    desks: tuple[AggregatorDesk, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def desk(name: str) -> Desk[Any, Any]:
+            return Desk(self.env, self.channel.mailbox(name))
+
+        object.__setattr__(self, "desk", desk(self.operator.name))
+        object.__setattr__(self, "desks", tuple(desk(a.name) for a in self.aggregators))
 
     @property
     def settles_active(self) -> bool:
@@ -113,12 +127,19 @@ class Market:
         return p_mw
 
     def send(self, message: Message) -> None:
-        """Hand a message to the channel."""
-        self.channel.send(message)
+        """Have the operator send a message."""
+        self.desk.mailbox.send(message)
+
+    def standings(self) -> Generator[simpy.Event, Standing, list[Standing]]:
+        """Wait until each aggregator has adopted what it goes into delivery with."""
+        found = []
+        for desk in self.desks:
+            found.append((yield desk.closed))
+        return found
 
     def award(self, window: Window, number: int, clearing: Clearing) -> Clearing:
         """Tell every aggregator what it was awarded and at which price; returns that, prices within floor and cap."""
-        clearing = replace(clearing, prices=self._charged(clearing.prices))
+        clearing = self.charged(clearing)
         for a in self.aggregators:
             own = a.columns
             self.send(
@@ -135,16 +156,22 @@ class Market:
             )
         return clearing
 
-    def _charged(self, prices: Prices) -> Prices:
-        """Prices of active power within the market's floor and cap."""
+    def charged(self, clearing: Clearing) -> Clearing:
+        """A clearing with prices of active power within the market's floor and cap."""
         spec = self.scenario.market
         floor = -np.inf if spec.price_floor_usd_per_mwh is None else spec.price_floor_usd_per_mwh
         cap = np.inf if spec.price_cap_usd_per_mwh is None else spec.price_cap_usd_per_mwh
-        return replace(prices, p_usd_per_mwh=np.clip(prices.p_usd_per_mwh, floor, cap))
+        prices = clearing.prices
+        return replace(clearing, prices=replace(prices, p_usd_per_mwh=np.clip(prices.p_usd_per_mwh, floor, cap)))
 
 
 class Coordination(Protocol):
-    """A mode: a process under the simulation clock that ends a window with an outcome."""
+    """A mode: what the operator's process conducts in a window, which ends with an outcome."""
+
+    decides_alone: bool
+    """Whether it knows the problems of all and tells aggregators by :meth:`AggregatorAgent.adopt`; else they act."""
+    posts: bool
+    """Whether anything is posted that aggregators answer, round by round."""
 
     def check(self, scenario: Scenario) -> None:
         """Refuse, before anything runs, a scenario that this mode cannot take.

@@ -16,6 +16,8 @@ from cosim.scenario.schema import Scenario
 class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
 
+    decides_alone, posts = True, False
+
     def __init__(self) -> None:
         self._remembered = Remembered()
 

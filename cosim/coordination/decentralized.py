@@ -10,32 +10,14 @@ import numpy as np
 
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
+from cosim.protocol.desk import Standing
 from cosim.protocol.messages import Bid, Message, PricePosting, current
-from cosim.protocol.roles import AggregatorAgent, Array, Refined
+from cosim.protocol.roles import Array, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.schema import Scenario
 
 KILO = 1000.0
 _NOTHING_USD = 1e-6
-
-
-@dataclass(slots=True)
-class _Bidder:
-    """An aggregator in one window: it answers the newest posting, and one that is repeated with the same bid again."""
-
-    agent: AggregatorAgent
-    step: int
-    answered: Bid | None = None
-
-    def answer(self, mail: Sequence[Message]) -> Bid | None:
-        """The bid that answers what arrived; None if nothing did that is not stale."""
-        before = 0 if self.answered is None else self.answered.round
-        postings = current(mail, PricePosting, self.step, before)
-        if not postings:
-            return None
-        if self.answered is None or postings[-1].round > before:
-            self.answered = self.agent.respond(postings[-1])
-        return self.answered
 
 
 @dataclass(slots=True)
@@ -70,8 +52,11 @@ class Decentralized:
 
     A round whose bids have not all arrived by its deadline is repeated: the same posting is sent again, and an
     aggregator that has answered it already sends the same answer again. When the gate closes, or the rounds run
-    out, the last complete set of bids stands (at first the declared demand), so a window always ends with an award.
+    out, the last complete set of bids is awarded (at first the declared demand). What the aggregators go into delivery
+    with is settled: their award, or, where it comes too late or never, what each knows to have counted.
     """
+
+    decides_alone, posts = False, True
 
     def __init__(self) -> None:
         self._rule: Rule | None = None
@@ -88,17 +73,15 @@ class Decentralized:
         round_s = market.scenario.clock.round_s
         rule = self._rule = self._rule or find_rule(spec.rule)(market)
         posted = rule.first(declared_p_mw, window.first)
-        table, bidders, last = _Table(window.first), [_Bidder(a, window.first) for a in market.aggregators], None
+        table, last = _Table(window.first), None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
         refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
             self._post(market, window, number, posted, fresh == number)
-            yield env.timeout(round_s / 2)
-            self._answer(market, bidders)
-            yield env.timeout(round_s / 2)
-            table.take(market.channel.read(market.operator.name), number)
+            yield env.timeout(round_s)
+            table.take(market.desk.mailbox.read(), number)
             made = table.complete(market, posted)
             if made is None:
                 repeated += 1
@@ -120,21 +103,25 @@ class Decentralized:
             # What was found to have no regret are the bids; a rule may settle on something else if it did not agree.
             agreed = last.p_mw if converged else rule.agreed(last.p_mw)
             regrets = last.regrets.both_usd() if agreed is last.p_mw else None
-        own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
         if refined is None or not converged:
-            refined = market.operator.refine(agreed, own, last=True)
+            refined = market.operator.refine(agreed, _own_cost_usd(market, agreed, last), last=True)
         if refined.p_mw is not agreed:
             agreed, converged, regrets = refined.p_mw, False, None
-            own = sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
-        on_grid = market.scenario.market.bid_step_kw is not None
-        agreed = market.drawn_mw(agreed)
         support = last.price if converged and last is not None else None
         clearing = rule.settled(market.operator.settle(agreed, support), last)
         clearing = market.award(window, len(rounds), clearing)
+        standings = yield from market.standings()
+        stands = np.hstack([standing.p_mw for standing in standings])
         notes = _notes(window, len(rounds), repeated, ended)
-        if on_grid and last is not None and regrets is not None:
+        if not np.array_equal(stands, agreed):
+            converged, regrets, support = False, None, None
+            notes += (_without_award(market, window, standings),)
+        drawn = market.drawn_mw(stands)
+        if not np.array_equal(drawn, agreed):
+            clearing = market.charged(rule.settled(market.operator.settle(drawn, support), last))
+        if market.scenario.market.bid_step_kw is not None and last is not None and regrets is not None:
             # The bidders stated theirs of what they draw; the operator's was of the bids.
-            regrets = regrets[0], market.operator.regret_usd(agreed, last.price)
+            regrets = regrets[0], market.operator.regret_usd(drawn, last.price)
             if converged and sum(regrets) > rule.tolerance_usd(clearing):
                 converged = False
                 notes += (_beside_the_grid(window, regrets),)
@@ -142,7 +129,7 @@ class Decentralized:
             notes += self._unpaid(market, window, last)
         return Outcome(
             clearing=clearing,
-            own_cost_usd=own,
+            own_cost_usd=sum(standing.own_cost_usd for standing in standings),
             converged=converged,
             rounds=tuple(rounds),
             regrets_usd=regrets,
@@ -183,17 +170,22 @@ class Decentralized:
                 )
             )
 
-    def _answer(self, market: Market, bidders: Sequence[_Bidder]) -> None:
-        """Each aggregator answers the newest posting it has received."""
-        for bidder in bidders:
-            bid = bidder.answer(market.channel.read(bidder.agent.name))
-            if bid is not None:
-                market.send(bid)
-
 
 def _own(matrices: Array, own: slice) -> Array:
     """(steps, n n) an aggregator's part of a matrix over all terminals in each step."""
     return matrices[:, own, own].reshape(len(matrices), -1)
+
+
+def _own_cost_usd(market: Market, agreed: Array, last: Round | None) -> float | None:
+    """What this demand costs the aggregators themselves, as they bid it.
+
+    Where nobody has bid it the aggregators are asked directly, and only for AC power flow, which compares such costs.
+    """
+    if last is not None and agreed is last.p_mw:
+        return last.own_cost_usd
+    if market.scenario.network.ac_rounds == 0:
+        return None
+    return sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
 
 
 def _record(market: Market, rule: Rule, number: int, made: Round, last: Round | None) -> RoundRecord:
@@ -219,6 +211,14 @@ def _notes(window: Window, rounds: int, repeated: int, ended: str) -> tuple[str,
     elif not ended:
         notes.append(f"window at step {window.first}: no agreement in {rounds} rounds, last bids stand")
     return tuple(notes)
+
+
+def _without_award(market: Market, window: Window, standings: Sequence[Standing]) -> str:
+    late = [a.name for a, standing in zip(market.aggregators, standings, strict=True) if not standing.awarded]
+    return (
+        f"window at step {window.first}: no agreement; when the gate closed the award had not reached "
+        f"{', '.join(late)}: what each knew to have counted stands"
+    )
 
 
 def _beside_the_grid(window: Window, regrets: tuple[float, float]) -> str:

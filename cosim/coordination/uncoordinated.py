@@ -9,15 +9,16 @@ from cosim.scenario.schema import Scenario
 
 
 class Uncoordinated:
-    """The baseline: the declared demand is the final demand."""
+    """The baseline: nobody posts anything, so that what each aggregator declared stands when the gate closes."""
+
+    decides_alone, posts = False, False
 
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Clear the declared demand when the gate closes."""
-        yield market.env.timeout(max(0, window.closes_s - market.env.now))
-        own = sum(a.adopt(declared_p_mw[:, a.columns]) for a in market.aggregators)
+        own = sum(standing.own_cost_usd for standing in (yield from market.standings()))
         refined = market.operator.refine(declared_p_mw, own, last=True)
         clearing = market.operator.settle(refined.p_mw, None)
         clearing = market.award(window, 0, clearing)

@@ -110,6 +110,8 @@ def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> 
 class Welfare:
     """Mode in which the planner's solution is awarded at the price that supports it."""
 
+    decides_alone, posts = True, False
+
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""
 

@@ -55,6 +55,32 @@ class _Link:
     bad: bool = False
 
 
+class Mailbox:
+    """What an agent has of the channel: it sends, and reads what has arrived.
+
+    Args:
+        env: the simulation clock.
+        send: hands a message to whatever carries it.
+    """
+
+    def __init__(self, env: simpy.Environment, send: Callable[[Message], None]) -> None:
+        self._env = env
+        self.send = send
+        self._letters: deque[tuple[float, Message]] = deque()
+
+    def put(self, arrival: float, message: Message) -> None:
+        """Lay a message into the mailbox that arrives now, at this time."""
+        self._letters.append((arrival, message))
+
+    def read(self, before: float | None = None) -> list[Message]:
+        """Take out what arrived strictly before now, or before another time, in order of arrival."""
+        limit = self._env.now if before is None else before
+        messages = []
+        while self._letters and self._letters[0][0] < limit:
+            messages.append(self._letters.popleft()[1])
+        return messages
+
+
 class Channel:
     """Carries messages between named agents.
 
@@ -72,7 +98,7 @@ class Channel:
     def __init__(self, env: simpy.Environment, spec: ChannelSpec, rng: np.random.Generator) -> None:
         self._env, self._spec, self._rng = env, spec, rng
         self._links: dict[tuple[str, str], _Link] = {}
-        self._mailboxes: dict[str, deque[tuple[float, Message]]] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
         self._log: list[MessageRecord] = []
         self._drained = 0
         self._drained_lost = 0
@@ -170,19 +196,17 @@ class Channel:
 
         return any(hit(outage) for outage in self._spec.outages)
 
-    def read(self, receiver: str) -> list[Message]:
-        """Take out of a mailbox what arrived strictly before now, in order of arrival."""
-        mailbox = self._mailboxes.get(receiver, deque())
-        messages = []
-        while mailbox and mailbox[0][0] < self._env.now:
-            messages.append(mailbox.popleft()[1])
-        return messages
+    def mailbox(self, name: str) -> Mailbox:
+        """The mailbox of an agent, always the same one."""
+        if name not in self._mailboxes:
+            self._mailboxes[name] = Mailbox(self._env, self.send)
+        return self._mailboxes[name]
 
     def _deliver(self, message: Message, record: MessageRecord, arrival: float) -> None:
         record.lost = self._down(message, arrival, sending=False)
         if not record.lost:
             record.received_s = arrival
-            self._mailboxes.setdefault(message.receiver, deque()).append((arrival, message))
+            self.mailbox(message.receiver).put(arrival, message)
 
 
 def _delay_sampler(latency: LatencySpec, rng: np.random.Generator) -> Callable[[], float]:

@@ -13,6 +13,7 @@ import simpy
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
+from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.load_ranges import LoadRanges
@@ -107,10 +108,11 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         with naming_file(prepared.path):
             peak = float(prepared.load_scale.max())
             check_base_case(self.base_case(peak), peak)
-            self._mode = coordination_of(prepared.scenario.mode)
-            self._mode.check(prepared.scenario)
+            mode = coordination_of(prepared.scenario.mode)
+            mode.check(prepared.scenario)
             self.market = self._wire(channel)
             self._check_capacity()
+        self._session = Session(self.market, mode)
         self._ranges = LoadRanges(prepared.feeder)
 
     def _wire(self, channel: Channel) -> Market:
@@ -164,7 +166,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         return self.books
 
     def _clock(self) -> Generator[Any, Any, None]:
-        """The one process: window after window, then one Mesa step for each."""
+        """The market's clock: window after window, each agreed on by the agents' processes, one Mesa step for each."""
         calendar = self.prepared.calendar
         for window in calendar.windows():
             yield self.env.timeout(max(0, window.opens_s - self.env.now))
@@ -172,8 +174,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._tell("linearising")
             declared = self.market.declared(window)
             self.market.operator.open_window(window, declared)
-            outcome = yield from self._mode.run(self.market, window, declared)
-            # After the mode, which may have had the network linearised anew.
+            outcome = yield from self._session.agree(window, declared)
+            # After that, as the network may have been linearised anew.
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
             self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
             self.step()

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.decentralized import Decentralized
+from cosim.coordination.session import Session
+from cosim.errors import InputError
 from cosim.protocol.channel import Channel
+from cosim.protocol.desk import AggregatorDesk, Standing
 from cosim.protocol.messages import Bid, PricePosting
 from cosim.protocol.roles import Array, Clearing, Prices, Refined
 from cosim.scenario.calendar import Window
@@ -73,6 +76,7 @@ class Aggregator:
         self.name, self.columns = name, slice(column, column + 1)
         self.adopted: Array | None = None
         self.asked: list[tuple[int, int]] = []
+        self.bids: list[Bid] = []
 
     def respond(self, posting: PricePosting) -> Bid:
         self.asked.append((posting.step, posting.round))
@@ -81,10 +85,11 @@ class Aggregator:
         p = (self.b * WANTED - price + weight * target) / (self.b + weight)
         free = WANTED - price / self.b
         regret = float((self._own(p) + price * p - self._own(free) - price * free).sum())
-        return Bid(
+        self.bids.append(Bid(
             sender=self.name, receiver=posting.sender, step=posting.step, round=posting.round, p_mw=p, q_mvar=0 * p,
             regret_usd=regret, cost_usd=float(self._own(p).sum()),
-        )  # fmt: skip
+        ))  # fmt: skip
+        return self.bids[-1]
 
     def adopt(self, p_mw: Array, solution: Array | None = None) -> float:
         self.adopted = p_mw
@@ -92,6 +97,11 @@ class Aggregator:
 
     def _own(self, p: Array) -> Array:
         return np.asarray(0.5 * self.b * (p - WANTED) ** 2)
+
+
+def beside_the_award(outcome: Outcome) -> bool:
+    """Whether an award came too late or never, and something else stood."""
+    return any("award had not reached" in note for note in outcome.notes)
 
 
 def scenario() -> Scenario:
@@ -103,33 +113,34 @@ def scenario() -> Scenario:
 SCENARIO = scenario()
 
 
-def negotiated(spec: ChannelSpec, seed: int) -> tuple[Outcome, Market]:
+def negotiated(spec: ChannelSpec, seed: int, **rules: Any) -> tuple[Outcome, Market]:
     """One window between the operator and two aggregators."""
-    (outcome,), market = negotiated_in_turn(spec, seed, (Aggregator("west", 0), Aggregator("east", 1)))
+    (outcome,), market = negotiated_in_turn(spec, seed, (Aggregator("west", 0), Aggregator("east", 1)), **rules)
     return outcome, market
 
 
 def negotiated_in_turn(
-    spec: ChannelSpec, seed: int, aggregators: tuple[Aggregator, ...], windows: int = 1, step_kw: float | None = None
+    spec: ChannelSpec, seed: int, aggregators: tuple[Aggregator, ...], windows: int = 1, step_kw: float | None = None,
+    **negotiation: Any,
 ) -> tuple[list[Outcome], Market]:
     """Windows of a rolling market, one as soon as the gate of the other has closed."""
     env = simpy.Environment()
     channel = Channel(env, spec, np.random.default_rng(seed))
     clock = SCENARIO.clock.model_copy(update={"round_s": ROUND_S})
     rules = SCENARIO.market.model_copy(update={"bid_step_kw": step_kw})
-    given = SCENARIO.model_copy(update={"clock": clock, "market": rules})
+    how = SCENARIO.decentralized.model_copy(update=negotiation)
+    given = SCENARIO.model_copy(update={"clock": clock, "market": rules, "decentralized": how})
     market = Market(Operator(len(aggregators)), aggregators, env, channel, given, 1.0)  # type: ignore[arg-type]
     found: list[Outcome] = []
 
     def run() -> Any:
-        mode = Decentralized()
+        session = Session(market, Decentralized())
         for k in range(windows):
             yield env.timeout(k * GATE_S - env.now)
             window = Window(k, k, k + STEPS, k + 1, k * GATE_S, (k + 1) * GATE_S, ROUND_S)
-            found.append((yield from mode.run(market, window, np.hstack([WANTED] * len(aggregators)))))
+            found.append((yield from session.agree(window, np.hstack([WANTED] * len(aggregators)))))
 
-    env.process(run())
-    env.run(until=10 * windows * GATE_S)
+    env.run(until=env.process(run()))
     return found, market
 
 
@@ -168,7 +179,7 @@ def test_whatever_fails_the_window_ends_with_an_award_and_every_message_is_accou
     assert outcome.converged == (not any("no agreement" in note for note in outcome.notes))
     if outcome.converged:
         assert outcome.clearing.p_mw == pytest.approx(np.hstack([WANTED, WANTED]) * 4 / 14, abs=0.02)
-    elif not outcome.rounds:
+    elif not outcome.rounds and not beside_the_award(outcome):
         assert np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
 
 
@@ -227,6 +238,80 @@ def test_an_aggregator_that_comes_back_in_time_still_agrees() -> None:
     down = [{"agent": "east", "from_s": 10, "to_s": 60}]
     outcome, _ = negotiated(ChannelSpec.model_validate({"outages": down}), 1)
     assert outcome.converged and any("repeated" in note for note in outcome.notes)
+
+
+def sent(market: Market, kind: str, receiver: str) -> list[float]:
+    return [m.sent_s for m in market.channel.log if m.kind == kind and m.receiver == receiver]
+
+
+def test_an_award_is_adopted_when_it_is_read_and_nothing_is_said_after_it() -> None:
+    west = Aggregator("west", 0)
+    (outcome,), market = negotiated_in_turn(ChannelSpec(), 1, (west,))
+    (told,) = sent(market, "award", "west")
+    assert outcome.converged and told + ROUND_S / 2 < GATE_S
+    assert max(sent(market, "bid", "dso")) < told
+    assert west.adopted is not None and np.array_equal(west.adopted, outcome.clearing.p_mw)
+
+
+def test_a_lost_award_leaves_the_agreement_as_it_is() -> None:
+    """Whoever agreed goes by its last bid, which is what the award says."""
+    seen, _ = negotiated(ChannelSpec(), 1)
+    lost = {"outages": [{"sender": "dso", "receiver": "west", "from_s": seen.rounds[-1].time_s, "to_s": GATE_S}]}
+    outcome, market = negotiated(ChannelSpec.model_validate(lost), 1)
+    assert [m.receiver for m in market.channel.log if m.kind == "award" and m.lost] == ["west"]
+    assert outcome.converged and np.array_equal(outcome.clearing.p_mw, seen.clearing.p_mw)
+    assert outcome.own_cost_usd == seen.own_cost_usd
+
+
+def test_an_award_that_is_lost_is_replaced_by_what_counted_and_that_is_settled() -> None:
+    """A rule that awards something else than the last bids, and an aggregator that never hears of it."""
+    averaged = {"rule": "averaged", "max_rounds": 4}
+    seen, _ = negotiated(ChannelSpec(), 1, **averaged)
+    lost = {"outages": [{"sender": "dso", "receiver": "west", "from_s": seen.rounds[-1].time_s, "to_s": GATE_S}]}
+    outcome, market = negotiated(ChannelSpec.model_validate(lost), 1, **averaged)
+    west, east = market.aggregators
+    assert np.array_equal(outcome.clearing.p_mw[:, east.columns], seen.clearing.p_mw[:, east.columns])
+    assert not np.allclose(outcome.clearing.p_mw[:, west.columns], seen.clearing.p_mw[:, west.columns])
+    assert np.array_equal(west.adopted, west.bids[-1].p_mw)  # type: ignore[attr-defined]
+    assert outcome.clearing.prices.p_usd_per_mwh == pytest.approx(Operator.a * outcome.clearing.p_mw)
+    assert not outcome.converged and outcome.regrets_usd is None
+    assert any("had not reached west:" in note for note in outcome.notes)
+
+
+def test_without_an_award_a_bid_that_was_asked_for_again_does_not_count() -> None:
+    """East answers nothing, so that no round is complete; the award is under way when the gate closes."""
+    down = [{"agent": "east", "from_s": 0, "to_s": 10 * GATE_S}]
+    outcome, market = negotiated(ChannelSpec.model_validate({"outages": down, "latency": {"seconds": 1.0}}), 1)
+    west = market.aggregators[0]
+    assert len(sent(market, "bid", "dso")) > 1 and max(sent(market, "award", "west")) == GATE_S
+    assert np.array_equal(west.adopted, WANTED)  # type: ignore[attr-defined]
+    assert np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
+
+
+def test_what_is_wrong_in_an_agents_process_ends_the_run_with_its_own_error() -> None:
+    class Broken(Aggregator):
+        def respond(self, posting: PricePosting) -> Bid:
+            raise InputError("no such thing", key="west.bid", value=posting.round)
+
+    with pytest.raises(InputError, match="no such thing") as caught:
+        negotiated_in_turn(ChannelSpec(), 1, (Broken("west", 0),))
+    assert caught.value.key == "west.bid"
+
+
+def test_an_agent_may_run_a_process_of_its_own() -> None:
+    """One that only listens, and goes by what it declared."""
+
+    class Silent(Aggregator):
+        def run(self, env: simpy.Environment, desk: AggregatorDesk) -> Any:
+            while True:
+                opening = yield desk.opened
+                yield env.timeout(opening.window.closes_s - env.now)
+                desk.close(Standing(opening.declared_p_mw, self.adopt(opening.declared_p_mw), awarded=False))
+
+    silent = Silent("west", 0)
+    outcomes, market = negotiated_in_turn(ChannelSpec(), 1, (silent,), windows=2)
+    assert sent(market, "bid", "dso") == [] and len(outcomes) == 2
+    assert all(np.array_equal(o.clearing.p_mw, WANTED) and not o.converged for o in outcomes)
 
 
 def test_a_crashed_aggregators_work_is_still_served() -> None:

@@ -56,7 +56,7 @@ def rounds_found(seconds: float, sent_at: float = 0.0, deadlines: int = 4) -> li
 
     def receiver() -> Generator[simpy.Event, Any, None]:
         for _ in range(deadlines):
-            found.append([m.round for m in channel.read("dso")])
+            found.append([m.round for m in channel.mailbox("dso").read()])
             yield env.timeout(ROUND_S)
 
     env.process(sender())
@@ -110,7 +110,7 @@ def test_sent_is_received_and_lost_and_in_flight(
     env.run(until=stop_s)
     assert channel.sent == sum(at < stop_s for at in sends)
     assert channel.sent == channel.received + channel.lost + channel.in_flight
-    assert len(channel.read("dso")) == channel.received
+    assert len(channel.mailbox("dso").read()) == channel.received
     env.run()
     assert channel.sent == len(sends) == channel.received + channel.lost
     for record in channel.log:
@@ -126,10 +126,10 @@ def test_each_receiver_finds_its_own_messages_once_in_order_of_arrival() -> None
     env.run(until=ROUND_S)
     arrivals = {record.round: record.received_s for record in channel.log}
     for name, odd in (("a", 1), ("b", 0)):
-        found = [m.round for m in channel.read(name)]
+        found = [m.round for m in channel.mailbox(name).read()]
         assert sorted(found) == list(range(odd, 20, 2))
         assert found == sorted(found, key=lambda n: arrivals[n] or 0.0)
-        assert channel.read(name) == []
+        assert channel.mailbox(name).read() == []
 
 
 def test_the_log_says_what_was_sent_when_it_arrived_and_what_was_lost() -> None:
@@ -260,7 +260,7 @@ for n in range(40):
                          regret_usd=0, cost_usd=0))
 env.run()
 print(channel.log)
-print([[m.round for m in channel.read(name)] for name in ("dso", "dca", "other")])
+print([[m.round for m in channel.mailbox(name).read()] for name in ("dso", "dca", "other")])
 """
 
 
