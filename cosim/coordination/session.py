@@ -8,7 +8,7 @@ from typing import Any
 import simpy
 
 from cosim.coordination.base import Coordination, Market, Outcome, Process
-from cosim.protocol.desk import Opening, bidding
+from cosim.protocol.desk import Opening, bidding, conducting
 from cosim.protocol.roles import Array
 from cosim.scenario.calendar import Window
 
@@ -16,16 +16,18 @@ from cosim.scenario.calendar import Window
 class Session:
     """Starts the process of each agent and has windows agreed on.
 
-    The operator's process conducts the mode; an aggregator's is its ``run``, or :func:`bidding` if it has none of its
-    own. What is raised in a process is raised where the window's outcome is waited for.
+    An agent's process is its ``run(env, desk)``; for those that have none the operator's is :func:`conducting` and an
+    aggregator's :func:`bidding`. What is raised in a process is raised where the window's outcome is waited for.
     """
 
     def __init__(self, market: Market, mode: Coordination) -> None:
         self._market, self._mode = market, mode
-        self._start(self._conducting())
+        env, operator = market.env, market.operator
+        run = getattr(operator, "run", None)
+        self._start(conducting(market.desk) if run is None else run(env, market.desk))
         for agent, desk in zip(market.aggregators, market.desks, strict=True):
             run = getattr(agent, "run", None)
-            self._start(bidding(agent, market.env, desk) if run is None else run(market.env, desk))
+            self._start(bidding(agent, env, desk) if run is None else run(env, desk))
 
     def agree(self, window: Window, declared_p_mw: Array) -> Process:
         """Open a window to the agents, and wait for its outcome.
@@ -43,18 +45,11 @@ class Session:
             raise ended
         return ended
 
-    def _conducting(self) -> Generator[simpy.Event, Any, None]:
-        """The operator's process: it conducts the mode, window by window, and reads its own mailbox."""
-        desk = self._market.desk
-        while True:
-            conduct = yield desk.opened
-            desk.close((yield from conduct))
-
     def _start(self, process: Generator[simpy.Event, Any, None]) -> None:
         self._market.env.process(process).callbacks.append(self._ended)
 
     def _ended(self, process: simpy.Process) -> None:
-        """A process fails as a value: as an event that fails SimPy would hand on a copy, which loses what it carries."""
+        """Hand on what was raised as a value: of an event that fails SimPy raises a copy, which loses its details."""
         closed = self._market.desk.closed
         if not process.ok and not closed.triggered:
             process.defused = True

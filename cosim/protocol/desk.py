@@ -110,6 +110,13 @@ def bidding(
         desk.close(Standing(p_mw, agent.adopt(p_mw), part.award is not None))
 
 
+def conducting(desk: Desk[Generator[simpy.Event, Any, Result], Result]) -> Generator[simpy.Event, Any, None]:
+    """The process of an operator: it conducts each window as the mode has it, and reads its own mailbox in doing so."""
+    while True:
+        conduct = yield desk.opened
+        desk.close((yield from conduct))
+
+
 @dataclass(slots=True)
 class _Part:
     """An aggregator's part in the window that begins with a step.

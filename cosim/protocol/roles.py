@@ -102,7 +102,10 @@ class Delivered:
 
 
 class OperatorAgent(Protocol):
-    """The distribution system operator as coordination sees it."""
+    """The distribution system operator as coordination sees it.
+
+    Its process is its ``run(env, desk)``, or :func:`cosim.protocol.desk.conducting` if it has none.
+    """
 
     name: str
     reactive_ratio: Array
@@ -156,7 +159,11 @@ class OperatorAgent(Protocol):
 
 
 class AggregatorAgent(Protocol):
-    """A data center aggregator as coordination sees it."""
+    """A data center aggregator as coordination sees it.
+
+    Its process is its ``run(env, desk)``, or :func:`cosim.protocol.desk.bidding` if it has none; both answer postings
+    by messages alone.
+    """
 
     name: str
     columns: slice

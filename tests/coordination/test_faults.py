@@ -6,6 +6,7 @@ protocol, clock and channel run with the real ones.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from cosim.coordination.base import Market, Outcome
 from cosim.coordination.decentralized import Decentralized
 from cosim.coordination.session import Session
 from cosim.errors import InputError
-from cosim.protocol.channel import Channel
-from cosim.protocol.desk import AggregatorDesk, Standing
-from cosim.protocol.messages import Bid, PricePosting
+from cosim.protocol.channel import Channel, Mailbox
+from cosim.protocol.desk import AggregatorDesk, Standing, bidding
+from cosim.protocol.messages import Bid, Message, PricePosting
 from cosim.protocol.roles import Array, Clearing, Prices, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.channel import ChannelSpec
@@ -296,6 +297,31 @@ def test_what_is_wrong_in_an_agents_process_ends_the_run_with_its_own_error() ->
     with pytest.raises(InputError, match="no such thing") as caught:
         negotiated_in_turn(ChannelSpec(), 1, (Broken("west", 0),))
     assert caught.value.key == "west.bid"
+
+
+class BehindAWire(Aggregator):
+    """Its process is somewhere else: what passes is bytes, and the moments at which it reads."""
+
+    def run(self, env: simpy.Environment, desk: AggregatorDesk) -> Any:
+        class Wire(Mailbox):
+            def read(self, before: float | None = None) -> list[Message]:
+                found: list[Message] = pickle.loads(pickle.dumps(desk.mailbox.read(before)))
+                return found
+
+        far = AggregatorDesk(env, Wire(env, lambda message: desk.mailbox.send(pickle.loads(pickle.dumps(message)))))
+        env.process(bidding(Aggregator(self.name, self.columns.start), env, far))
+        while True:
+            far.open(pickle.loads(pickle.dumps((yield desk.opened))))
+            desk.close((yield far.closed))
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+def test_aggregators_behind_a_wire_cannot_be_told_from_some_that_are_here(loss: float) -> None:
+    spec = ChannelSpec.model_validate({"loss": loss, "latency": {"kind": "lognormal", "median_s": 1, "sigma": 1}})
+    here, market = negotiated_in_turn(spec, 1, (Aggregator("west", 0), Aggregator("east", 1)), windows=3)
+    away, wired = negotiated_in_turn(spec, 1, (BehindAWire("west", 0), BehindAWire("east", 1)), windows=3)
+    assert market.channel.log == wired.channel.log
+    assert [o.clearing.p_mw.tobytes() for o in here] == [o.clearing.p_mw.tobytes() for o in away]
 
 
 def test_an_agent_may_run_a_process_of_its_own() -> None:
