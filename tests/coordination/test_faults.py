@@ -21,7 +21,7 @@ from cosim.coordination.session import Session
 from cosim.errors import InputError
 from cosim.protocol.channel import Channel, Mailbox
 from cosim.protocol.desk import AggregatorDesk, Standing, bidding
-from cosim.protocol.messages import Bid, Message, PricePosting
+from cosim.protocol.messages import Award, Bid, Message, PricePosting
 from cosim.protocol.roles import Array, Clearing, Prices, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.channel import ChannelSpec
@@ -100,6 +100,19 @@ class Aggregator:
         return np.asarray(0.5 * self.b * (p - WANTED) ** 2)
 
 
+class Remembering(Channel):
+    """A channel that keeps the awards that were sent, which its log does not."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.awards: dict[str, Award] = {}
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, Award):
+            self.awards[message.receiver] = message
+        super().send(message)
+
+
 def beside_the_award(outcome: Outcome) -> bool:
     """Whether an award came too late or never, and something else stood."""
     return any("award had not reached" in note for note in outcome.notes)
@@ -126,7 +139,7 @@ def negotiated_in_turn(
 ) -> tuple[list[Outcome], Market]:
     """Windows of a rolling market, one as soon as the gate of the other has closed."""
     env = simpy.Environment()
-    channel = Channel(env, spec, np.random.default_rng(seed))
+    channel = Remembering(env, spec, np.random.default_rng(seed))
     clock = SCENARIO.clock.model_copy(update={"round_s": ROUND_S})
     rules = SCENARIO.market.model_copy(update={"bid_step_kw": step_kw})
     how = SCENARIO.decentralized.model_copy(update=negotiation)
@@ -177,11 +190,22 @@ def test_whatever_fails_the_window_ends_with_an_award_and_every_message_is_accou
     assert market.env.now >= 0 and outcome.clearing.p_mw.shape == (STEPS, 2)
     for a in market.aggregators:
         assert np.array_equal(a.adopted, outcome.clearing.p_mw[:, a.columns])  # type: ignore[attr-defined]
+        _goes_by_its_award_or_its_word(a, market)  # type: ignore[arg-type]
     assert outcome.converged == (not any("no agreement" in note for note in outcome.notes))
     if outcome.converged:
         assert outcome.clearing.p_mw == pytest.approx(np.hstack([WANTED, WANTED]) * 4 / 14, abs=0.02)
     elif not outcome.rounds and not beside_the_award(outcome):
         assert np.array_equal(outcome.clearing.p_mw, np.hstack([WANTED, WANTED]))
+
+
+def _goes_by_its_award_or_its_word(a: Aggregator, market: Market) -> None:
+    """With an award in time it draws that; without one what it bid in the last two rounds it heard of, or declared."""
+    arrived = [m.received_s for m in market.channel.log if m.kind == "award" and m.receiver == a.name]
+    if any(at is not None and at <= GATE_S for at in arrived):
+        assert np.array_equal(a.adopted, market.channel.awards[a.name].p_mw)  # type: ignore[attr-defined]
+    else:
+        known = [bid.p_mw for bid in a.bids[-2:]] + ([WANTED] if len(a.bids) < 2 else [])
+        assert any(np.array_equal(a.adopted, p) for p in known)
 
 
 def test_bids_of_the_window_before_count_for_nothing_in_this_one() -> None:
