@@ -36,7 +36,6 @@ class Prepared:
         load_scale: scale of the feeder's base load.
         utilisation: share of the data centers' capacity that arrives as work.
         tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
-        profiles: available share of each pv generator, by its name.
     """
 
     scenario: Scenario
@@ -46,8 +45,15 @@ class Prepared:
     price_usd_per_mwh: Array
     load_scale: Array
     utilisation: Array
-    profiles: Mapping[str, Array]
     tariff_usd_per_mwh: Array | None = None
+
+    def series(self, spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
+        """(steps,) values of a further series that a section names.
+
+        Raises:
+            InputError: it cannot be read, or a value is out of range.
+        """
+        return _series(spec, key, self.calendar, self.path, lower, upper)
 
 
 def prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -75,23 +81,11 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
 
     def series(spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
-        source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
-        raw = read_series(
-            source,
-            spec.column,
-            steps=calendar.steps,
-            step_s=calendar.step_s,
-            base_dir=path.parent,
-            start_of_day_s=calendar.start_of_day_s,
-            key=key,
-        )
-        values = raw * spec.scale + spec.offset
-        if values.min() < lower or values.max() > upper:
-            worst = values.min() if values.min() < lower else values.max()
-            raise InputError("a value of the series is out of range", key=key, value=float(worst),
-                             allowed=f"{lower:g} to {upper:g}")  # fmt: skip
-        return values
+        return _series(spec, key, calendar, path, lower, upper)
 
+    for g in scenario.generators:
+        if g.profile is not None:
+            series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
     tariff = scenario.market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
@@ -101,13 +95,30 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
         price_usd_per_mwh=series(scenario.market.price_usd_per_mwh, "market.price_usd_per_mwh"),
         load_scale=series(scenario.network.load_scale, "network.load_scale", lower=0.0),
         utilisation=series(scenario.workload.utilisation, "workload.utilisation", lower=0.0, upper=1.0),
-        profiles={
-            g.name: series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
-            for g in scenario.generators
-            if g.profile is not None
-        },
         tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh"),
     )
+
+
+def _series(
+    spec: SeriesSpec, key: str, calendar: MarketCalendar, path: Path, lower: float, upper: float
+) -> Array:
+    """(steps,) values of a series on the calendar, within limits; files lie beside the scenario or are shipped."""
+    source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
+    raw = read_series(
+        source,
+        spec.column,
+        steps=calendar.steps,
+        step_s=calendar.step_s,
+        base_dir=path.parent,
+        start_of_day_s=calendar.start_of_day_s,
+        key=key,
+    )
+    values = raw * spec.scale + spec.offset
+    if values.min() < lower or values.max() > upper:
+        worst = values.min() if values.min() < lower else values.max()
+        raise InputError("a value of the series is out of range", key=key, value=float(worst),
+                         allowed=f"{lower:g} to {upper:g}")  # fmt: skip
+    return values
 
 
 def calendar_of(scenario: Scenario) -> MarketCalendar:
@@ -170,6 +181,7 @@ def code_named_by(scenario: Scenario) -> dict[str, str]:
     """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
     named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
     named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
+    named |= {f"resources.{i}.kind": r.kind for i, r in enumerate(scenario.resources)}
     return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
 
 
