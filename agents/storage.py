@@ -1,7 +1,7 @@
 """The laws of a battery, stated once: the operator's and the aggregator's batteries both keep them.
 
-A law takes powers and energies of any algebra (numbers, arrays, Pyomo variables, expressions of a window) and gives back
-the same.
+A law takes powers and energies of any algebra (numbers, arrays, Pyomo variables, expressions of a window) and gives
+back the same.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class AssembledStep:
     """The QP of one step, and which rows of the clearing its inequalities are.
 
     Attributes:
-        qp: names end in ``@step``; parameters are P, then Q of each terminal; equalities are the network's, then others.
+        qp: names end in ``@step``; parameters are P, then Q of each terminal; the network's equalities are
+            the first ones.
         own_rows, network_rows: rows that stayed; the QP has the own ones first.
     """
 

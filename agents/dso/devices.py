@@ -2,8 +2,9 @@
 
 OpenDSS's own controls decide, once before each step, from where the step before left the devices. They act on a
 forecast that no mode has a part in: the base load of the step, data centers as if all work ran where and when it
-arrives, and what resources are expected to give: photovoltaics what the sun gives, most others nothing. So the devices stand alike in every mode,
-modes are compared on one network, and a day's positions are known when its window opens.
+arrives, and what resources are expected to do (photovoltaics give what the sun does, most others nothing). So the
+devices stand alike in every mode, modes are compared on one network, and a day's positions are known when its window
+opens.
 """
 
 from __future__ import annotations

@@ -254,9 +254,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         own, reduced = self._own(via.clearing).steps, via.clearing.reduced
         return networks, [reduced(n, own[int(t) - self._first]) for n, t in zip(networks, steps, strict=True)]
 
-    def own_step(self, t: int, model: ClearingModel | None = None) -> OwnStep:
-        """What the operator decides in step ``t`` (of the horizon) of the open window, without the network."""
-        return self._own(model or self.clearing_model).steps[t - self._first]
+    def own_step(self, t: int) -> OwnStep:
+        """What the operator decides in step ``t`` of the horizon, without the network and without what joins steps."""
+        return self.clearing_model.own(t, self.price[t : t + 1]).steps[0]
 
     def _own(self, model: ClearingModel) -> OwnWindow:
         """What the operator decides in the open window, and what it costs."""

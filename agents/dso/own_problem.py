@@ -152,12 +152,12 @@ def own_window(statement: Statement, order: Order) -> OwnWindow:
     """The arrays of a statement, whose variables are in this order."""
     steps, n, place = statement.steps, len(order.names), order.place
     lower, upper, least, most = np.zeros((4, steps, n))
-    for i, v in zip(place, statement.variables, strict=True):
+    for i, v in zip(place.tolist(), statement.variables, strict=True):
         lower[:, i], upper[:, i], least[:, i], most[:, i] = v.lower, v.upper, v.least, v.most
     linear, constant, square = np.zeros((steps, n)), np.zeros(steps), np.zeros((steps, n))
     for expression in statement.linear:
-        for variable, t, c in expression.terms:
-            np.add.at(linear, (t, place[variable]), c)
+        for variable, at, c in expression.terms:
+            np.add.at(linear, (at, place[variable]), c)
         constant += expression.constant
     for variable, usd in statement.square:
         square[:, place[variable]] += usd
@@ -186,5 +186,5 @@ def _with_bounds(
     there = np.flatnonzero(np.isfinite(sides))
     rows = np.zeros((len(there), len(variables)))
     rows[np.arange(len(there)), there // 2] = np.where(there % 2 == 0, -1.0, 1.0)
-    named = tuple(f"{variables[i // 2]}:{'lo' if i % 2 == 0 else 'up'}" for i in there)
+    named = tuple(f"{variables[i // 2]}:{'lo' if i % 2 == 0 else 'up'}" for i in there.tolist())
     return np.vstack([matrix, rows]), np.concatenate([rhs, sides[there]]), names + named

@@ -41,7 +41,7 @@ class StepValues:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One cleared step in full: every variable by name and place, its cost, prices at all nodes, the network's states."""
+    """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states."""
 
     values: dict[str, float]
     x: Array
@@ -98,8 +98,8 @@ class WindowClearing:
         return QPSolver(closed(self.follower, self._closed), tolerance=FINE)
 
     def _close_overlaps(self, x: Array) -> bool:
-        """Hold the smaller flow of each battery that charges and discharges at once at zero, for the rest of the window;
-        whether there was one.
+        """Hold the smaller flow of each battery that charges and discharges at once at zero from now on; whether there
+        was one.
 
         It happens where energy has a price so negative that turning it into heat pays. The window's clearings then come
         from one convex problem again, which its prices belong to.
@@ -153,7 +153,7 @@ class WindowClearing:
         return None if self._tied else self.costs(solution)
 
     def costs(self, solution: QPSolution) -> Array:
-        """(steps,) what each step adds to the window's cost: only own variables have a cost, and no row that joins steps has one."""
+        """(steps,) what each step adds to the window's cost: only own variables have a cost."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
         of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)

@@ -19,8 +19,10 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.resource import ResourceSection
 from cosim.scenario.schema import Scenario, SeriesSpec
 from cosim.scenario.series import read_series
+from cosim.scenario.types import Section
 
 Array = NDArray[np.float64]
 _NEAR_PU = (0.5, 1.5)
@@ -171,6 +173,23 @@ def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
         for r in feeder.regulators
     )
     return replace(feeder, regulators=regulators)
+
+
+def resource_sections(scenario: Scenario) -> list[tuple[str, ResourceSection]]:
+    """Key and section of every resource, first those in the short spellings of ``generators`` and ``svgs``."""
+    found = []
+    for i, g in enumerate(scenario.generators):
+        found.append((f"generators.{i}", _section(g, "pv" if g.kind == "pv" else "generator", {"kind"})))
+    for i, s in enumerate(scenario.svgs):
+        if s.mode != "none":
+            connection = "three_phase" if s.mode == "balanced" else "per_phase"
+            found.append((f"svgs.{i}", _section(s, "svg", {"mode"}, connection=connection)))
+    return found + [(f"resources.{i}", r) for i, r in enumerate(scenario.resources)]
+
+
+def _section(spec: Section, kind: str, without: set[str], **more: Any) -> ResourceSection:
+    """A short spelling as a resource's section."""
+    return ResourceSection.model_validate({**spec.model_dump(exclude=without), **more, "kind": kind})
 
 
 OWN_CODE = "cosim."

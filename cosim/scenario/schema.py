@@ -7,14 +7,14 @@ Every key carries its unit in its name. Unknown keys are refused with the neares
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cosim.scenario.channel import ChannelSpec
 from cosim.scenario.modes import Mode
+from cosim.scenario.resource import ResourceSection
 from cosim.scenario.types import (
-    KIND,
     BusName,
     Connection,
     Finite,
@@ -191,23 +191,6 @@ class SvgSpec(Section):
     reactive_cost_usd_per_mvar2h: NonNegative = 3.0
 
 
-class ResourceSection(Section):
-    """A resource of the operator: what every kind says; the other keys are checked by the kind.
-
-    ``kind``: one that comes with the operator, as ``battery`` or ``flexible_load``, or ``package.module:Class``.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: Name
-    kind: Annotated[str, Field(min_length=1, max_length=300, pattern=KIND)]
-    bus: BusName
-
-    def own_keys(self) -> dict[str, Any]:
-        """Everything but the kind."""
-        return {"name": self.name, "bus": self.bus, **(self.model_extra or {})}
-
-
 class BatterySpec(Section):
     """A UPS battery that may be cycled above the reserve it keeps for outages."""
 
@@ -348,11 +331,6 @@ class CentralizedSpec(Section):
     time_limit_s: Positive = 300.0
 
 
-def _section(spec: Section, kind: str, without: set[str], **more: Any) -> ResourceSection:
-    """A short spelling as a resource's section."""
-    return ResourceSection.model_validate({**spec.model_dump(exclude=without), **more, "kind": kind})
-
-
 class Scenario(Section):
     """Everything that one run needs, apart from its mode and where to leave its results."""
 
@@ -374,20 +352,6 @@ class Scenario(Section):
     decentralized: DecentralizedSpec = DecentralizedSpec()
     centralized: CentralizedSpec = CentralizedSpec()
     channel: ChannelSpec = ChannelSpec()
-
-    def resource_sections(self) -> list[tuple[str, ResourceSection]]:
-        """Key and section of every resource of the operator, those in the short spellings of ``generators`` and ``svgs``
-        first.
-        """
-        found = []
-        for i, g in enumerate(self.generators):
-            kind = "pv" if g.kind == "pv" else "generator"
-            found.append((f"generators.{i}", _section(g, kind, {"kind"})))
-        for i, s in enumerate(self.svgs):
-            if s.mode != "none":
-                connection = "three_phase" if s.mode == "balanced" else "per_phase"
-                found.append((f"svgs.{i}", _section(s, "svg", {"mode"}, connection=connection)))
-        return found + [(f"resources.{i}", r) for i, r in enumerate(self.resources)]
 
     @model_validator(mode="after")
     def _names_agree(self) -> Scenario:

@@ -25,7 +25,7 @@ from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.modes import MODES
-from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare
+from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare, resource_sections
 from cosim.scenario.schema import Scenario
 from cosim.simulation.simulation import Books, Simulation
 
@@ -256,7 +256,7 @@ def _simulate(
         notes=tuple(_notes(prepared, books, tables, limits)),
         certificate=_certificate(books),
     )
-    symbols = getattr(simulation.market.operator, "symbols", dict)()
+    symbols: Mapping[str, Mapping[str, Any]] = getattr(simulation.market.operator, "symbols", dict)()
     return record, tables, layout_of(prepared, symbols)
 
 
@@ -334,7 +334,7 @@ def layout_of(prepared: Prepared, symbols: Mapping[str, Mapping[str, Any]] | Non
     units: list[dict[str, object]] = []
     for d in scenario.datacenters:
         units += _placed(prepared, d.name, d.bus, d.connection, {"kind": "datacenter", **DATACENTER})
-    for key, section in scenario.resource_sections():
+    for key, section in resource_sections(scenario):
         symbol = (symbols or {}).get(section.name, {"kind": section.kind})
         connection = section.own_keys().get("connection", "three_phase")
         units += _placed(prepared, section.name, section.bus, connection, symbol, key)

@@ -19,8 +19,8 @@ from cosim.scenario.types import NonNegative, Positive, Share
 class BatteryResourceSpec(ResourceSpec):
     """A battery behind an inverter of ``s_kva``; ``efficiency`` is that of charging, and of discharging.
 
-    ``lowest``, ``initial`` and ``final`` are shares of ``energy_kwh``: the least charge, that before the first step, and
-    the least at the end of every window (by default that before the first step).
+    ``lowest``, ``initial`` and ``final`` are shares of ``energy_kwh``: the least charge, that before the first step,
+    and the least at the end of every window (by default that before the first step).
     """
 
     energy_kwh: Positive

@@ -8,7 +8,7 @@ import numpy as np
 
 from cosim.agents.dso.resources.inverter import state_inverter
 from cosim.agents.dso.resources.resource import KILO, Real, Resource, Row, Site, Symbol, by_terminal, phase_of
-from cosim.agents.dso.resources.statement import Statement
+from cosim.agents.dso.resources.statement import Index, Statement
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.schema import GeneratorSpec
 
@@ -32,7 +32,7 @@ class Generator(Resource):
         self.ramp_mw_per_step = None if ramp is None else ramp * share / KILO
         self._last_mw: list[float] | None = None
 
-    def available_mw(self, steps: Sequence[int] | Real) -> Real:
+    def available_mw(self, steps: Sequence[int] | Index) -> Real:
         """(steps,) most that each terminal can give in these steps of the horizon."""
         return np.full(len(steps), self.p_max_mw)
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from cosim.agents.dso.resources.resource import Resource, Site
 from cosim.errors import InputError, did_you_mean
 from cosim.scenario.loading import explain
-from cosim.scenario.preparation import Prepared, agent_class
-from cosim.scenario.schema import ResourceSection
+from cosim.scenario.preparation import Prepared, agent_class, resource_sections
+from cosim.scenario.resource import ResourceSection
 
 FOLDER = __name__.rpartition(".")[0]
 
@@ -77,10 +77,9 @@ def resources_of(prepared: Prepared) -> tuple[Resource, ...]:
     Raises:
         InputError: unknown kind, bus or phase, or a section that its kind cannot use.
     """
-    sections: Iterable[tuple[str, ResourceSection]] = prepared.scenario.resource_sections()
     return tuple(
         resource_of(section, key, Site(prepared.feeder, prepared.calendar, key, prepared.series))
-        for key, section in sections
+        for key, section in resource_sections(prepared.scenario)
     )
 
 

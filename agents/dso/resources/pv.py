@@ -9,6 +9,7 @@ import numpy as np
 
 from cosim.agents.dso.resources.generator import Generator
 from cosim.agents.dso.resources.resource import Real, Site
+from cosim.agents.dso.resources.statement import Index
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.schema import GeneratorSpec
 from cosim.scenario.types import Section
@@ -28,7 +29,7 @@ class Photovoltaic(Generator):
     def parameters(cls, section: Mapping[str, Any]) -> Section:
         return super().parameters({**section, "kind": "pv"})
 
-    def available_mw(self, steps: Sequence[int] | Real) -> Real:
+    def available_mw(self, steps: Sequence[int] | Index) -> Real:
         return self.p_max_mw * self._sun[np.asarray(steps, dtype=np.intp)]
 
     def expected(self, t: int) -> list[tuple[Terminal, float, float]]:

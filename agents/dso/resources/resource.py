@@ -110,7 +110,7 @@ class Resource(ABC):
         The variables, their names and order are the same for every window, whatever its length.
         """
 
-    def delivered(self, t: int, values: Mapping[str, float]) -> None:
+    def delivered(self, t: int, values: Mapping[str, float]) -> None:  # noqa: B027
         """Remember what the next window starts from.
 
         Args:

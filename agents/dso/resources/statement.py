@@ -1,8 +1,8 @@
 """What is decided over a window of steps, written down as arrays: variables, rows, cost, and what meets the network.
 
-A variable has one value in each step. An :class:`Expression` is affine in variables, with one entry for each of k rows:
-``p`` has an entry for each step, ``p[1:]`` leaves out the first one, ``window.before(charge, start)`` is what ``charge``
-was a step earlier. Rows may join steps: ramps, state of charge, energy by a deadline.
+A variable has one value in each step. An :class:`Expression` is affine in variables, with one entry for each of k
+rows: ``p`` has an entry for each step, ``p[1:]`` leaves out the first one, ``window.before(charge, start)`` is what
+``charge`` was a step earlier. Rows may join steps: ramps, state of charge, energy by a deadline.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Statement:
         return self.variable(name, lower, upper, within=within, rank=REACTIVE)
 
     def inject(self, terminal: Terminal, p: Expression | None, q: Expression | None) -> None:
-        """Let variables generate active (MW) and reactive power (Mvar) at a terminal; each goes through one terminal."""
+        """Let a variable generate active power (MW), and one reactive power (Mvar), at a terminal."""
         self.ports.append(Port(self.owner, terminal, _number(p), _number(q)))
 
     def at_most(self, name: str, expression: Expression, limit: Number) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
-from cosim.results.layout import PLAIN
+from cosim.results.layout import DATACENTER, PLAIN
 from cosim.results.schemas import LEGS, PHASES
 from cosim.results.tables import Layout
 
@@ -112,11 +113,12 @@ def _draw_branches(ax: Axes, layout: Layout, place: pd.DataFrame) -> None:
 def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
     """Marks and names of the buses at which something is connected; returns the legend's entries."""
     units = layout.units
-    for key, value in PLAIN.items():
-        units = units.assign(**{key: units[key].astype(object).where(units[key].notna(), value)})
-    groups = [
-        ({"label": label, "marker": marker, "size": size}, sorted(set(rows["bus"])))
-        for (label, marker, size), rows in units.groupby(["label", "marker", "size"], sort=False)
+    for key, value in PLAIN.items():  # a folder of an earlier version does not say how units are drawn
+        said = units[key].astype(object).where(units[key].notna(), value)
+        units = units.assign(**{key: said.mask(units["kind"] == "datacenter", DATACENTER[key])})
+    groups: list[tuple[Mapping[Any, Any], list[str]]] = [
+        (dict(rows[["label", "marker", "size"]].iloc[0]), sorted(set(rows["bus"])))
+        for _, rows in units.groupby(["label", "marker", "size"], sort=False)
     ]
     groups.append((_SOURCE, list(layout.buses.loc[layout.buses["role"] == "source", "bus"])))
     handles = []
@@ -126,9 +128,9 @@ def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
             continue
         look = {"marker": symbol["marker"], "markersize": float(symbol["size"]), "markerfacecolor": "none",
                 "markeredgecolor": "black", "markeredgewidth": 1.3, "linestyle": "none"}  # fmt: skip
-        ax.plot(at["x"], at["y"], zorder=5, **look)  # type: ignore[arg-type]
+        ax.plot(at["x"], at["y"], zorder=5, **look)
         label = symbol["label"]
-        handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))  # type: ignore[arg-type]
+        handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))
     _name(ax, place, sorted({bus for _, buses in groups for bus in buses}))
     return handles
 

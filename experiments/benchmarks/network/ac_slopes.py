@@ -56,7 +56,7 @@ class AcSlopes:
 
     def least_cost_usd(self, t: int, place: Terminal, extra_mw: float) -> float:
         """Least AC cost (USD) of a step with more demand at a place."""
-        operator, own, model = self.operator, self.model.own(self.operator.step_data(t)), self.model
+        operator, own, model = self.operator, self.operator.own_step(t), self.model
         settled = operator.result(t)
         p_mw = operator._settled[0][t]  # type: ignore[index]
         names, qp = model.place, own.qp
@@ -67,9 +67,9 @@ class AcSlopes:
         feeder = operator.feeder_at(t)
 
         def ac(u: Real) -> tuple[float, Real]:
-            values = dict(zip(model.variables, start.tolist(), strict=True))
-            values |= {model.variables[i]: float(v) for i, v in zip(moved, u, strict=True)}
-            injections = operator._injections(p_mw, operator._dispatch(values))
+            x = start.copy()
+            x[moved] = u
+            injections = operator._injections(p_mw, x[: model.resource_variables])
             injections.append((place, extra_mw, 0.0))
             self.circuit.move_to(feeder)
             found = self.circuit.solve(
