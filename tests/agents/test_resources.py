@@ -36,7 +36,7 @@ CHARGER: dict[str, Any] = {
     "from_h": 11, "deadline_h": 17,
 }  # fmt: skip
 COOLING: dict[str, Any] = {
-    "name": "cool", "kind": "flexible_load", "bus": "718", "p_max_kw": 60, "curtailed_usd_per_mwh": 90,
+    "name": "cool", "kind": "flexible_load", "bus": "718", "p_max_kw": 60, "curtailed_usd_per_mwh": 55,
 }  # fmt: skip
 EMPTYING = {**BATTERY, "final": 0.2}
 ALL = [EMPTYING, CHARGER, COOLING]
