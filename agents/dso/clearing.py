@@ -1,15 +1,16 @@
 """The operator's clearing of one market step, stated once.
 
     minimise   h * ( price P_sub + slope/2 P_sub^2 + reactive price Q_sub
-                     + sum_g (b_g P_g + a_g P_g^2) + sum_u c_u Q_u^2
+                     + cost of resources
                      + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u
                      + PVUR penalty * s_r + price cap * s_f )
     subject to the linear power flow, voltage limits softened by s_v, limits of VUF and PVUR softened by s_u and s_r,
-    branch ratings softened by s_f, and the capability of each unit. The data centers' demand enters as a parameter.
+    branch ratings softened by s_f, and what resources can do. The data centers' demand enters as a parameter.
 
 Power is in MW and Mvar, squared voltage in per unit, money in USD per step (``h`` hours), so that a dual divided
-by ``h`` is a price in USD/MWh. What the operator decides and what it costs is a Pyomo block, compiled once; the rows
-that the network enters come from :mod:`cosim.agents.dso.network_rows`. With the network's states as variables they make
+by ``h`` is a price in USD/MWh. What resources decide and what it costs they state themselves
+(:mod:`cosim.agents.dso.resources`), over the whole window; the import and broken limits are stated here; the rows that
+the network enters come from :mod:`cosim.agents.dso.network_rows`. With the network's states as variables they make
 the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the reduced one
 (:meth:`ClearingModel.reduced`), in which only what is dispatched remains.
 """

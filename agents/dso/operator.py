@@ -360,6 +360,17 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             feeder=self.feeder_at(t),
         )
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run should know of how the open window was cleared."""
+        steps = [str(self._first + t) for t in self.clearing.closed_steps]
+        if not steps:
+            return ()
+        return (
+            f"window at step {self._first}: {self.name}'s batteries would charge and discharge at once in steps "
+            f"{', '.join(steps)}, where energy is worth less than nothing; each kept to one direction, and prices are "
+            "those of the clearing with these directions",
+        )
+
     def symbols(self) -> Mapping[str, dict[str, Any]]:
         """What a map needs of each resource, by its name."""
         return symbols_of(self.resources)

@@ -187,6 +187,35 @@ def test_prices_with_resources_at_work_are_derivatives_of_cost() -> None:
             assert left - 2e-2 <= prices[t, k] <= right + 2e-2
 
 
+@pytest.mark.parametrize("mode", ["uncoordinated", "decentralized", "welfare"])
+def test_no_mode_burns_energy_where_its_price_is_negative(mode: str) -> None:
+    """Were energy turned into heat, more would be drawn than fits into the battery; notes say where it would pay."""
+    battery = {**BATTERY, "efficiency": 0.8, "wear_usd_per_mwh": 0.0}
+    changes = {"clock.steps": 4, "clock.window_steps": 4, "resources": [battery], "generators": []}
+    market = {"market.price_usd_per_mwh": {"values": [-200.0] * 24}}
+    result = cosim.run("ieee37", mode=mode, overrides={**changes, **market})
+    given = by_kw(result, "b1")
+    charge = 300.0 + np.cumsum(np.where(given < 0, -0.8 * given, -given / 0.8))
+    assert charge.max() <= 600.01 and charge[-1] == pytest.approx(600.0, abs=0.1)
+    assert any("batteries would charge and discharge at once" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes"),
+    [("decentralized", {"network.ac_rounds": 2}), ("uncoordinated", {"network.model": "ac-linear"})],
+)
+def test_resources_agree_with_ac_power_flow(mode: str, changes: dict[str, object]) -> None:
+    """What is cleared on the AC tangent at the demand itself is as dear in AC power flow; energy is conserved."""
+    short = {**SHORT, "clock.steps": 3, "clock.window_steps": 3}
+    charger = {**CHARGER, "energy_kwh": 80, "deadline_h": 13}
+    result = cosim.run("ieee37_stress", mode=mode, overrides={
+        **short, **changes, "resources": [EMPTYING, charger, COOLING]})  # fmt: skip
+    assert -by_kw(result, "ev").sum() == pytest.approx(80.0, abs=0.01)
+    given = by_kw(result, "b1")
+    assert np.where(given < 0, -0.95 * given, -given / 0.95).sum() == pytest.approx(-180.0, abs=0.01)
+    assert abs(result.kpis["ac_import_excess"] or 0.0) < 1e-3
+
+
 @pytest.fixture(scope="module", params=MODES)
 def run_of_mode(request: pytest.FixtureRequest) -> RunResult:
     short = {**SHORT, "clock.steps": 4, "clock.window_steps": 4, "clock.start": "2024-07-15T11:00:00"}
