@@ -187,6 +187,22 @@ def test_prices_with_resources_at_work_are_derivatives_of_cost() -> None:
             assert left - 2e-2 <= prices[t, k] <= right + 2e-2
 
 
+def test_prices_at_nodes_are_those_of_the_clearing_with_every_state_explicit() -> None:
+    """One step, so that no row joins steps: the explicit problem has all there is."""
+    charger = {**CHARGER, "energy_kwh": 60, "deadline_h": 12}
+    day = opened("ieee37_stress", {**SHORT, "clock.start": "2024-07-15T11:00:00", "clock.steps": 1,
+                                   "clock.window_steps": 1, "resources": [EMPTYING, charger, COOLING]})  # fmt: skip
+    p_mw = 0.97 * day.declared_p_mw
+    found = day.clearing.step(0, p_mw, day.clearing.solve(p_mw), 1.0)
+    network = day.clearing.networks[0]
+    qp = day.operator.clearing_model.at(network, day.operator.own_step(0))
+    explicit = solve_qp(qp, np.concatenate([p_mw[0], p_mw[0] * day.operator.reactive_ratio])).require()
+    assert found.cost_usd == pytest.approx(explicit.objective, rel=1e-7)
+    flow = explicit.nu[: len(network.states)]
+    for price, demand in zip(found.prices.total(), (network.demand_p, network.demand_q), strict=True):
+        assert np.abs(price + demand.T @ flow).max() <= 1e-6 * np.abs(price).max()
+
+
 @pytest.mark.parametrize("mode", ["uncoordinated", "decentralized", "welfare"])
 def test_no_mode_burns_energy_where_its_price_is_negative(mode: str) -> None:
     """Were energy turned into heat, more would be drawn than fits into the battery; notes say where it would pay."""
