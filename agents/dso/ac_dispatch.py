@@ -178,8 +178,7 @@ class AcDispatch:
         np.maximum.at(x, *limited)
         volts = np.sqrt(np.maximum(outputs[2 : 2 + model.outputs.voltages], 0.0))
         beyond = max(self._limits.v_min_pu - volts.min(), volts.max() - self._limits.v_max_pu, 0.0)
-        qp = own.qp
-        return float(x @ (0.5 * (qp.hessian @ x) + qp.cost) + qp.constant), float(beyond)
+        return own.usd(x), float(beyond)
 
     def dispatch_of(self, window: WindowClearing, p_mw: Array) -> Array:
         """(steps, resources' variables) what a window dispatches at a demand."""

@@ -47,28 +47,28 @@ def assemble(
         ratio: (terminals,) Mvar per MW.
         p_low_mw, p_high_mw: (terminals,) least and most that each terminal draws.
     """
-    own = step.own.qp
+    own = step.own
     matrix, rhs, by_theta = step.inequalities
     own_kept = _own_rows(step.own)
     kept = _network_rows(model.inequalities, step, ratio, p_low_mw, p_high_mw)
     e, e_rhs, e_theta = step.equalities
     k = len(model.parameters)
-    names = [own.ineq_rows[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
+    names = [own.row_names[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
     qp = ParametricQP(
         hessian=own.hessian,
         cost=own.cost,
         cost_theta=sp.csr_array((len(own.cost), k)),
-        eq_matrix=from_dense(np.vstack([e, step.own.equalities])),
+        eq_matrix=from_dense(np.vstack([e, own.equalities])),
         eq_rhs=np.concatenate([e_rhs, own.eq_rhs]),
         eq_theta=from_dense(np.vstack([e_theta, np.zeros((len(own.eq_rhs), k))])),
-        ineq_matrix=from_dense(np.vstack([step.own.rows[own_kept], matrix[kept]])),
-        ineq_rhs=np.concatenate([own.ineq_rhs[own_kept], rhs[kept]]),
+        ineq_matrix=from_dense(np.vstack([own.rows[own_kept], matrix[kept]])),
+        ineq_rhs=np.concatenate([own.rhs[own_kept], rhs[kept]]),
         ineq_theta=from_dense(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
         constant=own.constant,
         constant_theta=np.zeros(k),
         variables=tuple(f"{name}@{t}" for name in model.variables),
         parameters=tuple(f"{name}@{t}" for name in model.parameters),
-        eq_rows=tuple(f"{name}@{t}" for name in (*model.equalities.names, *own.eq_rows)),
+        eq_rows=tuple(f"{name}@{t}" for name in (*model.equalities.names, *own.eq_names)),
         ineq_rows=tuple(f"{name}@{t}" for name in names),
         theta_lower=np.concatenate([p_low_mw, p_low_mw * ratio]),
         theta_upper=np.concatenate([p_high_mw, p_high_mw * ratio]),
@@ -80,7 +80,7 @@ def assemble(
 def _own_rows(own: OwnStep) -> Index:
     """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
     bound = np.count_nonzero(own.rows, axis=1) <= 1
-    return np.flatnonzero(bound | can_bind(own.rows, own.qp.ineq_rhs, own.low, own.high))
+    return np.flatnonzero(bound | can_bind(own.rows, own.rhs, own.low, own.high))
 
 
 def _network_rows(kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array) -> Index:

@@ -154,7 +154,7 @@ class ClearingModel:
 
     def at(self, network: LinearNetwork, step: OwnStep) -> ParametricQP:
         """The explicit QP of one step: every state of the network is a variable, every flow equation a row."""
-        own, outputs, inputs = step.qp, self.outputs.of(network), self.injections
+        own, outputs, inputs = step, self.outputs.of(network), self.injections
         ny, n, mine = len(network.states), len(self.variables), len(inputs.own)
         flow = sp.csr_array(network.demand_p @ inputs.p + network.demand_q @ inputs.q)
         pick = sp.csr_array((np.ones(mine), (np.arange(mine), inputs.own)), shape=(mine, n))
@@ -169,7 +169,7 @@ class ClearingModel:
                     [
                         [-(flow[:, :mine] @ pick), network.matrix],
                         [eq.own, eq.outputs @ outputs.rows],
-                        [own.eq_matrix, sp.csr_array((len(own.eq_rows), ny))],
+                        [sp.csr_array(own.equalities), sp.csr_array((len(own.eq_rhs), ny))],
                     ]
                 )
             ),
@@ -178,19 +178,19 @@ class ClearingModel:
             ineq_matrix=sp.csr_array(
                 sp.vstack(
                     [
-                        sp.hstack([own.ineq_matrix, sp.csr_array((len(own.ineq_rows), ny))]),
+                        sp.hstack([sp.csr_array(own.rows), sp.csr_array((len(own.rhs), ny))]),
                         sp.hstack([ineq.own, ineq.outputs @ outputs.rows]),
                     ]
                 )
             ),
-            ineq_rhs=np.concatenate([own.ineq_rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
-            ineq_theta=sp.csr_array((len(own.ineq_rows) + len(ineq.rhs), k)),
+            ineq_rhs=np.concatenate([own.rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
+            ineq_theta=sp.csr_array((len(own.rhs) + len(ineq.rhs), k)),
             constant=own.constant,
             constant_theta=np.zeros(k),
             variables=(*self.variables, *(f"state[{i}]" for i in range(ny))),
             parameters=self.parameters,
-            eq_rows=(*(f"flow_equation[{i}]" for i in range(ny)), *eq.names, *own.eq_rows),
-            ineq_rows=(*own.ineq_rows, *ineq.names),
+            eq_rows=(*(f"flow_equation[{i}]" for i in range(ny)), *eq.names, *own.eq_names),
+            ineq_rows=(*own.row_names, *ineq.names),
             theta_lower=np.full(k, -np.inf),
             theta_upper=np.full(k, np.inf),
         )

@@ -7,15 +7,13 @@ all steps, step after step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.resources.statement import MARKET, Rows, Statement
-from cosim.optimization.qp.arrays import from_dense
-from cosim.optimization.qp.parametric import ParametricQP
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -23,19 +21,39 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class OwnStep:
-    """What the operator decides in a step and what it costs, without the network.
+    """What the operator decides in a step and what it costs, without the network, and without rows that join steps:
+
+        min sum_i square_i x_i^2 + cost'x + constant   subject to   rows x <= rhs,   equalities x = eq_rhs
 
     Attributes:
-        qp: the problem of the step, its parameters none; rows that join it to other steps left out.
-        rows, equalities: its inequalities and equalities, dense.
+        row_names, eq_names: of the rows; bounds of single variables are the last rows.
         low, high: (n,) bounds that every feasible x keeps.
+        exclusive: pairs of variables of which one at most is positive.
     """
 
-    qp: ParametricQP
+    square: Real
+    cost: Real
+    constant: float
     rows: Real
+    rhs: Real
+    row_names: tuple[str, ...]
     equalities: Real
+    eq_rhs: Real
+    eq_names: tuple[str, ...]
     low: Real
     high: Real
+    exclusive: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def hessian(self) -> sp.csr_array[np.float64]:
+        """(n, n) of the cost."""
+        there, n = np.flatnonzero(self.square), len(self.square)
+        pointers = np.concatenate([[0], np.cumsum(self.square != 0)])
+        return sp.csr_array((2.0 * self.square[there], there, pointers), shape=(n, n))
+
+    def usd(self, x: Real) -> float:
+        """Cost of a decision (USD)."""
+        return float(x @ (0.5 * (2.0 * self.square * x) + self.cost) + self.constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +185,9 @@ def own_window(statement: Statement, order: Order) -> OwnWindow:
     out = []
     for t in range(steps):
         matrix, rhs, names = _with_bounds(*ineq[t], lower[t], upper[t], order.names)
-        there = np.flatnonzero(square[t])
-        hessian = sp.csr_array((2.0 * square[t, there], (there, there)), shape=(n, n))
-        qp = ParametricQP.build(
-            hessian=hessian, cost=linear[t], eq_matrix=from_dense(eq[t][0]), eq_rhs=eq[t][1], eq_rows=eq[t][2],
-            ineq_matrix=from_dense(matrix), ineq_rhs=rhs, ineq_rows=names, constant=float(constant[t]),
-            variables=order.names,
-        )  # fmt: skip
-        out.append(OwnStep(replace(qp, exclusive=pairs), matrix, eq[t][0], least[t], most[t]))
+        out.append(
+            OwnStep(square[t], linear[t], float(constant[t]), matrix, rhs, names, *eq[t], least[t], most[t], pairs)
+        )
     return OwnWindow(tuple(out), found[True].joined(steps, n), found[False].joined(steps, n))
 
 
