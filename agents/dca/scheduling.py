@@ -22,9 +22,10 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
+from cosim.agents.storage import Storage
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
-from cosim.scenario.schema import BatterySpec, WorkClassSpec
+from cosim.scenario.schema import WorkClassSpec
 
 Array = NDArray[np.float64]
 KILO = 1000.0
@@ -133,7 +134,7 @@ class ScheduleModel:
 
         Without losses only their difference counts, and there is nothing to choose.
         """
-        lossy = [(i, t) for i, t in self.block.battery_step if _battery(self.sites[i]).efficiency < 1.0]
+        lossy = [(i, t) for i, t in self.block.battery_step if _storage(self.sites[i]).lossy]
         return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in lossy)
 
 
@@ -177,7 +178,7 @@ def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Seque
 
 
 def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, hours: float) -> None:
-    """UPS batteries: charge[t] = charge[t-1] + h (eta in - out / eta), between the reserve and full.
+    """UPS batteries, by the laws of :mod:`cosim.agents.storage`, between the reserve and full.
 
     Each window ends with at least the charge that the horizon began with, so that none lives off the next one. Were
     it the charge that the window itself began with, a rolling horizon would drain the battery step by step.
@@ -190,33 +191,22 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
     m.battery_step = pyo.Set(initialize=[(i, t) for i in owners for t in range(steps)], dimen=2)
     m.start_charge = pyo.Param(m.owner, mutable=True, initialize=0.0)
 
-    def power(_: pyo.ConcreteModel, i: int, t: int) -> tuple[float, float]:
-        return 0.0, _battery(sites[i]).power_kw / KILO
-
-    def energy(_: pyo.ConcreteModel, i: int, t: int) -> tuple[float, float]:
-        full = _battery(sites[i]).energy_kwh / KILO
-        return _battery(sites[i]).reserve * full, full
-
-    m.battery_in = pyo.Var(m.battery_step, bounds=power)
-    m.battery_out = pyo.Var(m.battery_step, bounds=power)
-    m.charge = pyo.Var(m.battery_step, bounds=energy)
+    store = {i: _storage(sites[i]) for i in owners}
+    m.battery_in = pyo.Var(m.battery_step, bounds=lambda _, i, t: (0.0, store[i].power_mw))
+    m.battery_out = pyo.Var(m.battery_step, bounds=lambda _, i, t: (0.0, store[i].power_mw))
+    m.charge = pyo.Var(m.battery_step, bounds=lambda _, i, t: (store[i].lowest_mwh, store[i].full_mwh))
 
     def balance(m: pyo.ConcreteModel, i: int, t: int) -> object:
         before = m.charge[i, t - 1] if t > 0 else m.start_charge[i]
-        eta = _battery(sites[i]).efficiency
-        return m.charge[i, t] == before + hours * (eta * m.battery_in[i, t] - m.battery_out[i, t] / eta)
+        return m.charge[i, t] == store[i].charge_after(before, m.battery_in[i, t], m.battery_out[i, t], hours)
 
     m.charge_equation = pyo.Constraint(m.battery_step, rule=balance)
 
     def one_way(m: pyo.ConcreteModel, i: int, t: int) -> object:
-        return m.battery_in[i, t] + m.battery_out[i, t] <= _battery(sites[i]).power_kw / KILO
+        return store[i].at_once(m.battery_in[i, t], m.battery_out[i, t]) <= store[i].power_mw
 
     m.one_way = pyo.Constraint(m.battery_step, rule=one_way)
-
-    def kept(m: pyo.ConcreteModel, i: int) -> object:
-        return -m.charge[i, steps - 1] <= -_battery(sites[i]).initial * _battery(sites[i]).energy_kwh / KILO
-
-    m.charge_kept = pyo.Constraint(m.owner, rule=kept)
+    m.charge_kept = pyo.Constraint(m.owner, rule=lambda m, i: -m.charge[i, steps - 1] <= -store[i].kept_mwh)
 
 
 def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, planned: int, hours: float) -> None:
@@ -263,13 +253,23 @@ def add_cost(
     delay = [c.delay_cost_usd_per_mwh_h * hours for c in classes]
     waiting = sum(delay[k] * m.waiting[k, j, t] for k, j, t in m.queue if t < steps)
     moving = sum(classes[k].migration_cost_usd_per_mwh * m.sent[k, j, t] for k, j, t in m.moving if t < steps)
-    wear = sum(_battery(sites[i]).wear_usd_per_mwh * hours * m.battery_out[i, t] for i, t in m.battery_step)
+    wear = sum(_storage(sites[i]).wear_usd(m.battery_out[i, t], hours) for i, t in m.battery_step)
     late = sum(
         late_cost_usd_per_mwh * (m.late[index] if index in m.deferrable else m.waiting[index]) for index in m.queue
     )
     m.cost = pyo.Objective(expr=waiting + moving + wear + late)
 
 
-def _battery(site: DataCenter) -> BatterySpec:
-    assert site.battery is not None
-    return site.battery
+def _storage(site: DataCenter) -> Storage:
+    """What a site's battery can do; it keeps the charge that the horizon began with."""
+    battery = site.battery
+    assert battery is not None
+    full = battery.energy_kwh / KILO
+    return Storage(
+        power_mw=battery.power_kw / KILO,
+        lowest_mwh=battery.reserve * full,
+        full_mwh=full,
+        kept_mwh=battery.initial * battery.energy_kwh / KILO,
+        efficiency=battery.efficiency,
+        wear_usd_per_mwh=battery.wear_usd_per_mwh,
+    )

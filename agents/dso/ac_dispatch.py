@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, Limits, OwnStep
+from cosim.agents.dso.clearing import ClearingModel, Limits
+from cosim.agents.dso.own_problem import OwnStep
 from cosim.agents.dso.window import WindowClearing
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
@@ -59,7 +60,7 @@ class WindowData:
 
     Attributes:
         feeders, load_scale, own: of each step.
-        tied: whether ramps tie the steps together.
+        tied: whether rows join the steps.
         injections: (terminal, MW, Mvar) of everything controllable at a step's demand and dispatch.
         clear: the clearing of some steps (indices) on networks, for demand within limits (by default the ratings).
     """
@@ -82,7 +83,7 @@ class AcPoint:
     """Demand and dispatch of a window in AC power flow.
 
     Attributes:
-        p_mw: (steps, terminals); dispatch: (steps, units and SVG legs, 2) generation in MW and Mvar.
+        p_mw: (steps, terminals); dispatch: (steps, resources' variables) what resources do.
         networks: the tangent of each step; None where AC power flow has no solution.
         costs_usd: (steps,) operator's cost, infinite without a solution.
         broken_pu: (steps,) by how much the worst voltage is beyond its limit.
@@ -136,11 +137,6 @@ class AcDispatch:
 
     def __init__(self, circuit: AcCircuit, model: ClearingModel, limits: Limits, ratio: Array) -> None:
         self._circuit, self.model, self._limits, self._ratio = circuit, model, limits, ratio
-        units = len(model.resources.generators)
-        legs = sum(len(svg.terminals) for svg in model.resources.svgs)
-        self._unit = np.concatenate([np.repeat(np.arange(units), 2), units + np.arange(legs)])
-        self._kind = np.concatenate([np.tile([0, 1], units), np.ones(legs, dtype=np.intp)]).astype(np.intp)
-        self._shape = (units + legs, 2)
 
     def at(self, data: WindowData, p_mw: Array, dispatch: Array, steps: Index | None = None) -> AcPoint:
         """AC power flow, tangent and cost at a demand and dispatch.
@@ -171,7 +167,7 @@ class AcDispatch:
         """
         model = self.model
         x = np.zeros(len(model.variables))
-        x[model.injections.own] = dispatch[self._unit, self._kind]
+        x[: len(dispatch)] = dispatch
         states = network.solve(*model.injections.at(x, np.concatenate([p_mw, p_mw * self._ratio])))
         outputs = model.outputs.of(network).at(states)
         defined, limited = (
@@ -182,16 +178,13 @@ class AcDispatch:
         np.maximum.at(x, *limited)
         volts = np.sqrt(np.maximum(outputs[2 : 2 + model.outputs.voltages], 0.0))
         beyond = max(self._limits.v_min_pu - volts.min(), volts.max() - self._limits.v_max_pu, 0.0)
-        qp = own.qp
-        return float(x @ (0.5 * (qp.hessian @ x) + qp.cost) + qp.constant), float(beyond)
+        return own.usd(x), float(beyond)
 
     def dispatch_of(self, window: WindowClearing, p_mw: Array) -> Array:
-        """(steps, units and SVG legs, 2) what a window dispatches at a demand."""
+        """(steps, resources' variables) what a window dispatches at a demand."""
         solution = window.solve(p_mw)
-        found = np.zeros((len(p_mw), *self._shape))
-        for t in range(len(p_mw)):
-            found[t, self._unit, self._kind] = window.own(t, solution)[self.model.injections.own]
-        return found
+        mine = self.model.resource_variables
+        return np.array([window.own(t, solution)[:mine] for t in range(len(p_mw))]).reshape(len(p_mw), mine)
 
     def least_cost(self, data: WindowData, start: AcPoint) -> AcPoint:
         """The dispatch of least cost in AC power flow at the demand of a point, which is where the way begins.
@@ -230,7 +223,7 @@ class AcDispatch:
             if len(steps) == 0:
                 break
             length = lengths[steps]
-            trial = self.at(data, point.p_mw[steps], point.dispatch[steps] + length[:, None, None] * way, steps)
+            trial = self.at(data, point.p_mw[steps], point.dispatch[steps] + length[:, None] * way, steps)
             change = trial.costs_usd - point.costs_usd[steps]
             if data.tied:
                 change = np.full(len(steps), change.sum())

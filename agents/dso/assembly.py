@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep
+from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
+from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.optimization.qp.arrays import from_dense
 from cosim.optimization.qp.dominated_rows import can_bind, implied
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.qp.transform import with_rows
+from cosim.optimization.qp.transform import with_equalities, with_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -25,7 +25,8 @@ class AssembledStep:
     """The QP of one step, and which rows of the clearing its inequalities are.
 
     Attributes:
-        qp: names end in ``@step``; parameters are P, then Q of each terminal.
+        qp: names end in ``@step``; parameters are P, then Q of each terminal; the network's equalities are
+            the first ones.
         own_rows, network_rows: rows that stayed; the QP has the own ones first.
     """
 
@@ -46,31 +47,32 @@ def assemble(
         ratio: (terminals,) Mvar per MW.
         p_low_mw, p_high_mw: (terminals,) least and most that each terminal draws.
     """
-    own = step.own.qp
+    own = step.own
     matrix, rhs, by_theta = step.inequalities
     own_kept = _own_rows(step.own)
     kept = _network_rows(model.inequalities, step, ratio, p_low_mw, p_high_mw)
     e, e_rhs, e_theta = step.equalities
     k = len(model.parameters)
-    names = [own.ineq_rows[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
+    names = [own.row_names[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
     qp = ParametricQP(
         hessian=own.hessian,
         cost=own.cost,
         cost_theta=sp.csr_array((len(own.cost), k)),
-        eq_matrix=from_dense(e),
-        eq_rhs=e_rhs,
-        eq_theta=from_dense(e_theta),
-        ineq_matrix=from_dense(np.vstack([step.own.rows[own_kept], matrix[kept]])),
-        ineq_rhs=np.concatenate([own.ineq_rhs[own_kept], rhs[kept]]),
+        eq_matrix=from_dense(np.vstack([e, own.equalities])),
+        eq_rhs=np.concatenate([e_rhs, own.eq_rhs]),
+        eq_theta=from_dense(np.vstack([e_theta, np.zeros((len(own.eq_rhs), k))])),
+        ineq_matrix=from_dense(np.vstack([own.rows[own_kept], matrix[kept]])),
+        ineq_rhs=np.concatenate([own.rhs[own_kept], rhs[kept]]),
         ineq_theta=from_dense(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
         constant=own.constant,
         constant_theta=np.zeros(k),
         variables=tuple(f"{name}@{t}" for name in model.variables),
         parameters=tuple(f"{name}@{t}" for name in model.parameters),
-        eq_rows=tuple(f"{name}@{t}" for name in model.equalities.names),
+        eq_rows=tuple(f"{name}@{t}" for name in (*model.equalities.names, *own.eq_names)),
         ineq_rows=tuple(f"{name}@{t}" for name in names),
         theta_lower=np.concatenate([p_low_mw, p_low_mw * ratio]),
         theta_upper=np.concatenate([p_high_mw, p_high_mw * ratio]),
+        exclusive=tuple((f"{a}@{t}", f"{b}@{t}") for a, b in own.exclusive),
     )
     return AssembledStep(qp, own_kept, kept)
 
@@ -78,7 +80,7 @@ def assemble(
 def _own_rows(own: OwnStep) -> Index:
     """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
     bound = np.count_nonzero(own.rows, axis=1) <= 1
-    return np.flatnonzero(bound | can_bind(own.rows, own.qp.ineq_rhs, own.low, own.high))
+    return np.flatnonzero(bound | can_bind(own.rows, own.rhs, own.low, own.high))
 
 
 def _network_rows(kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array) -> Index:
@@ -97,22 +99,11 @@ def _network_rows(kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw:
     return np.concatenate(kept)
 
 
-def with_ramps(qp: ParametricQP, ramps: Sequence[tuple[int, float, float | None]], steps: int) -> ParametricQP:
-    """Ramp limits |P_g[t] - P_g[t-1]| <= r between the steps of the window and from the one before it."""
-    column = {name: i for i, name in enumerate(qp.variables)}
-    entries, rhs, names = [], [], []
-    for g, limit, before in ramps:
-        for t in range(steps):
-            if t == 0 and before is None:
-                continue
-            row = np.zeros(len(qp.variables))
-            row[column[f"gen_p[{g}]@{t}"]] = 1.0
-            if t > 0:
-                row[column[f"gen_p[{g}]@{t - 1}"]] = -1.0
-            start = (before or 0.0) if t == 0 else 0.0
-            entries += [row, -row]
-            rhs += [limit + start, limit - start]
-            names += [f"ramp_up[{g}]@{t}", f"ramp_down[{g}]@{t}"]
-    if not entries:
-        return qp
-    return with_rows(qp, sp.csr_array(np.array(entries)), np.array(rhs), tuple(names))
+def with_joined(qp: ParametricQP, own: OwnWindow) -> ParametricQP:
+    """The window's problem with the rows that join its steps: ramps, state of charge."""
+    eq, ineq = own.equalities, own.inequalities
+    if len(ineq.names):
+        qp = with_rows(qp, ineq.matrix, ineq.rhs, ineq.names)
+    if len(eq.names):
+        qp = with_equalities(qp, eq.matrix, eq.rhs, eq.names)
+    return qp

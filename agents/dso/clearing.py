@@ -1,37 +1,39 @@
 """The operator's clearing of one market step, stated once.
 
     minimise   h * ( price P_sub + slope/2 P_sub^2 + reactive price Q_sub
-                     + sum_g (b_g P_g + a_g P_g^2) + sum_u c_u Q_u^2
+                     + cost of resources
                      + unbalance price * sum_b |VUF_b|^2 + voltage penalty * s_v + VUF penalty * s_u
                      + PVUR penalty * s_r + price cap * s_f )
     subject to the linear power flow, voltage limits softened by s_v, limits of VUF and PVUR softened by s_u and s_r,
-    branch ratings softened by s_f, and the capability of each unit. The data centers' demand enters as a parameter.
+    branch ratings softened by s_f, and what resources can do. The data centers' demand enters as a parameter.
 
 Power is in MW and Mvar, squared voltage in per unit, money in USD per step (``h`` hours), so that a dual divided
-by ``h`` is a price in USD/MWh. What the operator decides and what it costs is a Pyomo block, compiled once; the rows
-that the network enters come from :mod:`cosim.agents.dso.network_rows`. With the network's states as variables they make
+by ``h`` is a price in USD/MWh. What resources decide and what it costs they state themselves
+(:mod:`cosim.agents.dso.resources`), over the whole window; the import and broken limits are stated here; the rows that
+the network enters come from :mod:`cosim.agents.dso.network_rows`. With the network's states as variables they make
 the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the reduced one
 (:meth:`ClearingModel.reduced`), in which only what is dispatched remains.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-import pyomo.environ as pyo
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso import network_rows
 from cosim.agents.dso.network_rows import NetworkRows, OutputChoice
-from cosim.agents.dso.resources import Resources, inverter_polygon
+from cosim.agents.dso.own_problem import OwnStep, OwnWindow, order_of, own_window
+from cosim.agents.dso.resources.resource import Resource
+from cosim.agents.dso.resources.statement import MARKET, Port, Statement
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear.network import LinearNetwork
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -77,14 +79,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class StepData:
-    """What changes from step to step besides the network: prices and what each generator can give (MW)."""
-
-    price_usd_per_mwh: float
-    available_mw: Real
-
-
-@dataclass(frozen=True, slots=True)
 class Injections:
     """How units and data centers load the nodes: (nodes, m) node demand caused by one unit of each of m inputs.
 
@@ -103,27 +97,11 @@ class Injections:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnStep:
-    """What the operator decides in a step and what it costs, without the network.
-
-    Attributes:
-        qp: the problem; its parameters are none.
-        rows: its inequalities, dense.
-        low, high: (n,) bounds that every feasible x keeps.
-    """
-
-    qp: ParametricQP
-    rows: Real
-    low: Real
-    high: Real
-
-
-@dataclass(frozen=True, slots=True)
 class ReducedStep:
     """A step's clearing with the network solved for: what is dispatched, as dense rows.
 
     Attributes:
-        own: cost and rows of the units alone.
+        own: cost and rows of the resources alone.
         equalities: E x = e + B theta; inequalities: G x <= g + W theta, the network's rows only. Each as
             (matrix, rhs, by theta).
     """
@@ -150,38 +128,33 @@ class ClearingModel:
         self,
         network: LinearNetwork,
         terminals: tuple[Terminal, ...],
-        resources: Resources,
+        resources: Sequence[Resource],
         limits: Limits,
         hours: float,
         slope_usd_per_mwh_per_mw: float = 0.0,
         reactive_price_usd_per_mvarh: float = 0.0,
     ) -> None:
-        self.limits, self.resources, self.terminals, self.nodes = limits, resources, terminals, network.nodes
+        self.limits, self.resources, self.terminals, self.nodes = limits, tuple(resources), terminals, network.nodes
         counted = limits.unbalance_price_usd_per_pct2h > 0 or limits.unbalance_limit_pct is not None
         buses = limits.unbalance_buses if counted else ()
         self.outputs = network_rows.choose_outputs(network, limits.branch_rating_mva, buses)
-        m = self.block = pyo.ConcreteModel()
-        m.hours = hours
-        m.price = pyo.Param(mutable=True, initialize=0.0)
-        m.slope, m.reactive_price = slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh
-        add_units(m, resources)
-        add_import(m)
-        add_slacks(m)
-        add_unbalance_parts(m, self.outputs, limits)
-        add_cost(m, resources, limits)
-        self.compiled: CompiledBlock = compile_block(m, variables=m.component_data_objects(pyo.Var))
-        self.variables = self.compiled.variable_names
+        self.hours, self._slope, self._reactive_price = hours, slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh
+        first = self._statement(0, np.zeros(1))
+        self._order, self._ports = order_of(first), first.ports
+        self._decisions: dict[str, dict[str, int]] = {}
+        for variable, place in zip(first.variables, self._order.place.tolist(), strict=True):
+            self._decisions.setdefault(variable.owner, {})[variable.local] = place
+        self.variables = self._order.names
         self.place = {name: i for i, name in enumerate(self.variables)}
         count = range(len(terminals))
         self.parameters = (*(f"p[{k}]" for k in count), *(f"q[{k}]" for k in count))
         self.equalities, self.inequalities = self._network_rows(network)
         self.injections = self._injections()
-        self._own_rows: Real | None = None
         self._right: tuple[tuple[Columns, Columns], Real] | None = None
 
-    def at(self, network: LinearNetwork, data: StepData) -> ParametricQP:
+    def at(self, network: LinearNetwork, step: OwnStep) -> ParametricQP:
         """The explicit QP of one step: every state of the network is a variable, every flow equation a row."""
-        own, outputs, inputs = self.own(data).qp, self.outputs.of(network), self.injections
+        own, outputs, inputs = step, self.outputs.of(network), self.injections
         ny, n, mine = len(network.states), len(self.variables), len(inputs.own)
         flow = sp.csr_array(network.demand_p @ inputs.p + network.demand_q @ inputs.q)
         pick = sp.csr_array((np.ones(mine), (np.arange(mine), inputs.own)), shape=(mine, n))
@@ -192,26 +165,32 @@ class ClearingModel:
             cost=np.concatenate([own.cost, np.zeros(ny)]),
             cost_theta=sp.csr_array((n + ny, k)),
             eq_matrix=sp.csr_array(
-                sp.block_array([[-(flow[:, :mine] @ pick), network.matrix], [eq.own, eq.outputs @ outputs.rows]])
+                sp.block_array(
+                    [
+                        [-(flow[:, :mine] @ pick), network.matrix],
+                        [eq.own, eq.outputs @ outputs.rows],
+                        [sp.csr_array(own.equalities), sp.csr_array((len(own.eq_rhs), ny))],
+                    ]
+                )
             ),
-            eq_rhs=np.concatenate([network.constant, eq.rhs - eq.outputs @ outputs.constant]),
-            eq_theta=sp.csr_array(sp.vstack([flow[:, mine:], sp.csr_array((len(eq.rhs), k))])),
+            eq_rhs=np.concatenate([network.constant, eq.rhs - eq.outputs @ outputs.constant, own.eq_rhs]),
+            eq_theta=sp.csr_array(sp.vstack([flow[:, mine:], sp.csr_array((len(eq.rhs) + len(own.eq_rhs), k))])),
             ineq_matrix=sp.csr_array(
                 sp.vstack(
                     [
-                        sp.hstack([own.ineq_matrix, sp.csr_array((len(own.ineq_rows), ny))]),
+                        sp.hstack([sp.csr_array(own.rows), sp.csr_array((len(own.rhs), ny))]),
                         sp.hstack([ineq.own, ineq.outputs @ outputs.rows]),
                     ]
                 )
             ),
-            ineq_rhs=np.concatenate([own.ineq_rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
-            ineq_theta=sp.csr_array((len(own.ineq_rows) + len(ineq.rhs), k)),
+            ineq_rhs=np.concatenate([own.rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
+            ineq_theta=sp.csr_array((len(own.rhs) + len(ineq.rhs), k)),
             constant=own.constant,
             constant_theta=np.zeros(k),
             variables=(*self.variables, *(f"state[{i}]" for i in range(ny))),
             parameters=self.parameters,
-            eq_rows=(*(f"flow_equation[{i}]" for i in range(ny)), *eq.names),
-            ineq_rows=(*own.ineq_rows, *ineq.names),
+            eq_rows=(*(f"flow_equation[{i}]" for i in range(ny)), *eq.names, *own.eq_names),
+            ineq_rows=(*own.row_names, *ineq.names),
             theta_lower=np.full(k, -np.inf),
             theta_upper=np.full(k, np.inf),
         )
@@ -228,19 +207,48 @@ class ClearingModel:
             blocks.append((matrix, rows.rhs - rows.outputs @ base, -by_input[:, mine:]))
         return ReducedStep(own, blocks[0], blocks[1])
 
-    def own(self, data: StepData) -> OwnStep:
-        """Cost and rows of what the operator decides, without the network."""
-        m = self.block
-        m.price.set_value(data.price_usd_per_mwh)
-        for g, available in enumerate(data.available_mw):
-            m.available[g].set_value(float(available))
-        qp = self.compiled.instance()
-        if self._own_rows is None:
-            self._own_rows = qp.ineq_matrix.toarray()  # bounds and inverters: no number in them ever changes
-        low, high = self._bounds
-        high = high.copy()
-        high[[self.place[f"gen_p[{g}]"] for g in range(len(data.available_mw))]] = data.available_mw
-        return OwnStep(qp, self._own_rows, low, high)
+    def own(self, first: int, price_usd_per_mwh: Real) -> OwnWindow:
+        """Cost and rows of what the operator decides in a window, without the network.
+
+        Args:
+            first: step of the horizon; price_usd_per_mwh: (steps,) of energy at the source.
+        """
+        return own_window(self._statement(first, price_usd_per_mwh), self._order)
+
+    def _statement(self, first: int, price: Real) -> Statement:
+        window = Statement(len(price), self.hours, first)
+        for resource in self.resources:
+            window.owner = resource.name
+            resource.state(window)
+        window.owner = ""
+        state_market(window, self.outputs, self.limits, price, self._slope, self._reactive_price)
+        return window
+
+    @property
+    def resource_variables(self) -> int:
+        """How many variables of a step are of resources: the first ones."""
+        return self._order.resources
+
+    @cached_property
+    def ports(self) -> tuple[Port, ...]:
+        """Through which terminals resources inject, and the places of the variables that do."""
+        at = self._order.place
+
+        def placed(number: int | None) -> int | None:
+            return None if number is None else int(at[number])
+
+        return tuple(replace(port, p=placed(port.p), q=placed(port.q)) for port in self._ports)
+
+    def decisions_of(self, resource: Resource, x: Real) -> dict[str, float]:
+        """The variables of a resource, by the names it gave them, from the own variables of a step."""
+        return {local: float(x[place]) for local, place in self._decisions.get(resource.name, {}).items()}
+
+    def powers(self, decided: Real) -> list[tuple[float, float]]:
+        """(MW, Mvar) generated through each port, from the resources' variables of a step."""
+        return [
+            (0.0 if port.p is None else float(decided[port.p]), 0.0 if port.q is None else float(decided[port.q]))
+            for port in self.ports
+        ]
 
     def _injected(self, network: LinearNetwork) -> Real:
         """(states, inputs) right-hand sides of the network's equations for a unit of each input."""
@@ -254,18 +262,6 @@ class ClearingModel:
     def kept(self) -> frozenset[str]:
         """Variables that the reduced clearing keeps: all but the network's states."""
         return frozenset(self.variables)
-
-    @cached_property
-    def _bounds(self) -> tuple[Real, Real]:
-        """Bounds of the own variables; reactive power lies within the inverter's rating."""
-        low, high = np.full(len(self.variables), -np.inf), np.full(len(self.variables), np.inf)
-        for i, v in enumerate(self.compiled.variables):
-            low[i] = -np.inf if v.lower is None else pyo.value(v.lower)
-            high[i] = np.inf if v.upper is None else pyo.value(v.upper)
-        for g, unit in enumerate(self.resources.generators):
-            i = self.place[f"gen_q[{g}]"]
-            low[i], high[i] = -unit.s_mva, unit.s_mva
-        return low, high
 
     def _network_rows(self, network: LinearNetwork) -> tuple[NetworkRows, NetworkRows]:
         choice, place, limits = self.outputs, self.place, self.limits
@@ -289,16 +285,14 @@ class ClearingModel:
         return network_rows.gather(equalities, *sizes), network_rows.gather(inequalities, *sizes)
 
     def _injections(self) -> Injections:
-        """Inputs: P and Q of each generator, Q of each leg of an SVG (generation lowers demand), then the terminals."""
+        """Inputs: what resources inject through their ports (generation lowers demand), then the terminals."""
         inputs: list[tuple[Terminal, str, float]] = []
         own: list[int] = []
-        for g, unit in enumerate(self.resources.generators):
-            inputs += [(unit.terminal, "p", -1.0), (unit.terminal, "q", -1.0)]
-            own += [self.place[f"gen_p[{g}]"], self.place[f"gen_q[{g}]"]]
-        for s, svg in enumerate(self.resources.svgs):
-            for leg, terminal in enumerate(svg.terminals):
-                inputs.append((terminal, "q", -1.0))
-                own.append(self.place[f"svg_q[{s},{leg}]"])
+        for port in self.ports:
+            for kind, place in (("p", port.p), ("q", port.q)):
+                if place is not None:
+                    inputs.append((port.terminal, kind, -1.0))
+                    own.append(place)
         inputs += [(terminal, kind, 1.0) for kind in "pq" for terminal in self.terminals]
         p, q = [], []
         for terminal, kind, sign in inputs:
@@ -311,75 +305,35 @@ class ClearingModel:
         )
 
 
-def add_units(m: pyo.ConcreteModel, resources: Resources) -> None:
-    """Generators within their inverter polygons and static var generators within their ratings."""
-    generators = resources.generators
-    m.unit = pyo.RangeSet(0, len(generators) - 1)
-    m.available = pyo.Param(m.unit, mutable=True, initialize=lambda _, g: generators[g].p_max_mw)
-    m.gen_p = pyo.Var(m.unit, bounds=lambda m, g: (generators[g].p_min_mw, m.available[g]))
-    m.gen_q = pyo.Var(m.unit)
-    planes = {
-        (g, k): plane for g, u in enumerate(generators) for k, plane in enumerate(inverter_polygon(u.s_mva, u.p_max_mw))
-    }
-    m.side = pyo.Set(initialize=list(planes), dimen=2)
+def state_market(
+    window: Statement, outputs: OutputChoice, limits: Limits, price: Real, slope: float, reactive_price: float
+) -> None:
+    """Import at the source, broken limits and unbalance: variables of the market and their cost.
 
-    def inverter(m: pyo.ConcreteModel, g: int, k: int) -> object:
-        a, b, c = planes[g, k]
-        return a * m.gen_p[g] + b * m.gen_q[g] <= c
-
-    m.inverter = pyo.Constraint(m.side, rule=inverter)
-    legs = [(s, leg) for s, svg in enumerate(resources.svgs) for leg in range(len(svg.terminals))]
-    m.leg = pyo.Set(initialize=legs, dimen=2)
-    m.svg_q = pyo.Var(
-        m.leg, bounds=lambda _, s, leg: (-resources.svgs[s].q_max_mvar, resources.svgs[s].q_max_mvar)
-    )
-
-
-def add_import(m: pyo.ConcreteModel) -> None:
-    """Import at the source: MW, and Mvar where reactive energy has a price."""
-    m.p_sub = pyo.Var()
-    if m.reactive_price != 0:
-        m.q_sub = pyo.Var()
-
-
-def add_slacks(m: pyo.ConcreteModel) -> None:
-    """Worst violation of the step: squared voltage each way (pu^2), branch rating (MVA)."""
-    m.v_low_slack = pyo.Var(bounds=(0, None))
-    m.v_high_slack = pyo.Var(bounds=(0, None))
-    m.flow_slack = pyo.Var(bounds=(0, None))
-
-
-def add_unbalance_parts(m: pyo.ConcreteModel, outputs: OutputChoice, limits: Limits) -> None:
-    """Real and imaginary part of the voltage unbalance factor where it is priced, worst violation where limited (%)."""
-    priced = limits.unbalance_price_usd_per_pct2h > 0
-    m.unbalance_row = pyo.Set(initialize=outputs.unbalance.tolist() if priced else [])
-    m.vuf_part = pyo.Var(m.unbalance_row)
+    Args:
+        price: (steps,) USD/MWh at the source; slope, reactive_price: see :class:`ClearingModel`.
+    """
+    h = window.hours
+    p_sub = window.variable("p_sub", rank=MARKET)
+    window.cost(h * price * p_sub)
+    window.square_cost(p_sub, h * (0.5 * slope))
+    if reactive_price != 0:
+        window.cost(h * reactive_price * window.variable("q_sub", rank=MARKET))
+    # worst violation of the step: squared voltage each way (pu^2), branch rating (MVA)
+    for name, usd in (
+        ("v_low_slack", limits.voltage_penalty_usd_per_pu2h),
+        ("v_high_slack", limits.voltage_penalty_usd_per_pu2h),
+        ("flow_slack", limits.price_cap_usd_per_mwh),
+    ):
+        window.cost(h * usd * window.variable(name, 0.0, rank=MARKET))
+    if limits.unbalance_price_usd_per_pct2h > 0:  # real and imaginary part of the voltage unbalance factor (%)
+        for i in outputs.unbalance.tolist():
+            part = window.variable(f"vuf_part[{i}]", rank=MARKET)
+            window.square_cost(part, h * limits.unbalance_price_usd_per_pct2h)
     if limits.unbalance_limit_pct is not None:
-        m.vuf_slack = pyo.Var(bounds=(0, None))
+        window.cost(h * limits.unbalance_penalty_usd_per_pct_h * window.variable("vuf_slack", 0.0, rank=MARKET))
     if limits.pvur_limit_pct is not None:
-        m.pvur_slack = pyo.Var(bounds=(0, None))
-
-
-def add_cost(m: pyo.ConcreteModel, resources: Resources, limits: Limits) -> None:
-    """Cost of the step in USD: import, generation, reactive wear, unbalance, and broken limits."""
-    energy = m.price * m.p_sub + 0.5 * m.slope * m.p_sub**2
-    if m.reactive_price != 0:
-        energy += m.reactive_price * m.q_sub
-    generation = sum(
-        u.cost_usd_per_mwh * m.gen_p[g]
-        + u.cost_usd_per_mw2h * m.gen_p[g] ** 2
-        + u.reactive_cost_usd_per_mvar2h * m.gen_q[g] ** 2
-        for g, u in enumerate(resources.generators)
-    )
-    reactive = sum(resources.svgs[s].reactive_cost_usd_per_mvar2h * m.svg_q[s, leg] ** 2 for s, leg in m.leg)
-    unbalance = limits.unbalance_price_usd_per_pct2h * sum(m.vuf_part[i] ** 2 for i in m.unbalance_row)
-    broken = limits.voltage_penalty_usd_per_pu2h * (m.v_low_slack + m.v_high_slack)
-    broken += limits.price_cap_usd_per_mwh * m.flow_slack
-    if limits.unbalance_limit_pct is not None:
-        broken += limits.unbalance_penalty_usd_per_pct_h * m.vuf_slack
-    if limits.pvur_limit_pct is not None:
-        broken += limits.pvur_penalty_usd_per_pct_h * m.pvur_slack
-    m.cost = pyo.Objective(expr=m.hours * (energy + generation + reactive + unbalance + broken))
+        window.cost(h * limits.pvur_penalty_usd_per_pct_h * window.variable("pvur_slack", 0.0, rank=MARKET))
 
 
 _NOISE = 1e-14

@@ -2,8 +2,9 @@
 
 OpenDSS's own controls decide, once before each step, from where the step before left the devices. They act on a
 forecast that no mode has a part in: the base load of the step, data centers as if all work ran where and when it
-arrives, photovoltaics at what the sun gives, nothing from any other unit. So the devices stand alike in every mode,
-modes are compared on one network, and a day's positions are known when its window opens.
+arrives, and what resources are expected to do (photovoltaics give what the sun does, most others nothing). So the
+devices stand alike in every mode, modes are compared on one network, and a day's positions are known when its window
+opens.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.agents.dso.resources import Resources
+from cosim.agents.dso.resources.resource import Resource
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
@@ -95,32 +96,30 @@ class MovingDevices:
         return {"step": t, **dict(columns)} if rows else {}
 
 
-def forecast_of(loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]) -> Forecast:
-    """What devices are set for: data centers as work arrives, and photovoltaics at unit power factor.
+def forecast_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) -> Forecast:
+    """What devices are set for: data centers as work arrives, and what resources are expected to give, as the sun does.
 
     Args:
         loads: data-center terminals; one that does not say what it would draw counts for nothing.
-        resources: of the operator. available_mw: what each generator can give in a step.
+        resources: of the operator.
     """
-    suns = [(g, u.terminal) for g, u in enumerate(resources.generators) if u.kind == "pv"]
-
     def forecast(t: int) -> list[tuple[Terminal, float, float]]:
         drawn = [(x, KILO * float(x.on_arrival_mw[t])) for x in loads if x.on_arrival_mw is not None]
-        given = available_mw(t)
+        given = [one for resource in resources for one in resource.expected(t)]
         demand = [(x.terminal, kw, kw * x.reactive_ratio) for x, kw in drawn]
-        return demand + [(terminal, -KILO * float(given[g]), 0.0) for g, terminal in suns]
+        return demand + [(terminal, -KILO * p, -KILO * q if q else 0.0) for terminal, p, q in given]
 
     return forecast
 
 
 def moving_devices(
-    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Resources, available_mw: Callable[[int], Array]
+    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Sequence[Resource]
 ) -> MovingDevices | None:
     """The devices that move between steps; None if the scenario lets none move."""
     if prepared.scenario.network.controls == "fixed":
         return None
     calendar = prepared.calendar
-    forecast = forecast_of(loads, resources, available_mw)
+    forecast = forecast_of(loads, resources)
     return MovingDevices(
         prepared.feeder, prepared.load_scale, forecast, calendar.start_of_day_s, calendar.step_s
     )

@@ -26,7 +26,7 @@ KILO = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a step is linearised: dispatch (units and SVG legs, 2) in MW and Mvar, states, and how often it was met."""
+    """Where a step is linearised: dispatch (resources' variables,), states, and how often it was met."""
 
     dispatch: Real
     states: OperatingPoint | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import mesa
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
 from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
-from cosim.agents.dso.clearing import ClearingModel, OwnStep, ReducedStep, StepData
+from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
 from cosim.agents.dso.limits import limits_of
 from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation, NetworkModel, Point
+from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
-from cosim.agents.dso.resources import Resources, resources_of
+from cosim.agents.dso.resources.kinds import resources_of, symbols_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
@@ -59,23 +61,20 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.p_max_mw = np.array([load.p_max_mw for load in loads])
         self.reactive_ratio = np.array([load.reactive_ratio for load in loads])
         self.hours = prepared.calendar.step_hours
-        self.load_scale, self.price, self._profiles = (
-            prepared.load_scale, prepared.price_usd_per_mwh, prepared.profiles,
-        )  # fmt: skip
-        self.resources: Resources = resources_of(feeder, scenario.generators, scenario.svgs)
+        self.load_scale, self.price = prepared.load_scale, prepared.price_usd_per_mwh
+        self.resources = resources_of(prepared)
         self.limits = limits_of(scenario, feeder)
         self.linearisation = Linearisation(feeder, scenario.network)
         self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
         self._model = NetworkModel(self.linearisation, self.clearing_model)
-        self._devices = moving_devices(prepared, loads, self.resources, lambda t: self.step_data(t).available_mw)
+        self._devices = moving_devices(prepared, loads, self.resources)
         self._window: WindowClearing | None = None
         self._first = 0
         self._points: dict[int, Point] = {}
         self._opened: tuple[str, ...] = ()
-        self._known: dict[tuple[int, int], OwnStep] = {}
+        self._known: dict[int, OwnWindow] = {}
         self._refinement: Refinement | None = None
         self._settled: tuple[Array, QPSolution] | None = None
-        self._last_output: Array | None = None
         self._writers: dict[tuple[Node, ...], reporting.PriceRows] = {}
 
     def _compiled(self, network: LinearNetwork) -> ClearingModel:
@@ -140,6 +139,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """The clearing of steps linearised around the declared demand and its dispatch, and the points where."""
         points = list(points)
         moving = np.arange(len(steps))
+        mine, injected = via.clearing.resource_variables, via.clearing.injections.own
         for _ in range(LINEARISATION_ROUNDS - 1 if self.scenario.network.losses else 0):
             there = declared_p_mw[moving]
             linear = self._linearised(steps[moving], there, [points[i] for i in moving], via, ROUGHLY)
@@ -148,13 +148,13 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             before = [points[i] for i in moving]
             for j, i in enumerate(moving):
                 found = trial.values(j, there, solution)
-                points[i] = points[i].moved_to(self._dispatch(found.values), found.states)
+                points[i] = points[i].moved_to(found.x[:mine], found.states)
             pairs = zip((points[i] for i in moving), before, strict=True)
-            moved = np.array([np.abs(a.dispatch - b.dispatch).max(initial=0.0) for a, b in pairs])
+            moved = np.array([np.abs((a.dispatch - b.dispatch)[injected]).max(initial=0.0) for a, b in pairs])
             settled = moved < SETTLED_MW
             if settled.all():
                 break
-            if not self._ramps():  # which tie all steps together
+            if not self._own(via.clearing).tied:
                 moving = moving[~settled]
         return self._clearing(*self._linearised(steps, declared_p_mw, points, via), model=via.clearing), points
 
@@ -165,13 +165,12 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def _start(self, t: int) -> Point:
         """Where the linearisation of a step begins."""
-        count = len(self.resources.generators) + sum(len(svg.terminals) for svg in self.resources.svgs)
         if t in self._points:
             return self._points[t]
         if t - self._day in self._points:
             point = replace(self._points[t - self._day], visits=1)
             return point if self._stand_alike(t, t - self._day) else replace(point, states=None)
-        return Point(np.zeros((count, 2)), None, 0)
+        return Point(np.zeros(self.clearing_model.resource_variables), None, 0)
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its regulators and capacitors as they stand in step ``t``."""
@@ -211,15 +210,15 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def _window_data(self) -> WindowData:
         model = self._ac_dispatch.model
         steps = range(self._first, self._first + self._length)
-        own = [self._own(model, t) for t in steps]
+        own = self._own(model)
 
         def clear(places: NDArray[np.intp], networks: Sequence[LinearNetwork], p_mw: Array | None) -> WindowClearing:
-            reduced = [model.reduced(n, own[i]) for i, n in zip(places, networks, strict=True)]
+            reduced = [model.reduced(n, own.steps[i]) for i, n in zip(places, networks, strict=True)]
             return self._clearing(networks, reduced, p_mw, p_mw, model)
 
         scale = [float(self.load_scale[t]) for t in steps]
-        feeders, tied = [self.feeder_at(t) for t in steps], bool(self._ramps())
-        return WindowData(feeders, scale, own, tied, self._injections, clear)
+        feeders = [self.feeder_at(t) for t in steps]
+        return WindowData(feeders, scale, own.steps, own.tied, self._injections, clear)
 
     def _clearing(
         self,
@@ -234,18 +233,10 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         high = np.tile(self.p_max_mw, (len(networks), 1)) if p_high_mw is None else p_high_mw
         steps = range(self._first, self._first + len(networks))
         names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
-        return WindowClearing(
-            model or self.clearing_model, networks, reduced, self.reactive_ratio, low, high, names, self._ramps()
-        )
-
-    def _ramps(self) -> list[tuple[int, float, float | None]]:
-        """Generators with a ramp limit: index, MW per step, and what they gave last."""
-        before = self._last_output
-        return [
-            (g, unit.ramp_mw_per_step, None if before is None else float(before[g]))
-            for g, unit in enumerate(self.resources.generators)
-            if unit.ramp_mw_per_step is not None
-        ]
+        model = model or self.clearing_model
+        own = self._own(model)
+        joined = own if len(networks) == len(own.steps) else None
+        return WindowClearing(model, networks, reduced, self.reactive_ratio, low, high, names, joined)
 
     def _linearised(
         self,
@@ -260,37 +251,29 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
-        reduced = via.clearing.reduced
-        return networks, [reduced(n, self._own(via.clearing, t)) for n, t in zip(networks, steps, strict=True)]
+        own, reduced = self._own(via.clearing).steps, via.clearing.reduced
+        return networks, [reduced(n, own[int(t) - self._first]) for n, t in zip(networks, steps, strict=True)]
 
-    def _own(self, model: ClearingModel, t: int | np.intp) -> OwnStep:
-        """Cost and rows of the units in a step of the open window."""
-        key = (id(model), int(t))
-        if key not in self._known:
-            self._known[key] = model.own(self.step_data(int(t)))
-        return self._known[key]
+    def own_step(self, t: int) -> OwnStep:
+        """What the operator decides in step ``t`` of the horizon, without the network and without what joins steps."""
+        return self.clearing_model.own(t, self.price[t : t + 1]).steps[0]
 
-    def step_data(self, t: int) -> StepData:
-        available = [
-            u.p_max_mw * self._profiles[u.name.split(".")[0]][t] if u.kind == "pv" else u.p_max_mw
-            for u in self.resources.generators
-        ]
-        return StepData(float(self.price[t]), np.array(available))
-
-    def _dispatch(self, values: Mapping[str, float]) -> Array:
-        """(units and SVG legs, 2) generation in MW and Mvar of a cleared step."""
-        units = [(values[f"gen_p[{g}]"], values[f"gen_q[{g}]"]) for g in range(len(self.resources.generators))]
-        svgs = enumerate(self.resources.svgs)
-        legs = [(0.0, values[f"svg_q[{s},{leg}]"]) for s, svg in svgs for leg in range(len(svg.terminals))]
-        return np.array(units + legs).reshape(-1, 2)
+    def _own(self, model: ClearingModel) -> OwnWindow:
+        """What the operator decides in the open window, and what it costs."""
+        if id(model) not in self._known:
+            self._known[id(model)] = model.own(self._first, self.price[self._first : self._first + self._length])
+        return self._known[id(model)]
 
     def _injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
-        """Demand (MW, Mvar) of everything controllable in a step: data centers, generators and SVGs."""
-        units = [u.terminal for u in self.resources.generators]
-        units += [t for svg in self.resources.svgs for t in svg.terminals]
-        demand = zip(self.terminals, p_mw, p_mw * self.reactive_ratio, strict=True)
-        generation = zip(units, -dispatch[:, 0], -dispatch[:, 1], strict=True)
-        return [(t, float(p), float(q)) for t, p, q in (*demand, *generation)]
+        """Demand (MW, Mvar) of everything controllable in a step: data centers and resources.
+
+        Args:
+            dispatch: (resources' variables,).
+        """
+        drawn = zip(self.terminals, p_mw.tolist(), (p_mw * self.reactive_ratio).tolist(), strict=True)
+        model = self.clearing_model
+        given = zip(model.ports, model.powers(dispatch), strict=True)
+        return [*drawn, *((port.terminal, -p, -q) for port, (p, q) in given)]
 
     @property
     def clearing(self) -> WindowClearing:
@@ -366,9 +349,10 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Take step ``t`` of the settled window as delivered."""
         result = self._committed = self.result(t)
         values, p_mw = result.values, self._settled[0][t - self._first]  # type: ignore[index]
-        self._last_output = np.array([values[f"gen_p[{g}]"] for g in range(len(self.resources.generators))])
+        for resource in self.resources:
+            resource.delivered(t, self.clearing_model.decisions_of(resource, result.x))
         return Delivered(
-            injections=tuple(self._injections(p_mw, self._dispatch(values))),
+            injections=tuple(self._injections(p_mw, result.x[: self.clearing_model.resource_variables])),
             p_sub_kw=KILO * values["p_sub"],
             q_sub_kvar=KILO * values["q_sub"],
             cost_usd=result.cost_usd,
@@ -376,12 +360,27 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             feeder=self.feeder_at(t),
         )
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run should know of how the open window was cleared."""
+        steps = [str(self._first + t) for t in self.clearing.closed_steps]
+        if not steps:
+            return ()
+        return (
+            f"window at step {self._first}: {self.name}'s batteries would charge and discharge at once in steps "
+            f"{', '.join(steps)}, where energy is worth less than nothing; each kept to one direction, and prices are "
+            "those of the clearing with these directions",
+        )
+
+    def symbols(self) -> Mapping[str, dict[str, Any]]:
+        """What a map needs of each resource, by its name."""
+        return symbols_of(self.resources)
+
     def rows(self, t: int, ac: AcSolution) -> dict[str, Columns]:
         """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
         result = self._committed
         return {
             "prices": self._price_rows(result.prices.nodes).of(t, result.prices),
-            "dispatch": reporting.dispatch_rows(self.resources, t, result.values),
+            "dispatch": reporting.dispatch_rows(self.resources, self.clearing_model.ports, t, result),
             "voltages": reporting.voltage_rows(t, result, ac),
             "unbalance": reporting.unbalance_rows(t, ac),
             "taps": {} if self._devices is None else self._devices.rows(t),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
 from cosim.agents.dso.clearing import Limits
 from cosim.agents.dso.prices import PARTS, NodePrices
-from cosim.agents.dso.resources import Resources
+from cosim.agents.dso.resources.resource import Resource
+from cosim.agents.dso.resources.statement import Port
 from cosim.agents.dso.window import StepResult
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal, terminal_map
@@ -69,25 +70,21 @@ class PriceRows:
         }
 
 
-def dispatch_rows(resources: Resources, t: int, values: Mapping[str, float]) -> Columns:
-    """What each unit gave (generation positive), and the import at the source."""
-    rows = [
-        (u.name, u.kind, _phase(u.terminal), values[f"gen_p[{g}]"], values[f"gen_q[{g}]"])
-        for g, u in enumerate(resources.generators)
-    ]
-    for s, svg in enumerate(resources.svgs):
-        rows += [
-            (svg.name, "svg", _phase(terminal), 0.0, values[f"svg_q[{s},{leg}]"])
-            for leg, terminal in enumerate(svg.terminals)
-        ]
-    rows.append(("substation", "import", "abc", values["p_sub"], values["q_sub"]))
+def dispatch_rows(resources: Sequence[Resource], ports: Sequence[Port], t: int, result: StepResult) -> Columns:
+    """What each unit gave (generation positive), and the import at the source.
+
+    Args:
+        ports: of the clearing, with the places of their variables.
+    """
+    powers: dict[str, list[tuple[Terminal, float, float]]] = {r.name: [] for r in resources}
+    for port in ports:
+        p, q = (0.0 if place is None else float(result.x[place]) for place in (port.p, port.q))
+        powers[port.owner].append((port.terminal, p, q))
+    rows = [row for r in resources for row in r.rows(powers[r.name])]
+    rows.append(("substation", "import", "abc", result.values["p_sub"], result.values["q_sub"]))
     unit, kind, phase, p_mw, q_mvar = zip(*rows, strict=True)
-    powers = {"p_kw": KILO * np.array(p_mw), "q_kvar": KILO * np.array(q_mvar)}
-    return {"step": t, "unit": unit, "kind": kind, "phase": phase, **powers}
-
-
-def _phase(terminal: Terminal) -> str:
-    return terminal.phases[0] if len(terminal.phases) == 1 else "abc"
+    in_kw = {"p_kw": KILO * np.array(p_mw), "q_kvar": KILO * np.array(q_mvar)}
+    return {"step": t, "unit": unit, "kind": kind, "phase": phase, **in_kw}
 
 
 def voltage_rows(t: int, result: StepResult, ac: AcSolution) -> Columns:

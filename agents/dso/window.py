@@ -10,11 +10,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.agents.dso.assembly import assemble, with_ramps
+from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
+from cosim.agents.dso.own_problem import OwnWindow
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear.network import LinearNetwork
 from cosim.optimization.bilevel.model.settlement import Charge, charged_at
+from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.qp.transform import map_parameters
@@ -29,18 +31,20 @@ _RESOLVED_MW = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class StepValues:
-    """Variables of a cleared step by name, the states of its network, and its cost."""
+    """What the operator decides in a cleared step by name and by place, the states of its network, and its cost."""
 
     values: dict[str, float]
+    x: Array
     states: Array
     cost_usd: float
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One cleared step in full: every variable by name, its cost, prices at all nodes, the network's states."""
+    """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states."""
 
     values: dict[str, float]
+    x: Array
     cost_usd: float
     prices: NodePrices
     states: Array
@@ -60,7 +64,7 @@ class WindowClearing:
         p_low_mw, p_high_mw: (steps, terminals) least and most that a terminal draws: rows that cannot bind in between
             are left out.
         labels: (steps, terminals) parameter names.
-        ramps: (generator index, MW per step, previous output or None) for generators with ramp limits.
+        joined: rows that join the steps, if these are all steps of the window.
     """
 
     def __init__(
@@ -72,28 +76,53 @@ class WindowClearing:
         p_low_mw: Array,
         p_high_mw: Array,
         labels: Sequence[Sequence[str]],
-        ramps: Sequence[tuple[int, float, float | None]] = (),
+        joined: OwnWindow | None = None,
     ) -> None:
         self.model, self.networks, self.labels, self._ratio = model, tuple(networks), labels, ratio
         self._steps = [
             assemble(model, step, t, ratio, p_low_mw[t], p_high_mw[t]) for t, step in enumerate(reduced)
         ]
-        self._tied = bool(ramps)
-        self._full = with_ramps(stack([step.qp for step in self._steps]), ramps, len(self._steps))
+        self._tied = joined is not None and joined.tied
+        full = stack([step.qp for step in self._steps])
+        self._full = full if joined is None else with_joined(full, joined)
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
         self._constants = np.array([step.qp.constant for step in self._steps])
         self._last: tuple[Array, QPSolution] | None = None
+        self._closed: set[str] = set()
+        self._eq_start = np.cumsum([0, *(len(step.qp.eq_rows) for step in self._steps)])
         self._row_start = np.cumsum([0, *(len(step.qp.ineq_rows) for step in self._steps)])
         self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
 
     @cached_property
     def _solver(self) -> QPSolver:
-        return QPSolver(self.follower, tolerance=FINE)
+        return QPSolver(closed(self.follower, self._closed), tolerance=FINE)
+
+    def _close_overlaps(self, x: Array) -> bool:
+        """Hold the smaller flow of each battery that charges and discharges at once at zero from now on; whether there
+        was one.
+
+        It happens where energy has a price so negative that turning it into heat pays. The window's clearings then come
+        from one convex problem again, which its prices belong to.
+        """
+        pairs = self.follower.exclusive
+        both = overlapping(pairs, dict(zip(self._full.variables, x.tolist(), strict=False))) if pairs else []
+        if both:
+            self._closed |= {smaller for smaller, _ in both}
+            self._last = None
+            for name in ("_solver", "_free", "_free_solver"):
+                self.__dict__.pop(name, None)
+        return bool(both)
+
+    @property
+    def closed_steps(self) -> list[int]:
+        """Steps of the window in which a battery is held to one direction."""
+        n = len(self.model.variables)
+        return sorted({i // n for i, name in enumerate(self._full.variables) if name in self._closed})
 
     @cached_property
     def _free(self) -> ParametricQP:
         """The follower with its parameters as variables: demand that the operator may choose."""
-        return self.follower.free(self.follower.parameters)
+        return closed(self.follower, self._closed).free(self.follower.parameters)
 
     @cached_property
     def _free_solver(self) -> ProximalSolver:
@@ -113,15 +142,18 @@ class WindowClearing:
     def solve(self, p_mw: Array) -> QPSolution:
         """Clear the window at a demand; asked again for the same one, what was found before."""
         if self._last is None or not np.array_equal(self._last[0], p_mw):
-            self._last = p_mw.copy(), self._solver.solve(self.theta(p_mw)).require()
+            solution = self._solver.solve(self.theta(p_mw)).require()
+            while self._close_overlaps(solution.x):
+                solution = self._solver.solve(self.theta(p_mw)).require()
+            self._last = p_mw.copy(), solution
         return self._last[1]
 
     def step_costs(self, solution: QPSolution) -> Array | None:
-        """(steps,) cost of each step of a solved window (USD); None where ramps tie the steps together."""
+        """(steps,) cost of each step of a solved window (USD); None where rows join the steps."""
         return None if self._tied else self.costs(solution)
 
     def costs(self, solution: QPSolution) -> Array:
-        """(steps,) what each step adds to the window's cost: only own variables have a cost, and no ramp ties costs."""
+        """(steps,) what each step adds to the window's cost: only own variables have a cost."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
         of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)
@@ -157,7 +189,7 @@ class WindowClearing:
         """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
-        held = charged_at(self.follower, self.theta(p_mw), charge)
+        held = charged_at(closed(self.follower, self._closed), self.theta(p_mw), charge)
         point = DualFace(held, solution, np.zeros(target.size), reach=_RESOLVED_MW).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
 
@@ -183,6 +215,8 @@ class WindowClearing:
             with the duals of the follower's own rows.
         """
         solution = self._free_solver.solve(linear, near, penalty)
+        while self._close_overlaps(solution.x):
+            solution = self._free_solver.solve(linear, near, penalty)
         p = solution.x[self._free_columns]
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows
@@ -194,21 +228,22 @@ class WindowClearing:
         states = network.solve(*self.model.injections.at(x, theta))
         named = dict(zip(self.model.variables, x.tolist(), strict=True))
         named.setdefault("q_sub", float(network.import_q.at(states)[0]))
-        return StepValues(named, states, float(self.costs(solution)[t]))
+        return StepValues(named, x, states, float(self.costs(solution)[t]))
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""
         found, network = self.values(t, p_mw, solution), self.networks[t]
         prices = node_prices(self.model, network, *self.duals(t, solution), hours)
-        return StepResult(found.values, found.cost_usd, prices, found.states, network)
+        return StepResult(found.values, found.x, found.cost_usd, prices, found.states, network)
 
     def duals(self, t: int, solution: QPSolution) -> tuple[Array, Array]:
         """Duals of the network's equalities and inequalities in a step, zero for rows that cannot bind."""
         step, model = self._steps[t], self.model
-        equalities, inequalities = len(model.equalities.names), np.zeros(len(model.inequalities.names))
+        inequalities = np.zeros(len(model.inequalities.names))
+        start = self._eq_start[t]
         first = self._row_start[t] + len(step.own_rows)
         inequalities[step.network_rows] = solution.sigma[first : self._row_start[t + 1]]
-        return np.asarray(solution.nu[equalities * t : equalities * (t + 1)]), inequalities
+        return np.asarray(solution.nu[start : start + len(model.equalities.names)]), inequalities
 
 
 def _on_active_power(

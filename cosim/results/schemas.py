@@ -120,7 +120,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
         Schema(
             "dispatch",
-            "Output of generators and static var generators, and the import at the substation",
+            "Output of the operator's resources, negative where they draw, and the import at the substation",
             (
                 *_key("step", "unit", "kind"),
                 _phase(*_ANY_PHASE),
@@ -208,8 +208,13 @@ SCHEMAS: dict[str, Schema] = {
         ),
         Schema(
             "units",
-            "Where data centers, generators and static var generators are connected",
-            (*_key("unit", "kind", "bus"), _phase(*_ANY_PHASE)),
+            "Where data centers and the operator's resources are connected, and how a map draws them",
+            (
+                *_key("unit", "kind", "bus"),
+                _phase(*_ANY_PHASE),
+                *(Column(name, "text", nullable=True, optional=True) for name in ("label", "marker")),
+                *_floats("pt", "size", optional=True),
+            ),
             ("unit", "phase"),
         ),
     )

@@ -213,7 +213,8 @@ class Tables(_Frames):
 class Layout(_Frames):
     """Where things are: buses with coordinates, branches, and the units connected to buses.
 
-    A unit's kind is ``datacenter``, ``svg`` or the kind of a generator (``dispatchable``, ``pv``).
+    A unit's kind is ``datacenter`` or what its resource calls itself; ``label`` (words of the legend), ``marker`` and
+    ``size`` say how a map draws it.
     """
 
     buses: pd.DataFrame

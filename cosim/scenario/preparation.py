@@ -19,8 +19,10 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.resource import ResourceSection
 from cosim.scenario.schema import Scenario, SeriesSpec
 from cosim.scenario.series import read_series
+from cosim.scenario.types import Section
 
 Array = NDArray[np.float64]
 _NEAR_PU = (0.5, 1.5)
@@ -36,7 +38,6 @@ class Prepared:
         load_scale: scale of the feeder's base load.
         utilisation: share of the data centers' capacity that arrives as work.
         tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
-        profiles: available share of each pv generator, by its name.
     """
 
     scenario: Scenario
@@ -46,8 +47,15 @@ class Prepared:
     price_usd_per_mwh: Array
     load_scale: Array
     utilisation: Array
-    profiles: Mapping[str, Array]
     tariff_usd_per_mwh: Array | None = None
+
+    def series(self, spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
+        """(steps,) values of a further series that a section names.
+
+        Raises:
+            InputError: it cannot be read, or a value is out of range.
+        """
+        return _series(spec, key, self.calendar, self.path, lower, upper)
 
 
 def prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -75,23 +83,11 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
 
     def series(spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
-        source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
-        raw = read_series(
-            source,
-            spec.column,
-            steps=calendar.steps,
-            step_s=calendar.step_s,
-            base_dir=path.parent,
-            start_of_day_s=calendar.start_of_day_s,
-            key=key,
-        )
-        values = raw * spec.scale + spec.offset
-        if values.min() < lower or values.max() > upper:
-            worst = values.min() if values.min() < lower else values.max()
-            raise InputError("a value of the series is out of range", key=key, value=float(worst),
-                             allowed=f"{lower:g} to {upper:g}")  # fmt: skip
-        return values
+        return _series(spec, key, calendar, path, lower, upper)
 
+    for g in scenario.generators:
+        if g.profile is not None:
+            series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
     tariff = scenario.market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
@@ -101,13 +97,30 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
         price_usd_per_mwh=series(scenario.market.price_usd_per_mwh, "market.price_usd_per_mwh"),
         load_scale=series(scenario.network.load_scale, "network.load_scale", lower=0.0),
         utilisation=series(scenario.workload.utilisation, "workload.utilisation", lower=0.0, upper=1.0),
-        profiles={
-            g.name: series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
-            for g in scenario.generators
-            if g.profile is not None
-        },
         tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh"),
     )
+
+
+def _series(
+    spec: SeriesSpec, key: str, calendar: MarketCalendar, path: Path, lower: float, upper: float
+) -> Array:
+    """(steps,) values of a series on the calendar, within limits; files lie beside the scenario or are shipped."""
+    source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
+    raw = read_series(
+        source,
+        spec.column,
+        steps=calendar.steps,
+        step_s=calendar.step_s,
+        base_dir=path.parent,
+        start_of_day_s=calendar.start_of_day_s,
+        key=key,
+    )
+    values = raw * spec.scale + spec.offset
+    if values.min() < lower or values.max() > upper:
+        worst = values.min() if values.min() < lower else values.max()
+        raise InputError("a value of the series is out of range", key=key, value=float(worst),
+                         allowed=f"{lower:g} to {upper:g}")  # fmt: skip
+    return values
 
 
 def calendar_of(scenario: Scenario) -> MarketCalendar:
@@ -162,6 +175,23 @@ def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
     return replace(feeder, regulators=regulators)
 
 
+def resource_sections(scenario: Scenario) -> list[tuple[str, ResourceSection]]:
+    """Key and section of every resource, first those in the short spellings of ``generators`` and ``svgs``."""
+    found = []
+    for i, g in enumerate(scenario.generators):
+        found.append((f"generators.{i}", _section(g, "pv" if g.kind == "pv" else "generator", {"kind"})))
+    for i, s in enumerate(scenario.svgs):
+        if s.mode != "none":
+            connection = "three_phase" if s.mode == "balanced" else "per_phase"
+            found.append((f"svgs.{i}", _section(s, "svg", {"mode"}, connection=connection)))
+    return found + [(f"resources.{i}", r) for i, r in enumerate(scenario.resources)]
+
+
+def _section(spec: Section, kind: str, without: set[str], **more: Any) -> ResourceSection:
+    """A short spelling as a resource's section."""
+    return ResourceSection.model_validate({**spec.model_dump(exclude=without), **more, "kind": kind})
+
+
 OWN_CODE = "cosim."
 """How import paths begin that come with the package; others name code of a user's own."""
 
@@ -170,6 +200,7 @@ def code_named_by(scenario: Scenario) -> dict[str, str]:
     """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
     named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
     named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
+    named |= {f"resources.{i}.kind": r.kind for i, r in enumerate(scenario.resources)}
     return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from cosim.scenario.channel import ChannelSpec
 from cosim.scenario.modes import Mode
+from cosim.scenario.resource import ResourceSection
 from cosim.scenario.types import (
     BusName,
     Connection,
@@ -343,6 +344,7 @@ class Scenario(Section):
     market: MarketSpec
     generators: tuple[GeneratorSpec, ...] = ()
     svgs: tuple[SvgSpec, ...] = ()
+    resources: tuple[ResourceSection, ...] = ()
     datacenters: tuple[DataCenterSpec, ...]
     workload: WorkloadSpec
     operator: OperatorSpec = OperatorSpec()
@@ -356,11 +358,12 @@ class Scenario(Section):
         units = (
             [g.name for g in self.generators]
             + [s.name for s in self.svgs]
+            + [r.name for r in self.resources]
             + [d.name for d in self.datacenters]
         )
         if repeated := twice(units):
             raise ValueError(
-                f"generators, svgs and datacenters must have different names, found twice: {repeated}"
+                f"generators, svgs, resources and datacenters must have different names, found twice: {repeated}"
             )
         if not self.datacenters:
             raise ValueError("datacenters: at least one is needed")

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 IMPORT_PATH = rf"^{_WORD}(\.{_WORD})*:{_WORD}$"
+KIND = rf"^({_WORD}(\.{_WORD})*:)?{_WORD}$"
+"""A word, or an import path."""
 _MOST = 1e12
 """Largest number of a file, far beyond any quantity that is meant, so that nothing overflows."""
 Finite = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]

@@ -18,14 +18,14 @@ from cosim.results.ac_notes import ac_notes
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
-from cosim.results.layout import layout_of_feeder
+from cosim.results.layout import DATACENTER, layout_of_feeder
 from cosim.results.price_notes import beyond_cap, payment_parts, surplus
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.modes import MODES
-from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare
+from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare, resource_sections
 from cosim.scenario.schema import Scenario
 from cosim.simulation.simulation import Books, Simulation
 
@@ -256,7 +256,8 @@ def _simulate(
         notes=tuple(_notes(prepared, books, tables, limits)),
         certificate=_certificate(books),
     )
-    return record, tables, layout_of(prepared)
+    symbols: Mapping[str, Mapping[str, Any]] = getattr(simulation.market.operator, "symbols", dict)()
+    return record, tables, layout_of(prepared, symbols)
 
 
 def _facts(prepared: Prepared, books: Books, wall_s: float) -> RunFacts:
@@ -323,24 +324,29 @@ def _price_notes(prepared: Prepared, tables: Tables) -> list[str]:
     return beyond_cap(tables, cap) + surplus(tables, parts, cap)
 
 
-def layout_of(prepared: Prepared) -> Layout:
-    """Where things are, for maps."""
+def layout_of(prepared: Prepared, symbols: Mapping[str, Mapping[str, Any]] | None = None) -> Layout:
+    """Where things are, for maps.
+
+    Args:
+        symbols: how the operator's resources are drawn, by name: kind, label, marker and size.
+    """
     feeder, scenario = prepared.feeder, prepared.scenario
     units: list[dict[str, object]] = []
     for d in scenario.datacenters:
-        units += _placed(prepared, d.name, "datacenter", d.bus, d.connection)
-    for g in scenario.generators:
-        units += _placed(prepared, g.name, g.kind, g.bus, g.connection)
-    for s in scenario.svgs:
-        if s.mode != "none":
-            units += _placed(prepared, s.name, "svg", s.bus, "three_phase")
+        units += _placed(prepared, d.name, d.bus, d.connection, {"kind": "datacenter", **DATACENTER})
+    for key, section in resource_sections(scenario):
+        symbol = (symbols or {}).get(section.name, {"kind": section.kind})
+        connection = section.own_keys().get("connection", "three_phase")
+        units += _placed(prepared, section.name, section.bus, connection, symbol, key)
     return layout_of_feeder(feeder, units)
 
 
-def _placed(prepared: Prepared, name: str, kind: str, bus: str, connection: str) -> list[dict[str, object]]:
-    terminals = terminals_of(prepared.feeder, bus, connection, name)
+def _placed(
+    prepared: Prepared, name: str, bus: str, connection: str, symbol: Mapping[str, Any], key: str | None = None
+) -> list[dict[str, object]]:
+    terminals = terminals_of(prepared.feeder, bus, connection, key or name)
     phases = [t.phases[0] if len(t.phases) == 1 else "abc" for t in terminals]
-    return [{"unit": name, "kind": kind, "bus": bus, "phase": phase} for phase in phases]
+    return [{"unit": name, "bus": bus, "phase": phase, **symbol} for phase in phases]
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
-        for a in self.market.aggregators:
+        for a in (*self.market.aggregators, self.market.operator):
             told = getattr(a, "notes", None)
             books.notes += told() if callable(told) else ()
         books.welfare_usd = (

@@ -14,12 +14,14 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
-from cosim.agents.dso.clearing import ClearingModel, Limits, StepData
+from cosim.agents.dso.clearing import ClearingModel, Limits
 from cosim.agents.dso.linearisation import Linearisation
-from cosim.agents.dso.resources import Resources, resources_of
+from cosim.agents.dso.resources.generator import Generator
+from cosim.agents.dso.resources.resource import Resource, Site
 from cosim.agents.dso.window import WindowClearing
 from cosim.experiments.studies.common import print_table
 from cosim.grid.feeder.feeder import Feeder
@@ -28,6 +30,8 @@ from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.linear import lindist3flow
 from cosim.grid.linear.response import strongest_response
 from cosim.grid.opendss.importer.importer import import_feeder
+from cosim.protocol.roles import Array
+from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.schema import GeneratorSpec, NetworkSpec, SeriesSpec
 
 LOW_KV, HIGH_KV = 1.0, 50.0
@@ -43,7 +47,7 @@ class Case:
 
     feeder: Feeder
     terminals: tuple[Terminal, ...]
-    resources: Resources
+    resources: tuple[Resource, ...]
     p_max_mw: float
 
 
@@ -66,7 +70,13 @@ def case_of(feeder: Feeder, centers: int = 10, units: int = 20) -> Case:
         Terminal(b.name, "wye", b.phases) if b.grounded else Terminal(b.name, "delta", b.legs)
         for b in (buses[k] for k in at_centers)
     )
-    return Case(feeder, terminals, resources_of(feeder, specs, ()), kw / 1000 / len(terminals))
+    calendar = MarketCalendar(datetime(2024, 7, 15), 3600, 24, 24, "day_ahead", 1800, 5)
+    site = Site(feeder, calendar, "generators", _no_series)
+    return Case(feeder, terminals, tuple(Generator(spec, site) for spec in specs), kw / 1000 / len(terminals))
+
+
+def _no_series(spec: SeriesSpec, key: str, least: float, largest: float) -> Array:
+    raise NotImplementedError("these generators have no series")
 
 
 def limits_of(feeder: Feeder, cap_usd_per_mwh: float = 2000.0) -> Limits:
@@ -119,16 +129,13 @@ def clear(feeder: Feeder, model: str, steps: int, rounds: int, watch: Stopwatch)
     watch.lap("compile")
     scale = 0.5 + 0.4 * np.sin(np.linspace(0, np.pi, steps))
     price = 35.0 + 20.0 * rng.random(steps)
-    available = np.array([u.p_max_mw for u in case.resources.generators])
     demand = case.p_max_mw * (0.3 + 0.5 * rng.random((rounds, steps, len(case.terminals))))
     starts = [None] * steps
     points = [[(t, p, RATIO * p) for t, p in zip(case.terminals, row, strict=True)] for row in demand[0]]
     networks = linearisation.at([feeder] * steps, scale.tolist(), points, starts)
     watch.lap("linearise")
-    reduced = [
-        clearing.reduced(network, clearing.own(StepData(float(usd), available)))
-        for network, usd in zip(networks, price, strict=True)
-    ]
+    own = clearing.own(0, price).steps
+    reduced = [clearing.reduced(network, step) for network, step in zip(networks, own, strict=True)]
     watch.lap("solve for inputs")
     most = np.full((steps, len(case.terminals)), case.p_max_mw)
     labels = [[f"p{k}@{t}" for k in range(len(case.terminals))] for t in range(steps)]

@@ -31,8 +31,8 @@ def opened() -> Opened:
     assert isinstance(operator, DistributionSystemOperator)
     data, ac = operator._window_data(), operator._ac_dispatch
     p_mw = operator._settled[0]  # type: ignore[index]
-    units = len(operator.resources.generators) + sum(len(s.terminals) for s in operator.resources.svgs)
-    return simulation, operator, ac, data, ac.at(data, p_mw, np.zeros((data.count, units, 2)))
+    nothing = np.zeros((data.count, ac.model.resource_variables))
+    return simulation, operator, ac, data, ac.at(data, p_mw, nothing)
 
 
 def test_cost_is_that_of_the_ac_import_and_of_the_worst_ac_voltage(opened: Opened) -> None:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cosim
-from cosim.agents.dso.resources import inverter_polygon
+from cosim.agents.dso.resources.generator import Generator
+from cosim.agents.dso.resources.inverter import inverter_polygon
 from cosim.errors import InputError
 from cosim.grid.feeder.phases import phase_magnitudes, pvur, terminal_map
 from cosim.grid.feeder.tables import read_feeder, write_feeder
@@ -35,8 +36,9 @@ def test_every_demand_clears_and_generators_stay_within_their_rating(stressed: D
     solution = stressed.clearing.solve(p_mw)
     for t in (0, 12, 19):
         values = stressed.clearing.step(t, p_mw, solution, 1.0).values
-        for g, unit in enumerate(stressed.operator.resources.generators):
-            assert math.hypot(values[f"gen_p[{g}]"], values[f"gen_q[{g}]"]) <= unit.s_mva + 1e-7
+        for unit in stressed.operator.resources:
+            assert isinstance(unit, Generator)
+            assert math.hypot(values[f"{unit.name}/p"], values[f"{unit.name}/q"]) <= unit.s_mva + 1e-7
 
 
 @SAME_DAY
@@ -49,8 +51,8 @@ def test_the_states_of_a_cleared_step_solve_the_power_flow(stressed: Day, shares
     p, q = np.zeros(len(network.nodes)), np.zeros(len(network.nodes))
     drawn = [(t, a, a * r) for t, a, r in zip(operator.terminals, p_mw[12], operator.reactive_ratio, strict=True)]
     drawn += [
-        (u.terminal, -result.values[f"gen_p[{g}]"], -result.values[f"gen_q[{g}]"])
-        for g, u in enumerate(operator.resources.generators)
+        (u.terminals[0], -result.values[f"{u.name}/p"], -result.values[f"{u.name}/q"])
+        for u in operator.resources
     ]
     for terminal, active, reactive in drawn:
         m = terminal_map(terminal, network.nodes)
@@ -77,7 +79,7 @@ def test_the_inverter_polygon_lies_inside_the_circle_and_touches_it() -> None:
 def test_ramp_limits_hold_between_steps() -> None:
     day = opened("ieee37", {"generators.dg720.ramp_kw_per_step": 20})
     solution = day.clearing.solve(day.declared_p_mw)
-    output = [day.clearing.step(t, day.declared_p_mw, solution, 1.0).values["gen_p[0]"] for t in range(24)]
+    output = [day.clearing.step(t, day.declared_p_mw, solution, 1.0).values["dg720/p"] for t in range(24)]
     assert np.abs(np.diff(output)).max() == pytest.approx(0.02, abs=1e-6)
 
 

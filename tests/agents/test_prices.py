@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cosim.agents.dso.clearing import ClearingModel, StepData
+from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.prices import PARTS
 from cosim.experiments.benchmarks.leader.reduction import reduce
 from cosim.grid.linear import lindist3flow
@@ -25,7 +25,7 @@ NIGHT, NOON, EVENING = 3, 12, 19
 def explicit(day: Day, t: int, network: LinearNetwork | None = None) -> ParametricQP:
     """The clearing of one step with every network state explicit."""
     model: ClearingModel = day.operator.clearing_model
-    return model.at(network or day.clearing.networks[t], day.operator.step_data(t))
+    return model.at(network or day.clearing.networks[t], day.operator.own_step(t))
 
 
 def theta(day: Day, p_mw: Array) -> Array:
@@ -116,9 +116,9 @@ def test_the_penalty_is_the_cap_at_the_strongest_response_of_the_unloaded_feeder
 
 def test_without_limits_or_losses_one_price_holds_everywhere(stressed: Day) -> None:
     flat = lindist3flow.build(stressed.operator.feeder, 0.4, losses=False)
-    model = stressed.operator.clearing_model
-    data = StepData(40.0, np.zeros(len(stressed.operator.resources.generators)))
-    qp = model.at(flat, data)
+    operator = stressed.operator
+    model = ClearingModel(flat, operator.terminals, (), operator.limits, operator.hours)
+    qp = model.at(flat, model.own(0, np.array([40.0])).steps[0])
     duals = solve_qp(qp, np.zeros(len(qp.parameters))).require()
     flow = np.array([n.startswith("flow_equation[") for n in qp.eq_rows])
     constant_power = [n for n, (bus, _) in enumerate(flat.nodes) if bus == "799"]

@@ -39,7 +39,7 @@ def test_cost_and_prices_are_those_of_the_explicit_clearing(name: str, kind: str
     p_mw = share * day.declared_p_mw
     found = day.clearing.step(STEP, p_mw, day.clearing.solve(p_mw), 1.0)
     model, network = day.operator.clearing_model, day.clearing.networks[STEP]
-    qp = model.at(network, day.operator.step_data(STEP))
+    qp = model.at(network, day.operator.own_step(STEP))
     theta = np.concatenate([p_mw[STEP], p_mw[STEP] * day.operator.reactive_ratio])
     explicit = solve_qp(qp, theta).require() if kind != "tangent" else by_elimination(qp, model.kept, theta)
     assert found.cost_usd == pytest.approx(explicit.objective, rel=1e-7)
@@ -57,7 +57,7 @@ def test_rows_that_were_left_out_hold_with_room_to_spare() -> None:
     day = opened("ieee37_stress", {"clock.start": "2024-07-15T10:00:00", "clock.steps": 1})
     window, rng = day.clearing, np.random.default_rng(0)
     model, operator, network = window.model, day.operator, window.networks[0]
-    step = model.reduced(network, model.own(operator.step_data(0)))
+    step = model.reduced(network, operator.own_step(0))
     kept = set(window._steps[0].network_rows.tolist())
     matrix, rhs, by_theta = step.inequalities
     low, high = np.maximum(step.own.low, -1e3), np.minimum(step.own.high, 1e3)

@@ -15,7 +15,6 @@ import pytest
 
 import cosim
 from cosim.agents.dso.devices import MovingDevices, forecast_of
-from cosim.agents.dso.resources import Resources
 from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.feeder import TAP_STEP
 from cosim.grid.feeder.phases import Terminal
@@ -199,7 +198,7 @@ def test_the_forecast_is_what_is_declared_before_anything_is_agreed_on() -> None
 def test_a_terminal_that_says_nothing_counts_for_nothing() -> None:
     terminal = Terminal("671", "wye", ("a",))
     loads = [TerminalLoad("x", terminal, 0.2, 0.3), TerminalLoad("y", terminal, 0.2, 0.5, np.array([0.1]))]
-    forecast = forecast_of(loads, Resources((), ()), lambda t: np.zeros(0))
+    forecast = forecast_of(loads, ())
     assert forecast(0) == [(terminal, pytest.approx(100.0), pytest.approx(50.0))]
 
 

@@ -62,3 +62,15 @@ def with_rows(qp: ParametricQP, matrix: sp.csr_array, rhs: Vector, names: tuple[
         ineq_theta=sp.csr_array(sp.vstack([qp.ineq_theta, empty])),
         ineq_rows=qp.ineq_rows + names,
     )
+
+
+def with_equalities(qp: ParametricQP, matrix: sp.csr_array, rhs: Vector, names: tuple[str, ...]) -> ParametricQP:
+    """Add equality rows ``matrix x = rhs`` that do not depend on the parameters."""
+    empty = sp.csr_array((len(rhs), len(qp.parameters)))
+    return replace(
+        qp,
+        eq_matrix=sp.csr_array(sp.vstack([qp.eq_matrix, matrix])),
+        eq_rhs=np.concatenate([qp.eq_rhs, rhs]),
+        eq_theta=sp.csr_array(sp.vstack([qp.eq_theta, empty])),
+        eq_rows=qp.eq_rows + names,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
+from cosim.results.layout import DATACENTER, PLAIN
 from cosim.results.schemas import LEGS, PHASES
 from cosim.results.tables import Layout
 
-_MARKS: dict[str, tuple[str, str, float]] = {
-    # what: (label, marker, size); open shapes of different size, so that two at one bus are both seen
-    "datacenter": ("data center", "s", 15.0),
-    "generator": ("generator", "^", 17.0),
-    "svg": ("static var generator", "D", 20.0),
-    "source": ("substation", "*", 17.0),
-}
+_SOURCE = {"label": "substation", "marker": "*", "size": 17.0}
 
 _FROM_SOURCE = "bus, from the substation outwards"
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -74,7 +70,7 @@ def coordinates(layout: Layout) -> pd.DataFrame:
 
 
 def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: str = SEQUENTIAL) -> Figure:
-    """The feeder with each bus coloured by a value, and data centers, generators and SVGs marked.
+    """The feeder with each bus coloured by a value, and data centers and resources marked.
 
     Args:
         values: by bus; a bus without a value is drawn hollow.
@@ -116,19 +112,26 @@ def _draw_branches(ax: Axes, layout: Layout, place: pd.DataFrame) -> None:
 
 def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
     """Marks and names of the buses at which something is connected; returns the legend's entries."""
-    kinds = layout.units["kind"].where(layout.units["kind"].isin(["datacenter", "svg"]), "generator")
-    buses = {kind: sorted(set(layout.units.loc[kinds == kind, "bus"])) for kind in dict.fromkeys(kinds)}
-    buses["source"] = list(layout.buses.loc[layout.buses["role"] == "source", "bus"])
+    units = layout.units
+    for key, value in PLAIN.items():  # a folder of an earlier version does not say how units are drawn
+        said = units[key].astype(object).where(units[key].notna(), value)
+        units = units.assign(**{key: said.mask(units["kind"] == "datacenter", DATACENTER[key])})
+    groups: list[tuple[Mapping[Any, Any], list[str]]] = [
+        (dict(rows[["label", "marker", "size"]].iloc[0]), sorted(set(rows["bus"])))
+        for _, rows in units.groupby(["label", "marker", "size"], sort=False)
+    ]
+    groups.append((_SOURCE, list(layout.buses.loc[layout.buses["role"] == "source", "bus"])))
     handles = []
-    for kind, (label, marker, size) in _MARKS.items():
-        at = place.loc[buses.get(kind, [])]
+    for symbol, buses in groups:
+        at = place.loc[buses]
         if at.empty:
             continue
-        look = {"marker": marker, "markersize": size, "markerfacecolor": "none", "markeredgecolor": "black",
-                "markeredgewidth": 1.3, "linestyle": "none"}  # fmt: skip
-        ax.plot(at["x"], at["y"], zorder=5, **look)  # type: ignore[arg-type]
-        handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))  # type: ignore[arg-type]
-    _name(ax, place, sorted({b for group in buses.values() for b in group}))
+        look = {"marker": symbol["marker"], "markersize": float(symbol["size"]), "markerfacecolor": "none",
+                "markeredgecolor": "black", "markeredgewidth": 1.3, "linestyle": "none"}  # fmt: skip
+        ax.plot(at["x"], at["y"], zorder=5, **look)
+        label = symbol["label"]
+        handles.append(Line2D([], [], label=label, **{**look, "markersize": 9.0}))
+    _name(ax, place, sorted({bus for _, buses in groups for bus in buses}))
     return handles
 
 

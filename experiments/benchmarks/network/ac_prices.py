@@ -84,18 +84,17 @@ class AcClearing:
         probes = np.zeros((len(self.probes), 2)) if extra is None else extra
         p = np.concatenate([drawn, probes[:, 0]])
         q = np.concatenate([drawn * operator.reactive_ratio, probes[:, 1]])
-        units = [u.terminal for u in operator.resources.generators]
-        units += [terminal for svg in operator.resources.svgs for terminal in svg.terminals]
+        units = [port.terminal for port in model.ports]
         dispatch = np.zeros((len(units), 2))
         for k in range(ROUNDS):
             injections = [(a, float(b), float(c)) for a, b, c in zip(self.terminals, p, q, strict=True)]
             injections += [(a, -float(b), -float(c)) for a, (b, c) in zip(units, dispatch, strict=True)]
             scale = float(operator.load_scale[t])
             (network,) = operator.linearisation.at([operator.feeder_at(t)], [scale], [injections], [None])
-            qp = reduce(model.at(network, operator.step_data(t)), model.kept, model.equalities.names).qp
+            qp = reduce(model.at(network, operator.own_step(t)), model.kept, model.equalities.names).qp
             solution = solve_qp(qp, np.concatenate([p, q])).require()
             values = dict(zip(qp.variables, solution.x.tolist(), strict=True))
-            found = operator._dispatch(values)
+            found = np.array(model.powers(np.array([values[name] for name in model.variables]))).reshape(-1, 2)
             if np.abs(found - dispatch).max(initial=0.0) <= STEADY_MW:
                 nu = dict(zip(qp.eq_rows, solution.nu.tolist(), strict=True))
                 sigma = dict(zip(qp.ineq_rows, solution.sigma.tolist(), strict=True))

@@ -56,10 +56,10 @@ class AcSlopes:
 
     def least_cost_usd(self, t: int, place: Terminal, extra_mw: float) -> float:
         """Least AC cost (USD) of a step with more demand at a place."""
-        operator, own, model = self.operator, self.model.own(self.operator.step_data(t)), self.model
+        operator, own, model = self.operator, self.operator.own_step(t), self.model
         settled = operator.result(t)
         p_mw = operator._settled[0][t]  # type: ignore[index]
-        names, qp = model.place, own.qp
+        names = model.place
         moved = model.injections.own
         slack = np.array([names["v_low_slack"], names["v_high_slack"]])
         start = np.array([settled.values[name] for name in model.variables])
@@ -67,9 +67,9 @@ class AcSlopes:
         feeder = operator.feeder_at(t)
 
         def ac(u: Real) -> tuple[float, Real]:
-            values = dict(zip(model.variables, start.tolist(), strict=True))
-            values |= {model.variables[i]: float(v) for i, v in zip(moved, u, strict=True)}
-            injections = operator._injections(p_mw, operator._dispatch(values))
+            x = start.copy()
+            x[moved] = u
+            injections = operator._injections(p_mw, x[: model.resource_variables])
             injections.append((place, extra_mw, 0.0))
             self.circuit.move_to(feeder)
             found = self.circuit.solve(
@@ -102,12 +102,12 @@ class AcSlopes:
 
         def cost(z: Real) -> float:
             x = full(z, local(z)[0])
-            return float(x @ (0.5 * (qp.hessian @ x) + qp.cost) + qp.constant)
+            return own.usd(x)
 
         def cost_slope(z: Real) -> Real:
             p_sub, _, by_import, _ = local(z)
             x = full(z, p_sub)
-            slope = qp.hessian @ x + qp.cost
+            slope = own.hessian @ x + own.cost
             return np.concatenate([slope[moved] + slope[names["p_sub"]] * by_import, SLACK_SCALE * slope[slack]])
 
         def room(z: Real) -> Real:
@@ -115,7 +115,7 @@ class AcSlopes:
             square = local(z)[1]
             below = (square[low] - limits.v_min_pu**2) / SLACK_SCALE + z[-2]
             above = (limits.v_max_pu**2 - square[high]) / SLACK_SCALE + z[-1]
-            return np.concatenate([below, above, qp.ineq_rhs - own.rows @ full(z, start[names["p_sub"]])])
+            return np.concatenate([below, above, own.rhs - own.rows @ full(z, start[names["p_sub"]])])
 
         def room_slope(z: Real) -> Real:
             by_volts, n = local(z)[3] / SLACK_SCALE, len(moved)
