@@ -17,8 +17,8 @@ from cosim.scenario.preparation import prepare
 from cosim.simulation.simulation import Books, Simulation
 
 COUNT = int(os.environ.get("COSIM_FUZZ_COUNT", "200"))
-QUICK = (*range(10), 23)
-"""Seeds of the normal suite; 23 is a leader's schedule with late work."""
+QUICK = (0, 1, 2, 4, 5, 6, 23)
+"""Seeds of the normal suite, without those that take half a minute; 23 is a leader's schedule with late work."""
 LEGS = ("ab", "bc", "ca")
 NEAR = 1e-6
 EXPONENT = {"PQ": 0, "I": 1, "Z": 2}

@@ -216,7 +216,7 @@ def command_killed(place: Path, kind: str, rng: random.Random, undisturbed: Call
 def cases() -> list[Any]:
     found = []
     for number in range(COUNT):
-        marks = [pytest.mark.slow] if number >= len(KINDS) or KINDS[number] in ("worker", "parent") else []
+        marks = [pytest.mark.slow] if number >= len(KINDS) or KINDS[number] in ("worker", "parent", "compare") else []
         kind = KINDS[number % len(KINDS)]
         found.append(pytest.param(number, kind, id=f"{number}-{kind.replace(' ', '-')}", marks=marks))
     return found
