@@ -181,18 +181,17 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def _stay_punctual(self) -> None:
         """On a grid of bids draw only what leaves no more work late than running it on arrival would."""
-        self._punctual = self._without_lateness_beyond(self._on_arrival)
         self._drawer = self._near
         if self._bid_step_mw is not None:
-            self._drawer = ProximalSolver(QPSolver(self._punctual, tolerance=FINE), self._columns)
+            self._drawer = ProximalSolver(QPSolver(self._punctual(), tolerance=FINE), self._columns)
 
-    def _without_lateness_beyond(self, prompt: Array) -> ParametricQP:
+    def _punctual(self) -> ParametricQP:
         """The window's problem with no more late, over all steps together, than if all work ran on arrival.
 
         It is for answers that do not weigh the late cost against a price that is charged: the nearest to an award on a
         grid would leave undone what must run for a watt, and a price that is guessed from its slopes may be anything.
         """
-        late = self._model.late_columns()
+        prompt, late = self._on_arrival, self._model.late_columns()
         row = sp.csr_array((np.ones(late.size), (np.zeros(late.size, dtype=int), late)), shape=(1, len(prompt)))
         allowed = np.maximum(prompt[late], 0.0).sum(keepdims=True)
         return with_rows(self._qp, row, allowed, ("late",))
@@ -285,7 +284,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         target = posting.target_p_mw
         if target is None:
             raise ValueError("slopes of a price need the demand they hold around")
-        steeper = steepened(self._punctual, self._columns, 2 * self.hours * slope)
+        steeper = steepened(self._punctual(), self._columns, 2 * self.hours * slope)
         linear = np.zeros(len(self._qp.variables))
         linear[self._columns] = self.hours * (price - pull(slope, target))
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
