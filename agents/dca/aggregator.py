@@ -360,14 +360,17 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         )
         served, served_at = done + sent, done + taken
         self.ledger.commit(t, served)
+        waiting, late = self.ledger.backlog(t + 1), self.ledger.overdue(t)
+        # what is booked, not what the window's solution says: it knows nothing of a watt served too much before
+        x = self._model.with_queues(self._x, waiting[:, :, None], late[:, :, None], local)
         for i in self._model.block.owner:
-            self.charge_mwh[i] = self._x[self._model.column[f"charge[{i},{local}]"]]
+            self.charge_mwh[i] = x[self._model.column[f"charge[{i},{local}]"]]
         return WorkResult(
             arrived=self._work.arrived[:, :, local],
             served_at=served_at,
-            waiting=self.ledger.backlog(t + 1),
-            late=self.ledger.overdue(t),
+            waiting=waiting,
+            late=late,
             utilisation=served_at.sum(axis=0) / self.hours / np.array([s.dynamic_mw for s in self.sites]),
-            power_mw=self._x[self._columns[local]],
-            own_cost_usd=float(self._qp.cost[self._of_step[local]] @ self._x[self._of_step[local]]),
+            power_mw=x[self._columns[local]],
+            own_cost_usd=float(self._qp.cost[self._of_step[local]] @ x[self._of_step[local]]),
         )

@@ -109,9 +109,13 @@ class ScheduleModel:
         """
         served, sent = (np.maximum(self.amounts(x, name), 0.0) for name in ("served", "sent"))
         waiting = np.maximum(work.backlog[:, :, None] + (work.arrived - served - sent).cumsum(axis=2), 0.0)
+        return self.with_queues(x, waiting, np.maximum(waiting - work.may_wait, 0.0))
+
+    def with_queues(self, x: Array, waiting: Array, late: Array, first: int = 0) -> Array:
+        """The schedule with these amounts (classes, sites, steps from ``first`` on; MWh) waiting and late."""
         x = x.copy()
-        for name, amount in (("waiting", waiting), ("late", np.maximum(waiting - work.may_wait, 0.0))):
-            columns = self._columns_of(name)
+        for name, amount in (("waiting", waiting), ("late", late)):
+            columns = self._columns_of(name)[:, :, first : first + amount.shape[2]]
             x[columns[columns >= 0]] = amount[columns >= 0]
         return x
 

@@ -71,10 +71,14 @@ class Ledger:
         return waiting
 
     def may_wait(self, first: int, last: int) -> Matrix:
-        """Most work (classes, sites, last - first) MWh that may still wait at the end of each step of a window."""
-        wait: Matrix = self._arrived[:, :, first:last] - self._due[:, :, first:last]
+        """Most work (classes, sites, last - first) MWh that may still wait at the end of each step of a window.
+
+        Where a window must finish its work, all that arrived is due at its end from now on.
+        """
         if self._close_windows:
-            wait[:, :, -1] = 0.0
+            due = self._due[:, :, last - 1 :]
+            np.maximum(due, self._arrived[:, :, last - 1 : last], out=due)
+        wait: Matrix = self._arrived[:, :, first:last] - self._due[:, :, first:last]
         return np.asarray(np.maximum(wait, 0.0))
 
     def overdue(self, step: int) -> Matrix:

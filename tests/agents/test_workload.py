@@ -28,6 +28,13 @@ def test_a_closed_window_finishes_its_work() -> None:
     assert books.may_wait(0, 2)[0, 0].tolist() == [1.0, 0.0]
 
 
+def test_what_a_closed_window_leaves_is_late_at_its_end_and_after() -> None:
+    books = ledger([1.0, 1.0, 1.0, 1.0], close_windows=True)
+    books.may_wait(0, 2)
+    books.commit(0, np.array([[1.5]]))
+    assert [float(books.overdue(t)[0, 0]) for t in range(3)] == pytest.approx([0.0, 0.5, 0.5])
+
+
 def test_backlog_is_what_arrived_and_is_not_done() -> None:
     books = ledger([1.0, 2.0, 0.0])
     books.commit(0, np.array([[0.25]]))
