@@ -13,10 +13,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cosim.errors import InputError
+from cosim.scenario.zones import occurs, occurs_twice
 
 _YEARS = (1700, 2200)
 """Times stand in the tables as nanoseconds, which reach from 1677 to 2262."""
@@ -73,11 +77,12 @@ class MarketCalendar:
         market: ``day_ahead`` or ``rolling``.
         gate_s: time for negotiation before delivery, in seconds; windows may not be open two at a time.
         round_s: length of one round of messages, in seconds.
+        timezone: the zone of the start and of all local times; without one every day has 24 hours.
 
     Raises:
-        InputError: a start with a time zone, a horizon beyond the years that tables can hold, a length that is not a
-            positive whole number, an unknown market, a gate that opens before the previous window has closed, or a
-            round that does not fit between opening and closure.
+        InputError: a start that clocks never show or show twice in the zone, a horizon beyond the years that tables can
+            hold, a length that is not a positive whole number, an unknown market, a gate that opens before the
+            previous window has closed, or a round that does not fit between opening and closure.
     """
 
     start: datetime
@@ -87,6 +92,7 @@ class MarketCalendar:
     market: Market
     gate_s: int
     round_s: int
+    timezone: tzinfo | None = None
 
     def __post_init__(self) -> None:
         if self.market not in get_args(Market):
@@ -120,8 +126,12 @@ class MarketCalendar:
         """The start is local time, and every step begins in a year that tables and figures can hold."""
         start, key = self.start.isoformat(), "clock.start"
         if self.start.tzinfo is not None:
-            raise InputError("the start is local time, without a time zone", key=key, value=start,
-                             allowed=self.start.replace(tzinfo=None).isoformat())  # fmt: skip
+            raise ValueError("the start is local time; its zone is the calendar's")
+        if self.timezone is not None and not occurs(self.start, self.timezone):
+            raise InputError("clocks skip this time", key=key, value=start, allowed="a local time that occurs")
+        if self.timezone is not None and occurs_twice(self.start, self.timezone):
+            raise InputError("clocks show this time twice", key=key, value=start,
+                             allowed="another time, or clock.timezone as an offset, as UTC+02:00")  # fmt: skip
         years = f"years {_YEARS[0]} to {_YEARS[1]}"
         if not _YEARS[0] <= self.start.year <= _YEARS[1]:
             raise InputError("the start is too far away", key=key, value=start, allowed=years)
@@ -159,7 +169,43 @@ class MarketCalendar:
 
     def timestamp(self, step: int) -> datetime:
         """Local wall-clock time at which a step begins."""
-        return self.start + timedelta(seconds=step * self.step_s)
+        return self.local(step * self.step_s)
+
+    def local(self, elapsed_s: int) -> datetime:
+        """Local wall-clock time when this many seconds have passed since the first step began."""
+        passed = timedelta(seconds=elapsed_s)
+        if self.timezone is None:
+            return self.start + passed
+        begin = self.start.replace(tzinfo=self.timezone).astimezone(UTC)
+        return (begin + passed).astimezone(self.timezone).replace(tzinfo=None)
+
+    def elapsed_s(self, moment: datetime) -> int:
+        """Seconds from the beginning of the first step to a time, which is local where it says no zone.
+
+        A local time that occurs twice is the first of both, unless its ``fold`` is 1.
+        """
+        start = self.start
+        if self.timezone is not None:
+            start = start.replace(tzinfo=self.timezone)
+            moment = moment.replace(tzinfo=self.timezone) if moment.tzinfo is None else moment
+            return round((moment.astimezone(UTC) - start.astimezone(UTC)).total_seconds())
+        return round((moment - start).total_seconds())
+
+    def wall_s(self, local: datetime) -> int:
+        """Seconds on the clock on the wall from the beginning of the first step to a local time."""
+        return round((local.replace(fold=0) - self.start).total_seconds())
+
+    def wall_begins_s(self) -> NDArray[np.int64]:
+        """(steps,) seconds on the clock on the wall at which the steps begin, 0 for the first."""
+        if self.timezone is None:
+            return np.arange(self.steps, dtype=np.int64) * self.step_s
+        return np.array([self.wall_s(self.timestamp(step)) for step in range(self.steps)], dtype=np.int64)
+
+    def clock_changes(self) -> list[tuple[int, int]]:
+        """(step, seconds) where clocks are put forward (more than 0) or back within or before a step."""
+        walls = self.wall_begins_s()
+        moved = np.diff(walls) - self.step_s
+        return [(int(i) + 1, int(moved[i])) for i in np.flatnonzero(moved)]
 
     def timestamps(self) -> tuple[datetime, ...]:
         """Local wall-clock times at which the steps begin."""

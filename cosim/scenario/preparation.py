@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.resource import ResourceSection
 from cosim.scenario.schema import Scenario, SeriesSpec
-from cosim.scenario.series import read_series
+from cosim.scenario.series import Series, read_series
 from cosim.scenario.types import Section
+from cosim.scenario.units import Quantity
+from cosim.scenario.zones import zone_of
 
 Array = NDArray[np.float64]
 _NEAR_PU = (0.5, 1.5)
@@ -38,6 +40,7 @@ class Prepared:
         load_scale: scale of the feeder's base load.
         utilisation: share of the data centers' capacity that arrives as work.
         tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
+        notes: what was assumed of the series and of the clock, in words.
     """
 
     scenario: Scenario
@@ -48,14 +51,24 @@ class Prepared:
     load_scale: Array
     utilisation: Array
     tariff_usd_per_mwh: Array | None = None
+    notes: list[str] = field(default_factory=list)
 
-    def series(self, spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
-        """(steps,) values of a further series that a section names.
+    def series(
+        self,
+        spec: SeriesSpec,
+        key: str,
+        lower: float = -np.inf,
+        upper: float = np.inf,
+        quantity: Quantity | None = None,
+    ) -> Array:
+        """(steps,) values of a further series that a section names; what was assumed of it is noted.
 
         Raises:
-            InputError: it cannot be read, or a value is out of range.
+            InputError: it cannot be read, is in a unit of something else than ``quantity``, or a value is out of range.
         """
-        return _series(spec, key, self.calendar, self.path, lower, upper)
+        found = _series(spec, key, self.calendar, self.path, lower, upper, quantity)
+        self.notes.extend(note for note in found.notes if note not in self.notes)
+        return found.values
 
 
 def prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -82,45 +95,56 @@ def naming_file(path: Path) -> Iterator[None]:
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
 
-    def series(spec: SeriesSpec, key: str, lower: float = -np.inf, upper: float = np.inf) -> Array:
-        return _series(spec, key, calendar, path, lower, upper)
+    notes = _clock_notes(calendar)
+
+    def series(spec: SeriesSpec, key: str, lower: float, upper: float, quantity: Quantity) -> Array:
+        found = _series(spec, key, calendar, path, lower, upper, quantity)
+        notes.extend(note for note in found.notes if note not in notes)
+        return found.values
 
     for g in scenario.generators:
         if g.profile is not None:
-            series(g.profile, f"generators.{g.name}.profile", lower=0.0, upper=1.0)
-    tariff = scenario.market.tariff_usd_per_mwh
+            series(g.profile, f"generators.{g.name}.profile", 0.0, 1.0, "share")
+    market, free = scenario.market, (-np.inf, np.inf)
+    tariff = market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
         path=path,
         feeder=feeder_of(scenario, path),
         calendar=calendar,
-        price_usd_per_mwh=series(scenario.market.price_usd_per_mwh, "market.price_usd_per_mwh"),
-        load_scale=series(scenario.network.load_scale, "network.load_scale", lower=0.0),
-        utilisation=series(scenario.workload.utilisation, "workload.utilisation", lower=0.0, upper=1.0),
-        tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh"),
+        price_usd_per_mwh=series(market.price_usd_per_mwh, "market.price_usd_per_mwh", *free, "price"),
+        load_scale=series(scenario.network.load_scale, "network.load_scale", 0.0, np.inf, "share"),
+        utilisation=series(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
+        tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh", *free, "price"),
+        notes=notes,
     )
 
 
 def _series(
-    spec: SeriesSpec, key: str, calendar: MarketCalendar, path: Path, lower: float, upper: float
-) -> Array:
-    """(steps,) values of a series on the calendar, within limits; files lie beside the scenario or are shipped."""
-    source = next(v for v in (spec.file, spec.values, spec.constant) if v is not None)
-    raw = read_series(
-        source,
-        spec.column,
-        steps=calendar.steps,
-        step_s=calendar.step_s,
-        base_dir=path.parent,
-        start_of_day_s=calendar.start_of_day_s,
-        key=key,
-    )
-    values = raw * spec.scale + spec.offset
+    spec: SeriesSpec,
+    key: str,
+    calendar: MarketCalendar,
+    path: Path,
+    lower: float,
+    upper: float,
+    quantity: Quantity | None,
+) -> Series:
+    """A series on the calendar, within limits; files lie beside the scenario or are shipped."""
+    found = read_series(spec, calendar, base_dir=path.parent, key=key, quantity=quantity)
+    values = found.values
     if values.min() < lower or values.max() > upper:
         worst = values.min() if values.min() < lower else values.max()
         raise InputError("a value of the series is out of range", key=key, value=float(worst),
                          allowed=f"{lower:g} to {upper:g}")  # fmt: skip
-    return values
+    return found
+
+
+def _clock_notes(calendar: MarketCalendar) -> list[str]:
+    """Where clocks are changed within the horizon: local times are then missing, or stand twice."""
+    return [
+        f"clocks are put {'forward' if moved_s > 0 else 'back'} by {abs(moved_s)} s before step {step}"
+        for step, moved_s in calendar.clock_changes()
+    ]
 
 
 def calendar_of(scenario: Scenario) -> MarketCalendar:
@@ -133,10 +157,14 @@ def calendar_of(scenario: Scenario) -> MarketCalendar:
             "not a date and time",
             key="clock.start",
             value=clock.start,
-            allowed="local time in ISO 8601, as 2024-07-15T00:00:00",
+            allowed="ISO 8601, as 2024-07-15T00:00:00 or 2024-07-15T00:00:00-07:00",
         ) from None
+    zone = None if clock.timezone is None else zone_of(clock.timezone, "clock.timezone")
+    if start.tzinfo is not None:
+        zone = start.tzinfo if zone is None else zone
+        start = start.astimezone(zone).replace(tzinfo=None)
     return MarketCalendar(
-        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s
+        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s, zone
     )
 
 

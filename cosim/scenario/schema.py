@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from cosim.scenario.channel import ChannelSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.resource import ResourceSection
+from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import (
     BusName,
     Connection,
@@ -32,33 +33,15 @@ MOST_STEPS = 1_000_000
 """Most market steps of a horizon (a year of minutes has 525,600)."""
 
 
-class SeriesSpec(Section):
-    """A time series: a file (shipped by name, or a path beside the scenario), or values written inline.
+class ClockSpec(Section):
+    """Market calendar: integer seconds; ``window_steps`` is the look-ahead that is negotiated at once.
 
-    ``scale`` multiplies and ``offset`` is added afterwards.
+    ``start`` is local time, in ``timezone`` (a name as ``America/Los_Angeles``, or an offset) where there is one: then
+    days have 23 and 25 hours. A start with an offset of its own needs no ``timezone`` and keeps that offset.
     """
 
-    file: str | None = None
-    column: str | None = None
-    values: tuple[Finite, ...] | None = None
-    constant: Finite | None = None
-    scale: Finite = 1.0
-    offset: Finite = 0.0
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SeriesSpec:
-        given = [k for k in ("file", "values", "constant") if getattr(self, k) is not None]
-        if len(given) != 1:
-            raise ValueError(f"a series takes exactly one of file, values, constant; found {given or 'none'}")
-        if self.file is not None and self.column is None:
-            raise ValueError("a series from a file names its column")
-        return self
-
-
-class ClockSpec(Section):
-    """Market calendar: integer seconds; ``window_steps`` is the look-ahead that is negotiated at once."""
-
     start: str = "2024-07-15T00:00:00"
+    timezone: str | None = None
     step_s: Annotated[int, Field(gt=0, le=86_400)] = 3600
     steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
     window_steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24

@@ -285,7 +285,7 @@ def _certificate(books: Books) -> dict[str, Any] | None:
 
 def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimits) -> list[str]:
     """What a reader should know: fall-backs, slack used, AC violations one by one."""
-    notes = list(books.notes)
+    notes = [*prepared.notes, *books.notes]
     steps, work = tables.steps, tables.work
     v = tables.only("voltages", "step", "bus", "phase", "v_ac_pu")
     slack = steps.loc[steps["slack_kwh"] > SLACK_TOLERANCE_KWH]

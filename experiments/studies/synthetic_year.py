@@ -12,16 +12,20 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.series import read_series
+from cosim.scenario.series_spec import SeriesSpec
 
 Array = NDArray[np.float64]
 DAYS, SEED, FIRST_WEEKDAY = 365, 1, 6
 """The year begins on a Sunday, as 2023 did."""
+_DAY = MarketCalendar(datetime(2023, 1, 1), 3600, 24, 24, "day_ahead", 1800, 5)
 COLUMNS = ("hour", "price_usd_per_mwh", "load_scale", "pv_per_unit", "utilisation")
 LATITUDE_DEG, SYSTEM_LOSSES = 34.0, 0.14
 
@@ -77,7 +81,7 @@ def _weather(rng: np.random.Generator, memory: float) -> Array:
 
 
 def _mean_day(file: str, column: str) -> Array:
-    return read_series(file, column, steps=24, step_s=3600)
+    return read_series(SeriesSpec(file=file, column=column), _DAY).values
 
 
 def table(seed: int = SEED) -> str:

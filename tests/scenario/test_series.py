@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from cosim.errors import InputError
 from cosim.experiments.studies import synthetic_year
-from cosim.scenario.series import read_series, shipped_series
+from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.series import Array, read_series, shipped_series
+from cosim.scenario.series_spec import SeriesSpec
 
 DAY = [float(hour) for hour in range(24)]
 PRICES = "prices/caiso_np15_july_2024_mean_day"
@@ -30,54 +32,70 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
+def calendar(steps: int, step_s: int = 3600, start: str = "2024-07-15T00:00") -> MarketCalendar:
+    gate_s = min(step_s, 1800)
+    return MarketCalendar(datetime.fromisoformat(start), step_s, steps, steps, "day_ahead", gate_s, min(5, gate_s))
+
+
+def of(values: list[float] | float, steps: int, step_s: int = 3600, start: str = "2024-07-15T00:00") -> Array:
+    """Values of an inline series."""
+    source = {"constant": values} if isinstance(values, float) else {"values": values}
+    return read_series(SeriesSpec.model_validate(source), calendar(steps, step_s, start)).values
+
+
+def from_file(name: Path | str, column: str, steps: int, base_dir: Path | None = None) -> Array:
+    spec = SeriesSpec(file=str(name), column=column)
+    return read_series(spec, calendar(steps), base_dir=base_dir, key="x").values
+
+
 # Placing a series on the horizon
 
 
 def test_one_day_repeats() -> None:
-    assert read_series(DAY, steps=60, step_s=3600).tolist() == (DAY * 3)[:60]
+    assert of(DAY, 60).tolist() == (DAY * 3)[:60]
 
 
 def test_one_day_is_read_by_the_time_of_day() -> None:
-    values = read_series(DAY, steps=5, step_s=3600, start_of_day_s=22 * 3600)
-    assert values.tolist() == [22, 23, 0, 1, 2]
+    assert of(DAY, 5, start="2024-07-15T22:00").tolist() == [22, 23, 0, 1, 2]
 
 
-def test_a_longer_series_is_used_from_its_start() -> None:
-    values = read_series([float(v) for v in range(48)], steps=30, step_s=3600, start_of_day_s=22 * 3600)
+def test_a_longer_list_is_used_from_the_start() -> None:
+    values = of([float(v) for v in range(48)], 30, start="2024-07-15T22:00")
     assert values.tolist() == list(range(30))
 
 
 def test_shorter_steps_take_the_value_of_their_hour() -> None:
-    assert read_series(DAY, steps=9, step_s=900).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2]
+    assert of(DAY, 9, 900).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2]
 
 
 def test_longer_steps_take_the_mean() -> None:
-    assert read_series(DAY, steps=3, step_s=4 * 3600).tolist() == [1.5, 5.5, 9.5]
-    assert read_series(DAY, steps=2, step_s=5400).tolist() == pytest.approx([1 / 3, 5 / 3])
+    assert of(DAY, 3, 4 * 3600).tolist() == [1.5, 5.5, 9.5]
+    assert of(DAY, 2, 5400).tolist() == pytest.approx([1 / 3, 5 / 3])
 
 
 @given(
     values=st.lists(st.floats(-1e3, 1e3), min_size=24, max_size=24),
-    step_s=st.sampled_from([300, 900, 1800, 2700, 3600, 5400, 7200, 10_800]),
-    start_s=st.sampled_from([0, 900, 5400, 82_800]),
+    step_s=st.sampled_from([300, 900, 1800, 2700, 5400, 7200, 10_800]),
+    start=st.sampled_from(["00:00", "00:15", "01:30", "23:00"]),
 )
-def test_the_mean_of_a_day_is_kept_whatever_the_steps(values: list[float], step_s: int, start_s: int) -> None:
-    placed = read_series(values, steps=86_400 // step_s, step_s=step_s, start_of_day_s=start_s)
+def test_the_mean_of_a_day_is_kept_whatever_the_steps(values: list[float], step_s: int, start: str) -> None:
+    spec = SeriesSpec(values=tuple(values), step_s=3600)
+    placed = read_series(spec, calendar(86_400 // step_s, step_s, f"2024-07-15T{start}")).values
     assert placed.mean() == pytest.approx(np.mean(values), abs=1e-9)
 
 
 def test_a_constant_holds_in_every_step() -> None:
-    assert read_series(3.5, steps=7, step_s=900, start_of_day_s=600).tolist() == [3.5] * 7
+    assert of(3.5, 7, 900).tolist() == [3.5] * 7
 
 
 def test_values_of_other_length_than_an_hour() -> None:
-    values = read_series([1.0, 3.0, 5.0, 7.0], steps=2, step_s=3600, source_step_s=1800)
-    assert values.tolist() == [2.0, 6.0]
+    spec = SeriesSpec(values=(1.0, 3.0, 5.0, 7.0), step_s=1800)
+    assert read_series(spec, calendar(2)).values.tolist() == [2.0, 6.0]
 
 
 def test_a_series_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        read_series(DAY, steps=3, step_s=3600)[0] = 1.0
+        of(DAY, 3)[0] = 1.0
 
 
 # Reading tables
@@ -85,14 +103,12 @@ def test_a_series_cannot_be_changed() -> None:
 
 def test_a_table_beside_the_scenario_is_found_first(tmp_path: Path) -> None:
     table(tmp_path, "hour,price\n" + "".join(f"{h},{h}.5\n" for h in range(24)))
-    values = read_series("series.csv", "price", steps=2, step_s=3600, base_dir=tmp_path)
-    assert values.tolist() == [0.5, 1.5]
+    assert from_file("series.csv", "price", 2, tmp_path).tolist() == [0.5, 1.5]
 
 
 @pytest.mark.parametrize("name", [PRICES, f"{PRICES}.csv", PRICES.split("/")[1]])
 def test_a_shipped_table_is_found_by_name(name: str, tmp_path: Path) -> None:
-    values = read_series(name, "price_usd_per_mwh", steps=1, step_s=3600, base_dir=tmp_path)
-    assert values.tolist() == [42.7]
+    assert from_file(name, "price_usd_per_mwh", 1, tmp_path).tolist() == [42.7]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +124,7 @@ def test_a_shipped_table_is_found_by_name(name: str, tmp_path: Path) -> None:
         ("hour,x\n0,1\n1\n", "x", "not a finite number on line 3"),
         ("hour,x\n0,1\n1,cheap\n", "x", "not a finite number on line 3"),
         ("hour,x\n0,1\n2,1\n", "hour", "hours are not in order on line 3"),
-        ("hour,x\n0,1\n1,1\n", "x", "too short"),
+        ("hour,x\n0,1\n1,1\n", "x.begins", "does not say when its first row begins"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_its_name(
@@ -116,35 +132,34 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_name(
 ) -> None:
     path = table(tmp_path, text)
     with pytest.raises(InputError, match=message) as error:
-        read_series(path, "x", steps=24, step_s=3600, key="x")
+        from_file(path, "x", 24)
     assert error.value.file == str(path)
     assert error.value.key == key
 
 
-def test_a_short_series_says_how_many_values_are_needed() -> None:
-    with pytest.raises(InputError, match="23 values") as error:
-        read_series(DAY[:-1], steps=24, step_s=3600, key="market.price_usd_per_mwh")
-    assert error.value.allowed == "24 values (one day, repeated), or 24 and more"
+def test_a_short_list_says_how_long_it_is_needed() -> None:
+    with pytest.raises(InputError, match="24 steps of 3600 s need it from 2024-07-15T00:00:00 to 2024-07-16T00:00:00"):
+        of(DAY[:-1], 24)
 
 
 @pytest.mark.parametrize("bad", [[], [1.0, math.nan] * 12, ["a"] * 24, [[1.0]] * 24, math.inf])
 def test_inline_values_are_a_list_of_finite_numbers(bad: Any) -> None:
-    with pytest.raises(InputError):
-        read_series(bad, steps=24, step_s=3600)
+    with pytest.raises((InputError, ValueError)):
+        of(bad, 24)
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'caiso_np15_july_2024_mean_day'"):
-        read_series("caiso_np15_july_2024_mean", "price_usd_per_mwh", steps=1, step_s=3600)
+        from_file("caiso_np15_july_2024_mean", "price_usd_per_mwh", 1)
     with pytest.raises(InputError, match="did you mean 'price_usd_per_mwh'"):
-        read_series(PRICES, "price_usd_mwh", steps=1, step_s=3600)
+        from_file(PRICES, "price_usd_mwh", 1)
 
 
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
     path.write_bytes(b"hour,x\n0,\xff\xfe\n")
     with pytest.raises(InputError, match="not readable"):
-        read_series(path, "x", steps=1, step_s=3600)
+        from_file(path, "x", 1)
 
 
 # The shipped tables
@@ -161,7 +176,7 @@ def sources() -> list[tuple[str, dict[str, str]]]:
 
 
 def shipped(name: str, column: str) -> list[float]:
-    return [float(v) for v in read_series(name, column, steps=24, step_s=3600)]
+    return [float(v) for v in from_file(name, column, 24)]
 
 
 def test_every_shipped_table_has_a_named_source() -> None:
@@ -172,7 +187,7 @@ def test_every_shipped_table_has_a_named_source() -> None:
 
 @pytest.mark.parametrize(("folder", "row"), [s for s in sources() if s[1]["file"] != "synthetic_year.csv"])
 def test_every_shipped_table_is_one_day_of_its_column(folder: str, row: dict[str, str]) -> None:
-    values = read_series(f"{folder}/{row['file']}", row["column"], steps=48, step_s=3600)
+    values = from_file(f"{folder}/{row['file']}", row["column"], 48)
     assert values[:24].tolist() == values[24:].tolist()
 
 

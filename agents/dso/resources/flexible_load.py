@@ -53,26 +53,33 @@ class FlexibleLoad(Resource):
     def __init__(self, spec: FlexibleLoadSpec, site: Site) -> None:
         super().__init__(spec, site)
         calendar = site.calendar
-        share = np.ones(calendar.steps) if spec.wanted is None else site.series(spec.wanted, "wanted", 0.0, 1.0)
+        share = np.ones(calendar.steps)
+        if spec.wanted is not None:
+            share = site.series(spec.wanted, "wanted", 0.0, 1.0, "share")
         self._spec, self._hours, self._steps = spec, calendar.step_hours, calendar.steps
         self._ratio = math.tan(math.acos(spec.power_factor))
         self._most_mw = spec.p_max_kw / KILO * share
         self.energy_mwh = 0.0 if spec.energy_kwh is None else spec.energy_kwh / KILO
         self._start_s, self._step_s = calendar.start_of_day_s, calendar.step_s
+        self._moved_s = calendar.wall_begins_s() - self._step_s * np.arange(self._steps)
         self._had_mwh: dict[int, float] = {}
         if spec.energy_kwh is not None:
             self._most_mw = np.where(self._open(np.arange(self._steps)), self._most_mw, 0.0)
 
+    def _begins_s(self, t: np.ndarray) -> np.ndarray:
+        """Seconds on the clock on the wall from the first step's midnight; none is changed beyond the horizon."""
+        return np.asarray(self._start_s + t * self._step_s + self._moved_s[np.clip(t, 0, self._steps - 1)])
+
     def _open(self, t: np.ndarray) -> np.ndarray:
         """Whether steps lie wholly between the hour from which energy can be had and the deadline."""
-        of_day = (self._start_s + t * self._step_s) % DAY_S
+        of_day = self._begins_s(t) % DAY_S
         return np.asarray(
             (of_day >= self._spec.from_h * HOUR_S) & (of_day + self._step_s <= self._spec.deadline_h * HOUR_S)
         )
 
     def _day(self, t: np.ndarray) -> np.ndarray:
         """Day, from that of the first step, in which steps begin."""
-        return np.asarray((self._start_s + t * self._step_s) // DAY_S)
+        return np.asarray(self._begins_s(t) // DAY_S)
 
     def state(self, window: Statement) -> None:
         share = 1 / len(self.terminals)
@@ -122,7 +129,8 @@ class FlexibleLoad(Resource):
     def _steps_of(self, day: int) -> np.ndarray:
         """Steps of a day's session; negative ones lie before the horizon."""
         first = (day * DAY_S - self._start_s) // self._step_s
-        around = np.arange(first - 1, first + DAY_S // self._step_s + 2)
+        hour = HOUR_S // self._step_s + 1  # by which clocks may have been changed
+        around = np.arange(first - 1 - hour, first + DAY_S // self._step_s + 2 + hour)
         return np.asarray(around[self._open(around) & (self._day(around) == day)])
 
     def delivered(self, t: int, values: Mapping[str, float]) -> None:

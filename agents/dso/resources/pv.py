@@ -23,7 +23,7 @@ class Photovoltaic(Generator):
     def __init__(self, spec: GeneratorSpec, site: Site) -> None:
         super().__init__(spec, site)
         assert spec.profile is not None  # its schema asks for one
-        self._sun = site.series(spec.profile, "profile", 0.0, 1.0)
+        self._sun = site.series(spec.profile, "profile", 0.0, 1.0, "share")
 
     @classmethod
     def parameters(cls, section: Mapping[str, Any]) -> Section:

@@ -26,10 +26,11 @@ from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.schema import SeriesSpec
 from cosim.scenario.types import BusName, Connection, Name, Section
+from cosim.scenario.units import Quantity
 
 Real = NDArray[np.float64]
 Row: TypeAlias = "tuple[str, str, str, float, float]"
-Series = Callable[[SeriesSpec, str, float, float], Real]
+Series = Callable[[SeriesSpec, str, float, float, Quantity | None], Real]
 KILO = 1000.0
 
 
@@ -69,13 +70,20 @@ class Site:
         """Terminals of a device: see :func:`cosim.grid.feeder.connections.terminals_of`."""
         return terminals_of(self.feeder, bus, connection, self.key)
 
-    def series(self, spec: SeriesSpec, key: str, least: float = -np.inf, largest: float = np.inf) -> Real:
+    def series(
+        self,
+        spec: SeriesSpec,
+        key: str,
+        least: float = -np.inf,
+        largest: float = np.inf,
+        quantity: Quantity | None = None,
+    ) -> Real:
         """(steps of the horizon,) values of a series of the resource's section.
 
         Raises:
-            InputError: it cannot be read, or has a value out of range.
+            InputError: it cannot be read, is in another unit than ``quantity`` has, or has a value out of range.
         """
-        return self.read(spec, f"{self.key}.{key}", least, largest)
+        return self.read(spec, f"{self.key}.{key}", least, largest, quantity)
 
 
 class Resource(ABC):
