@@ -20,8 +20,9 @@ from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.resource import ResourceSection
-from cosim.scenario.schema import Scenario, SeriesSpec
+from cosim.scenario.schema import Scenario
 from cosim.scenario.series import Series, read_series
+from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import Section
 from cosim.scenario.units import Quantity
 from cosim.scenario.zones import zone_of

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from cosim.scenario.channel import ChannelSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.resource import ResourceSection
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series_spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BusName,
     Connection,

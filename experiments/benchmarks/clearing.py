@@ -32,7 +32,9 @@ from cosim.grid.linear.response import strongest_response
 from cosim.grid.opendss.importer.importer import import_feeder
 from cosim.protocol.roles import Array
 from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.schema import GeneratorSpec, NetworkSpec, SeriesSpec
+from cosim.scenario.schema import GeneratorSpec, NetworkSpec
+from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.units import Quantity
 
 LOW_KV, HIGH_KV = 1.0, 50.0
 SHARE = 0.3
@@ -75,7 +77,7 @@ def case_of(feeder: Feeder, centers: int = 10, units: int = 20) -> Case:
     return Case(feeder, terminals, tuple(Generator(spec, site) for spec in specs), kw / 1000 / len(terminals))
 
 
-def _no_series(spec: SeriesSpec, key: str, least: float, largest: float) -> Array:
+def _no_series(spec: SeriesSpec, key: str, least: float, largest: float, quantity: Quantity | None) -> Array:
     raise NotImplementedError("these generators have no series")
 
 

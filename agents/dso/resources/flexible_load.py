@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from cosim.agents.dso.resources.resource import KILO, Resource, ResourceSpec, Site, Symbol, by_terminal
 from cosim.agents.dso.resources.statement import Expression, Statement
 from cosim.grid.feeder.phases import Terminal
-from cosim.scenario.schema import SeriesSpec
+from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import NonNegative, Positive
 
 DAY_S = 86_400

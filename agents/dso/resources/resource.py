@@ -24,7 +24,7 @@ from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.schema import SeriesSpec
+from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import BusName, Connection, Name, Section
 from cosim.scenario.units import Quantity
 
