@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,7 @@ from cosim.files import is_file
 from cosim.scenario.schema import Scenario
 from cosim.yaml_reading import read_yaml
 
+Model = TypeVar("Model", bound=BaseModel)
 _MAX_BASES = 10
 
 
@@ -161,6 +162,20 @@ def _position(entries: list[Any], part: str, key: str, path: Path) -> int:
         return int(part)
     allowed = f"{', '.join(str(n) for n in names if n)} or 0 to {len(entries) - 1}"
     raise InputError("no such entry in this list", key=key, value=part, allowed=allowed, file=path)
+
+
+def validated(model: type[Model], data: Mapping[str, Any], key: str) -> Model:
+    """Data checked by the schema of a section that only its user knows.
+
+    Raises:
+        InputError: whatever the schema refuses, with its dotted key below ``key``.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        told = explain(error, None, model)
+        where = key if told.key is None else f"{key}.{told.key}"
+        raise InputError(told.message, key=where, value=told.value, allowed=told.allowed) from None
 
 
 def explain(error: ValidationError, path: Path | None, schema: type[BaseModel] = Scenario) -> InputError:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -219,43 +218,6 @@ def resource_sections(scenario: Scenario) -> list[tuple[str, ResourceSection]]:
 def _section(spec: Section, kind: str, without: set[str], **more: Any) -> ResourceSection:
     """A short spelling as a resource's section."""
     return ResourceSection.model_validate({**spec.model_dump(exclude=without), **more, "kind": kind})
-
-
-OWN_CODE = "cosim."
-"""How import paths begin that come with the package; others name code of a user's own."""
-
-
-def code_named_by(scenario: Scenario) -> dict[str, str]:
-    """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
-    named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
-    named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
-    named |= {f"resources.{i}.kind": r.kind for i, r in enumerate(scenario.resources)}
-    return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
-
-
-def agent_class(import_path: str, key: str, methods: Sequence[str] = ()) -> type[Any]:
-    """The class behind ``package.module:Class``; importing its module runs that module's code.
-
-    Args:
-        methods: what the class must be able to do.
-
-    Raises:
-        InputError: it cannot be imported, is no class, or lacks a method.
-    """
-    allowed = "package.module:Class"
-    module_name, _, class_name = import_path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (Exception, SystemExit) as error:  # a module of a user's own may raise anything
-        told = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"the class cannot be imported ({told})", key=key, value=import_path,
-                         allowed=allowed) from None  # fmt: skip
-    if not isinstance(found, type):
-        raise InputError("not a class", key=key, value=import_path, allowed=allowed)
-    if missing := [name for name in methods if not callable(getattr(found, name, None))]:
-        raise InputError(f"the class lacks {', '.join(missing)}", key=key, value=import_path,
-                         allowed=f"a class with the methods {', '.join(methods)}")  # fmt: skip
-    return found
 
 
 def check_base_case(solution: AcSolution, load_scale: float) -> None:

@@ -7,7 +7,7 @@ Every key carries its unit in its name. Unknown keys are refused with the neares
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -260,22 +260,29 @@ class WorkloadSpec(Section):
 
 
 class AggregatorSpec(Section):
-    """A data center aggregator: an agent class by import path and the sites that it runs (default: all)."""
+    """A data center aggregator: an agent class by import path and the sites that it runs (default: all).
+
+    ``parameters`` are for the class, checked by its own model.
+    """
 
     name: Name = "dca"
     agent: ImportPath = "cosim.agents.dca:DataCenterAggregator"
     datacenters: tuple[str, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class OperatorSpec(Section):
-    """The distribution system operator: an agent class by import path."""
+    """The distribution system operator: an agent class by import path, and what is for the class (``parameters``)."""
 
     name: Name = "dso"
     agent: ImportPath = "cosim.agents.dso:DistributionSystemOperator"
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class DecentralizedSpec(Section):
     """The negotiation: update rule (or ``package.module:Class``), its parameters, and when it may stop.
+
+    ``parameters`` are for a rule of one's own, checked by its own model.
 
     ``tolerance`` bounds both regrets together relative to the operator's cost; ``penalty`` is that of the proximal
     rule, and of ADMM at first; ``acceleration`` is how many rounds ADMM's Anderson acceleration looks back (0: none);
@@ -283,6 +290,7 @@ class DecentralizedSpec(Section):
     """
 
     rule: str = "admm"
+    parameters: dict[str, Any] = Field(default_factory=dict)
     max_rounds: Annotated[int, Field(gt=0)] = 200
     tolerance: Positive = 1e-6
     penalty_usd_per_mw2h: Positive = 50.0

@@ -25,7 +25,8 @@ from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.modes import MODES
-from cosim.scenario.preparation import Prepared, check_base_case, code_named_by, naming_file, prepare, resource_sections
+from cosim.scenario.own_code import code_named_by
+from cosim.scenario.preparation import Prepared, check_base_case, naming_file, prepare, resource_sections
 from cosim.scenario.schema import Scenario
 from cosim.simulation.simulation import Books, Simulation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import mesa
 import numpy as np
 import simpy
+from pydantic import BaseModel
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
@@ -24,7 +25,8 @@ from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
-from cosim.scenario.preparation import OWN_CODE, Prepared, agent_class, check_base_case, naming_file
+from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
+from cosim.scenario.preparation import Prepared, check_base_case, naming_file
 
 KILO = 1000.0
 _TOGETHER = 1 << 10
@@ -33,6 +35,12 @@ Progress = Callable[[int, int, str], None]
 
 def _silent(done: int, total: int, text: str) -> None:
     """Progress that nobody looks at."""
+
+
+def _told(kind: type[Any], given: Mapping[str, Any], key: str) -> dict[str, BaseModel]:
+    """What an agent's class is made with besides: ``parameters``, where it has a model of them."""
+    parameters = parameters_of(kind, given, key)
+    return {} if parameters is None else {"parameters": parameters}
 
 
 @contextmanager
@@ -108,6 +116,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         with naming_file(prepared.path):
             peak = float(prepared.load_scale.max())
             check_base_case(self.base_case(peak), peak)
+            import_own_code(prepared.scenario, prepared.path)
             mode = coordination_of(prepared.scenario.mode)
             mode.check(prepared.scenario)
             self.market = self._wire(channel)
@@ -125,14 +134,16 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             names = spec.datacenters or tuple(specs)
             kind = agent_class(spec.agent, f"aggregators.{i}.agent", AGGREGATOR_METHODS)
             sites = [specs[n] for n in names]
+            told = _told(kind, spec.parameters, f"aggregators.{i}.parameters")
             with _creating(spec.agent, f"aggregators.{i}.agent"):
-                agent = kind(self, spec.name, prepared, sites, column)
+                agent = kind(self, spec.name, prepared, sites, column, **told)
             column = agent.columns.stop
             aggregators.append(agent)
             loads += agent.terminals()
         kind = agent_class(scenario.operator.agent, "operator.agent", OPERATOR_METHODS)
+        told = _told(kind, scenario.operator.parameters, "operator.parameters")
         with _creating(scenario.operator.agent, "operator.agent"):
-            operator = kind(self, prepared, loads)
+            operator = kind(self, prepared, loads, **told)
         hours = prepared.calendar.step_hours
         return Market(
             operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell

@@ -15,6 +15,7 @@ from typing import Any
 from cosim.errors import InputError
 from cosim.grid.feeder.tables import read_feeder
 from cosim.results.record import versions
+from cosim.scenario.own_code import source_beside
 from cosim.scenario.series import find_table
 
 STORE_VERSION = 2
@@ -43,15 +44,18 @@ def run_key(scenario: Mapping[str, Any], inputs: Mapping[str, str], surroundings
     return "r" + text_digest(json.dumps([counted, dict(inputs)], sort_keys=True), surroundings)[:15]
 
 
-def surroundings_digest(modules: Sequence[str], measure: str | None, tables: Sequence[str]) -> str:
+def surroundings_digest(
+    modules: Sequence[str], measure: str | None, tables: Sequence[str], *folders: Path
+) -> str:
     """Hash of what is the same for all runs: code, versions of cosim, Python and solvers, and what is measured.
 
     Args:
-        modules: import paths (``package.module:name``) of a user's own agents and rules.
+        modules: import paths (``package.module:name``) of a user's own agents, rules and resources.
+        folders: in which modules are looked for first.
     """
     parts = [str(STORE_VERSION), code_digest(), json.dumps(versions(), sort_keys=True), measure or "", *sorted(tables)]
     for name in sorted({m.partition(":")[0] for m in [*modules, measure or ""] if m}):
-        parts.append(_module_digest(name))
+        parts.append(_module_digest(name, folders))
     return text_digest(*parts)
 
 
@@ -74,9 +78,10 @@ def _folders(package: str) -> list[Path]:
     return [Path(p) for p in (found.submodule_search_locations or [])] if found is not None else []
 
 
-def _module_digest(name: str) -> str:
+def _module_digest(name: str, folders: Sequence[Path]) -> str:
     """Hash of a module's source; of nothing where there is none (what uses it will say so)."""
-    source = _source(name)
+    beside = (source_beside(name, folder) for folder in folders)
+    source = next((file for file in beside if file is not None), None) or _source(name)
     return "" if source is None else hashlib.sha256(source.read_bytes()).hexdigest()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from cosim.errors import InputError
 from cosim.scenario.loading import check_scenario, find_scenario, scenario_data, set_dotted
+from cosim.scenario.own_code import code_named_by, imported
 from cosim.scenario.schema import Scenario
 from cosim.sweep.design import Point, points_of
 from cosim.sweep.digest import InputDigests, run_key, surroundings_digest
@@ -90,7 +90,7 @@ def make_plan(
     path = find_scenario(loaded.scenario, beside=file, key="scenario")
     for name in ("measure", "analysis"):
         if importing and getattr(loaded, name) is not None:
-            imported(getattr(loaded, name), name, file)
+            imported(getattr(loaded, name), name, file, beside=file or path)
     return Plan(loaded, file, path, tuple(_runs(loaded, file, path, importing)))
 
 
@@ -107,11 +107,13 @@ def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool
                     scenario = _scenario(data, point, mode, seed, path)
                     dump = scenario.model_dump(mode="json")  # tuples become lists
                     inputs = digests.of(dump)
-                modules = _modules(dump)
+                modules = _modules(scenario)
                 if modules not in surroundings:
                     for module in modules if importing else ():
-                        imported(module, "scenario", path)
-                    surroundings[modules] = surroundings_digest(modules, experiment.measure, experiment.keep.tables)
+                        imported(module, "scenario", path, beside=path)
+                    surroundings[modules] = surroundings_digest(
+                        modules, experiment.measure, experiment.keep.tables, path.parent, (file or path).parent
+                    )
                 key = run_key(dump, inputs, surroundings[modules])
                 number = None if experiment.replicates is None else replicate
                 yield PlannedRun(index, key, scenario.mode, scenario.seed, number, point.factors, dump)
@@ -150,36 +152,16 @@ def _seed(experiment: Experiment, point: Point, replicate: int) -> int:
     return int(np.random.SeedSequence(experiment.seed, spawn_key=spawn).generate_state(1)[0])
 
 
-def _modules(scenario: Mapping[str, Any]) -> tuple[str, ...]:
-    """Import paths in the data of a scenario that lead outside of cosim."""
-    agents = [aggregator["agent"] for aggregator in scenario["aggregators"]]
-    named = [scenario["operator"]["agent"], scenario["decentralized"]["rule"], *agents]
-    return tuple(sorted({m for m in named if ":" in m and not m.startswith("cosim.")}))
+def _modules(scenario: Scenario) -> tuple[str, ...]:
+    """Import paths in a scenario that lead outside of cosim."""
+    return tuple(sorted(set(code_named_by(scenario).values())))
 
 
 def named_code(plan: Plan) -> list[str]:
     """Import paths of what a sweep runs besides cosim: measurement, analysis, agents and rules of a user's own."""
     own = [path for path in (plan.experiment.measure, plan.experiment.analysis) if path is not None]
-    found = (module for run in plan.runs for module in _modules(run.scenario))
+    found = (module for run in plan.runs for module in _modules(Scenario.model_validate(run.scenario)))
     return list(dict.fromkeys([*own, *found]))
-
-
-def imported(import_path: str, key: str, file: Path | None = None) -> Any:
-    """The function or class behind ``package.module:name``.
-
-    Raises:
-        InputError: it cannot be imported, or can not be called.
-    """
-    module, _, name = import_path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
-        raise InputError(f"it cannot be imported ({type(error).__name__}: {error})", file=file, key=key,
-                         value=import_path, allowed="package.module:name") from None  # fmt: skip
-    if not callable(found):
-        raise InputError("not a function or a class", file=file, key=key, value=import_path,
-                         allowed="package.module:name")  # fmt: skip
-    return found
 
 
 def shown(value: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.folders import REPORT_FILE
+from cosim.scenario.own_code import imported
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
 from cosim.sweep.findings import Findings
-from cosim.sweep.plan import Plan, PlannedRun, estimate_s, imported, make_plan
+from cosim.sweep.plan import Plan, PlannedRun, estimate_s, make_plan
 from cosim.sweep.reading import OUTCOME_COLUMNS, RUN_COLUMNS, Sweep, read_sweep
 from cosim.sweep.report import write_findings, write_sweep_report
 from cosim.sweep.schedule import Schedule
@@ -205,7 +206,8 @@ def _check_shared(executor: Any, store: Store) -> None:
 def _task(run: PlannedRun, plan: Plan) -> Task:
     taken = (*RUN_COLUMNS, *plan.experiment.factors, *OUTCOME_COLUMNS)
     keep = plan.experiment.keep.tables
-    return Task(run.key, run.scenario, str(plan.scenario_path), plan.experiment.measure, keep, taken)
+    path, beside = str(plan.scenario_path), str(plan.file or plan.scenario_path)
+    return Task(run.key, run.scenario, path, beside, plan.experiment.measure, keep, taken)
 
 
 def write_tables(store: Store, survey: Survey | None = None) -> tuple[Sweep, list[str]]:

@@ -24,11 +24,11 @@ import threadpoolctl
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.record import utc_now
+from cosim.scenario.own_code import imported
 from cosim.scenario.schema import Scenario
 from cosim.simulation.runner import simulate
 from cosim.sweep.outcome import Outcome as Outcome
 from cosim.sweep.outcome import kept
-from cosim.sweep.plan import imported
 from cosim.sweep.storage.forget import forgetting
 from cosim.sweep.storage.note import RunNote, table_file
 from cosim.sweep.storage.store import LOG_FILE, Store, write_frame
@@ -47,6 +47,7 @@ class Task:
 
     Attributes:
         scenario_path: file of the scenario, beside which its tables lie.
+        beside: file that names what is measured, beside which its module may lie.
         measure: import path of what is done instead of a run, if anything.
         tables: names of the result tables to keep.
         taken: names that a key figure cannot have, since the table of the runs has such columns.
@@ -57,6 +58,7 @@ class Task:
     key: str
     scenario: Mapping[str, Any]
     scenario_path: str
+    beside: str
     measure: str | None
     tables: tuple[str, ...]
     taken: tuple[str, ...] = ()
@@ -198,7 +200,7 @@ def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pa.Table]]
         if task.measure is None:
             outcome = _simulated(scenario, path, task.tables)
         else:
-            outcome = imported(task.measure, "measure")(scenario, path)
+            outcome = imported(task.measure, "measure", beside=Path(task.beside))(scenario, path)
         found = kept(outcome, task.taken)
     except BaseException as error:  # sys.exit too: what a measurement does ends its run, never the sweep
         if _interrupted(error):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cosim.experiments.studies import hosting
 from cosim.scenario.loading import check_scenario
+from cosim.scenario.own_code import imported
 from cosim.sweep.experiment import shipped_experiments
-from cosim.sweep.plan import imported, make_plan
+from cosim.sweep.plan import make_plan
 from cosim.sweep.reading import Sweep
 
 from .conftest import small

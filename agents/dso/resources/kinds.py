@@ -9,12 +9,10 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from cosim.agents.dso.resources.resource import Resource, Site
 from cosim.errors import InputError, did_you_mean
-from cosim.scenario.loading import explain
-from cosim.scenario.preparation import Prepared, agent_class, resource_sections
+from cosim.scenario.own_code import agent_class
+from cosim.scenario.preparation import Prepared, resource_sections
 from cosim.scenario.resource import ResourceSection
 
 FOLDER = __name__.rpartition(".")[0]
@@ -62,13 +60,7 @@ def resource_of(section: ResourceSection, key: str, site: Site) -> Resource:
         InputError: unknown kind, or a section that its kind cannot use.
     """
     cls = kind_of(section.kind, f"{key}.kind")
-    try:
-        spec = cls.parameters(section.own_keys())
-    except ValidationError as error:
-        told = explain(error, None, cls.Spec)
-        where = key if told.key is None else f"{key}.{told.key}"
-        raise InputError(told.message, key=where, value=told.value, allowed=told.allowed) from None
-    return cls(spec, site)
+    return cls(cls.parameters(section.own_keys(), key), site)
 
 
 def resources_of(prepared: Prepared) -> tuple[Resource, ...]:

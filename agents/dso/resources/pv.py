@@ -26,8 +26,8 @@ class Photovoltaic(Generator):
         self._sun = site.series(spec.profile, "profile", 0.0, 1.0, "share")
 
     @classmethod
-    def parameters(cls, section: Mapping[str, Any]) -> Section:
-        return super().parameters({**section, "kind": "pv"})
+    def parameters(cls, section: Mapping[str, Any], key: str) -> Section:
+        return super().parameters({**section, "kind": "pv"}, key)
 
     def available_mw(self, steps: Sequence[int] | Index) -> Real:
         return self.p_max_mw * self._sun[np.asarray(steps, dtype=np.intp)]

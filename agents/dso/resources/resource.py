@@ -24,6 +24,7 @@ from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.loading import validated
 from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import BusName, Connection, Name, Section
 from cosim.scenario.units import Quantity
@@ -107,9 +108,9 @@ class Resource(ABC):
         self.terminals = site.terminals(spec.bus, spec.connection)
 
     @classmethod
-    def parameters(cls, section: Mapping[str, Any]) -> Section:
-        """The checked section of a scenario file, its ``kind`` left out."""
-        return cls.Spec.model_validate(dict(section))
+    def parameters(cls, section: Mapping[str, Any], key: str) -> Section:
+        """The checked section of a scenario file, its ``kind`` left out; ``key`` is where it stands."""
+        return validated(cls.Spec, section, key)
 
     @abstractmethod
     def state(self, window: Statement) -> None:

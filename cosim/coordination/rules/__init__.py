@@ -26,7 +26,7 @@ from cosim.coordination.rules.bundle import Bundle
 from cosim.coordination.rules.simple import Averaged, BestResponse, Proximal
 from cosim.coordination.rules.tariff import Tariff
 from cosim.errors import InputError
-from cosim.scenario.preparation import agent_class
+from cosim.scenario.own_code import agent_class
 
 RULES: dict[str, type[Rule]] = {
     "admm": Admm,

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
 
 from cosim.coordination.base import Market
 from cosim.errors import InputError
 from cosim.protocol.roles import Array, Clearing, Prices
+from cosim.scenario.own_code import parameters_of
 from cosim.scenario.schema import Scenario
 
 AGREED = "agreed"
+PARAMETERS = "decentralized.parameters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +109,22 @@ class Rule:
     one_aggregator = False
     """Whether the rule is for a single aggregator only."""
 
+    Parameters: ClassVar[type[BaseModel] | None] = None
+    """What a scenario may say in ``decentralized.parameters``: a pydantic model; None: nothing."""
+
     def __init__(self, market: Market) -> None:
         self.market = market
         self.settings = market.scenario.decentralized
+        self.parameters: Any = parameters_of(type(self), self.settings.parameters, PARAMETERS)
 
     @classmethod
     def check(cls, scenario: Scenario) -> None:
         """Refuse a scenario that the rule cannot take.
 
         Raises:
-            InputError: several aggregators where the rule is for one.
+            InputError: several aggregators where the rule is for one, or parameters that it does not take.
         """
+        parameters_of(cls, scenario.decentralized.parameters, PARAMETERS)
         if cls.one_aggregator and len(scenario.aggregators) > 1:
             raise InputError(
                 "this update rule is for one aggregator: what it posts takes the others' demand as fixed",
