@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,7 @@ class InputError(ValueError):
         key: the dotted key, table column or element.
         value: the value that was found.
         allowed: what would be accepted instead.
+        others: what else is wrong with the same file.
     """
 
     def __init__(
@@ -37,17 +38,28 @@ class InputError(ValueError):
         key: str | None = None,
         value: object = None,
         allowed: str | None = None,
+        others: Sequence[InputError] = (),
     ) -> None:
         self.message, self.file, self.key, self.value, self.allowed = message, file, key, value, allowed
+        self.others = tuple(others)
         details = [f"{name}: {text}" for name, text in self.details().items() if name != "file"]
         if file is not None:
             details.append(f"file: {self.details()['file']}")
-        super().__init__("; ".join([_part("message", message), *details]))
+        also = [f"also {one.key}: {_part('message', one.message)}" for one in self.others]
+        super().__init__(shortened("; ".join([_part("message", message), *details, *also])))
 
     def details(self) -> dict[str, str]:
         """File, key, value and what is allowed, those that are known, each as one line."""
         named = {"file": self.file, "key": self.key, "value": self.value, "allowed": self.allowed}
         return {name: _part(name, _text(value)) for name, value in named.items() if value is not None}
+
+    def also(self) -> list[str]:
+        """What else is wrong: key, message and what is allowed, each as one line."""
+        return [
+            f"{_part('key', str(one.key))}: {_part('message', one.message)}"
+            + (f" (allowed: {shortened(one.details()['allowed'], 120)})" if one.allowed else "")
+            for one in self.others
+        ]
 
     def headline(self) -> str:
         """What is wrong, as one line."""

@@ -60,11 +60,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     ) -> None:
         super().__init__(model)
         scenario = prepared.scenario
-        order = [d.name for d in scenario.datacenters]
         self.name = name
-        self.sites = tuple(
-            datacenter_of(prepared.feeder, spec, f"datacenters.{order.index(spec.name)}") for spec in sites
-        )
+        self.sites = tuple(datacenter_of(prepared.feeder, spec, f"datacenters.{spec.name}") for spec in sites)
         self.columns = slice(first_column, first_column + sum(len(s.terminals) for s in self.sites))
         self.hours = prepared.calendar.step_hours
         self._spec = scenario.workload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -22,7 +22,7 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _leave(EXIT_INPUT, error.headline(), error.details())
+        _leave(EXIT_INPUT, error.headline(), error.details(), error.also())
     except RunFailure as error:
         _leave(EXIT_FAILED, str(error), {})
     except ImportError as error:
@@ -34,7 +34,8 @@ def exit_codes() -> Iterator[None]:
         _leave(EXIT_FAILED, f"a file cannot be read or written ({error.strerror or error})", where)
 
 
-def _leave(code: int, message: str, details: Mapping[str, str]) -> NoReturn:
+def _leave(code: int, message: str, details: Mapping[str, str], also: Sequence[str] = ()) -> NoReturn:
     lines = [f"Error: {message}", *(f"  {name + ':':<9}{value}" for name, value in details.items())]
+    lines += [f"  also:    {line}" for line in also]
     typer.echo(shortened("\n".join(lines)), err=True)
     raise typer.Exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,8 @@ from cosim.yaml_reading import read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 _MAX_BASES = 10
+_MOST_FINDINGS = 12
+"""Most findings of one file that are told."""
 
 
 def shipped_scenarios() -> list[str]:
@@ -58,7 +60,8 @@ def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) 
 
     Args:
         name: shipped name or path.
-        overrides: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.0.pue: 1.2``.
+        overrides: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.dc718.pue: 1.2``; ``remove``:
+            keys to take out first.
 
     Returns:
         The scenario and the path of its file.
@@ -68,7 +71,9 @@ def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) 
     """
     path = find_scenario(name)
     data = scenario_data(path)
-    for key, value in (overrides or {}).items():
+    changes = dict(overrides or {})
+    remove(data, changes.pop("remove", []), path)
+    for key, value in changes.items():
         set_dotted(data, key, value, path)
     return check_scenario(data, path), path
 
@@ -83,34 +88,94 @@ def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenari
     try:
         return Scenario.model_validate(dict(data))
     except ValidationError as error:
-        raise explain(error, path) from None
+        raise explain(error, path, data=data) from None
 
 
-def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def merged_lists(path: Path) -> list[str]:
+    """What a scenario's lists of named entries take over from its base, change and add: one line each."""
+    told: list[str] = []
+    _merged(path, (), told)
+    return told
+
+
+def _merged(path: Path, seen: tuple[Path, ...], told: list[str] | None = None) -> dict[str, Any]:
     if path in seen or len(seen) >= _MAX_BASES:
         chain = " -> ".join(p.name for p in (*seen, path))
         raise InputError(f"the chain of bases runs in a circle: {chain}", file=path, key="base")
     data = read_yaml(path)
-    base = data.pop("base", None)
+    base, gone = data.pop("base", None), data.pop("remove", [])
     if base is None:
+        if gone:
+            raise InputError("there is nothing to remove without a base", file=path, key="remove", value=gone)
         return data
     if not isinstance(base, str):
         raise InputError("a base is the name or path of a scenario", file=path, key="base", value=base)
-    return _merge(_merged(find_scenario(base, beside=path), (*seen, path)), data)
+    inherited = _merged(find_scenario(base, beside=path), (*seen, path), told)
+    remove(inherited, gone, path)
+    return _merge(inherited, data, told)
 
 
-def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings merge; lists of named entries merge by name; anything else is replaced."""
+def remove(data: dict[str, Any], keys: Any, path: Path) -> None:
+    """Take entries out of scenario data, by their dotted keys.
+
+    Raises:
+        InputError: not a list of keys, or a key that is not there.
+    """
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        raise InputError("what is removed is a list of dotted keys", file=path, key="remove", value=keys,
+                         allowed="remove: [generators.dg720, network.taps]")  # fmt: skip
+    for key in keys:
+        *parents, last = key.split(".")
+        place: Any = data
+        for part in parents:
+            place = _below(place, part, key, path)
+        _below(place, last, key, path)
+        del place[_position(place, last, key, path) if isinstance(place, list) else last]
+
+
+def _below(place: Any, part: str, key: str, path: Path) -> Any:
+    """What stands at a part of a dotted key that is to be removed."""
+    if isinstance(place, list):
+        return place[_position(place, part, key, path)]
+    known = [k for k in place if isinstance(k, str)] if isinstance(place, dict) else []
+    if part not in known:
+        raise InputError(f"there is nothing of this name to remove{did_you_mean(part, known)}", file=path, key="remove",
+                         value=key, allowed=", ".join(known) or "a key of the base")  # fmt: skip
+    return place[part]
+
+
+def _merge(
+    base: dict[str, Any], change: Mapping[str, Any], told: list[str] | None = None, at: str = ""
+) -> dict[str, Any]:
+    """Mappings merge; lists of named entries merge by name; anything else is replaced.
+
+    Args:
+        told: to which what lists merged is added, one line a list.
+        at: dotted key of these mappings, with a dot at its end.
+    """
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, dict) and not _is_series(value):
-            result[key] = _merge(old, value)
+            result[key] = _merge(old, value, told, f"{at}{key}.")
         elif _named_list(old) and _named_list(value):
             result[key] = _merge_named(typing.cast("list[dict[str, Any]]", old), value)
+            if told is not None:
+                told.append(f"{at}{key}: {_told_of(typing.cast('list[dict[str, Any]]', old), value)}")
         else:
             result[key] = value
     return result
+
+
+def _told_of(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
+    """Names that a merged list takes over, changes and adds."""
+    before, after = [e["name"] for e in old], [e["name"] for e in new]
+    parts = {
+        "as in the base": [n for n in before if n not in after],
+        "changed": [n for n in before if n in after],
+        "added": [n for n in after if n not in before],
+    }
+    return "; ".join(f"{', '.join(names)} {what}" for what, names in parts.items() if names)
 
 
 def _is_series(value: Mapping[str, Any]) -> bool:
@@ -173,28 +238,68 @@ def validated(model: type[Model], data: Mapping[str, Any], key: str) -> Model:
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        told = explain(error, None, model)
+        told = explain(error, None, model, data)
         where = key if told.key is None else f"{key}.{told.key}"
-        raise InputError(told.message, key=where, value=told.value, allowed=told.allowed) from None
+        others = [InputError(one.message, key=f"{key}.{one.key}", allowed=one.allowed) for one in told.others]
+        raise InputError(
+            told.message, key=where, value=told.value, allowed=told.allowed, others=others
+        ) from None
 
 
-def explain(error: ValidationError, path: Path | None, schema: type[BaseModel] = Scenario) -> InputError:
-    """The first finding of a schema as one clear error."""
-    findings = error.errors()
-    first = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
-    location = first["loc"]
-    key = ".".join(str(part) for part in location)
-    if first["type"] == "extra_forbidden":
+def explain(
+    error: ValidationError,
+    path: Path | None,
+    schema: type[BaseModel] = Scenario,
+    data: Mapping[str, Any] | None = None,
+) -> InputError:
+    """What a schema found as one clear error: an unknown key first, then the rest as its ``others``.
+
+    Args:
+        data: what was checked; entries of lists that bear a name there are called by it.
+    """
+    findings = sorted(error.errors(), key=lambda f: f["type"] != "extra_forbidden")
+    told = [_finding(f, path, schema, data) for f in findings[:_MOST_FINDINGS]]
+    distinct = list({(one.key, one.message): one for one in told}.values())
+    first, others = distinct[0], distinct[1:]
+    return InputError(
+        first.message, file=path, key=first.key, value=first.value, allowed=first.allowed, others=others
+    )
+
+
+def _finding(
+    found: Mapping[str, Any], path: Path | None, schema: type[BaseModel], data: Mapping[str, Any] | None
+) -> InputError:
+    """One finding of a schema."""
+    location = found["loc"]
+    key = ".".join(_called(location, data))
+    if found["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], schema)
         hint = did_you_mean(location[-1], known, cutoff=0.5)
         return InputError(f"unknown key{hint}", file=path, key=key, allowed=", ".join(known))
-    message = first["msg"].removeprefix("Value error, ")
-    value = None if first["type"] == "missing" or not location else first["input"]
+    message = found["msg"].removeprefix("Value error, ")
+    value = None if found["type"] == "missing" or not location else found["input"]
     if isinstance(value, dict | list | tuple):
         value = None
     unit = _unit(str(location[-1])) if location else None
     allowed = f"a number in {unit}" if unit and "valid number" in message else None
     return InputError(message[0].lower() + message[1:], file=path, key=key or None, value=value, allowed=allowed)
+
+
+def _called(location: Sequence[int | str], data: object) -> list[str]:
+    """The parts of a place in a file; entries of lists by their name, where no other has it."""
+    parts = []
+    for part in location:
+        called = str(part)
+        if isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
+            names = [entry.get("name") if isinstance(entry, dict) else None for entry in data]
+            name = names[part]
+            if isinstance(name, str) and names.count(name) == 1:
+                called = name
+            data = data[part]
+        elif isinstance(data, Mapping):
+            data = data.get(part)
+        parts.append(called)
+    return parts
 
 
 _UNITS = (

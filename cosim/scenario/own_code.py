@@ -30,9 +30,9 @@ _beside: dict[str, Path] = {}
 
 def code_named_by(scenario: Scenario) -> dict[str, str]:
     """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
-    named = {f"aggregators.{i}.agent": a.agent for i, a in enumerate(scenario.aggregators)}
+    named = {f"aggregators.{a.name}.agent": a.agent for a in scenario.aggregators}
     named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
-    named |= {f"resources.{i}.kind": r.kind for i, r in enumerate(scenario.resources)}
+    named |= {f"resources.{r.name}.kind": r.kind for r in scenario.resources}
     return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
 
 

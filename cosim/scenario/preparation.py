@@ -89,7 +89,9 @@ def naming_file(path: Path) -> Iterator[None]:
     except InputError as error:
         if error.file is not None:
             raise
-        raise InputError(error.message, file=path, key=error.key, value=error.value, allowed=error.allowed) from None
+        raise InputError(
+            error.message, file=path, key=error.key, value=error.value, allowed=error.allowed, others=error.others
+        ) from None
 
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -206,13 +208,13 @@ def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:
 def resource_sections(scenario: Scenario) -> list[tuple[str, ResourceSection]]:
     """Key and section of every resource, first those in the short spellings of ``generators`` and ``svgs``."""
     found = []
-    for i, g in enumerate(scenario.generators):
-        found.append((f"generators.{i}", _section(g, "pv" if g.kind == "pv" else "generator", {"kind"})))
-    for i, s in enumerate(scenario.svgs):
+    for g in scenario.generators:
+        found.append((f"generators.{g.name}", _section(g, "pv" if g.kind == "pv" else "generator", {"kind"})))
+    for s in scenario.svgs:
         if s.mode != "none":
             connection = "three_phase" if s.mode == "balanced" else "per_phase"
-            found.append((f"svgs.{i}", _section(s, "svg", {"mode"}, connection=connection)))
-    return found + [(f"resources.{i}", r) for i, r in enumerate(scenario.resources)]
+            found.append((f"svgs.{s.name}", _section(s, "svg", {"mode"}, connection=connection)))
+    return found + [(f"resources.{r.name}", r) for r in scenario.resources]
 
 
 def _section(spec: Section, kind: str, without: set[str], **more: Any) -> ResourceSection:

@@ -23,7 +23,7 @@ from cosim.results.price_notes import beyond_cap, payment_parts, surplus
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
-from cosim.scenario.loading import load_scenario
+from cosim.scenario.loading import load_scenario, merged_lists
 from cosim.scenario.modes import MODES
 from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, check_base_case, naming_file, prepare, resource_sections
@@ -381,6 +381,7 @@ def validate(
                    f"{len(feeder.loads)} loads"),
         ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
                    f"load {scale.min():g} to {scale.max():g} of base"),
+        *(("merged", told) for told in merged_lists(path)),
     ]  # fmt: skip
     peak = float(scale.max())
     if own_code:

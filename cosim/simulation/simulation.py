@@ -130,12 +130,12 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         specs = {d.name: d for d in scenario.datacenters}
         aggregators, loads = [], []
         column = 0
-        for i, spec in enumerate(scenario.aggregators):
+        for spec in scenario.aggregators:
             names = spec.datacenters or tuple(specs)
-            kind = agent_class(spec.agent, f"aggregators.{i}.agent", AGGREGATOR_METHODS)
+            kind = agent_class(spec.agent, f"aggregators.{spec.name}.agent", AGGREGATOR_METHODS)
             sites = [specs[n] for n in names]
-            told = _told(kind, spec.parameters, f"aggregators.{i}.parameters")
-            with _creating(spec.agent, f"aggregators.{i}.agent"):
+            told = _told(kind, spec.parameters, f"aggregators.{spec.name}.parameters")
+            with _creating(spec.agent, f"aggregators.{spec.name}.agent"):
                 agent = kind(self, spec.name, prepared, sites, column, **told)
             column = agent.columns.stop
             aggregators.append(agent)

@@ -290,4 +290,4 @@ def check_experiment(data: Mapping[str, Any], path: Path | None = None) -> Exper
     try:
         return Experiment.model_validate(dict(data))
     except ValidationError as error:
-        raise explain(error, path, Experiment) from None
+        raise explain(error, path, Experiment, data) from None

@@ -165,7 +165,7 @@ def test_an_aggregator_needs_nothing_but_the_interface(folder: Path, mode: str) 
 def test_an_agent_that_is_not_there_is_refused(folder: Path, agent: str) -> None:
     with pytest.raises(cosim.InputError) as caught:
         run(folder, f"aggregators:\n  - {{name: dca, agent: '{agent}'}}\n")
-    assert (caught.value.key, caught.value.value) == ("aggregators.0.agent", agent)
+    assert (caught.value.key, caught.value.value) == ("aggregators.dca.agent", agent)
 
 
 def test_the_update_rule_of_the_documents_runs_as_it_stands(folder: Path) -> None:

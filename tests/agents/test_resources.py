@@ -366,18 +366,18 @@ def test_a_kind_of_ones_own_comes_by_import_path(outside: Path) -> None:
 
 def test_validation_imports_no_kind_of_ones_own_unasked(outside: Path) -> None:
     lines = dict(cosim.validate(own_scenario(outside)).lines)
-    assert "not imported" in lines["resources.0.kind"] and "my_resources" not in sys.modules
+    assert "not imported" in lines["resources.h2.kind"] and "my_resources" not in sys.modules
 
 
 @pytest.mark.parametrize(
     ("keys", "key", "told"),
     [
-        ({"kind": "batery"}, "resources.0.kind", "battery"),
-        ({"kind": "my_resources:NoResource"}, "resources.0.kind", "no resource"),
-        ({"kind": "resource"}, "resources.0.kind", "no kind of resource"),
-        ({"p_mx_kw": 1}, "resources.0.p_mx_kw", "p_max_kw"),
-        ({"p_max_kw": "much"}, "resources.0.p_max_kw", "number"),
-        ({"bus": "nowhere"}, "resources.0.bus", "no such bus"),
+        ({"kind": "batery"}, "resources.h2.kind", "battery"),
+        ({"kind": "my_resources:NoResource"}, "resources.h2.kind", "no resource"),
+        ({"kind": "resource"}, "resources.h2.kind", "no kind of resource"),
+        ({"p_mx_kw": 1}, "resources.h2.p_mx_kw", "p_max_kw"),
+        ({"p_max_kw": "much"}, "resources.h2.p_max_kw", "number"),
+        ({"bus": "nowhere"}, "resources.h2.bus", "no such bus"),
         ({"name": "dg720"}, None, "found twice"),
     ],
 )

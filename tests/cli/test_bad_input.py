@@ -68,14 +68,14 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "network: {v_mni_pu: 0.96}", "unknown key; did you mean 'v_min_pu'?", "network.v_mni_pu", None, "v_max_pu",
     ),
     "unknown key of an entry": (
-        "datacenters: [{name: dc718, it_peak: 300}]", "did you mean 'it_peak_kw'", "datacenters.0.it_peak", None,
+        "datacenters: [{name: dc718, it_peak: 300}]", "did you mean 'it_peak_kw'", "datacenters.dc718.it_peak", None,
         "it_peak_kw",
     ),
     "text for a number": (
         "network: {v_min_pu: low}", "valid number", "network.v_min_pu", "low", "a number in per unit",
     ),
     "unit in the value": (
-        "datacenters: [{name: dc718, it_peak_kw: 0.3 MW}]", "valid number", "datacenters.0.it_peak_kw", "0.3 MW",
+        "datacenters: [{name: dc718, it_peak_kw: 0.3 MW}]", "valid number", "datacenters.dc718.it_peak_kw", "0.3 MW",
         "a number in kW",
     ),
     "unknown controls": (
@@ -84,16 +84,16 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
     "part of a step": ("clock: {steps: 2.5}", "integer", "clock.steps", "2.5", None),
     "unknown market": ("clock: {market: hourly}", "'day_ahead' or 'rolling'", "clock.market", "hourly", None),
     "missing phase of a data center": (
-        "datacenters: [{name: dc718, connection: a}]", "no such phase", "datacenters.0.connection", "a", "ab",
+        "datacenters: [{name: dc718, connection: a}]", "no such phase", "datacenters.dc718.connection", "a", "ab",
     ),
     "unknown phase of a generator": (
-        "generators: [{name: dg720, connection: abx}]", "'three_phase'", "generators.0.connection", "abx", None,
+        "generators: [{name: dg720, connection: abx}]", "'three_phase'", "generators.dg720.connection", "abx", None,
     ),
     "unknown bus": (
-        "datacenters: [{name: dc718, bus: '999'}]", "no such bus", "datacenters.0.bus", "999", "718",
+        "datacenters: [{name: dc718, bus: '999'}]", "no such bus", "datacenters.dc718.bus", "999", "718",
     ),
     "negative rating": (
-        "generators: [{name: dg720, s_kva: -330}]", "greater than 0", "generators.0.s_kva", "-330", None,
+        "generators: [{name: dg720, s_kva: -330}]", "greater than 0", "generators.dg720.s_kva", "-330", None,
     ),
     "negative rating of a branch": (
         "network: {branch_rating_kva: {711-740: -5}}", "greater than 0", "network.branch_rating_kva.711-740", "-5",
@@ -107,14 +107,14 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
     ),
     "deadline before arrival": (
         "workload: {classes: [{name: batch, max_delay_steps: -1}]}", "deadline before the arrival",
-        "workload.classes.2", None, None,
+        "workload.classes.batch", None, None,
     ),
     "empty series": (
         "market: {price_usd_per_mwh: {values: []}}", "the series is empty", "market.price_usd_per_mwh", None, "one day",
     ),
     "short series": (
-        "clock: {steps: 5}\nmarket: {price_usd_per_mwh: {values: [40, 41, 42]}}", "too short",
-        "market.price_usd_per_mwh", "3 values", "5 and more",
+        "clock: {steps: 5}\nmarket: {price_usd_per_mwh: {values: [40, 41, 42]}}", "ends too early",
+        "market.price_usd_per_mwh", "3 values", "repeat: day",
     ),
     "two sources of a series": (
         "market: {price_usd_per_mwh: {values: [40], constant: 40}}", "exactly one", "market.price_usd_per_mwh", None,
@@ -145,7 +145,7 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
     ),
     "agent that is not there": (
         "operator: {agent: 'nowhere:Agent'}", "cannot be imported", "operator.agent", "nowhere:Agent",
-        "package.module:Class",
+        "package.module:name",
     ),
     "a solver that cannot do the formulation": (
         "mode: centralized\ncentralized: {formulation: kkt-mccormick, solver: branch}", "strong duality",

@@ -59,8 +59,8 @@ FILES: dict[str, tuple[str, str]] = {
     "a name of dots": (HEAD.replace("mine", '".."'), "match pattern"),
     "a data center that is a path": (HEAD + "datacenters: [{name: /x, bus: '718'}]", "match pattern"),
     "an operator that is hidden": (HEAD + "operator: {name: .x}", "match pattern"),
-    "a start with a zone": (HEAD + "clock: {start: 2024-07-15T00:00:00+02:00}", "without a time zone"),
-    "a start with the letter Z": (HEAD + "clock: {start: 2024-07-15T00:00:00Z}", "without a time zone"),
+    "a time zone that is none": (HEAD + "clock: {timezone: Middle/Earth}", "no such time zone"),
+    "a time zone that is a path": (HEAD + "clock: {timezone: ../../../etc/passwd}", "no such time zone"),
     "a start that tables cannot hold": (HEAD + "clock: {start: 9999-12-31T23:00:00}", "too far away"),
     "a horizon that tables cannot hold": (HEAD + "clock: {steps: 1000000, step_s: 86400, gate_s: 60}", "ends too late"),
     "a source beyond floating point": (HEAD + "network: {source_pu: 1.0e+308}", "less than or equal to 2"),
@@ -207,7 +207,7 @@ def test_a_class_that_is_no_agent_is_refused_alike_by_run_and_validate(
     text = "aggregators: [{{name: dca, agent: '{0}:" + name + "'}}]"
     file = beside(tmp_path, monkeypatch, f"unfit_{name.lower()}", text)
     said = [told("validate", file, "--import"), told("run", file, "--out", str(tmp_path / "out"))]
-    assert said[0] == said[1] and said[0][0] == 2 and words in said[0][1] and "aggregators.0.agent" in said[0][1]
+    assert said[0] == said[1] and said[0][0] == 2 and words in said[0][1] and "aggregators.dca.agent" in said[0][1]
 
 
 @pytest.mark.parametrize("body", ["raise SystemExit(3)", "1 / 0", "def"])

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from cosim.errors import InputError
-from cosim.scenario.loading import load_scenario, shipped_scenarios
+from cosim.scenario.loading import (
+    find_scenario,
+    load_scenario,
+    merged_lists,
+    scenario_data,
+    shipped_scenarios,
+)
 
 
 def refused(overrides: dict[str, Any], scenario: str = "ieee37") -> InputError:
@@ -111,3 +117,69 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     with pytest.raises(InputError) as caught:
         load_scenario(write(tmp_path, "bad.yaml", text))
     assert caught.value.file is not None
+
+
+# What a scenario takes over from its base
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_an_inherited_entry_is_removed(tmp_path: Path) -> None:
+    path = written(tmp_path, "base: ieee37\nname: mine\nremove: [generators.dg720, datacenters.dc718.pue]\n")
+    before, after = scenario_data(find_scenario("ieee37")), scenario_data(path)
+    assert {g["name"] for g in before["generators"]} - {g["name"] for g in after["generators"]} == {"dg720"}
+    assert set(before["datacenters"][0]) - set(after["datacenters"][0]) == {"pue"}
+
+
+def test_a_removed_list_can_be_written_anew(tmp_path: Path) -> None:
+    own = "[{name: g, bus: '718', p_max_kw: 1, s_kva: 1}]"
+    text = f"base: ieee37\nname: mine\nremove: [generators]\ngenerators: {own}\n"
+    assert [g.name for g in load_scenario(written(tmp_path, text))[0].generators] == ["g"]
+
+
+def test_overrides_remove_as_a_file_does() -> None:
+    found, _ = load_scenario("ieee37", {"remove": ["generators.dg720"], "generators.dg728.p_max_kw": 10.0})
+    assert "dg720" not in {g.name for g in found.generators}
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [
+        ("[generators.dg721]", "no such entry"),
+        ("[generatrs]", "did you mean 'generators'"),
+        ("generators", "a list of dotted keys"),
+        ("[1]", "a list of dotted keys"),
+        ("[name.first]", "nothing of this name to remove"),
+    ],
+)
+def test_what_is_not_there_cannot_be_removed(gone: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        load_scenario(written(tmp_path, f"base: ieee37\nname: mine\nremove: {gone}\n"))
+
+
+def test_merged_lists_are_told(tmp_path: Path) -> None:
+    entries = "[{name: dc718, pue: 1.2}, {name: new, bus: '735', it_peak_kw: 9, it_idle_kw: 1, pue: 1.1}]"
+    path = written(tmp_path, f"base: ieee37\nname: mine\ndatacenters: {entries}\n")
+    assert merged_lists(path)[-1] == "datacenters: dc736, dc740 as in the base; dc718 changed; new added"
+
+
+# Everything at once
+
+
+def test_every_error_of_a_file_is_told_at_once() -> None:
+    error = refused({"datacenters.dc718.pue": 9.0, "clock.step_s": "an hour", "network.v_mx_pu": 1.04})
+    told = [error.key, *(other.key for other in error.others)]
+    assert sorted(map(str, told)) == ["clock.step_s", "datacenters.dc718.pue", "network.v_mx_pu"]
+
+
+def test_errors_in_lists_name_the_entry() -> None:
+    assert refused({"datacenters.1.pue": 9.0}).key == "datacenters.dc736.pue"
+
+
+def test_many_errors_stay_short() -> None:
+    error = refused({f"unknown_key_number_{i}": "x" * 1000 for i in range(500)})
+    assert len(str(error).encode()) <= 2000 and error.others

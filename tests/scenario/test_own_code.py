@@ -111,12 +111,12 @@ def test_a_module_with_the_name_of_a_loaded_one_is_refused(tmp_path: Path) -> No
 def test_a_module_beside_is_not_imported_by_validation(tmp_path: Path) -> None:
     place = folder(tmp_path, "mere")
     (place / "bidders.py").write_text("raise SystemExit('run')\n")
-    assert "not imported" in dict(cosim.validate(place / "mine.yaml").lines)["aggregators.0.agent"]
+    assert "not imported" in dict(cosim.validate(place / "mine.yaml").lines)["aggregators.dca.agent"]
 
 
 @pytest.mark.parametrize(
     ("given", "key"),
-    [("share: -1", "aggregators.0.parameters.share"), ("shares: 1", "aggregators.0.parameters.shares")],
+    [("share: -1", "aggregators.dca.parameters.share"), ("shares: 1", "aggregators.dca.parameters.shares")],
 )
 def test_parameters_are_checked_by_the_class_itself(given: str, key: str, tmp_path: Path) -> None:
     place = folder(tmp_path, "checked")
