@@ -45,7 +45,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     Args:
         model: the Mesa model.
         name: its name, the address of its messages.
-        prepared: the scenario with its feeder and series.
+        prepared: the scenario with its feeders and series.
         sites: its data centers.
         first_column: number of its first terminal among all terminals.
     """
@@ -61,7 +61,12 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         super().__init__(model)
         scenario = prepared.scenario
         self.name = name
-        self.sites = tuple(datacenter_of(prepared.feeder, spec, f"datacenters.{spec.name}") for spec in sites)
+        feeders = [prepared.feeder_of(spec) for spec in sites]
+        self.sites = tuple(
+            datacenter_of(on.feeder, spec, f"datacenters.{spec.name}")
+            for on, spec in zip(feeders, sites, strict=True)
+        )
+        self._feeders = tuple(on.name for on in feeders)
         self.columns = slice(first_column, first_column + sum(len(s.terminals) for s in self.sites))
         self.hours = prepared.calendar.step_hours
         self._spec = scenario.workload
@@ -88,7 +93,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self._bid_mw: Array | None = None
 
     def terminals(self) -> list[TerminalLoad]:
-        """What the operator is told of the sites."""
+        """What the operators are told of the sites on their feeders."""
         return [
             TerminalLoad(
                 s.name if len(s.terminals) == 1 else f"{s.name}.{t.phases[0]}",
@@ -96,8 +101,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 s.terminal_max_mw,
                 s.reactive_ratio,
                 drawn,
+                feeder,
             )
-            for s, drawn in zip(self.sites, self._on_arrival_mw, strict=True)
+            for s, drawn, feeder in zip(self.sites, self._on_arrival_mw, self._feeders, strict=True)
             for t in s.terminals
         ]
 

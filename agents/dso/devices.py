@@ -22,7 +22,7 @@ from cosim.grid.feeder.positions import Positions, at_positions, positions_of
 from cosim.grid.opendss.controlled import ControlledCircuit
 from cosim.protocol.roles import TerminalLoad
 from cosim.results.columns import Columns
-from cosim.scenario.preparation import Prepared
+from cosim.scenario.preparation import PreparedFeeder
 
 Array = NDArray[np.float64]
 Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
@@ -113,7 +113,7 @@ def forecast_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) ->
 
 
 def moving_devices(
-    prepared: Prepared, loads: Sequence[TerminalLoad], resources: Sequence[Resource]
+    prepared: PreparedFeeder, loads: Sequence[TerminalLoad], resources: Sequence[Resource]
 ) -> MovingDevices | None:
     """The devices that move between steps; None if the scenario lets none move."""
     if prepared.scenario.network.controls == "fixed":

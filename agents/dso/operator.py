@@ -34,7 +34,7 @@ from cosim.optimization.solvers.proximal import pull
 from cosim.protocol.roles import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
-from cosim.scenario.preparation import Prepared
+from cosim.scenario.preparation import PreparedFeeder
 
 LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
@@ -48,11 +48,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     Args:
         model: the Mesa model.
-        prepared: the scenario with its feeder and series.
-        loads: the data-center terminals.
+        prepared: its feeder with the series, and the scenario as it is for this feeder alone.
+        loads: the data-center terminals on its feeder.
     """
 
-    def __init__(self, model: mesa.Model, prepared: Prepared, loads: Sequence[TerminalLoad]) -> None:
+    def __init__(self, model: mesa.Model, prepared: PreparedFeeder, loads: Sequence[TerminalLoad]) -> None:
         super().__init__(model)
         scenario, feeder = prepared.scenario, prepared.feeder
         self.name = scenario.operator.name

@@ -9,14 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 import simpy
 
-from cosim.protocol.channel import Channel
+from cosim.coordination.operators import Index, Operators, Seat
+from cosim.protocol.channel import Channel, Mailbox
 from cosim.protocol.desk import AggregatorDesk, Desk, Standing
-from cosim.protocol.messages import Award, Message
+from cosim.protocol.messages import Award
 from cosim.protocol.roles import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
 from cosim.scenario.calendar import Window
+from cosim.scenario.feeders import parts_of
 from cosim.scenario.schema import Scenario
 
 Process = Generator[Any, Any, "Outcome"]
+Task = Generator[simpy.Event, Any, Any]
+"""An operator's part of something that all operators do."""
 
 
 def _nobody(text: str) -> None:
@@ -61,15 +65,31 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    """An operator and an aggregator that has sites on its feeder.
+
+    Attributes:
+        columns: numbers of the aggregator's terminals on the feeder among all terminals; own: among its own ones.
+    """
+
+    seat: Seat
+    aggregator: AggregatorAgent
+    columns: Index
+    own: Index
+
+
 @dataclass(frozen=True, slots=True)
 class Market:
     """Where a coordination mode works: the agents, the channel between them, and the rules.
 
     Attributes:
-        desk: the operator's; desks: of the aggregators, in order.
+        operator: all operators as one side.
+        operator_desks: of the operators, in order; desks: of the aggregators, in order.
+        links: who deals with whom, aggregator by aggregator.
     """
 
-    operator: OperatorAgent
+    operator: Operators
     aggregators: tuple[AggregatorAgent, ...]
     env: simpy.Environment
     channel: Channel
@@ -79,15 +99,35 @@ class Market:
     """(steps of the horizon,) what aggregators are charged under a tariff; None: the price at the source."""
     tell: Callable[[str], None] = _nobody
     """Told what is being done, for somebody who waits."""
-    desk: Desk[Process, Outcome] = field(init=False)
+    operator_desks: tuple[Desk[Task, Any], ...] = field(init=False)
     desks: tuple[AggregatorDesk, ...] = field(init=False)
+    links: tuple[Link, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         def desk(name: str) -> Desk[Any, Any]:
             return Desk(self.env, self.channel.mailbox(name))
 
-        object.__setattr__(self, "desk", desk(self.operator.name))
+        object.__setattr__(self, "operator_desks", tuple(desk(o.name) for o in self.operators))
         object.__setattr__(self, "desks", tuple(desk(a.name) for a in self.aggregators))
+        object.__setattr__(self, "links", tuple(self._links()))
+
+    def _links(self) -> Generator[Link, None, None]:
+        for a in self.aggregators:
+            mine = np.arange(a.columns.start, a.columns.stop)
+            for seat in self.operator.seats:
+                columns = np.intersect1d(mine, seat.columns)
+                if len(columns):
+                    yield Link(seat, a, columns, columns - a.columns.start)
+
+    @property
+    def operators(self) -> tuple[OperatorAgent, ...]:
+        """The operators one by one."""
+        return tuple(seat.operator for seat in self.operator.seats)
+
+    @property
+    def judged_in_ac(self) -> bool:
+        """Whether an operator judges by AC power flow what was agreed on, and may have it agreed on again."""
+        return any(part.scenario.network.ac_rounds > 0 for part in parts_of(self.scenario))
 
     @property
     def settles_active(self) -> bool:
@@ -110,10 +150,12 @@ class Market:
             charged = self.effective(prices)
         return float(self.hours * (charged * p_mw).sum())
 
-    def payment_of_step_usd(self, clearing: Clearing, t: int) -> float:
-        """The payment for one step of a cleared window."""
-        prices = Prices(clearing.prices.p_usd_per_mwh[t], clearing.prices.q_usd_per_mvarh[t])
-        return self.payment_usd(clearing.p_mw[t], prices)
+    def payments_of_step_usd(self, clearing: Clearing, t: int) -> list[float]:
+        """The payment to each operator for one step of a cleared window."""
+        prices = clearing.prices
+        charged = prices.p_usd_per_mwh if self.settles_active else self.effective(prices)
+        paid = [(charged[t] * clearing.p_mw[t])[seat.columns] for seat in self.operator.seats]
+        return [float(self.hours * each.sum()) for each in paid]
 
     def drawn_mw(self, p_mw: Array) -> Array:
         """What the aggregators draw that adopted a demand: (steps, terminals).
@@ -126,9 +168,14 @@ class Market:
             return np.hstack([a.drawn_mw() for a in self.aggregators])
         return p_mw
 
-    def send(self, message: Message) -> None:
-        """Have the operator send a message."""
-        self.desk.mailbox.send(message)
+    def together(self, task: Callable[[Seat, Mailbox], Task]) -> Generator[simpy.Event, Any, list[Any]]:
+        """Have each operator's process do its part of something; what these lead to, operator by operator."""
+        for seat, desk in zip(self.operator.seats, self.operator_desks, strict=True):
+            desk.open(task(seat, desk.mailbox))
+        found = []
+        for desk in self.operator_desks:
+            found.append((yield desk.closed))
+        return found
 
     def standings(self) -> Generator[simpy.Event, Standing, list[Standing]]:
         """Wait until each aggregator has adopted what it goes into delivery with."""
@@ -138,20 +185,22 @@ class Market:
         return found
 
     def award(self, window: Window, number: int, clearing: Clearing) -> Clearing:
-        """Tell every aggregator what it was awarded and at which price; returns that, prices within floor and cap."""
+        """Have every operator tell its aggregators what they were awarded and at which price; returns that, prices
+        within floor and cap."""
         clearing = self.charged(clearing)
-        for a in self.aggregators:
-            own = a.columns
-            self.send(
+        mailboxes = {s: d.mailbox for s, d in zip(self.operator.seats, self.operator_desks, strict=True)}
+        for link in self.links:
+            p_mw = np.take(clearing.p_mw, link.columns, axis=1)
+            mailboxes[link.seat].send(
                 Award(
-                    sender=self.operator.name,
-                    receiver=a.name,
+                    sender=link.seat.operator.name,
+                    receiver=link.aggregator.name,
                     step=window.first,
                     round=number,
-                    p_mw=clearing.p_mw[:, own],
-                    q_mvar=clearing.p_mw[:, own] * self.operator.reactive_ratio[own],
-                    price_p_usd_per_mwh=clearing.prices.p_usd_per_mwh[:, own],
-                    price_q_usd_per_mvarh=clearing.prices.q_usd_per_mvarh[:, own],
+                    p_mw=p_mw,
+                    q_mvar=p_mw * self.operator.reactive_ratio[link.columns],
+                    price_p_usd_per_mwh=np.take(clearing.prices.p_usd_per_mwh, link.columns, axis=1),
+                    price_q_usd_per_mvarh=np.take(clearing.prices.q_usd_per_mvarh, link.columns, axis=1),
                 )
             )
         return clearing
@@ -166,7 +215,7 @@ class Market:
 
 
 class Coordination(Protocol):
-    """A mode: what the operator's process conducts in a window, which ends with an outcome."""
+    """A mode: what happens in a window, which ends with an outcome."""
 
     decides_alone: bool
     """Whether it knows the problems of all and tells aggregators by :meth:`AggregatorAgent.adopt`; else they act."""

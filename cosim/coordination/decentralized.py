@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cosim.coordination.base import Market, Outcome, Process, RoundRecord
+from cosim.coordination.base import Link, Market, Outcome, Process, RoundRecord, Task
+from cosim.coordination.operators import Seat
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
+from cosim.protocol.channel import Mailbox
 from cosim.protocol.desk import Standing
 from cosim.protocol.messages import Bid, Message, PricePosting, current
 from cosim.protocol.roles import Array, Refined
@@ -22,38 +24,46 @@ _NOTHING_USD = 1e-6
 
 @dataclass(slots=True)
 class _Table:
-    """The bids that answer the present round of a window, by who sent them."""
+    """The bids that answer the present round of a window, by whom they were sent to and by whom."""
 
     step: int
-    bids: dict[str, Bid] = field(default_factory=dict)
+    bids: dict[tuple[str, str], Bid] = field(default_factory=dict)
 
     def take(self, mail: Sequence[Message], number: int) -> None:
         """Take up the bids that arrived and answer this round; those of earlier rounds no longer count."""
         answers = current([*self.bids.values(), *mail], Bid, self.step, number)
-        self.bids = {bid.sender: bid for bid in answers}
+        self.bids = {(bid.receiver, bid.sender): bid for bid in answers}
 
-    def complete(self, market: Market, posted: Posted) -> Round | None:
-        """The round, if every aggregator has answered it."""
-        given = [self.bids[a.name] for a in market.aggregators if a.name in self.bids]
-        if len(given) < len(market.aggregators):
+    def bid(self, link: Link, number: int) -> Bid | None:
+        """What an aggregator has answered an operator in this round, if that has arrived."""
+        found = self.bids.get((link.seat.operator.name, link.aggregator.name))
+        return None if found is None or found.stale(self.step, number) else found
+
+    def complete(self, market: Market, posted: Posted, number: int) -> Round | None:
+        """The round, if every aggregator has answered it to each of its operators."""
+        given = [(link, bid) for link in market.links if (bid := self.bid(link, number)) is not None]
+        if len(given) < len(market.links):
             return None
-        p_mw = np.hstack([bid.p_mw for bid in given])
-        price = market.effective(posted.prices)
-        for a, bid in zip(market.aggregators, given, strict=True):
+        p_mw, price = np.empty((len(given[0][1].p_mw), market.operator.count)), market.effective(posted.prices)
+        for link, bid in given:
+            p_mw[:, link.columns] = bid.p_mw
             if bid.price_usd_per_mwh is not None:
-                price[:, a.columns] = bid.price_usd_per_mwh
-        regrets = Regrets(sum(bid.regret_usd for bid in given), lambda: market.operator.regret_usd(p_mw, price))
-        own = sum(bid.cost_usd for bid in given)
+                price[:, link.columns] = bid.price_usd_per_mwh
+        # Each operator is told the same cost and regret, the aggregator's over all feeders.
+        told = list({link.aggregator.name: bid for link, bid in given}.values())
+        regrets = Regrets(sum(bid.regret_usd for bid in told), lambda: market.operator.regret_usd(p_mw, price))
+        own = sum(bid.cost_usd for bid in told)
         return Round(posted, p_mw, price, own, regrets, market.operator.clear(p_mw))
 
 
 class Decentralized:
-    """Rounds of a fixed length: postings go out, bids come back, the operator decides at the deadline.
+    """Rounds of a fixed length: postings go out, bids come back, the operators decide at the deadline.
 
-    A round whose bids have not all arrived by its deadline is repeated: the same posting is sent again, and an
-    aggregator that has answered it already sends the same answer again. When the gate closes, or the rounds run
-    out, the last complete set of bids is awarded (at first the declared demand). What the aggregators go into delivery
-    with is settled: their award, or, where it comes too late or never, what each knows to have counted.
+    A round whose bids have not all arrived by its deadline is repeated: an operator that lacks a bid sends the same
+    posting again, and an aggregator that has answered it already sends it the same answer again. When the gate closes,
+    or the rounds run out, the last complete set of bids is awarded (at first the declared demand). What the
+    aggregators go into delivery with is settled: their award, or, where it comes too late or never, what each knows to
+    have counted.
     """
 
     decides_alone, posts = False, True
@@ -79,10 +89,10 @@ class Decentralized:
         refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
-            self._post(market, window, number, posted, fresh == number)
-            yield env.timeout(round_s)
-            table.take(market.desk.mailbox.read(), number)
-            made = table.complete(market, posted)
+            part = _Posting(market, window, number, posted, fresh == number, table)
+            for mail in (yield from market.together(part.exchanged)):
+                table.take(mail, number)
+            made = table.complete(market, posted, number)
             if made is None:
                 repeated += 1
                 continue
@@ -90,7 +100,7 @@ class Decentralized:
             last, ended = made, rule.ended(made)
             refined = market.operator.refine(made.p_mw, made.own_cost_usd) if ended == AGREED else None
             if refined is not None and refined.again:
-                last = table.complete(market, posted)  # what it costs on the network as it is linearised now
+                last = table.complete(market, posted, number)  # what it costs on the network as it is linearised now
                 posted, ended, number = rule.first(made.p_mw, window.first), "", number + 1
                 fresh = number
             elif not ended:
@@ -149,31 +159,54 @@ class Decentralized:
             "do not bound what an award costs above the optimum",
         )
 
-    def _post(self, market: Market, window: Window, number: int, posted: Posted, fresh: bool) -> None:
-        for a in market.aggregators:
-            own, cut, slope, penalty = a.columns, posted.cut, posted.slope_usd_per_mw2h, posted.penalty
-            market.send(
-                PricePosting(
-                    sender=market.operator.name,
-                    receiver=a.name,
-                    step=window.first,
-                    round=number,
-                    fresh=fresh,
-                    price_p_usd_per_mwh=posted.prices.p_usd_per_mwh[:, own],
-                    price_q_usd_per_mvarh=posted.prices.q_usd_per_mvarh[:, own],
-                    target_p_mw=None if posted.target_p_mw is None else posted.target_p_mw[:, own],
-                    penalty_usd_per_mw2h=penalty if np.ndim(penalty) == 0 else _own(np.asarray(penalty), own),
-                    cut_p_mw=None if cut is None else cut.p_mw[:, own],
-                    cut_slope_usd_per_mwh=None if cut is None else cut.slope_usd_per_mwh[:, own],
-                    cut_cost_usd=None if cut is None else cut.cost_usd[:, None],
-                    price_slope_usd_per_mw2h=None if slope is None else _own(slope, own),
-                )
-            )
 
+@dataclass(frozen=True, slots=True)
+class _Posting:
+    """A round of postings, of which each operator sends and takes in its own part."""
 
-def _own(matrices: Array, own: slice) -> Array:
-    """(steps, n n) an aggregator's part of a matrix over all terminals in each step."""
-    return matrices[:, own, own].reshape(len(matrices), -1)
+    market: Market
+    window: Window
+    number: int
+    posted: Posted
+    fresh: bool
+    table: _Table
+
+    def exchanged(self, seat: Seat, mailbox: Mailbox) -> Task:
+        """An operator's part of a round: it posts, unless it has all bids, and reads its mail at the deadline."""
+        mine = [link for link in self.market.links if link.seat is seat]
+        if any(self.table.bid(link, self.number) is None for link in mine):
+            for link in mine:
+                mailbox.send(self._message(link))
+        yield self.market.env.timeout(self.market.scenario.clock.round_s)
+        return mailbox.read()
+
+    def _message(self, link: Link) -> PricePosting:
+        """What is posted over a link, of what is posted at all terminals."""
+        posted, cut, slope = self.posted, self.posted.cut, self.posted.slope_usd_per_mw2h
+
+        def own(values: Array) -> Array:
+            return np.take(values, link.columns, axis=1)
+
+        def block(matrices: Array) -> Array:
+            return np.take(own(matrices), link.columns, axis=2).reshape(len(matrices), -1)
+
+        operator = self.market.operator.seats.index(link.seat)
+        penalty = posted.penalty
+        return PricePosting(
+            sender=link.seat.operator.name,
+            receiver=link.aggregator.name,
+            step=self.window.first,
+            round=self.number,
+            fresh=self.fresh,
+            price_p_usd_per_mwh=own(posted.prices.p_usd_per_mwh),
+            price_q_usd_per_mvarh=own(posted.prices.q_usd_per_mvarh),
+            target_p_mw=None if posted.target_p_mw is None else own(posted.target_p_mw),
+            penalty_usd_per_mw2h=penalty if np.ndim(penalty) == 0 else block(np.asarray(penalty)),
+            cut_p_mw=None if cut is None else own(cut.p_mw),
+            cut_slope_usd_per_mwh=None if cut is None else own(cut.slope_usd_per_mwh),
+            cut_cost_usd=None if cut is None else cut.costs_usd[operator][:, None],
+            price_slope_usd_per_mw2h=None if slope is None else block(slope),
+        )
 
 
 def _own_cost_usd(market: Market, agreed: Array, last: Round | None) -> float | None:
@@ -183,7 +216,7 @@ def _own_cost_usd(market: Market, agreed: Array, last: Round | None) -> float | 
     """
     if last is not None and agreed is last.p_mw:
         return last.own_cost_usd
-    if market.scenario.network.ac_rounds == 0:
+    if not market.judged_in_ac:
         return None
     return sum(a.adopt(agreed[:, a.columns]) for a in market.aggregators)
 

@@ -16,15 +16,17 @@ from cosim.scenario.calendar import Window
 class Session:
     """Starts the process of each agent and has windows agreed on.
 
-    An agent's process is its ``run(env, desk)``; for those that have none the operator's is :func:`conducting` and an
+    An agent's process is its ``run(env, desk)``; for those that have none an operator's is :func:`conducting` and an
     aggregator's :func:`bidding`. What is raised in a process is raised where the window's outcome is waited for.
     """
 
     def __init__(self, market: Market, mode: Coordination) -> None:
         self._market, self._mode = market, mode
-        env, operator = market.env, market.operator
-        run = getattr(operator, "run", None)
-        self._start(conducting(market.desk) if run is None else run(env, market.desk))
+        env = market.env
+        self._over = env.event()
+        for operator, seat in zip(market.operators, market.operator_desks, strict=True):
+            run = getattr(operator, "run", None)
+            self._start(conducting(seat) if run is None else run(env, seat))
         for agent, desk in zip(market.aggregators, market.desks, strict=True):
             run = getattr(agent, "run", None)
             self._start(bidding(agent, env, desk) if run is None else run(env, desk))
@@ -38,19 +40,26 @@ class Session:
         market, rounds = self._market, window.max_rounds if self._mode.posts else 0
         if not self._mode.decides_alone:
             for agent, desk in zip(market.aggregators, market.desks, strict=True):
-                desk.open(Opening(window, declared_p_mw[:, agent.columns], rounds))
-        market.desk.open(self._mode.run(market, window, declared_p_mw))
-        ended: Outcome | Exception = yield market.desk.closed
+                operators = {x.seat.operator.name: x.own for x in market.links if x.aggregator is agent}
+                desk.open(Opening(window, declared_p_mw[:, agent.columns], rounds, operators))
+        over = self._over = market.env.event()
+        self._start(self._conducted(window, declared_p_mw, over))
+        ended: Outcome | Exception = yield over
         if isinstance(ended, Exception):
             raise ended
         return ended
+
+    def _conducted(
+        self, window: Window, declared_p_mw: Array, over: simpy.Event
+    ) -> Generator[simpy.Event, Any, None]:
+        """The process of a window as the mode has it."""
+        over.succeed((yield from self._mode.run(self._market, window, declared_p_mw)))
 
     def _start(self, process: Generator[simpy.Event, Any, None]) -> None:
         self._market.env.process(process).callbacks.append(self._ended)
 
     def _ended(self, process: simpy.Process) -> None:
         """Hand on what was raised as a value: of an event that fails SimPy raises a copy, which loses its details."""
-        closed = self._market.desk.closed
-        if not process.ok and not closed.triggered:
+        if not process.ok and not self._over.triggered:
             process.defused = True
-            closed.succeed(process.value)
+            self._over.succeed(process.value)

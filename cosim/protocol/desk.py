@@ -2,14 +2,15 @@
 
 An agent's process waits for its own mailbox, decides and answers. Whoever is at the other end of the channel sees
 messages alone, so a federate on another machine needs the same three things in its place: a clock, a mailbox, and the
-demand that it publishes when the gate closes.
+demand that it publishes when the gate closes. An aggregator whose sites lie on several feeders hears each of their
+operators, and answers all of them together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import simpy
 from numpy.typing import NDArray
 
 from cosim.protocol.channel import Mailbox
+from cosim.protocol.joint import Index, joint_posting, told_apart
 from cosim.protocol.messages import Award, Bid, Message, PricePosting, current
 from cosim.protocol.roles import AggregatorAgent
 from cosim.scenario.calendar import Window
@@ -33,11 +35,13 @@ class Opening:
     Attributes:
         declared_p_mw: (steps, own terminals) what it declared for it, in MW.
         rounds: how many rounds fit into it; 0 where nothing is posted.
+        operators: by name, each with the own terminals that lie on its feeder (their numbers).
     """
 
     window: Window
     declared_p_mw: Array
     rounds: int
+    operators: Mapping[str, Index]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +50,7 @@ class Standing:
 
     Attributes:
         p_mw: (steps, own terminals) demand that it has adopted; own_cost_usd: its own cost of that.
-        awarded: whether it is what an award says.
+        awarded: whether it is what the award of each operator says.
     """
 
     p_mw: Array
@@ -85,33 +89,31 @@ def bidding(
 ) -> Generator[simpy.Event, Any, None]:
     """The process of an aggregator: it answers postings until it is awarded a demand, and adopts that.
 
-    Mail is read in the middle of each round of the window. It answers the newest posting, and one that comes again with
-    the same bid again. If no award has arrived when the gate closes (one that arrives at that moment is in time), it
-    goes by what it knows to have counted: its last bid; if that was asked for again, as its round was not complete, the
-    bid before; and if there is none, what it declared.
+    Mail is read in the middle of each round of the window. It answers the newest round that every operator has posted,
+    and an operator whose posting comes again with the same bid again. Where no award has arrived when the gate closes
+    (one that arrives at that moment is in time), it goes by what it knows to have counted: its last bid; if that was
+    asked for again, as its round was not complete, the bid before; and if there is none, what it declared. Awards of
+    some operators alone are kept as far as its work can follow them.
     """
     while True:
         opening: Opening = yield desk.opened
-        window, mailbox, part = opening.window, desk.mailbox, _Part(agent, opening.window.first)
+        window, mailbox, part = opening.window, desk.mailbox, _Part(agent, opening)
         for number in range(opening.rounds):
             yield env.timeout(window.opens_s + (number + 0.5) * window.round_s - env.now)
             mail = mailbox.read()
             if mail and part.awarded(mail):
                 break
-            answer = part.answer(mail) if mail else None
-            if answer is not None:
+            for answer in part.answers(mail):
                 mailbox.send(answer)
         else:
             yield env.timeout(window.closes_s - env.now)
             yield env.timeout(0)  # after whatever else happens at this moment
             part.awarded(mailbox.read(before=math.inf))
-        stands = part.stands()
-        p_mw = opening.declared_p_mw if stands is None else stands.p_mw
-        desk.close(Standing(p_mw, agent.adopt(p_mw), part.award is not None))
+        desk.close(part.adopted())
 
 
 def conducting(desk: Desk[Generator[simpy.Event, Any, Result], Result]) -> Generator[simpy.Event, Any, None]:
-    """The process of an operator: it conducts each window as the mode has it, and reads its own mailbox in doing so."""
+    """The process of an operator: it does its part of each round as the mode has it, and reads its own mailbox then."""
     while True:
         conduct = yield desk.opened
         desk.close((yield from conduct))
@@ -119,42 +121,64 @@ def conducting(desk: Desk[Generator[simpy.Event, Any, Result], Result]) -> Gener
 
 @dataclass(slots=True)
 class _Part:
-    """An aggregator's part in the window that begins with a step.
+    """An aggregator's part in a window.
 
     Attributes:
-        bid: its answer to the newest posting; again: whether that posting came once more after it was answered.
-        before: the bid before, which must have counted, as the operator went on from it.
-        award: what it is awarded.
+        bid: its answer to the newest round that every operator has posted; again: whether a posting of that round came
+            once more after it was answered.
+        before: the bid before, which must have counted, as the operators went on from it.
+        postings: the newest of each operator; awards: of each operator what it awards.
     """
 
     agent: AggregatorAgent
-    step: int
+    opening: Opening
     bid: Bid | None = None
     again: bool = False
     before: Bid | None = None
-    award: Award | None = None
+    postings: dict[str, PricePosting] = field(default_factory=dict)
+    awards: dict[str, Award] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """The step that the window begins with."""
+        return self.opening.window.first
 
     def awarded(self, mail: Sequence[Message]) -> bool:
-        """Take up an award of this window; whether there is one."""
+        """Take up awards of this window; whether every operator's is there."""
         for award in current(mail, Award, self.step):
-            self.award = award
-        return self.award is not None
+            self.awards[award.sender] = award
+        return self.awards.keys() >= self.opening.operators.keys()
 
-    def answer(self, mail: Sequence[Message]) -> Bid | None:
-        """The bid that answers what arrived; None if nothing did that is not stale."""
+    def answers(self, mail: Sequence[Message]) -> list[Bid]:
+        """The bids that answer what arrived; none where nothing did that is not stale, or the window is over."""
+        if self.awards:
+            return []
         answered = 0 if self.bid is None else self.bid.round
-        postings = current(mail, PricePosting, self.step, answered)
-        if not postings:
-            return None
-        if self.bid is None or postings[-1].round > answered:
+        again: list[str] = []
+        for posting in current(mail, PricePosting, self.step, answered):
+            if self.bid is not None and posting.round == answered:
+                again.append(posting.sender)
+            self.postings[posting.sender] = posting
+        newest = {posting.round for posting in self.postings.values()}
+        whole = self.postings.keys() >= self.opening.operators.keys() and len(newest) == 1
+        if whole and newest != {answered if self.bid is not None else None}:
             self.before, self.again = self.bid, False
-            self.bid = self.agent.respond(postings[-1])
-        else:
-            self.again = True
-        return self.bid
+            self.bid = self.agent.respond(joint_posting(self.postings, self.opening.operators))
+            return told_apart(self.bid, self.opening.operators)
+        if self.bid is None or not again:
+            return []
+        self.again = True
+        return [bid for bid in told_apart(self.bid, self.opening.operators) if bid.receiver in again]
 
-    def stands(self) -> Award | Bid | None:
-        """What the aggregator goes by; None: what it declared."""
-        if self.award is not None:
-            return self.award
-        return self.before if self.again else self.bid
+    def adopted(self) -> Standing:
+        """Adopt what the aggregator goes by: awards, else what it knows to have counted, else what it declared."""
+        counted = self.before if self.again else self.bid
+        known = self.opening.declared_p_mw if counted is None else counted.p_mw
+        p_mw = np.array(known)
+        for name, award in self.awards.items():
+            p_mw[:, self.opening.operators[name]] = award.p_mw
+        whole = self.awards.keys() >= self.opening.operators.keys()
+        own_cost_usd = self.agent.adopt(p_mw)
+        if self.awards and not whole and not np.array_equal(p_mw, known):
+            p_mw = self.agent.drawn_mw()
+        return Standing(p_mw, own_cost_usd, whole)

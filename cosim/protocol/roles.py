@@ -43,12 +43,14 @@ class Clearing:
     Attributes:
         step_costs_usd: (steps,) the cost step by step, each a convex function of that step's demand alone; None where
             the steps hang together (ramps), or where nobody asked.
+        parts: of each operator in turn, where this is the clearing of all operators of a market together.
     """
 
     p_mw: Array
     cost_usd: float
     prices: Prices
     step_costs_usd: Array | None = None
+    parts: tuple[Clearing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class TerminalLoad:
     Attributes:
         on_arrival_mw: (steps of the horizon,) what it would draw if all work ran where and when it arrives, whatever
             has been agreed on; None if nobody knows.
+        feeder: name of the feeder in a scenario with several.
     """
 
     name: str
@@ -80,6 +83,7 @@ class TerminalLoad:
     p_max_mw: float
     reactive_ratio: float
     on_arrival_mw: Array | None = None
+    feeder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Delivered:
 
 
 class OperatorAgent(Protocol):
-    """The distribution system operator as coordination sees it.
+    """The distribution system operator of one feeder as coordination sees it; terminals are those on its feeder.
 
     Its process is its ``run(env, desk)``, or :func:`cosim.protocol.desk.conducting` if it has none.
     """
@@ -182,7 +186,8 @@ class AggregatorAgent(Protocol):
         """Commit to a demand (and, if given, to this solution of :meth:`problem`); returns its own cost in USD."""
 
     def drawn_mw(self) -> Array:
-        """(steps, own terminals) what the adopted schedule draws; asked where it may differ from what was adopted."""
+        """(steps, own terminals) what the adopted schedule draws; asked where it may differ from what was adopted: with
+        batteries, bids on a grid, or awards of some of several operators."""
 
     def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.results.ac_notes import relative_import_excess
+from cosim.results.by_feeder import Limits, tables_by_feeder
 from cosim.results.record import Kpi, VoltageLimits
 from cosim.results.tables import Tables
 
@@ -94,7 +95,7 @@ class RunFacts:
 
 
 def compute_kpis(
-    tables: Tables, facts: RunFacts, limits: VoltageLimits, tolerance_pu: float = VIOLATION_TOLERANCE_PU
+    tables: Tables, facts: RunFacts, limits: Limits, tolerance_pu: float = VIOLATION_TOLERANCE_PU
 ) -> dict[str, Kpi]:
     """All key figures, in the order of ``MEASURES``; None where one does not apply.
 
@@ -144,7 +145,7 @@ def _prices(price: pd.Series) -> dict[str, float | None]:
     return {"dlmp_min_usd_per_mwh": _extreme(price, "min"), "dlmp_max_usd_per_mwh": _extreme(price, "max")}
 
 
-def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dict[str, float | int | None]:
+def _voltages(tables: Tables, limits: Limits, tolerance_pu: float) -> dict[str, float | int | None]:
     voltages, unbalance = tables.only("voltages", "v_pu", "v_ac_pu"), tables.unbalance
     linear, ac = voltages["v_pu"], voltages["v_ac_pu"]
     return {
@@ -153,9 +154,9 @@ def _voltages(tables: Tables, limits: VoltageLimits, tolerance_pu: float) -> dic
         "ac_v_min_pu": _extreme(ac, "min"),
         "ac_v_max_pu": _extreme(ac, "max"),
         "ac_error_max_pu": _extreme((linear - ac).abs(), "max"),
-        "ac_import_excess": relative_import_excess(tables.steps),
-        "violations_linear": _violations(linear, limits, tolerance_pu),
-        "violations_ac": _violations(ac, limits, tolerance_pu),
+        "ac_import_excess": relative_import_excess(tables.steps if tables.feeders.empty else tables.feeders),
+        "violations_linear": _all_violations(tables, "v_pu", limits, tolerance_pu),
+        "violations_ac": _all_violations(tables, "v_ac_pu", limits, tolerance_pu),
         "vuf_max_pct": _extreme(unbalance["vuf_pct"], "max"),
         "lvur_max_pct": _extreme(unbalance["lvur_pct"], "max"),
         "pvur_max_pct": _extreme(unbalance["pvur_pct"], "max"),
@@ -179,6 +180,16 @@ def _extreme(values: pd.Series, which: Literal["min", "max"]) -> float | None:
     if not found.size:
         return None
     return float(found.min() if which == "min" else found.max())
+
+
+def _all_violations(tables: Tables, column: str, limits: Limits, tolerance_pu: float) -> int | None:
+    """How many voltages of all feeders are beyond a limit; None if there are no voltages."""
+    found = [
+        _violations(part.only("voltages", column)[column], own, tolerance_pu)
+        for part, own in tables_by_feeder(tables, limits).values()
+    ]
+    known = [count for count in found if count is not None]
+    return sum(known) if known else None
 
 
 def _violations(values: pd.Series, limits: VoltageLimits, tolerance_pu: float) -> int | None:

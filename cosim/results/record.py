@@ -56,7 +56,8 @@ class Record:
         run_id: the same for the same scenario, mode, seed and version of cosim; see :func:`run_id`.
         solver: the solvers that did the work, in words.
         step_s: length of a market step in seconds.
-        limits: voltage limits that violations were counted against.
+        limits: voltage limits that violations were counted against, in a run with one feeder.
+        feeder_limits: the same by feeder, in a run with several.
         wall_times_s: seconds by stage.
         started: UTC time at which the run began, ISO 8601.
         notes: plain sentences on what a reader should know: slack used, limits violated, fall-backs.
@@ -79,10 +80,18 @@ class Record:
     notes: tuple[str, ...] = ()
     certificate: dict[str, Any] | None = None
     error: ErrorNote | None = None
+    feeder_limits: dict[str, VoltageLimits] = field(default_factory=dict)
+
+    @property
+    def voltage_limits(self) -> VoltageLimits | dict[str, VoltageLimits]:
+        """Of the only feeder, or by feeder; those of a record that says nothing are 0.95 and 1.05 pu."""
+        return self.feeder_limits or self.limits or VoltageLimits(0.95, 1.05)
 
     def to_json(self) -> str:
         """JSON text; numbers that are not finite become null."""
         data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        if not self.feeder_limits:
+            del data["feeder_limits"]
         return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -113,6 +122,7 @@ class Record:
         data["kpis"] = {name: Kpi(k["value"], k["unit"]) for name, k in data["kpis"].items()}
         data["notes"] = tuple(data["notes"])
         data["limits"] = None if data["limits"] is None else VoltageLimits(**data["limits"])
+        data["feeder_limits"] = {name: VoltageLimits(**own) for name, own in data.get("feeder_limits", {}).items()}
         data["error"] = None if data["error"] is None else ErrorNote(**data["error"])
         return cls(**data)
 

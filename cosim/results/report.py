@@ -14,16 +14,17 @@ import jinja2
 from matplotlib.figure import Figure
 
 from cosim.errors import InputError
+from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.figures.modes import comparison_figures
-from cosim.results.figures.runs import run_figures
+from cosim.results.figures.runs import feeder_figures, market_figures
 from cosim.results.figures.style import png
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
-from cosim.results.record import RECORD_FILE, Kpi, Record, VoltageLimits
+from cosim.results.record import RECORD_FILE, Kpi, Record
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
-from cosim.results.tables import Layout
+from cosim.results.tables import Layout, Tables
 
 CAPTIONS: dict[str, tuple[str, str]] = {
     # figure: (section, caption)
@@ -55,6 +56,8 @@ CAPTIONS: dict[str, tuple[str, str]] = {
     ),
 }
 _PAIRED = "Feeder"
+_OF_ALL = ("cost_by_mode", "power_by_mode")
+"""Figures of a comparison on all feeders together."""
 _GROUPS = {
     "cost": "Cost", "energy": "Energy and work", "voltage": "Voltage", "price": "Prices",
     "negotiation": "Negotiation", "solution": "Solution",
@@ -73,7 +76,6 @@ _SHORT = {
     "ac_v_min_pu": "lowest voltage (AC)", "violations_ac": "limits broken (AC)",
     "dlmp_max_usd_per_mwh": "highest price",
 }  # fmt: skip
-_DEFAULT_LIMITS = VoltageLimits(0.95, 1.05)
 
 
 @dataclass(slots=True)
@@ -136,7 +138,7 @@ def write_run_report(folder: str | Path) -> Path:
     figures: dict[str, Figure] = {}
     if record.status == "ok":
         tables, layout = StoredTables(folder), Layout.read(folder)
-        figures = run_figures(tables, layout, record.limits or _DEFAULT_LIMITS)
+        figures = _run_figures(tables, layout, record.voltage_limits)
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(_save(figures, folder))
     if record.certificate:
@@ -150,7 +152,6 @@ def write_comparison_report(folder: str | Path) -> Path:
     records = read_comparison(folder)
     finished = {mode: StoredTables(folder / mode) for mode, r in records.items() if r.status == "ok"}
     first = next(iter(records.values()))
-    limits = next((r.limits for r in records.values() if r.limits), _DEFAULT_LIMITS)
     notes = [f"{mode}: {note}" for mode, r in records.items() for note in r.notes]
     notes += [f"{mode}: failed. {r.error.message}" for mode, r in records.items() if r.error is not None]
     page = _Page(
@@ -170,9 +171,40 @@ def write_comparison_report(folder: str | Path) -> Path:
         ],
         scenario_text=_scenario_text(folder / next(iter(records))),
     )
-    figures = comparison_figures(comparison_table(records), finished, limits) if finished else {}
+    figures = _comparison_figures(records, finished, first.voltage_limits) if finished else {}
     page.sections = _sections(_save(figures, folder))
     return _write(page, folder)
+
+
+def _run_figures(tables: Tables, layout: Layout, limits: Limits) -> dict[str, Figure]:
+    """Figures of a run by file name, which ends with the name of the feeder where there are several."""
+    figures = {
+        _named(figure, name): drawn
+        for name, (part, own) in tables_by_feeder(tables, limits).items()
+        for figure, drawn in feeder_figures(part, layout_part(layout, name), own).items()
+    }
+    return {**figures, **market_figures(tables)}
+
+
+def _comparison_figures(
+    records: Mapping[str, Record], finished: Mapping[str, Tables], limits: Limits
+) -> dict[str, Figure]:
+    """Figures of a comparison by file name; of several feeders each has its voltages and unbalance."""
+    table, found = comparison_table(records), dict[str, Figure]()
+    parts = {mode: tables_by_feeder(tables, limits) for mode, tables in finished.items()}
+    for name, (_, own) in next(iter(parts.values())).items():
+        drawn = comparison_figures(table, {mode: part[name][0] for mode, part in parts.items()}, own)
+        found |= {_named(figure, "" if figure in _OF_ALL else name): f for figure, f in drawn.items()}
+    return found
+
+
+def _named(figure: str, feeder: str) -> str:
+    return f"{figure}.{feeder}" if feeder else figure
+
+
+def _kind(figure: str) -> str:
+    """The name of a figure without the feeder."""
+    return figure.partition(".")[0]
 
 
 def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
@@ -181,7 +213,7 @@ def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
     place.mkdir(exist_ok=True)
     images = {name: png(figure) for name, figure in figures.items()}
     for old in place.glob("*.png"):
-        if old.stem in CAPTIONS and old.stem not in images:
+        if _kind(old.stem) in CAPTIONS and old.stem not in images:
             old.unlink()
     for name, data in images.items():
         (place / f"{name}.png").write_bytes(data)
@@ -190,10 +222,11 @@ def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
 
 def _sections(images: Mapping[str, bytes]) -> list[dict[str, Any]]:
     sections: dict[str, list[dict[str, str]]] = {}
-    for name, (section, caption) in CAPTIONS.items():
-        if name in images:
-            data = base64.b64encode(images[name]).decode("ascii")
-            sections.setdefault(section, []).append({"name": name, "caption": caption, "data": data})
+    for kind, (section, caption) in CAPTIONS.items():
+        for name in (n for n in images if _kind(n) == kind):
+            data, feeder = base64.b64encode(images[name]).decode("ascii"), name.partition(".")[2]
+            told = f"{caption} Feeder {feeder}." if feeder else caption
+            sections.setdefault(section, []).append({"name": name, "caption": told, "data": data})
     return [{"title": t, "figures": f, "pair": t == _PAIRED} for t, f in sections.items()]
 
 

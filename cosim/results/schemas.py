@@ -29,6 +29,7 @@ class Column:
     Attributes:
         nullable: whether a value may be missing (NaN).
         optional: whether the whole column may be left out; it is then filled with missing values.
+        unsaid: whether a table without the column stays without it, its key too.
         allowed: the only values that a text column may hold, if that is limited.
     """
 
@@ -37,6 +38,7 @@ class Column:
     unit: str = ""
     nullable: bool = False
     optional: bool = False
+    unsaid: bool = False
     allowed: tuple[str, ...] = ()
 
 
@@ -58,7 +60,8 @@ class Schema:
 
 
 def _key(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(n, "int" if n in ("step", "round") else "text") for n in names)
+    """Columns that name a row. A feeder is named in the tables of runs with several feeders."""
+    return tuple(Column(n, "int" if n in ("step", "round") else "text", unsaid=n == "feeder") for n in names)
 
 
 def _floats(unit: str, *names: str, nullable: bool = False, optional: bool = False) -> tuple[Column, ...]:
@@ -94,17 +97,32 @@ SCHEMAS: dict[str, Schema] = {
             ("step",),
         ),
         Schema(
+            "feeders",
+            "Market steps feeder by feeder, in runs with several feeders",
+            (
+                *_key("step", "feeder"),
+                *_floats("USD/MWh", "price_sub_usd_per_mwh"),
+                *_floats("kW", "p_sub_kw"),
+                *_floats("kvar", "q_sub_kvar"),
+                *_floats("USD", "dso_cost_usd", "dca_payment_usd"),
+                *_floats("kWh", "slack_kwh"),
+                *_floats("kW", "p_sub_ac_kw", "losses_ac_kw", optional=True),
+            ),
+            ("step", "feeder"),
+            optional=True,
+        ),
+        Schema(
             "prices",
             "Locational prices (DLMP) and their parts, per bus and phase or delta leg",
             (
-                *_key("step", "bus"),
+                *_key("step", "feeder", "bus"),
                 _phase(*_PLACES),
                 *_floats("USD/MWh", "dlmp_p"),
                 *_floats("USD/Mvarh", "dlmp_q"),
                 *_floats("USD/MWh", *PARTS),
                 *_floats("USD/Mvarh", *(f"q_{part}" for part in PARTS), optional=True),
             ),
-            ("step", "bus", "phase"),
+            ("step", "feeder", "bus", "phase"),
         ),
         Schema(
             "demand",
@@ -122,42 +140,42 @@ SCHEMAS: dict[str, Schema] = {
             "dispatch",
             "Output of the operator's resources, negative where they draw, and the import at the substation",
             (
-                *_key("step", "unit", "kind"),
+                *_key("step", "feeder", "unit", "kind"),
                 _phase(*_ANY_PHASE),
                 *_floats("kW", "p_kw"),
                 *_floats("kvar", "q_kvar"),
             ),
-            ("step", "unit", "phase"),
+            ("step", "feeder", "unit", "phase"),
         ),
         Schema(
             "voltages",
             "Voltages of the linear network and of AC power flow",
             (
-                *_key("step", "bus"),
+                *_key("step", "feeder", "bus"),
                 _phase(*_PLACES),
                 *_floats("pu", "v_pu"),
                 *_floats("pu", "v_ac_pu", nullable=True),
             ),
-            ("step", "bus", "phase"),
+            ("step", "feeder", "bus", "phase"),
         ),
         Schema(
             "unbalance",
             "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
-            (*_key("step", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),
-            ("step", "bus"),
+            (*_key("step", "feeder", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),
+            ("step", "feeder", "bus"),
         ),
         Schema(
             "taps",
             "Regulators and capacitors whose controls move them: tap or steps in service, and how far it moved before "
             "the step",
             (
-                *_key("step", "device"),
+                *_key("step", "feeder", "device"),
                 Column("kind", "text", allowed=("regulator", "capacitor")),
                 _phase(*_PLACES, "cb", "ac", "ba"),
                 Column("position", "int"),
                 Column("moves", "int"),
             ),
-            ("step", "device", "phase"),
+            ("step", "feeder", "device", "phase"),
             optional=True,
         ),
         Schema(
@@ -196,26 +214,29 @@ SCHEMAS: dict[str, Schema] = {
             "buses",
             "Buses of the feeder: coordinates and nominal line-to-line voltage",
             (
-                *_key("bus"),
+                *_key("feeder", "bus"),
                 *_floats("", "x", "y", nullable=True),
                 *_floats("kV", "kv"),
                 Column("role", "text", allowed=("bus", "source")),
             ),
-            ("bus",),
+            ("feeder", "bus"),
         ),
         Schema(
-            "branches", "Lines, transformers and regulators", _key("name", "from_bus", "to_bus"), ("name",)
+            "branches",
+            "Lines, transformers and regulators",
+            _key("feeder", "name", "from_bus", "to_bus"),
+            ("feeder", "name"),
         ),
         Schema(
             "units",
             "Where data centers and the operator's resources are connected, and how a map draws them",
             (
-                *_key("unit", "kind", "bus"),
+                *_key("feeder", "unit", "kind", "bus"),
                 _phase(*_ANY_PHASE),
                 *(Column(name, "text", nullable=True, optional=True) for name in ("label", "marker")),
                 *_floats("pt", "size", optional=True),
             ),
-            ("unit", "phase"),
+            ("feeder", "unit", "phase"),
         ),
     )
 }

@@ -128,7 +128,7 @@ class _Pile:
         count = rows.num_rows - rows.num_rows % ROW_GROUP if whole else rows.num_rows
         self._ready = [rows.slice(count)] if count < rows.num_rows else []
         if self._file is None:
-            self._file = open_table(self._name, self._path)
+            self._file = open_table(rows.schema, self._path)
         self._file.write_table(rows.slice(0, count), row_group_size=ROW_GROUP)
 
 

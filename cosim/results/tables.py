@@ -50,23 +50,25 @@ def check(
     """
     schema = SCHEMAS[name]
     known = [c.name for c in schema.columns]
+    unsaid = {c.name for c in schema.columns if c.unsaid and c.name not in frame.columns}
     for column in frame.columns:
         if column not in known:
             raise InputError(f"table {name!r} has an unknown column", file=file, key=f"{name}.{column}",
                              allowed=", ".join(known))  # fmt: skip
-    wanted = [c for c in schema.columns if columns is None or c.name in columns]
+    wanted = [c for c in schema.columns if (columns is None or c.name in columns) and c.name not in unsaid]
     result = pd.DataFrame({c.name: _checked(schema, c, frame, file) for c in wanted}, copy=False)
-    if not set(schema.key) <= set(result):
+    key = [name for name in schema.key if columns is not None or name not in unsaid]
+    if not set(key) <= set(result):
         return result
-    rank = _rank(result, schema.key)
+    rank = _rank(result, key)
     if np.any(rank[1:] < rank[:-1]):
         order = np.argsort(rank, kind="stable")
         result, rank = result.take(order).reset_index(drop=True), rank[order]
     twice = np.flatnonzero(rank[1:] == rank[:-1])
     if schema.unique and len(twice):
-        row = result.loc[twice[0] + 1, list(schema.key)].to_dict()
+        row = result.loc[twice[0] + 1, key].to_dict()
         raise InputError(f"table {name!r} has two rows with the same key", file=file,
-                         key=f"{name}.{'+'.join(schema.key)}", value=row)  # fmt: skip
+                         key=f"{name}.{'+'.join(key)}", value=row)  # fmt: skip
     return result
 
 
@@ -195,7 +197,8 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
-    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps`` may be left out."""
+    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps`` and ``feeders`` may be left
+    out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -207,6 +210,7 @@ class Tables(_Frames):
     rounds: pd.DataFrame
     messages: pd.DataFrame
     taps: pd.DataFrame = field(default_factory=lambda: empty("taps"))
+    feeders: pd.DataFrame = field(default_factory=lambda: empty("feeders"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,35 +228,36 @@ class Layout(_Frames):
 
 def empty(name: str) -> pd.DataFrame:
     """A table without rows."""
-    return pd.DataFrame({c.name: pd.Series([], dtype=DTYPES[c.kind]) for c in SCHEMAS[name].columns})
+    columns = [c for c in SCHEMAS[name].columns if not c.unsaid]
+    return pd.DataFrame({c.name: pd.Series([], dtype=DTYPES[c.kind]) for c in columns})
 
 
 def arrow_table(name: str, frame: pd.DataFrame) -> pa.Table:
     """A checked frame for a file; fields bear units."""
-    schema = SCHEMAS[name]
-    arrays = [pa.array(frame[c.name], type=ARROW[c.kind], from_pandas=True) for c in schema.columns]
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(name))
+    columns = [c for c in SCHEMAS[name].columns if c.name in frame]
+    arrays = [pa.array(frame[c.name], type=ARROW[c.kind], from_pandas=True) for c in columns]
+    return pa.Table.from_arrays(arrays, schema=_arrow_schema(name, columns))
 
 
-def arrow_schema(name: str) -> pa.Schema:
+def _arrow_schema(name: str, columns: Sequence[Column]) -> pa.Schema:
     """The columns of a table's file."""
-    columns = SCHEMAS[name].columns
     return pa.schema(
         [pa.field(c.name, ARROW[c.kind], nullable=c.nullable, metadata={"unit": c.unit}) for c in columns],
         metadata={"table": name, "schema_version": str(SCHEMA_VERSION)},
     )
 
 
-def open_table(name: str, path: Path) -> pq.ParquetWriter:
+def open_table(schema: pa.Schema, path: Path) -> pq.ParquetWriter:
     """A file that takes a table part by part; parts of ``ROW_GROUP`` rows and a last one make the same bytes as
     :func:`write_table`."""
-    return pq.ParquetWriter(path, arrow_schema(name), **_FORMAT)
+    return pq.ParquetWriter(path, schema, **_FORMAT)
 
 
 def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
     """Write one table as Parquet: same rows, same bytes with one version of pyarrow."""
-    with open_table(name, path) as file:
-        file.write_table(arrow_table(name, check(name, frame)), row_group_size=ROW_GROUP)
+    rows = arrow_table(name, check(name, frame))
+    with open_table(rows.schema, path) as file:
+        file.write_table(rows, row_group_size=ROW_GROUP)
 
 
 def read_table(name: str, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -6,25 +6,30 @@ and closes when it begins: everything is agreed before it is delivered.
 
 - ``day_ahead``: windows of ``window_steps`` steps follow each other; a window commits all its steps.
 - ``rolling``: every step has its own window of up to ``window_steps`` steps and commits only its first.
+
+Time zones are here too: names as users write them, and local times that occur twice or never.
 """
 
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.errors import InputError
-from cosim.scenario.zones import occurs, occurs_twice
 
 _YEARS = (1700, 2200)
 """Times stand in the tables as nanoseconds, which reach from 1677 to 2262."""
 Market = Literal["day_ahead", "rolling"]
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +229,35 @@ class MarketCalendar:
                 closes_s=closes_s,
                 round_s=self.round_s,
             )
+
+
+@cache
+def zone_of(name: str, key: str) -> tzinfo:
+    """The zone of a name: ``Europe/Berlin``, ``UTC``, or a fixed offset as ``UTC-08:00`` or ``+01:00``.
+
+    Raises:
+        InputError: no such zone.
+    """
+    if name.upper() in ("UTC", "GMT", "Z"):
+        return UTC
+    if offset := _OFFSET.fullmatch(name.upper()):
+        sign, hours, minutes = offset.groups()
+        length = timedelta(hours=int(hours), minutes=int(minutes or 0))
+        if length < timedelta(days=1):
+            return timezone(-length if sign == "-" else length)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InputError("no such time zone", key=key, value=name,
+                         allowed="a name as America/Los_Angeles, UTC, or an offset as UTC-08:00") from None  # fmt: skip
+
+
+def occurs(local: datetime, zone: tzinfo) -> bool:
+    """Whether clocks ever show this local time: not in the hour that they skip in spring."""
+    return local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local
+
+
+def occurs_twice(local: datetime, zone: tzinfo) -> bool:
+    """Whether clocks show this local time twice, as in the hour that they repeat in autumn."""
+    first = local.replace(tzinfo=zone, fold=0)
+    return occurs(local, zone) and first.utcoffset() != first.replace(fold=1).utcoffset()

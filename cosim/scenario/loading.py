@@ -317,14 +317,16 @@ def _unit(key: str) -> str | None:
 
 def _known_keys(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
     """Keys that a schema knows at a place, found by walking the annotations."""
-    model = schema
+    model, name_follows = schema, False
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or name_follows:
+            name_follows = False
             continue
-        found = _section_in(model.model_fields[part].annotation) if part in model.model_fields else None
-        if found is None:
+        field = model.model_fields.get(part)
+        found = None if field is None else _section_in(field.annotation)
+        if field is None or found is None:
             break
-        model = found
+        model, name_follows = found, typing.get_origin(field.annotation) is dict
     return sorted(model.model_fields)
 
 

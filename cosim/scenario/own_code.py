@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from cosim.errors import InputError
 from cosim.files import is_file
+from cosim.scenario.feeders import parts_of
 from cosim.scenario.loading import validated
 from cosim.scenario.schema import Scenario
 
@@ -31,8 +32,10 @@ _beside: dict[str, Path] = {}
 def code_named_by(scenario: Scenario) -> dict[str, str]:
     """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
     named = {f"aggregators.{a.name}.agent": a.agent for a in scenario.aggregators}
-    named |= {"operator.agent": scenario.operator.agent, "decentralized.rule": scenario.decentralized.rule}
-    named |= {f"resources.{r.name}.kind": r.kind for r in scenario.resources}
+    named["decentralized.rule"] = scenario.decentralized.rule
+    for part in parts_of(scenario):
+        named[part.key("operator.agent")] = part.scenario.operator.agent
+        named |= {part.key(f"resources.{r.name}.kind"): r.kind for r in part.scenario.resources}
     return {key: path for key, path in named.items() if ":" in path and not path.startswith(OWN_CODE)}
 
 

@@ -17,14 +17,14 @@ from cosim.grid.feeder.check import check_feeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
-from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.resource import ResourceSection
-from cosim.scenario.schema import Scenario
-from cosim.scenario.series import Series, read_series
+from cosim.scenario.calendar import MarketCalendar, zone_of
+from cosim.scenario.equipment import ResourceSection
+from cosim.scenario.feeders import FeederPart, parts_of
+from cosim.scenario.schema import DataCenterSpec, Scenario
+from cosim.scenario.series import read_series
 from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import Section
 from cosim.scenario.units import Quantity
-from cosim.scenario.zones import zone_of
 
 Array = NDArray[np.float64]
 _NEAR_PU = (0.5, 1.5)
@@ -32,26 +32,33 @@ _NEAR_PU = (0.5, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Everything read and checked before a run; all series are (steps,).
+class PreparedFeeder:
+    """A feeder as its operator gets it; all series are (steps,).
 
     Attributes:
+        part: of the scenario, and where its keys stand in the file.
         price_usd_per_mwh: energy price at the substation.
         load_scale: scale of the feeder's base load.
-        utilisation: share of the data centers' capacity that arrives as work.
-        tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
-        notes: what was assumed of the series and of the clock, in words.
+        notes: what was assumed of the series, shared with the whole; see :attr:`Prepared.notes`.
     """
 
-    scenario: Scenario
+    part: FeederPart
     path: Path
     feeder: Feeder
     calendar: MarketCalendar
     price_usd_per_mwh: Array
     load_scale: Array
-    utilisation: Array
-    tariff_usd_per_mwh: Array | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the feeder in the scenario; empty if it is the only one, in the short spelling."""
+        return self.part.name
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario as it is for this feeder alone."""
+        return self.part.scenario
 
     def series(
         self,
@@ -66,9 +73,60 @@ class Prepared:
         Raises:
             InputError: it cannot be read, is in a unit of something else than ``quantity``, or a value is out of range.
         """
-        found = _series(spec, key, self.calendar, self.path, lower, upper, quantity)
-        self.notes.extend(note for note in found.notes if note not in self.notes)
-        return found.values
+        read = _Reader(self.calendar, self.path, self.notes)
+        return read(spec, self.part.key(key), lower, upper, quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything read and checked before a run; all series are (steps,).
+
+    Attributes:
+        feeders: in the order of the scenario.
+        utilisation: share of the data centers' capacity that arrives as work.
+        tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
+        notes: what was assumed of the series and of the clock, in words.
+    """
+
+    scenario: Scenario
+    path: Path
+    calendar: MarketCalendar
+    feeders: tuple[PreparedFeeder, ...]
+    utilisation: Array
+    tariff_usd_per_mwh: Array | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def feeder_of(self, site: DataCenterSpec) -> PreparedFeeder:
+        """The feeder that a data center lies on."""
+        name = self.scenario.feeder_of(site)
+        return next(f for f in self.feeders if f.name == name)
+
+    @property
+    def only(self) -> PreparedFeeder:
+        """The feeder, for those who can do with one only.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(self.feeders) > 1:
+            raise InputError("this is for a scenario with a single feeder", file=self.path, key="feeders",
+                             value=", ".join(f.name for f in self.feeders), allowed="network")  # fmt: skip
+        return self.feeders[0]
+
+    @property
+    def feeder(self) -> Feeder:
+        """The only feeder; see :attr:`only`."""
+        return self.only.feeder
+
+    @property
+    def price_usd_per_mwh(self) -> Array:
+        """Energy price at the substation of the only feeder; see :attr:`only`."""
+        return self.only.price_usd_per_mwh
+
+    @property
+    def load_scale(self) -> Array:
+        """Scale of the base load of the only feeder; see :attr:`only`."""
+        return self.only.load_scale
 
 
 def prepare(scenario: Scenario, path: Path) -> Prepared:
@@ -96,49 +154,67 @@ def naming_file(path: Path) -> Iterator[None]:
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
-
-    notes = _clock_notes(calendar)
-
-    def series(spec: SeriesSpec, key: str, lower: float, upper: float, quantity: Quantity) -> Array:
-        found = _series(spec, key, calendar, path, lower, upper, quantity)
-        notes.extend(note for note in found.notes if note not in notes)
-        return found.values
-
-    for g in scenario.generators:
-        if g.profile is not None:
-            series(g.profile, f"generators.{g.name}.profile", 0.0, 1.0, "share")
-    market, free = scenario.market, (-np.inf, np.inf)
-    tariff = market.tariff_usd_per_mwh
+    read = _Reader(calendar, path, _clock_notes(calendar))
+    tariff = scenario.market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
         path=path,
-        feeder=feeder_of(scenario, path),
         calendar=calendar,
-        price_usd_per_mwh=series(market.price_usd_per_mwh, "market.price_usd_per_mwh", *free, "price"),
-        load_scale=series(scenario.network.load_scale, "network.load_scale", 0.0, np.inf, "share"),
-        utilisation=series(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
-        tariff_usd_per_mwh=None if tariff is None else series(tariff, "market.tariff_usd_per_mwh", *free, "price"),
-        notes=notes,
+        feeders=tuple(_prepared_feeder(part, read) for part in parts_of(scenario)),
+        utilisation=read(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
+        tariff_usd_per_mwh=None if tariff is None else read(tariff, "market.tariff_usd_per_mwh", quantity="price"),
+        notes=read.notes,
     )
 
 
-def _series(
-    spec: SeriesSpec,
-    key: str,
-    calendar: MarketCalendar,
-    path: Path,
-    lower: float,
-    upper: float,
-    quantity: Quantity | None,
-) -> Series:
-    """A series on the calendar, within limits; files lie beside the scenario or are shipped."""
-    found = read_series(spec, calendar, base_dir=path.parent, key=key, quantity=quantity)
-    values = found.values
-    if values.min() < lower or values.max() > upper:
-        worst = values.min() if values.min() < lower else values.max()
-        raise InputError("a value of the series is out of range", key=key, value=float(worst),
-                         allowed=f"{lower:g} to {upper:g}")  # fmt: skip
-    return found
+def _prepared_feeder(part: FeederPart, read: _Reader) -> PreparedFeeder:
+    scenario = part.scenario
+    price = scenario.market.price_usd_per_mwh
+    assert price is not None, "the schema sees to it"
+    for g in scenario.generators:
+        if g.profile is not None:
+            read(g.profile, part.key(f"generators.{g.name}.profile"), 0.0, 1.0, "share")
+    with part.naming_keys():
+        feeder = feeder_of(scenario, read.path)
+    return PreparedFeeder(
+        part=part,
+        path=read.path,
+        feeder=feeder,
+        calendar=read.calendar,
+        price_usd_per_mwh=read(price, part.key("market.price_usd_per_mwh"), quantity="price"),
+        load_scale=read(scenario.network.load_scale, part.key("network.load_scale"), 0.0, np.inf, "share"),
+        notes=read.notes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads series on a calendar, within limits; files lie beside the scenario or are shipped.
+
+    Attributes:
+        notes: what was assumed of the series is added to these.
+    """
+
+    calendar: MarketCalendar
+    path: Path
+    notes: list[str]
+
+    def __call__(
+        self,
+        spec: SeriesSpec,
+        key: str,
+        lower: float = -np.inf,
+        upper: float = np.inf,
+        quantity: Quantity | None = None,
+    ) -> Array:
+        found = read_series(spec, self.calendar, base_dir=self.path.parent, key=key, quantity=quantity)
+        values = found.values
+        if values.min() < lower or values.max() > upper:
+            worst = values.min() if values.min() < lower else values.max()
+            raise InputError("a value of the series is out of range", key=key, value=float(worst),
+                             allowed=f"{lower:g} to {upper:g}")  # fmt: skip
+        self.notes.extend(note for note in found.notes if note not in self.notes)
+        return values
 
 
 def _clock_notes(calendar: MarketCalendar) -> list[str]:

@@ -6,26 +6,39 @@ Every key carries its unit in its name. Unknown keys are refused with the neares
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from cosim.scenario.channel import ChannelSpec
+from cosim.scenario.equipment import BatterySpec as BatterySpec
+from cosim.scenario.equipment import DataCenterSpec as DataCenterSpec
+from cosim.scenario.equipment import GeneratorSpec as GeneratorSpec
+from cosim.scenario.equipment import ResourceSection as ResourceSection
+from cosim.scenario.equipment import SvgSpec as SvgSpec
+from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
+from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.modes import Mode
-from cosim.scenario.resource import ResourceSection
 from cosim.scenario.series_spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
+    BriefSection,
     BusName,
-    Connection,
     Finite,
     ImportPath,
+    LeftOut,
     Name,
     NonNegative,
     PerUnit,
     Positive,
     Section,
-    Share,
     twice,
 )
 
@@ -110,15 +123,16 @@ class NetworkSpec(Section):
         return self
 
 
-class MarketSpec(Section):
+class MarketSpec(BriefSection):
     """What energy costs at the substation, and what the aggregator is charged for.
 
     ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
     may be negative. ``bid_step_kw`` is the grid on which power is bid; what is drawn is the nearest in
-    which no work is late that need not be, and the operator settles that.
+    which no work is late that need not be, and the operator settles that. With ``feeders`` each of them has its own
+    price, slope and reactive price instead.
     """
 
-    price_usd_per_mwh: SeriesSpec
+    price_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
     slope_usd_per_mwh_per_mw: NonNegative = 0.0
     reactive_price_usd_per_mvarh: NonNegative = 0.0
     settlement: Literal["active", "active+reactive"] = "active+reactive"
@@ -132,130 +146,6 @@ class MarketSpec(Section):
         floor, cap = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
         if floor is not None and cap is not None and floor > cap:
             raise ValueError(f"price_floor_usd_per_mwh {floor:g} is above price_cap_usd_per_mwh {cap:g}")
-        return self
-
-
-class GeneratorSpec(Section):
-    """A distributed generator behind an inverter: P and Q within an inscribed polygon of ``s_kva``."""
-
-    name: Name
-    bus: BusName
-    connection: Connection = "three_phase"
-    kind: Literal["dispatchable", "pv"] = "dispatchable"
-    p_max_kw: NonNegative
-    p_min_kw: NonNegative = 0.0
-    s_kva: Positive
-    cost_usd_per_mwh: Finite = 0.0
-    cost_usd_per_mw2h: NonNegative = 0.0
-    reactive_cost_usd_per_mvar2h: NonNegative = 3.0
-    ramp_kw_per_step: Positive | None = None
-    profile: SeriesSpec | None = None
-
-    @model_validator(mode="after")
-    def _ranges(self) -> GeneratorSpec:
-        if self.p_min_kw > self.p_max_kw:
-            raise ValueError(f"p_min_kw {self.p_min_kw} is above p_max_kw {self.p_max_kw}")
-        if self.kind == "pv" and self.profile is None:
-            raise ValueError("a pv generator needs a profile")
-        if self.kind == "pv" and self.p_min_kw > 0:
-            raise ValueError("a pv generator can always be curtailed: p_min_kw must be 0")
-        if self.p_max_kw > self.s_kva:
-            raise ValueError(f"p_max_kw {self.p_max_kw} is above s_kva {self.s_kva}")
-        return self
-
-
-class SvgSpec(Section):
-    """A static var generator dispatched by the DSO; ``kvar`` is its total rating (a third per leg)."""
-
-    name: Name
-    bus: BusName
-    kvar: Positive
-    mode: Literal["none", "balanced", "per_leg"] = "balanced"
-    reactive_cost_usd_per_mvar2h: NonNegative = 3.0
-
-
-class BatterySpec(Section):
-    """A UPS battery that may be cycled above the reserve it keeps for outages."""
-
-    energy_kwh: Positive
-    power_kw: Positive
-    efficiency: Annotated[float, Field(gt=0, le=1)] = 0.95
-    reserve: Share = 0.5
-    initial: Share = 0.75
-    wear_usd_per_mwh: NonNegative = 20.0
-
-    @model_validator(mode="after")
-    def _charge_in_range(self) -> BatterySpec:
-        if self.initial < self.reserve:
-            raise ValueError(f"initial charge {self.initial} is below the reserve {self.reserve}")
-        return self
-
-
-class DataCenterSpec(Section):
-    """A data center: P = PUE (idle + (peak - idle) utilisation), Q from the power factor (lagging)."""
-
-    name: Name
-    bus: BusName
-    connection: Connection = "three_phase"
-    it_peak_kw: Positive
-    it_idle_kw: NonNegative
-    pue: Annotated[float, Field(ge=1, le=3)]
-    power_factor: Annotated[float, Field(gt=0, le=1)] = 0.95
-    max_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.95
-    rating_kva: Positive | None = None
-    battery: BatterySpec | None = None
-
-    @model_validator(mode="after")
-    def _idle_below_peak(self) -> DataCenterSpec:
-        if self.it_idle_kw >= self.it_peak_kw:
-            raise ValueError(f"it_idle_kw {self.it_idle_kw} must be below it_peak_kw {self.it_peak_kw}")
-        return self
-
-    @property
-    def reactive_ratio(self) -> float:
-        """kvar drawn per kW, from the power factor."""
-        return math.tan(math.acos(self.power_factor))
-
-
-class WorkClassSpec(Section):
-    """One class of computing work, a share of the arrival series.
-
-    ``max_delay_steps`` 0 means serve now; ``movable`` work may run at any site at ``migration_cost``.
-    Work is measured in MWh of dynamic IT energy; delay is priced per MWh and hour of waiting.
-    """
-
-    name: Name
-    share: Share
-    movable: bool = False
-    max_delay_steps: Annotated[int, Field(strict=True)] = 0
-    delay_cost_usd_per_mwh_h: NonNegative = 0.0
-    migration_cost_usd_per_mwh: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _deadline_after_arrival(self) -> WorkClassSpec:
-        if self.max_delay_steps < 0:
-            raise ValueError(
-                f"max_delay_steps {self.max_delay_steps} puts the deadline before the arrival; allowed: 0 or more"
-            )
-        return self
-
-
-class WorkloadSpec(Section):
-    """Arrivals: ``utilisation`` is the share of each site's capacity that arrives in a step."""
-
-    utilisation: SeriesSpec
-    site_weight: dict[str, NonNegative] = Field(default_factory=dict)
-    classes: tuple[WorkClassSpec, ...]
-    late_cost_usd_per_mwh: Positive = 5000.0
-
-    @model_validator(mode="after")
-    def _shares_add_up(self) -> WorkloadSpec:
-        total = sum(c.share for c in self.classes)
-        if not math.isclose(total, 1.0, abs_tol=1e-9):
-            raise ValueError(f"the shares of the work classes add up to {total:g}, not 1")
-        names = [c.name for c in self.classes]
-        if len(set(names)) != len(names):
-            raise ValueError(f"work classes must have different names, found {names}")
         return self
 
 
@@ -277,6 +167,32 @@ class OperatorSpec(Section):
     name: Name = "dso"
     agent: ImportPath = "cosim.agents.dso:DistributionSystemOperator"
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class FeederSpec(Section):
+    """One feeder of several: its network, what the import at its source costs, its resources and its operator.
+
+    The keys are those that stand at the top, or in ``market``, where there is one feeder. An operator without a name is
+    called ``dso_`` and the feeder's name.
+    """
+
+    network: NetworkSpec
+    price_usd_per_mwh: SeriesSpec
+    slope_usd_per_mwh_per_mw: NonNegative = 0.0
+    reactive_price_usd_per_mvarh: NonNegative = 0.0
+    generators: tuple[GeneratorSpec, ...] = ()
+    svgs: tuple[SvgSpec, ...] = ()
+    resources: tuple[ResourceSection, ...] = ()
+    operator: OperatorSpec = OperatorSpec()
+
+    @model_validator(mode="after")
+    def _one_agreement(self) -> FeederSpec:
+        if self.network.ac_rounds:
+            raise ValueError(
+                f"network.ac_rounds {self.network.ac_rounds} is for a single feeder: a mixture of bids would have to "
+                "be judged on all of them together; allowed: 0"
+            )
+        return self
 
 
 class DecentralizedSpec(Section):
@@ -322,8 +238,12 @@ class CentralizedSpec(Section):
     time_limit_s: Positive = 300.0
 
 
-class Scenario(Section):
-    """Everything that one run needs, apart from its mode and where to leave its results."""
+class Scenario(BriefSection):
+    """Everything that one run needs, apart from its mode and where to leave its results.
+
+    There is one feeder (``network``, ``market.price_usd_per_mwh``, ``generators``, ...) or there are ``feeders`` by
+    name, each with these keys of its own; see :mod:`cosim.scenario.feeders`.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -331,8 +251,10 @@ class Scenario(Section):
     seed: Annotated[int, Field(ge=0)] = 1
     mode: Mode = "decentralized"
     clock: ClockSpec = ClockSpec()
-    network: NetworkSpec
-    market: MarketSpec
+    feeders: Annotated[dict[Name, FeederSpec], LeftOut] = Field(default_factory=dict)
+    # None where there are feeders, whose parts of the scenario each have one
+    network: Annotated[NetworkSpec, LeftOut] = Field(default=None, validate_default=True)
+    market: MarketSpec = Field(default_factory=MarketSpec, validate_default=True)
     generators: tuple[GeneratorSpec, ...] = ()
     svgs: tuple[SvgSpec, ...] = ()
     resources: tuple[ResourceSection, ...] = ()
@@ -344,27 +266,70 @@ class Scenario(Section):
     centralized: CentralizedSpec = CentralizedSpec()
     channel: ChannelSpec = ChannelSpec()
 
+    @field_validator("feeders")
+    @classmethod
+    def _operators_named(cls, value: dict[str, FeederSpec]) -> dict[str, FeederSpec]:
+        return {name: f.model_copy(update={"operator": _named(f.operator, f"dso_{name}")}) for name, f in value.items()}
+
+    @field_validator("network", mode="wrap")
+    @classmethod
+    def _network_or_feeders(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        several = bool(info.data.get("feeders", True))  # what is wrong with them is told at their own keys
+        if value is None:
+            return None if several else _missing()
+        if several and "feeders" in info.data:
+            raise ValueError("a scenario has either one network or feeders, each with its own")
+        return read(value)
+
+    @field_validator("market")
+    @classmethod
+    def _priced_once(cls, value: MarketSpec, info: ValidationInfo) -> MarketSpec:
+        if not info.data.get("feeders", True) and value.price_usd_per_mwh is None:
+            _missing("price_usd_per_mwh")
+        if info.data.get("feeders"):
+            told = [k for k in _AT_SOURCE if getattr(value, k) != MarketSpec.model_fields[k].default]
+            if told:
+                raise ValueError(f"{', '.join(told)}: with feeders these stand in each feeder's section")
+        return value
+
+    @model_validator(mode="after")
+    def _feeders_whole(self) -> Scenario:
+        """Everything of a feeder in its section, and every site on a feeder."""
+        told = [k for k in _OF_FEEDER if self.feeders and getattr(self, k) != type(self).model_fields[k].default]
+        if told:
+            raise ValueError(f"{', '.join(told)}: with feeders these stand in each feeder's section")
+        names = list(self.feeders)
+        for i, site in enumerate(self.datacenters):
+            key = ("datacenters", i, "feeder")
+            if site.feeder is None and len(names) > 1:
+                _wrong(f"a data center lies on one of several feeders; allowed: {', '.join(names)}", *key)
+            if site.feeder is not None and site.feeder not in names:
+                allowed = ", ".join(names) or "none, as there is only one"
+                _wrong(f"no such feeder; allowed: {allowed}", *key, value=site.feeder)
+        bare = sorted(set(names) - {self.feeder_of(d) for d in self.datacenters})
+        if bare:
+            raise ValueError(f"feeders {bare} have no data center, so that there is nothing to agree on with them")
+        return self
+
     @model_validator(mode="after")
     def _names_agree(self) -> Scenario:
-        units = (
-            [g.name for g in self.generators]
-            + [s.name for s in self.svgs]
-            + [r.name for r in self.resources]
-            + [d.name for d in self.datacenters]
-        )
-        if repeated := twice(units):
-            raise ValueError(
-                f"generators, svgs, resources and datacenters must have different names, found twice: {repeated}"
-            )
+        sites = [d.name for d in self.datacenters]
+        parts: dict[str, Scenario | FeederSpec] = {**self.feeders} or {"": self}
+        for name, part in parts.items():
+            units = [g.name for g in part.generators] + [s.name for s in part.svgs] + [r.name for r in part.resources]
+            if repeated := twice(units + sites):
+                raise ValueError(
+                    f"generators, svgs, resources and datacenters must have different names, found twice: {repeated}"
+                    + (f" (feeder {name})" if name else "")
+                )
         if not self.datacenters:
             raise ValueError("datacenters: at least one is needed")
-        sites = [d.name for d in self.datacenters]
         unknown = sorted(set(self.workload.site_weight) - set(sites))
         if unknown:
             raise ValueError(
                 f"workload.site_weight names {unknown}, which are not data centers; allowed: {sites}"
             )
-        talking = [self.operator.name, *(a.name for a in self.aggregators)]
+        talking = [*(o.name for o in self.operators().values()), *(a.name for a in self.aggregators)]
         if len(set(talking)) != len(talking):
             raise ValueError(f"operator and aggregators must have different names, found {talking}")
         heard = [(f"links.{i}", (k.sender, k.receiver)) for i, k in enumerate(self.channel.links)]
@@ -379,3 +344,32 @@ class Scenario(Section):
                 f"aggregators must own every data center exactly once; they own {owned} of {sites}"
             )
         return self
+
+    def operators(self) -> dict[str, OperatorSpec]:
+        """The operators by the names of their feeders; the name of the only feeder is empty."""
+        if not self.feeders:
+            return {"": self.operator}
+        return {name: feeder.operator for name, feeder in self.feeders.items()}
+
+    def feeder_of(self, site: DataCenterSpec) -> str:
+        """Name of the feeder that a site lies on."""
+        return site.feeder or next(iter(self.feeders), "")
+
+
+_AT_SOURCE = ("price_usd_per_mwh", "slope_usd_per_mwh_per_mw", "reactive_price_usd_per_mvarh")
+_OF_FEEDER = ("generators", "svgs", "resources", "operator")
+
+
+def _named(operator: OperatorSpec, name: str) -> OperatorSpec:
+    return operator if "name" in operator.model_fields_set else operator.model_copy(update={"name": name})
+
+
+def _wrong(message: str, *key: str | int, value: Any = None) -> NoReturn:
+    """Say what is wrong with a key of the section that is being read."""
+    error = PydanticCustomError("value_error", "{told}", {"told": message})
+    raise ValidationError.from_exception_data("Scenario", [{"type": error, "loc": key, "input": value}])
+
+
+def _missing(*key: str) -> NoReturn:
+    """Say that a key of the section that is being read is missing."""
+    raise ValidationError.from_exception_data("Scenario", [{"type": "missing", "loc": key, "input": {}}])

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.errors import InputError
-from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.zones import occurs
+from cosim.scenario.calendar import MarketCalendar, occurs
 
 Array = NDArray[np.float64]
 Seconds = NDArray[np.int64]

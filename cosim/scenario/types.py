@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 IMPORT_PATH = rf"^{_WORD}(\.{_WORD})*:{_WORD}$"
@@ -33,6 +33,22 @@ class Section(BaseModel):
     """A part of a scenario: unknown keys are errors and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+LeftOut = "left out"
+"""Marks a key that is not written where it has its default: what nobody asked for does not show."""
+
+
+class BriefSection(Section):
+    """A section with keys that are marked :data:`LeftOut`."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            if LeftOut in field.metadata and getattr(self, name) == field.get_default(call_default_factory=True):
+                data.pop(name, None)
+        return data
 
 
 def twice(names: Iterable[str]) -> list[str]:

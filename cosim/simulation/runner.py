@@ -12,28 +12,23 @@ import pandas as pd
 import yaml
 
 from cosim.errors import InputError, RunFailure
-from cosim.grid.feeder.connections import terminals_of
-from cosim.grid.opendss.circuit import AcCircuit
-from cosim.results.ac_notes import ac_notes
+from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.folders import ResultFolder, RunFolder
-from cosim.results.kpis import VIOLATION_TOLERANCE_PU, RunFacts, compute_kpis
-from cosim.results.layout import DATACENTER, layout_of_feeder
-from cosim.results.price_notes import beyond_cap, payment_parts, surplus
+from cosim.results.kpis import RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.loading import load_scenario, merged_lists
 from cosim.scenario.modes import MODES
 from cosim.scenario.own_code import code_named_by
-from cosim.scenario.preparation import Prepared, check_base_case, naming_file, prepare, resource_sections
+from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
+from cosim.simulation.notes import run_notes
+from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.simulation import Books, Simulation
 
 Progress = Callable[[int, int, str], None]
-SLACK_TOLERANCE_KWH = 1e-3
-LATE_TOLERANCE_MWH = 1e-6
-_LISTED_VIOLATIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +215,10 @@ def scenario_text(scenario: Scenario) -> str:
 def _draft(prepared: Prepared, text: str) -> Record:
     """What is known of a run before it starts."""
     scenario = prepared.scenario
+    limits = {
+        f.name: VoltageLimits(f.scenario.network.v_min_pu, f.scenario.network.v_max_pu) for f in prepared.feeders
+    }
+    only = limits.pop("", None)
     return Record(
         run_id=run_id(text, scenario.mode, scenario.seed),
         scenario=scenario.name,
@@ -227,7 +226,8 @@ def _draft(prepared: Prepared, text: str) -> Record:
         market=scenario.clock.market,
         seed=scenario.seed,
         step_s=scenario.clock.step_s,
-        limits=VoltageLimits(scenario.network.v_min_pu, scenario.network.v_max_pu),
+        limits=only,
+        feeder_limits=limits,
         versions=versions(),
         started=utc_now(),
     )
@@ -246,7 +246,7 @@ def _simulate(
         raise RunFailure(f"the simulation stopped: {type(error).__name__}: {error}") from error
     wall_s = time.perf_counter() - started
     tables = books.tables()
-    limits = draft.limits or VoltageLimits(0.0, 2.0)
+    limits = draft.voltage_limits
     facts = _facts(prepared, books, wall_s)
     figures = compute_kpis(tables, facts, limits)
     record = replace(
@@ -254,10 +254,11 @@ def _simulate(
         solver=", ".join(sorted({o.solver for o in books.outcomes})),
         wall_times_s={"simulation": wall_s, "solver": facts.solver_s or 0.0},
         kpis=figures,
-        notes=tuple(_notes(prepared, books, tables, limits)),
+        notes=(*prepared.notes, *books.notes, *run_notes(prepared, tables, limits)),
         certificate=_certificate(books),
     )
-    symbols: Mapping[str, Mapping[str, Any]] = getattr(simulation.market.operator, "symbols", dict)()
+    seats = simulation.market.operator.seats
+    symbols: dict[str, Symbols] = {seat.feeder: getattr(seat.operator, "symbols", dict)() for seat in seats}
     return record, tables, layout_of(prepared, symbols)
 
 
@@ -284,72 +285,6 @@ def _certificate(books: Books) -> dict[str, Any] | None:
     return found[0] if len(found) == 1 else {f"window {i}": c for i, c in enumerate(found)}
 
 
-def _notes(prepared: Prepared, books: Books, tables: Tables, limits: VoltageLimits) -> list[str]:
-    """What a reader should know: fall-backs, slack used, AC violations one by one."""
-    notes = [*prepared.notes, *books.notes]
-    steps, work = tables.steps, tables.work
-    v = tables.only("voltages", "step", "bus", "phase", "v_ac_pu")
-    slack = steps.loc[steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
-    if len(slack):
-        listed = ", ".join(map(str, slack["step"]))
-        notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
-    notes += _price_notes(prepared, tables)
-    low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
-    broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
-    if len(broken):
-        beyond = (broken["v_ac_pu"] - broken["v_ac_pu"].clip(low, high)).abs()
-        worst = broken.assign(by=beyond).sort_values("by", ascending=False, kind="stable").head(_LISTED_VIOLATIONS)
-        listed = "; ".join(
-            f"step {row.step} bus {row.bus} {row.phase} {row.v_ac_pu:.4f} pu" for row in worst.itertuples()
-        )
-        rest = f"; and {len(broken) - len(worst)} more" if len(broken) > len(worst) else ""
-        notes.append(f"{len(broken)} AC voltages beyond their limits: {listed}{rest}")
-    network = prepared.scenario.network
-    notes += ac_notes(tables, lindist3flow=network.model == "lindist3flow" and network.ac_rounds == 0)
-    late = work["late_mwh"].max() if len(work) else 0.0
-    if late > LATE_TOLERANCE_MWH:
-        notes.append(f"work was late: up to {late:.3f} MWh of a class at a site")
-    return notes
-
-
-def _price_notes(prepared: Prepared, tables: Tables) -> list[str]:
-    """Where prices leave the cap of broken limits, and what data centers pay for limits."""
-    scenario = prepared.scenario
-    parts = payment_parts(
-        tables,
-        {d.name: d.bus for d in scenario.datacenters},
-        prepared.calendar.step_hours,
-        scenario.market.settlement == "active+reactive",
-    )
-    cap = scenario.network.price_cap_usd_per_mwh
-    return beyond_cap(tables, cap) + surplus(tables, parts, cap)
-
-
-def layout_of(prepared: Prepared, symbols: Mapping[str, Mapping[str, Any]] | None = None) -> Layout:
-    """Where things are, for maps.
-
-    Args:
-        symbols: how the operator's resources are drawn, by name: kind, label, marker and size.
-    """
-    feeder, scenario = prepared.feeder, prepared.scenario
-    units: list[dict[str, object]] = []
-    for d in scenario.datacenters:
-        units += _placed(prepared, d.name, d.bus, d.connection, {"kind": "datacenter", **DATACENTER})
-    for key, section in resource_sections(scenario):
-        symbol = (symbols or {}).get(section.name, {"kind": section.kind})
-        connection = section.own_keys().get("connection", "three_phase")
-        units += _placed(prepared, section.name, section.bus, connection, symbol, key)
-    return layout_of_feeder(feeder, units)
-
-
-def _placed(
-    prepared: Prepared, name: str, bus: str, connection: str, symbol: Mapping[str, Any], key: str | None = None
-) -> list[dict[str, object]]:
-    terminals = terminals_of(prepared.feeder, bus, connection, key or name)
-    phases = [t.phases[0] if len(t.phases) == 1 else "abc" for t in terminals]
-    return [{"unit": name, "bus": bus, "phase": phase, **symbol} for phase in phases]
-
-
 @dataclass(frozen=True, slots=True)
 class Validation:
     """Findings of :func:`validate`: (check, outcome) lines."""
@@ -374,28 +309,52 @@ def validate(
     loaded, path = load_scenario(scenario, overrides)
     prepared = prepare(loaded, path)
     own_code = {} if import_code else code_named_by(loaded)
-    feeder, scale = prepared.feeder, prepared.load_scale
     lines = [
         ("scenario", f"{loaded.name}, mode {loaded.mode}, {loaded.clock.steps} steps of {loaded.clock.step_s} s"),
-        ("feeder", f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, "
-                   f"{len(feeder.loads)} loads"),
-        ("series", f"price {prepared.price_usd_per_mwh.min():g} to {prepared.price_usd_per_mwh.max():g} USD/MWh, "
-                   f"load {scale.min():g} to {scale.max():g} of base"),
+        *(line for f in prepared.feeders for line in _described(f)),
         *(("merged", told) for told in merged_lists(path)),
-    ]  # fmt: skip
-    peak = float(scale.max())
+    ]
     if own_code:
-        ac = AcCircuit(feeder).solve(peak)
-        with naming_file(path):
-            check_base_case(ac, peak)
+        cases = [_base_case(f) for f in prepared.feeders]
         lines += [(key, f"{named}: not imported, so not checked (--import does)") for key, named in own_code.items()]
     else:
-        ac = Simulation(prepared).base_case(peak)
+        cases = Simulation(prepared).base_cases()
         lines.append(("work", "fits the capacity of the data centers within its deadlines"))
     with naming_file(path):
-        lines.append(("placement", f"{len(layout_of(prepared).units)} units on the feeder"))
-    low, high = min(ac.voltages.values()), max(ac.voltages.values())
-    inside = loaded.network.v_min_pu <= low and high <= loaded.network.v_max_pu
-    words = "within limits" if inside else "outside the limits"
-    lines.append(("base case, AC", f"{low:.4f} to {high:.4f} pu at peak load without data centers: {words}"))
+        units = len(layout_of(prepared).units)
+    lines.append(("placement", f"{units} units on the feeder{'s' if len(prepared.feeders) > 1 else ''}"))
+    for f, ac in zip(prepared.feeders, cases, strict=True):
+        network, low, high = f.scenario.network, min(ac.voltages.values()), max(ac.voltages.values())
+        words = "within" if network.v_min_pu <= low and high <= network.v_max_pu else "outside the"
+        told = f"{low:.4f} to {high:.4f} pu at peak load without data centers: {words} limits"
+        lines.append((_titled(f, "base case, AC"), told))
     return Validation(tuple(lines))
+
+
+def _titled(prepared: PreparedFeeder, what: str) -> str:
+    """What is checked, with the name of the feeder if it has one."""
+    return f"{what}, {prepared.name}" if prepared.name else what
+
+
+def _described(prepared: PreparedFeeder) -> list[tuple[str, str]]:
+    """A feeder and its series in words."""
+    feeder, scale, price = prepared.feeder, prepared.load_scale, prepared.price_usd_per_mwh
+    return [
+        (_titled(prepared, "feeder"), f"{feeder.name}: {len(feeder.buses)} buses, {len(feeder.branches)} branches, "
+                                      f"{len(feeder.loads)} loads"),
+        (_titled(prepared, "series"), f"price {price.min():g} to {price.max():g} USD/MWh, "
+                                      f"load {scale.min():g} to {scale.max():g} of base"),
+    ]  # fmt: skip
+
+
+def _base_case(prepared: PreparedFeeder) -> AcSolution:
+    """AC solution of a feeder alone at peak load.
+
+    Raises:
+        InputError: there is none.
+    """
+    peak = float(prepared.load_scale.max())
+    solution = AcCircuit(prepared.feeder).solve(peak)
+    with naming_file(prepared.path), prepared.part.naming_keys():
+        check_base_case(solution, peak)
+    return solution

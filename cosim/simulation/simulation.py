@@ -14,19 +14,20 @@ from pydantic import BaseModel
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
+from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
-from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS
+from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Delivered, TerminalLoad
 from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
-from cosim.scenario.preparation import Prepared, check_base_case, naming_file
+from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file
 
 KILO = 1000.0
 _TOGETHER = 1 << 10
@@ -112,17 +113,16 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self._progress: Progress = _silent
         self._done = 0
         self.books = Books()
-        self._circuit = AcCircuit(prepared.feeder)
+        self._places = tuple(Place(f) for f in prepared.feeders)
         with naming_file(prepared.path):
-            peak = float(prepared.load_scale.max())
-            check_base_case(self.base_case(peak), peak)
+            for place in self._places:
+                place.check()
             import_own_code(prepared.scenario, prepared.path)
             mode = coordination_of(prepared.scenario.mode)
             mode.check(prepared.scenario)
             self.market = self._wire(channel)
             self._check_capacity()
         self._session = Session(self.market, mode)
-        self._ranges = LoadRanges(prepared.feeder)
 
     def _wire(self, channel: Channel) -> Market:
         """Create the agents that the scenario names and put them around one market."""
@@ -140,14 +140,21 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             column = agent.columns.stop
             aggregators.append(agent)
             loads += agent.terminals()
-        kind = agent_class(scenario.operator.agent, "operator.agent", OPERATOR_METHODS)
-        told = _told(kind, scenario.operator.parameters, "operator.parameters")
-        with _creating(scenario.operator.agent, "operator.agent"):
-            operator = kind(self, prepared, loads, **told)
+        seats = Operators([self._seat(f, loads) for f in prepared.feeders])
         hours = prepared.calendar.step_hours
         return Market(
-            operator, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
+            seats, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
         )
+
+    def _seat(self, prepared: PreparedFeeder, loads: Sequence[TerminalLoad]) -> Seat:
+        """The operator of a feeder, created for the terminals that lie on it."""
+        columns = np.array([k for k, load in enumerate(loads) if load.feeder == prepared.name], dtype=np.intp)
+        spec = prepared.scenario.operator
+        with prepared.part.naming_keys():
+            kind = agent_class(spec.agent, "operator.agent", OPERATOR_METHODS)
+            told = _told(kind, spec.parameters, "operator.parameters")
+            with _creating(spec.agent, "operator.agent"):
+                return Seat(kind(self, prepared, [loads[k] for k in columns], **told), prepared.name, columns)
 
     def _tell(self, text: str) -> None:
         self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")
@@ -173,7 +180,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         process = self.env.process(self._clock())
         self.env.run(until=process)
         self._take_messages(self.market.channel.log)
-        self.books.notes += filter(None, [self._ranges.note()])
+        for seat, place in zip(self.market.operator.seats, self._places, strict=True):
+            self.books.notes += [seat.named(note) for note in filter(None, [place.ranges.note()])]
         return self.books
 
     def _clock(self) -> Generator[Any, Any, None]:
@@ -193,19 +201,19 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))
         self._progress(calendar.steps, calendar.steps, "done")
 
-    def base_case(self, load_scale: float) -> AcSolution:
-        """AC solution of the feeder alone, its devices as in the tables."""
-        self._circuit.move_to(self.prepared.feeder)
-        return self._circuit.solve(load_scale, [])
+    def base_cases(self) -> list[AcSolution]:
+        """AC solution of each feeder alone at peak load, its devices as in the tables."""
+        return [place.base_case() for place in self._places]
 
     def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
         """Commit the window's steps and write them into the books."""
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
-        for a in (*self.market.aggregators, self.market.operator):
-            told = getattr(a, "notes", None)
-            books.notes += told() if callable(told) else ()
+        for a in self.market.aggregators:
+            books.notes += _noted(a)
+        for seat in self.market.operator.seats:
+            books.notes += [seat.named(note) for note in _noted(seat.operator)]
         books.welfare_usd = (
             None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
         )
@@ -247,21 +255,20 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
         local, market, prepared = t - window.first, self.market, self.prepared
-        delivered = market.operator.commit(t)
-        self._circuit.move_to(delivered.feeder or prepared.feeder)
-        ac = self._circuit.solve(
-            float(prepared.load_scale[t]),
-            [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections],
-        )
-        for table, columns in market.operator.rows(t, ac).items():
-            self.books.add(table, columns)
+        payments = market.payments_of_step_usd(outcome.clearing, local)
+        found = [
+            self._take_feeder(seat, place, t, payment)
+            for seat, place, payment in zip(market.operator.seats, self._places, payments, strict=True)
+        ]
         own = 0.0
         for a in market.aggregators:
             own_cost, tables = a.commit(t)
             own += own_cost
             for table, columns in tables.items():
                 self.books.add(table, columns)
-        payment = market.payment_of_step_usd(outcome.clearing, local)
+        sums = {key: sum(feeder[key] for feeder in found) for key in found[0]}
+        # of a single feeder what it is; else the mean over the feeders, whose own prices are in the table of feeders
+        price = sums.pop("price_sub_usd_per_mwh") / len(found)
         self.books.add(
             "steps",
             {
@@ -269,23 +276,73 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                 "time": prepared.calendar.timestamp(t),
                 "mode": prepared.scenario.mode,
                 "market": prepared.scenario.clock.market,
-                "price_sub_usd_per_mwh": float(prepared.price_usd_per_mwh[t]),
-                "p_sub_kw": delivered.p_sub_kw,
-                "q_sub_kvar": delivered.q_sub_kvar,
-                "dso_cost_usd": delivered.cost_usd,
-                "dca_payment_usd": payment,
+                "price_sub_usd_per_mwh": price,
                 "dca_own_cost_usd": own,
-                "social_cost_usd": delivered.cost_usd + own,
+                "social_cost_usd": sums["dso_cost_usd"] + own,
                 "rounds": len(outcome.rounds),
                 "converged": outcome.converged,
-                "slack_kwh": delivered.slack_kwh,
-                "p_sub_ac_kw": ac.p_source_kw,
-                "losses_ac_kw": ac.losses_kw,
+                **sums,
             },
         )
-        self._note_ac(t, ac)
 
-    def _note_ac(self, t: int, ac: AcSolution) -> None:
-        self._ranges.see(t, self._circuit.node_phasors)
+    def _take_feeder(self, seat: Seat, place: Place, t: int, payment_usd: float) -> dict[str, float]:
+        """Commit a step on one feeder, write it into the books, and return its part of the step's sums."""
+        delivered = seat.operator.commit(t)
+        ac = place.solve(t, delivered)
+        for table, columns in seat.operator.rows(t, ac).items():
+            self.books.add(table, {**columns, "feeder": seat.feeder} if columns and seat.feeder else columns)
         if not ac.converged:
-            self.books.notes.append(f"step {t}: the AC power flow did not converge")
+            self.books.notes.append(seat.named(f"step {t}: the AC power flow did not converge"))
+        found = {
+            "price_sub_usd_per_mwh": float(place.prepared.price_usd_per_mwh[t]),
+            "p_sub_kw": delivered.p_sub_kw,
+            "q_sub_kvar": delivered.q_sub_kvar,
+            "dso_cost_usd": delivered.cost_usd,
+            "dca_payment_usd": payment_usd,
+            "slack_kwh": delivered.slack_kwh,
+            "p_sub_ac_kw": ac.p_source_kw,
+            "losses_ac_kw": ac.losses_kw,
+        }
+        self.books.add("feeders", {"step": t, "feeder": seat.feeder, **found} if seat.feeder else {})
+        return found
+
+
+def _noted(agent: object) -> Sequence[str]:
+    """Notes of an agent on the window that was agreed on last, if it makes any."""
+    notes = getattr(agent, "notes", None)
+    return notes() if callable(notes) else ()
+
+
+class Place:
+    """A feeder as it is delivered: its AC circuit, and what was seen of its voltages.
+
+    Args:
+        prepared: the feeder with its series.
+    """
+
+    def __init__(self, prepared: PreparedFeeder) -> None:
+        self.prepared = prepared
+        self.ranges = LoadRanges(prepared.feeder)
+        self._circuit = AcCircuit(prepared.feeder)
+
+    def base_case(self) -> AcSolution:
+        """AC solution of the feeder alone at peak load, its devices as in the tables."""
+        self._circuit.move_to(self.prepared.feeder)
+        return self._circuit.solve(float(self.prepared.load_scale.max()), [])
+
+    def check(self) -> None:
+        """Refuse a feeder that has no AC solution of its own.
+
+        Raises:
+            InputError: see :func:`check_base_case`.
+        """
+        with self.prepared.part.naming_keys():
+            check_base_case(self.base_case(), float(self.prepared.load_scale.max()))
+
+    def solve(self, t: int, delivered: Delivered) -> AcSolution:
+        """AC solution of a delivered step."""
+        self._circuit.move_to(delivered.feeder or self.prepared.feeder)
+        injections = [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections]
+        solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
+        self.ranges.see(t, self._circuit.node_phasors)
+        return solution

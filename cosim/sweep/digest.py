@@ -125,29 +125,32 @@ class InputDigests:
         Raises:
             InputError: a feeder or table that is not there.
         """
-        feeder = str(scenario["network"]["feeder"])
-        found = {f"feeder {feeder}": self._digest("feeder", feeder, "network.feeder")}
+        several = [(f"feeders.{name}.", part) for name, part in scenario.get("feeders", {}).items()]
+        found = {}
+        for place, part in several or [("", scenario)]:
+            feeder = str(part["network"]["feeder"])
+            found[f"feeder {feeder}"] = self._digest("feeder", feeder, f"{place}network.feeder")
         for key, file in _series_files(scenario):
             found[f"series {file}"] = self._digest("series", file, key)
         return found
 
     def _digest(self, kind: str, name: str, key: str) -> str:
         if (kind, name) not in self._known:
-            self._known[kind, name] = self._feeder(name) if kind == "feeder" else self._series(name, key)
+            self._known[kind, name] = (self._feeder if kind == "feeder" else self._series)(name, key)
         return self._known[kind, name]
 
     def _series(self, name: str, key: str) -> str:
         table, _ = find_table(name, self._path.parent, key)
         return hashlib.sha256(table.read_bytes()).hexdigest()
 
-    def _feeder(self, name: str) -> str:
+    def _feeder(self, name: str, key: str) -> str:
         """Hash of a feeder as it is read, so that neither the place nor the order of its files counts."""
         try:
             return text_digest(repr(read_feeder(name, self._path.parent)))
         except InputError as error:
             if error.file is not None:
                 raise
-            raise InputError(error.message, file=self._path, key="network.feeder", value=name,
+            raise InputError(error.message, file=self._path, key=key, value=name,
                              allowed=error.allowed) from None  # fmt: skip
 
 

@@ -202,7 +202,7 @@ Call = tuple[Any, str]
 def _outside(simulation: Simulation) -> list[Call]:
     """All that agents do, the AC power flow, and the yardstick of the day-ahead market: owner and name."""
     market = simulation.market
-    kinds = {type(market.operator), *(type(a) for a in market.aggregators)}
+    kinds = {type(agent) for agent in (*market.operators, *market.aggregators)}
     names = {name for name in {*vars(OperatorAgent), *vars(AggregatorAgent)} if not name.startswith("_")}
     names -= {"run", "refine"}  # the agent's process is the framework's; what is refined is the very demand asked about
     calls = [(kind, name) for kind in kinds for name in sorted(names) if callable(getattr(kind, name, None))]

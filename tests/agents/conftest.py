@@ -33,7 +33,7 @@ def opened(name: str, overrides: dict[str, object] | None = None) -> Day:
     simulation = Simulation(prepare(*load_scenario(name, overrides)))
     window = next(iter(simulation.prepared.calendar.windows()))
     declared = simulation.market.declared(window)
-    operator = simulation.market.operator
+    operator = simulation.market.operators[0]
     assert isinstance(operator, DistributionSystemOperator)
     operator.open_window(window, declared)
     return Day(simulation.market, operator, operator.clearing, declared, window)

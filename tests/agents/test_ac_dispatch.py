@@ -27,7 +27,7 @@ def opened() -> Opened:
     changes: dict[str, Any] = {**overrides(read_feeder("ieee13"), "ieee13", 0, 1), "mode": "uncoordinated"}
     simulation = Simulation(prepare(*load_scenario("ieee37", changes)))
     simulation.run()
-    operator = simulation.market.operator
+    operator = simulation.market.operators[0]
     assert isinstance(operator, DistributionSystemOperator)
     data, ac = operator._window_data(), operator._ac_dispatch
     p_mw = operator._settled[0]  # type: ignore[index]

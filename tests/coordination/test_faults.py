@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.decentralized import Decentralized
+from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.session import Session
 from cosim.errors import InputError
 from cosim.protocol.channel import Channel, Mailbox
@@ -144,7 +145,8 @@ def negotiated_in_turn(
     rules = SCENARIO.market.model_copy(update={"bid_step_kw": step_kw})
     how = SCENARIO.decentralized.model_copy(update=negotiation)
     given = SCENARIO.model_copy(update={"clock": clock, "market": rules, "decentralized": how})
-    market = Market(Operator(len(aggregators)), aggregators, env, channel, given, 1.0)  # type: ignore[arg-type]
+    seat = Seat(Operator(len(aggregators)), "", np.arange(len(aggregators)))  # type: ignore[arg-type]
+    market = Market(Operators([seat]), aggregators, env, channel, given, 1.0)  # type: ignore[arg-type]
     found: list[Outcome] = []
 
     def run() -> Any:

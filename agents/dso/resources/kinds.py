@@ -11,9 +11,9 @@ from typing import Any
 
 from cosim.agents.dso.resources.resource import Resource, Site
 from cosim.errors import InputError, did_you_mean
+from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.own_code import agent_class
-from cosim.scenario.preparation import Prepared, resource_sections
-from cosim.scenario.resource import ResourceSection
+from cosim.scenario.preparation import PreparedFeeder, resource_sections
 
 FOLDER = __name__.rpartition(".")[0]
 
@@ -63,7 +63,7 @@ def resource_of(section: ResourceSection, key: str, site: Site) -> Resource:
     return cls(cls.parameters(section.own_keys(), key), site)
 
 
-def resources_of(prepared: Prepared) -> tuple[Resource, ...]:
+def resources_of(prepared: PreparedFeeder) -> tuple[Resource, ...]:
     """Everything that the operator dispatches: generators, SVGs, and other resources, in the order of the scenario.
 
     Raises:

@@ -109,10 +109,10 @@ class Admm(Rule):
         return np.asarray((one > self.RATIO * other) & (one > self.SHARE * one.max()) & (one > self.SETTLED))
 
     def _apart(self, metric: Array) -> Array:
-        """The metric without what would couple one aggregator's bid to another's."""
+        """The metric without what would couple one aggregator's bid to another's, or one feeder to another."""
         kept = np.zeros(metric.shape[1:])
-        for a in self.market.aggregators:
-            kept[a.columns, a.columns] = 1.0
+        for link in self.market.links:
+            kept[np.ix_(link.columns, link.columns)] = 1.0
         return metric * kept
 
     def _pack(self, price: Array, copy: Array) -> Array:

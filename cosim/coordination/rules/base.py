@@ -21,15 +21,16 @@ PARAMETERS = "decentralized.parameters"
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A tangent of the operator's cost: its value and its slope at a demand.
+    """A tangent of the operators' cost: its value and its slope at a demand.
 
     Attributes:
-        p_mw: (steps, terminals) where; cost_usd: (steps,), or (1,) where the operator's steps hang together.
+        p_mw: (steps, terminals) where.
+        costs_usd: of each operator (steps,), or (1,) where its steps hang together.
         slope_usd_per_mwh: (steps, terminals), the effective price there.
     """
 
     p_mw: Array
-    cost_usd: Array
+    costs_usd: tuple[Array, ...]
     slope_usd_per_mwh: Array
 
 
@@ -103,7 +104,7 @@ class Rule:
     """One way of turning bids into the next posting; made anew for each run, told of each window in turn.
 
     Args:
-        market: the operator and the scenario's settings.
+        market: the operators, as one side in ``market.operator``, and the scenario's settings.
     """
 
     one_aggregator = False

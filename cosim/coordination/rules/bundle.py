@@ -56,5 +56,5 @@ class Bundle(Rule):
 
     def _post(self, clearing: Clearing) -> Posted:
         slope = self.market.effective(clearing.prices)
-        cost = np.array([clearing.cost_usd]) if clearing.step_costs_usd is None else clearing.step_costs_usd
-        return Posted(clearing.prices, self._centre, self.PENALTY, Cut(clearing.p_mw, cost, slope))
+        costs = [np.array([c.cost_usd]) if c.step_costs_usd is None else c.step_costs_usd for c in clearing.parts]
+        return Posted(clearing.prices, self._centre, self.PENALTY, Cut(clearing.p_mw, tuple(costs), slope))

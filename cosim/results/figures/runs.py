@@ -31,11 +31,23 @@ _MAX_PANELS = 6
 
 
 def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[str, Figure]:
-    """All figures of a run by file name; those without data are left out. Each large table is asked for once."""
+    """All figures of a run with one feeder by file name; those without data are left out."""
+    return {**feeder_figures(tables, layout, limits), **market_figures(tables)}
+
+
+def market_figures(tables: Tables) -> dict[str, Figure]:
+    """Figures on what no single feeder has: work, and the negotiation."""
+    steps, work, rounds = tables.steps, tables.work, tables.rounds
+    figures = {} if work.empty else {"work": work_over_time(work, steps)}
+    return figures if rounds.empty else {**figures, "convergence": convergence(rounds)}
+
+
+def feeder_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[str, Figure]:
+    """Figures on a feeder by file name; those without data are left out. Each large table is asked for once."""
     sites = datacenter_buses(layout)
     steps = tables.steps
     figures = _price_figures(
-        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PARTS), tables.demand, steps, layout
+        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PARTS), _of_sites(tables.demand, sites), steps, layout
     )
     voltages = tables.voltages
     if not voltages.empty:
@@ -43,9 +55,7 @@ def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[s
         figures["voltages"] = voltage_profile(voltages, steps, limits)
     del voltages
     wanted: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], Figure]]] = {
-        "work": (tables.work, lambda work: work_over_time(work, steps)),
         "dispatch": (tables.dispatch, lambda dispatch: dispatch_over_time(dispatch, steps)),
-        "convergence": (tables.rounds, convergence),
         "taps": (moved_devices(tables.taps), lambda taps: taps_over_time(taps, steps)),
     }
     figures |= {name: draw(frame) for name, (frame, draw) in wanted.items() if not frame.empty}
@@ -53,6 +63,11 @@ def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[s
     if not unbalance.empty:
         figures["unbalance"] = unbalance_over_time(unbalance, steps, list(dict.fromkeys(sites["bus"])))
     return figures
+
+
+def _of_sites(demand: pd.DataFrame, sites: pd.DataFrame) -> pd.DataFrame:
+    """Demand of the data centers of a layout; all of it where the layout has none."""
+    return demand if sites.empty else demand[demand["datacenter"].isin(set(sites["unit"]))]
 
 
 def _price_figures(

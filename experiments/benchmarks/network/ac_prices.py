@@ -58,7 +58,7 @@ class AcClearing:
     def __init__(self, scenario: str, probes: Sequence[Terminal], overrides: dict[str, object] | None = None) -> None:
         changes = {"network.model": "ac-linear", **(overrides or {})}
         simulation = Simulation(prepare(*load_scenario(scenario, changes)))
-        operator = simulation.market.operator
+        operator = simulation.market.operators[0]
         assert isinstance(operator, DistributionSystemOperator)
         window = next(iter(simulation.prepared.calendar.windows()))
         self.operator, self.probes = operator, tuple(probes)

@@ -40,7 +40,7 @@ class AcSlopes:
     """Least AC costs of the steps of a finished simulation of one window, at the demand that it settled on."""
 
     def __init__(self, simulation: Simulation) -> None:
-        operator = simulation.market.operator
+        operator = simulation.market.operators[0]
         assert isinstance(operator, DistributionSystemOperator)
         self.operator, self.model = operator, operator.clearing_model
         self.circuit = AcCircuit(operator.feeder)
