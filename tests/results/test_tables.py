@@ -42,7 +42,7 @@ def test_rows_in_any_order_give_the_same_bytes(rows: Rows, tmp_path: Path) -> No
         (tmp_path / place).mkdir()
         Tables.from_rows(rows).write(tmp_path / place)
         rows = {name: [part[i] for i in rng.permutation(len(part))] for name, part in rows.items()}
-    for name in Tables.names():
+    for name in (n for n in Tables.names() if rows.get(n)):
         one, other = ((tmp_path / place / f"{name}.parquet").read_bytes() for place in ("one", "other"))
         assert one == other, name
 
@@ -67,7 +67,7 @@ def test_each_field_of_a_file_carries_its_unit(tables: Tables, tmp_path: Path) -
 
 def test_a_table_is_sorted_by_its_key(tables: Tables) -> None:
     for name, frame in tables.items():
-        key = list(SCHEMAS[name].key)
+        key = [column for column in SCHEMAS[name].key if column in frame]
         pd.testing.assert_frame_equal(frame[key], frame[key].sort_values(key, ignore_index=True))
 
 
