@@ -21,6 +21,12 @@ from cosim.scenario.schema import NetworkSpec
 Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
 LINEARISATION_TOLERANCE = 1e-8
+SETTLED_MW = 5e-4
+"""How far dispatch may still move between rounds where it counts as settled, in a feeder of the usual size."""
+USUAL_KW = 2457.0
+"""Base load that tolerances are stated for: that of IEEE 37. They are in proportion to the base load of a feeder."""
+LEAST_SIZE = 1e-3
+"""Smallest size of a feeder that power flow is made more exact for: beyond it is rounding."""
 KILO = 1000.0
 
 
@@ -44,10 +50,17 @@ class Linearisation:
     Args:
         feeder: the feeder.
         spec: which model, and whether with losses (the AC tangent always has them).
+
+    Attributes:
+        settled_mw: by how much dispatch may move between rounds of linearisation and clearing that count as settled.
     """
 
     def __init__(self, feeder: Feeder, spec: NetworkSpec) -> None:
         self._feeder, self.losses = feeder, spec.losses
+        size = feeder.load_kw / USUAL_KW if feeder.load_kw > 0 else 1.0
+        self.settled_mw = SETTLED_MW * size
+        # Power flow compares MW and squared voltages alike; those are as exact in a large feeder as in the usual one.
+        self._exactness = min(1.0, max(size, LEAST_SIZE))
         self._circuit = AcCircuit(feeder) if spec.model == "ac-linear" else None
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
@@ -78,7 +91,8 @@ class Linearisation:
             injections: (terminal, MW, Mvar) of everything controllable, demand positive; the same terminals in
                 each step.
             starts: states of an earlier network of the same model and positions near each point.
-            tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit).
+            tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit) in a feeder of the
+                usual size; of a smaller one more closely.
 
         Raises:
             RunFailure: the power flow has no solution there.
@@ -110,7 +124,7 @@ class Linearisation:
         if not self.losses:
             return lindist3flow.build_many(feeder, scale, None, losses=False)
         p, q = self._node_demand(injections)
-        return lindist3flow.fixed_points(feeder, scale, p, q, starts, tolerance)
+        return lindist3flow.fixed_points(feeder, scale, p, q, starts, tolerance * self._exactness)
 
     def _node_demand(self, injections: Sequence[Sequence[Injection]]) -> tuple[Real, Real]:
         """(steps, nodes) demand of injections, MW and Mvar."""

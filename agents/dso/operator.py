@@ -37,7 +37,6 @@ from cosim.scenario.calendar import Window
 from cosim.scenario.preparation import PreparedFeeder
 
 LINEARISATION_ROUNDS = 5
-SETTLED_MW = 5e-4
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
 KILO = 1000.0
@@ -91,7 +90,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
         Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
-        dispatch jump, averages settle), until it moves by less than ``SETTLED_MW`` or the rounds are used up; steps
+        dispatch jump, averages settle), until it moves by less than ``settled_mw`` or the rounds are used up; steps
         that have settled stay as they are. Then the linearisation stays, so that all modes of a window share one
         statement of the physics. Steps that an earlier window has looked at start from where that one ended, others
         from the same step of the day before.
@@ -151,7 +150,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
                 points[i] = points[i].moved_to(found.x[:mine], found.states)
             pairs = zip((points[i] for i in moving), before, strict=True)
             moved = np.array([np.abs((a.dispatch - b.dispatch)[injected]).max(initial=0.0) for a, b in pairs])
-            settled = moved < SETTLED_MW
+            settled = moved < via.linearisation.settled_mw
             if settled.all():
                 break
             if not self._own(via.clearing).tied:
