@@ -38,6 +38,18 @@ def test_a_run_in_memory_imports_nothing_that_it_does_not_use() -> None:
     assert found & {*NOT_FOR_A_RUN, *DEFERRED} == set()
 
 
+def test_a_report_without_figures_imports_nothing_that_draws(tmp_path: Path) -> None:
+    found = executed(f"""
+        import cosim
+        changes = {{"clock.steps": 1}}
+        cosim.run("ieee37", mode="uncoordinated", overrides=changes, out={str(tmp_path / "run")!r}, figures=False)
+        cosim.compare("ieee37", ["uncoordinated"], overrides=changes, out={str(tmp_path / "modes")!r}, figures=False)
+    """)
+    assert "cosim.results.report" in found
+    assert found & {"matplotlib", "seaborn", "PIL", *DEFERRED} == set()
+    assert (tmp_path / "run" / "report.html").is_file() and (tmp_path / "modes" / "report.html").is_file()
+
+
 def test_importing_cosim_alone_imports_no_library() -> None:
     assert executed("import cosim") & {"numpy", "pandas", "pyomo", "mesa", "pydantic"} == set()
 
