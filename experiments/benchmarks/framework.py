@@ -204,6 +204,7 @@ def _outside(simulation: Simulation) -> list[Call]:
     market = simulation.market
     kinds = {type(market.operator), *(type(a) for a in market.aggregators)}
     names = {name for name in {*vars(OperatorAgent), *vars(AggregatorAgent)} if not name.startswith("_")}
+    names |= {"notes"}  # which an agent may have
     names -= {"run", "refine"}  # the agent's process is the framework's; what is refined is the very demand asked about
     calls = [(kind, name) for kind in kinds for name in sorted(names) if callable(getattr(kind, name, None))]
     return [*calls, (AcCircuit, "solve"), (AcCircuit, "move_to"), (engine, "optimum")]
