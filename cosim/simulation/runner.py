@@ -173,9 +173,8 @@ def _compared(
             records[mode] = results[mode].record
         except RunFailure as error:
             failures[mode] = str(error)
-            records[mode] = replace(
-                _draft(simulation.prepared, ""), status="failed", error=ErrorNote("RunFailure", str(error))
-            )
+            draft = _draft(simulation.prepared, "")
+            records[mode] = replace(draft, status="failed", error=ErrorNote("RunFailure", str(error)))
     return results, failures, records
 
 
