@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cosim.exports import exported, watch_for_moved_modules
+from cosim.exports import exported, watch_imports
 
 if TYPE_CHECKING:
     from cosim.errors import InputError, RunFailure
@@ -37,7 +37,7 @@ __getattr__ = exported(
         "run_sweep": "cosim.sweep.run",
     },
 )
-watch_for_moved_modules()
+watch_imports()
 
 
 def __dir__() -> list[str]:

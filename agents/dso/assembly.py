@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
-from cosim.optimization.qp.arrays import from_dense
+from cosim.optimization.qp.arrays import blocks_from_dense
 from cosim.optimization.qp.dominated_rows import can_bind, implied
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.transform import with_equalities, with_rows
@@ -21,82 +22,105 @@ Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class AssembledStep:
-    """The QP of one step, and which rows of the clearing its inequalities are.
+class AssembledWindow:
+    """The QP of all steps of a window side by side, and which rows of the clearing its inequalities are.
 
     Attributes:
-        qp: names end in ``@step``; parameters are P, then Q of each terminal; the network's equalities are
-            the first ones.
-        own_rows, network_rows: rows that stayed; the QP has the own ones first.
+        qp: names end in ``@step``; parameters of each step are P, then Q of each terminal; of each step's equalities
+            the network's are the first ones, of its inequalities the operator's own.
+        own_rows, network_rows: of each step the rows that stayed.
     """
 
     qp: ParametricQP
-    own_rows: Index
-    network_rows: Index
+    own_rows: tuple[Index, ...]
+    network_rows: tuple[Index, ...]
 
 
 def assemble(
-    model: ClearingModel, step: ReducedStep, t: int, ratio: Array, p_low_mw: Array, p_high_mw: Array
-) -> AssembledStep:
-    """The QP of a reduced step with the rows that can bind while terminals draw between these limits.
+    model: ClearingModel, steps: Sequence[ReducedStep], ratio: Array, p_low_mw: Array, p_high_mw: Array
+) -> AssembledWindow:
+    """The QP of reduced steps with the rows that can bind while terminals draw between these limits.
 
     Args:
         model: the clearing.
-        step: the step with its network solved for.
-        t: number of the step, for the names.
+        steps: the steps with their networks solved for.
         ratio: (terminals,) Mvar per MW.
-        p_low_mw, p_high_mw: (terminals,) least and most that each terminal draws.
+        p_low_mw, p_high_mw: (steps, terminals) least and most that each terminal draws.
     """
-    own = step.own
-    matrix, rhs, by_theta = step.inequalities
-    own_kept = _own_rows(step.own)
-    kept = _network_rows(model.inequalities, step, ratio, p_low_mw, p_high_mw)
-    e, e_rhs, e_theta = step.equalities
-    k = len(model.parameters)
-    names = [own.row_names[i] for i in own_kept] + [model.inequalities.names[i] for i in kept]
+    owns, k, count = [step.own for step in steps], len(model.parameters), range(len(steps))
+    own_kept = [_own_rows(own) for own in owns]
+    kept = _network_rows(model.inequalities, steps, ratio, p_low_mw, p_high_mw)
+    row_names = [
+        [own.row_names[i] for i in mine.tolist()] + [model.inequalities.names[i] for i in rows.tolist()]
+        for own, mine, rows in zip(owns, own_kept, kept, strict=True)
+    ]
+    square = np.concatenate([own.square for own in owns])
+    there, n = np.flatnonzero(square), len(square)
+    left = zip(steps, kept, strict=True)
+    matrix, rhs, by_theta = zip(*([part[rows] for part in step.inequalities] for step, rows in left), strict=True)
+
+    def below(upper: Callable[[int], Array], lower: Callable[[int], Array]) -> list[Array]:
+        return [np.concatenate([upper(t), lower(t)]) for t in count]
+
+    def by_step(of_step: Callable[[int], Sequence[str]]) -> tuple[str, ...]:
+        return tuple(f"{name}@{t}" for t in count for name in of_step(t))
+
     qp = ParametricQP(
-        hessian=own.hessian,
-        cost=own.cost,
-        cost_theta=sp.csr_array((len(own.cost), k)),
-        eq_matrix=from_dense(np.vstack([e, own.equalities])),
-        eq_rhs=np.concatenate([e_rhs, own.eq_rhs]),
-        eq_theta=from_dense(np.vstack([e_theta, np.zeros((len(own.eq_rhs), k))])),
-        ineq_matrix=from_dense(np.vstack([own.rows[own_kept], matrix[kept]])),
-        ineq_rhs=np.concatenate([own.rhs[own_kept], rhs[kept]]),
-        ineq_theta=from_dense(np.vstack([np.zeros((len(own_kept), k)), by_theta[kept]])),
-        constant=own.constant,
-        constant_theta=np.zeros(k),
-        variables=tuple(f"{name}@{t}" for name in model.variables),
-        parameters=tuple(f"{name}@{t}" for name in model.parameters),
-        eq_rows=tuple(f"{name}@{t}" for name in (*model.equalities.names, *own.eq_names)),
-        ineq_rows=tuple(f"{name}@{t}" for name in names),
-        theta_lower=np.concatenate([p_low_mw, p_low_mw * ratio]),
-        theta_upper=np.concatenate([p_high_mw, p_high_mw * ratio]),
-        exclusive=tuple((f"{a}@{t}", f"{b}@{t}") for a, b in own.exclusive),
+        hessian=sp.csr_array((2.0 * square[there], there, np.append(0, np.cumsum(square != 0))), shape=(n, n)),
+        cost=np.concatenate([own.cost for own in owns]),
+        cost_theta=sp.csr_array((n, k * len(steps))),
+        eq_matrix=blocks_from_dense(below(lambda t: steps[t].equalities[0], lambda t: owns[t].equalities)),
+        eq_rhs=np.concatenate(below(lambda t: steps[t].equalities[1], lambda t: owns[t].eq_rhs)),
+        eq_theta=blocks_from_dense(
+            below(lambda t: steps[t].equalities[2], lambda t: np.zeros((len(owns[t].eq_rhs), k)))
+        ),
+        ineq_matrix=blocks_from_dense(below(lambda t: owns[t].rows[own_kept[t]], lambda t: matrix[t])),
+        ineq_rhs=np.concatenate(below(lambda t: owns[t].rhs[own_kept[t]], lambda t: rhs[t])),
+        ineq_theta=blocks_from_dense(
+            below(lambda t: np.zeros((len(own_kept[t]), k)), lambda t: by_theta[t])
+        ),
+        constant=sum(own.constant for own in owns),
+        constant_theta=np.zeros(k * len(steps)),
+        variables=by_step(lambda t: model.variables),
+        parameters=by_step(lambda t: model.parameters),
+        eq_rows=by_step(lambda t: (*model.equalities.names, *owns[t].eq_names)),
+        ineq_rows=by_step(lambda t: row_names[t]),
+        theta_lower=np.concatenate([p_low_mw, p_low_mw * ratio], axis=1).ravel(),
+        theta_upper=np.concatenate([p_high_mw, p_high_mw * ratio], axis=1).ravel(),
+        exclusive=tuple((f"{a}@{t}", f"{b}@{t}") for t in count for a, b in owns[t].exclusive),
     )
-    return AssembledStep(qp, own_kept, kept)
+    return AssembledWindow(qp, tuple(own_kept), tuple(kept))
 
 
 def _own_rows(own: OwnStep) -> Index:
     """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
-    bound = np.count_nonzero(own.rows, axis=1) <= 1
-    return np.flatnonzero(bound | can_bind(own.rows, own.rhs, own.low, own.high))
+    several = np.flatnonzero(np.count_nonzero(own.rows, axis=1) > 1)
+    if not len(several):
+        return np.arange(len(own.rhs))
+    never = ~can_bind(own.rows[several], own.rhs[several], own.low, own.high)
+    return np.delete(np.arange(len(own.rhs)), several[never])
 
 
-def _network_rows(kinds: NetworkRows, step: ReducedStep, ratio: Array, p_low_mw: Array, p_high_mw: Array) -> Index:
-    """Limits that can bind, and of those of one family the ones that no other always undercuts."""
-    matrix, rhs, by_theta = step.inequalities
+def _network_rows(
+    kinds: NetworkRows, steps: Sequence[ReducedStep], ratio: Array, p_low_mw: Array, p_high_mw: Array
+) -> list[Index]:
+    """Of each step the limits that can bind, and of those of one family the ones that no other always undercuts."""
     terminals = len(ratio)
-    both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
-    low, high = np.concatenate([step.own.low, p_low_mw]), np.concatenate([step.own.high, p_high_mw])
-    left = np.flatnonzero(can_bind(both, rhs, low, high))
-    kept = [np.zeros(0, dtype=np.intp)]
-    for family in np.unique(kinds.family[left]):
-        members = left[kinds.family[left] == family]
-        # rows of a family differ in what they depend on, never in their slack, so open columns cancel
-        gone, _ = implied(both[members], rhs[members], low, high)
-        kept.append(members[~gone])
-    return np.concatenate(kept)
+    low = np.concatenate([[step.own.low for step in steps], p_low_mw], axis=1)
+    high = np.concatenate([[step.own.high for step in steps], p_high_mw], axis=1)
+    found = []
+    for t, step in enumerate(steps):
+        matrix, rhs, by_theta = step.inequalities
+        both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
+        left = np.flatnonzero(can_bind(both, rhs, low[t], high[t]))
+        kept = [np.zeros(0, dtype=np.intp)]
+        for family in np.unique(kinds.family[left]):
+            members = left[kinds.family[left] == family]
+            # rows of a family differ in what they depend on, never in their slack, so open columns cancel
+            gone, _ = implied(both[members], rhs[members], low[t], high[t])
+            kept.append(members[~gone])
+        found.append(np.concatenate(kept))
+    return found
 
 
 def with_joined(qp: ParametricQP, own: OwnWindow) -> ParametricQP:

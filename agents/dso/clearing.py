@@ -32,7 +32,7 @@ from cosim.agents.dso.own_problem import OwnStep, OwnWindow, order_of, own_windo
 from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import MARKET, Port, Statement
 from cosim.grid.feeder.phases import Terminal, terminal_map
-from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.linear.network import LinearNetwork, affine_together, alike
 from cosim.optimization.qp.parametric import ParametricQP
 
 Real = NDArray[np.float64]
@@ -195,17 +195,29 @@ class ClearingModel:
             theta_upper=np.full(k, np.inf),
         )
 
-    def reduced(self, network: LinearNetwork, own: OwnStep) -> ReducedStep:
-        """The same step with its states solved for: one solve of the network with a column for each input."""
-        inputs = self.injections
-        base, slopes = network.affine_in(self.outputs.of(network), self._injected(network))
-        mine = len(inputs.own)
-        blocks = []
-        for rows in (self.equalities, self.inequalities):
-            matrix, by_input = rows.own.toarray(), _clean(np.asarray(rows.outputs @ slopes))
-            matrix[:, inputs.own] += by_input[:, :mine]
-            blocks.append((matrix, rows.rhs - rows.outputs @ base, -by_input[:, mine:]))
-        return ReducedStep(own, blocks[0], blocks[1])
+    def reduced(self, networks: Sequence[LinearNetwork], own: Sequence[OwnStep]) -> list[ReducedStep]:
+        """The same for some steps with their states solved for: a column for each input, all steps together."""
+        found: dict[int, ReducedStep] = {}
+        for places in alike(networks):
+            some = [networks[i] for i in places]
+            injected = self._injected(some[0])
+            base, slopes = affine_together(some, self.outputs.shared, self.outputs.own, injected)
+            both = [self._reduced(rows, base, slopes) for rows in (self.equalities, self.inequalities)]
+            for k, i in enumerate(places):
+                equalities, inequalities = ((matrix[k], rhs[k], by_theta[k]) for matrix, rhs, by_theta in both)
+                found[i] = ReducedStep(own[i], equalities, inequalities)
+        return [found[i] for i in range(len(networks))]
+
+    def _reduced(self, rows: NetworkRows, base: Real, slopes: Real) -> tuple[Real, Real, Real]:
+        """Matrix, right-hand side and slope by terminals of rows, each with a leading axis of steps, from the outputs'
+        values (steps, outputs) without inputs and their slopes (steps, outputs, inputs)."""
+        steps, outputs, inputs = slopes.shape
+        mine = len(self.injections.own)
+        flat = rows.outputs @ slopes.transpose(1, 0, 2).reshape(outputs, -1)
+        by_input = _clean(flat.reshape(-1, steps, inputs).transpose(1, 0, 2))
+        matrix = np.tile(rows.own.toarray(), (steps, 1, 1))
+        matrix[:, :, self.injections.own] += by_input[:, :, :mine]
+        return matrix, rows.rhs - (rows.outputs @ base.T).T, -by_input[:, :, mine:]
 
     def own(self, first: int, price_usd_per_mwh: Real) -> OwnWindow:
         """Cost and rows of what the operator decides in a window, without the network.
@@ -341,5 +353,5 @@ _NOISE = 1e-14
 
 def _clean(values: Real) -> Real:
     """Set to zero what is rounding noise against the largest number of its row."""
-    largest = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0)
+    largest = np.max(np.abs(values), axis=-1, keepdims=True, initial=0.0)
     return np.asarray(np.where(np.abs(values) < _NOISE * largest, 0.0, values))

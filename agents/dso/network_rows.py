@@ -51,10 +51,20 @@ class OutputChoice:
 
     def of(self, network: LinearNetwork) -> Affine:
         """The chosen outputs of a network as one block of rows."""
+        own = self.own(network)
+        return _together([*self._shared(network), *([] if own is None else [own])], len(network.states))
+
+    def shared(self, network: LinearNetwork) -> Affine:
+        """Those of the chosen outputs whose rows networks of one feeder have in common; the first ones."""
+        return _together(self._shared(network), len(network.states))
+
+    def own(self, network: LinearNetwork) -> Affine | None:
+        """Those of the chosen outputs that depend on where a network is linearised; None if none is chosen."""
+        return _some(network.unbalance, self.unbalance) if len(self.unbalance) else None
+
+    def _shared(self, network: LinearNetwork) -> list[Affine]:
         parts = [network.import_p, network.import_q, network.voltages]
-        parts += [_some(a, self.flows) for a in (network.flows_p, network.flows_q)] if len(self.flows) else []
-        parts += [_some(network.unbalance, self.unbalance)] if len(self.unbalance) else []
-        return _together(parts, len(network.states))
+        return parts + ([_some(a, self.flows) for a in (network.flows_p, network.flows_q)] if len(self.flows) else [])
 
 
 @dataclass(frozen=True, slots=True)

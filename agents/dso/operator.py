@@ -145,9 +145,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             trial = self._clearing(*linear, there, there, via.clearing)
             solution = trial.solve(there)
             before = [points[i] for i in moving]
-            for j, i in enumerate(moving):
-                found = trial.values(j, there, solution)
-                points[i] = points[i].moved_to(found.x[:mine], found.states)
+            for j, (i, states) in enumerate(zip(moving, trial.states(there, solution), strict=True)):
+                points[i] = points[i].moved_to(trial.own(j, solution)[:mine], states)
             pairs = zip((points[i] for i in moving), before, strict=True)
             moved = np.array([np.abs((a.dispatch - b.dispatch)[injected]).max(initial=0.0) for a, b in pairs])
             settled = moved < via.linearisation.settled_mw
@@ -212,7 +211,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         own = self._own(model)
 
         def clear(places: NDArray[np.intp], networks: Sequence[LinearNetwork], p_mw: Array | None) -> WindowClearing:
-            reduced = [model.reduced(n, own.steps[i]) for i, n in zip(places, networks, strict=True)]
+            reduced = model.reduced(networks, [own.steps[i] for i in places])
             return self._clearing(networks, reduced, p_mw, p_mw, model)
 
         scale = [float(self.load_scale[t]) for t in steps]
@@ -250,8 +249,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
-        own, reduced = self._own(via.clearing).steps, via.clearing.reduced
-        return networks, [reduced(n, own[int(t) - self._first]) for n, t in zip(networks, steps, strict=True)]
+        own = self._own(via.clearing).steps
+        return networks, via.clearing.reduced(networks, [own[int(t) - self._first] for t in steps])
 
     def own_step(self, t: int) -> OwnStep:
         """What the operator decides in step ``t`` of the horizon, without the network and without what joins steps."""

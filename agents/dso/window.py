@@ -14,10 +14,10 @@ from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.own_problem import OwnWindow
 from cosim.agents.dso.prices import NodePrices, node_prices
-from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.optimization.bilevel.model.settlement import Charge, charged_at
 from cosim.optimization.qp.exclusive import closed, overlapping
-from cosim.optimization.qp.parametric import ParametricQP, stack
+from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.qp.transform import map_parameters
 from cosim.optimization.solvers.dual_face import DualFace
@@ -79,18 +79,18 @@ class WindowClearing:
         joined: OwnWindow | None = None,
     ) -> None:
         self.model, self.networks, self.labels, self._ratio = model, tuple(networks), labels, ratio
-        self._steps = [
-            assemble(model, step, t, ratio, p_low_mw[t], p_high_mw[t]) for t, step in enumerate(reduced)
-        ]
+        assembled = assemble(model, reduced, ratio, p_low_mw, p_high_mw)
+        self._own_rows, self._network_rows = assembled.own_rows, assembled.network_rows
         self._tied = joined is not None and joined.tied
-        full = stack([step.qp for step in self._steps])
-        self._full = full if joined is None else with_joined(full, joined)
+        self._full = assembled.qp if joined is None else with_joined(assembled.qp, joined)
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
-        self._constants = np.array([step.qp.constant for step in self._steps])
+        self._constants = np.array([step.own.constant for step in reduced])
         self._last: tuple[Array, QPSolution] | None = None
         self._closed: set[str] = set()
-        self._eq_start = np.cumsum([0, *(len(step.qp.eq_rows) for step in self._steps)])
-        self._row_start = np.cumsum([0, *(len(step.qp.ineq_rows) for step in self._steps)])
+        network_equalities = len(model.equalities.names)
+        self._eq_start = np.cumsum([0, *(network_equalities + len(step.own.eq_rhs) for step in reduced)])
+        kept = zip(self._own_rows, self._network_rows, strict=True)
+        self._row_start = np.cumsum([0, *(len(own) + len(rows) for own, rows in kept)])
         self._theta_columns = np.arange(len(labels) * len(ratio)).reshape(len(labels), len(ratio))
 
     @cached_property
@@ -157,7 +157,7 @@ class WindowClearing:
         qp = self._full
         x = solution.x[: len(qp.variables)]
         of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)
-        return np.asarray(of_variable.reshape(len(self._steps), -1).sum(axis=1) + self._constants)
+        return np.asarray(of_variable.reshape(len(self.networks), -1).sum(axis=1) + self._constants)
 
     def own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a step, (own variables,)."""
@@ -221,6 +221,14 @@ class WindowClearing:
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows
 
+    def states(self, p_mw: Array, solution: QPSolution) -> Array:
+        """(steps, states) of the networks of a solved window."""
+        injections, n = self.model.injections, len(self.model.variables)
+        own = solution.x[: n * len(self.networks)].reshape(-1, n)[:, injections.own]
+        inputs = np.concatenate([own, p_mw, p_mw * self._ratio], axis=1)
+        p, q = (np.asarray((m @ inputs.T).T) for m in (injections.p, injections.q))
+        return solve_together(self.networks, p, q)
+
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
         """Every variable of one step of a solved window, its network's states and its cost."""
         network, x = self.networks[t], self.own(t, solution)
@@ -238,11 +246,11 @@ class WindowClearing:
 
     def duals(self, t: int, solution: QPSolution) -> tuple[Array, Array]:
         """Duals of the network's equalities and inequalities in a step, zero for rows that cannot bind."""
-        step, model = self._steps[t], self.model
+        model = self.model
         inequalities = np.zeros(len(model.inequalities.names))
         start = self._eq_start[t]
-        first = self._row_start[t] + len(step.own_rows)
-        inequalities[step.network_rows] = solution.sigma[first : self._row_start[t + 1]]
+        first = self._row_start[t] + len(self._own_rows[t])
+        inequalities[self._network_rows[t]] = solution.sigma[first : self._row_start[t + 1]]
         return np.asarray(solution.nu[start : start + len(model.equalities.names)]), inequalities
 
 

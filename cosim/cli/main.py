@@ -54,6 +54,9 @@ OutOption = Annotated[
 ImportOption = Annotated[
     bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
 ]
+FiguresOption = Annotated[
+    bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
 
@@ -86,6 +89,7 @@ def run(
     steps: StepsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
+    no_figures: FiguresOption = False,
 ) -> None:
     """Run one scenario in one mode; leaves tables, figures and a report."""
     with _exit_codes():
@@ -104,6 +108,7 @@ def run(
                     out=folder,
                     force=force,
                     progress=progress,
+                    figures=not no_figures,
                 ),
             )
         _print_kpis({"value": result.kpis})
@@ -120,6 +125,7 @@ def compare(
     steps: StepsOption = None,
     out: OutOption = None,
     force: ForceOption = False,
+    no_figures: FiguresOption = False,
 ) -> None:
     """Run one scenario in several modes on the same hours and put them side by side."""
     with _exit_codes():
@@ -137,6 +143,7 @@ def compare(
                 out=folder,
                 force=force,
                 progress=progress,
+                figures=not no_figures,
             )
         table = result.table
         _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
@@ -164,6 +171,7 @@ def validate(
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run, a comparison or a sweep.")],
+    no_figures: FiguresOption = False,
 ) -> None:
     """Redo the figures and the HTML report of a results folder."""
     with _exit_codes():
@@ -171,11 +179,11 @@ def report(
             from cosim.sweep.reading import read_sweep
             from cosim.sweep.run import finish
 
-            typer.echo(f"Report: {finish(read_sweep(out))}")
+            typer.echo(f"Report: {finish(read_sweep(out), not no_figures)}")
             return
         from cosim.results.report import write_report
 
-        typer.echo(f"Report: {write_report(out)}")
+        typer.echo(f"Report: {write_report(out, not no_figures)}")
 
 
 def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:

@@ -41,6 +41,9 @@ def sweep_command(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the scenario in all runs; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep; by default results/NAME.")] = None,
+    no_figures: Annotated[
+        bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
+    ] = False,
 ) -> None:
     """Run an experiment: many runs, side by side; what is complete stays, whatever happens."""
     with exit_codes():
@@ -64,7 +67,7 @@ def sweep_command(
             with _bars(plan.experiment.name) as progress:
                 found = run_sweep(
                     plan, folder, engine=engine, scheduler=scheduler, workers=workers, resume=resume,
-                    only_failed=only_failed, progress=progress,
+                    only_failed=only_failed, progress=progress, figures=not no_figures,
                 )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo(f"Interrupted; what is complete is kept. To go on: cosim sweep {experiment} --resume"

@@ -26,7 +26,7 @@ def height(table: str, columns: Columns) -> int:
     if not isinstance(columns, Mapping):
         raise InputError("rows come column by column", key=table, value=type(columns).__name__,
                          allowed="a mapping from a column's name to its values")  # fmt: skip
-    lengths = {len(values) for values in columns.values() if _many(values)} or {int(bool(columns))}
+    lengths = {len(values) for values in columns.values() if isinstance(values, _SEVERAL)} or {int(bool(columns))}
     if len(lengths) > 1:
         raise InputError("columns of different lengths", key=table, value=sorted(lengths), allowed="one length")
     return lengths.pop()
@@ -78,8 +78,16 @@ def _frame(parts: Sequence[Columns], heights: Sequence[int]) -> pd.DataFrame:
 
 
 def _column(values: Sequence[Any], heights: Sequence[int]) -> Any:
-    if all(isinstance(v, np.ndarray) for v in values):
-        return np.concatenate(values)
+    first = values[0]
+    if isinstance(first, np.ndarray):
+        if all(isinstance(v, np.ndarray) for v in values):
+            return np.concatenate(values)
+    elif _many(first):
+        # buses, phases, units: the same names step after step are made into a column once
+        if all(type(v) is type(first) and v == first for v in values) and all(type(name) is str for name in first):
+            return pd.Series(list(first)).array.take(np.tile(np.arange(len(first)), len(values)))
+    elif type(first) in (int, float, bool) and all(type(v) is type(first) for v in values):
+        return np.repeat(np.array(values), heights)
     return list(chain.from_iterable(_each(v, n) for v, n in zip(values, heights, strict=True)))
 
 
@@ -90,4 +98,7 @@ def _each(value: Any, count: int) -> Iterable[Any]:
 
 
 def _many(value: Any) -> bool:
-    return isinstance(value, np.ndarray | list | tuple)
+    return isinstance(value, _SEVERAL)
+
+
+_SEVERAL = (np.ndarray, list, tuple)

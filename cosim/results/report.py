@@ -8,23 +8,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-from matplotlib.figure import Figure
 
 from cosim.errors import InputError
 from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
-from cosim.results.figures.modes import comparison_figures
-from cosim.results.figures.runs import feeder_figures, market_figures
-from cosim.results.figures.style import png
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.record import RECORD_FILE, Kpi, Record
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout, Tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CAPTIONS: dict[str, tuple[str, str]] = {
     # figure: (section, caption)
@@ -97,8 +96,11 @@ class _Page:
     scenario_text: str = ""
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, figures: bool = True) -> Path:
     """Redo the figures and the report of a results folder, of a run or a comparison (then of its runs too).
+
+    Args:
+        figures: draw figures; without them the report has its tables alone, and nothing that draws is imported.
 
     Returns:
         The path of the report.
@@ -109,18 +111,18 @@ def write_report(folder: str | Path) -> Path:
     folder = Path(folder)
     if (folder / COMPARISON_FILE).is_file():
         for mode in read_comparison(folder):
-            write_run_report(folder / mode)
-        return write_comparison_report(folder)
+            write_run_report(folder / mode, figures)
+        return write_comparison_report(folder, figures)
     if not (folder / RECORD_FILE).is_file():
         raise InputError("no results in this folder", key="OUT", value=str(folder),
                          allowed=f"a folder with {RECORD_FILE} or {COMPARISON_FILE}")  # fmt: skip
-    return write_run_report(folder)
+    return write_run_report(folder, figures)
 
 
-def write_run_report(folder: str | Path) -> Path:
+def write_run_report(folder: str | Path, figures: bool = True) -> Path:
     """Write ``report.html`` and ``figures/`` of one run from what is in its folder.
 
-    A failed run gets a report without figures. For errors see :func:`write_report`.
+    A failed run gets a report without figures. For ``figures`` and errors see :func:`write_report`.
     """
     folder = Path(folder)
     record = Record.read(folder)
@@ -135,19 +137,20 @@ def write_run_report(folder: str | Path) -> Path:
         kpi_groups=_kpi_groups({"value": record}),
         scenario_text=_scenario_text(folder),
     )
-    figures: dict[str, Figure] = {}
+    drawn: dict[str, Figure] = {}
     if record.status == "ok":
         tables, layout = StoredTables(folder), Layout.read(folder)
-        figures = _run_figures(tables, layout, record.voltage_limits)
+        if figures:
+            drawn = _run_figures(tables, layout, record.voltage_limits)
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
-    page.sections = _sections(_save(figures, folder))
+    page.sections = _sections(_save(drawn, folder))
     if record.certificate:
         page.certificates = [{"title": "Certificate", "rows": _flat(record.certificate)}]
     return _write(page, folder)
 
 
-def write_comparison_report(folder: str | Path) -> Path:
-    """Write ``report.html`` and ``figures/`` of a comparison from the run folders in it."""
+def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
+    """Write ``report.html`` and ``figures/`` of a comparison from the run folders in it; see :func:`write_report`."""
     folder = Path(folder)
     records = read_comparison(folder)
     finished = {mode: StoredTables(folder / mode) for mode, r in records.items() if r.status == "ok"}
@@ -171,13 +174,16 @@ def write_comparison_report(folder: str | Path) -> Path:
         ],
         scenario_text=_scenario_text(folder / next(iter(records))),
     )
-    figures = _comparison_figures(records, finished, first.voltage_limits) if finished else {}
-    page.sections = _sections(_save(figures, folder))
+    wanted = finished and figures
+    drawn = _comparison_figures(records, finished, first.voltage_limits) if wanted else {}
+    page.sections = _sections(_save(drawn, folder))
     return _write(page, folder)
 
 
 def _run_figures(tables: Tables, layout: Layout, limits: Limits) -> dict[str, Figure]:
     """Figures of a run by file name, which ends with the name of the feeder where there are several."""
+    from cosim.results.figures.runs import feeder_figures, market_figures
+
     figures = {
         _named(figure, name): drawn
         for name, (part, own) in tables_by_feeder(tables, limits).items()
@@ -190,6 +196,8 @@ def _comparison_figures(
     records: Mapping[str, Record], finished: Mapping[str, Tables], limits: Limits
 ) -> dict[str, Figure]:
     """Figures of a comparison by file name; of several feeders each has its voltages and unbalance."""
+    from cosim.results.figures.modes import comparison_figures
+
     table, found = comparison_table(records), dict[str, Figure]()
     parts = {mode: tables_by_feeder(tables, limits) for mode, tables in finished.items()}
     for name, (_, own) in next(iter(parts.values())).items():
@@ -210,8 +218,12 @@ def _kind(figure: str) -> str:
 def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
     """Write figures as PNG; those of an earlier report that are no longer made are removed."""
     place = folder / FIGURES_FOLDER
-    place.mkdir(exist_ok=True)
-    images = {name: png(figure) for name, figure in figures.items()}
+    images: dict[str, bytes] = {}
+    if figures:
+        from cosim.results.figures.style import png
+
+        place.mkdir(exist_ok=True)
+        images = {name: png(figure) for name, figure in figures.items()}
     for old in place.glob("*.png"):
         if _kind(old.stem) in CAPTIONS and old.stem not in images:
             old.unlink()

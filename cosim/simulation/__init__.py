@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import mesa  # noqa: F401  # first of the libraries: it searches the files of all modules that are loaded before it
+
 from cosim.exports import exported
 
 if TYPE_CHECKING:

@@ -89,6 +89,7 @@ def run(
     out: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    figures: bool = True,
 ) -> RunResult:
     """Simulate a scenario.
 
@@ -99,13 +100,14 @@ def run(
         out: folder to leave the results in (record, scenario, tables, figures, report); None keeps them in memory.
         force: replace a folder of earlier results.
         progress: called with (steps done, steps in all, what is being done).
+        figures: draw figures for the report; without them it has tables alone.
 
     Raises:
         InputError: something in the input cannot be used; nothing is written.
         RunFailure: the run could not be finished; the folder then holds a record that says why.
     """
     ready = _ready(scenario, _with_choice(overrides, mode, seed))
-    return _run_ready(ready, out, force, progress)
+    return _run_ready(ready, out, force, progress, figures)
 
 
 def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -> RunResult:
@@ -128,25 +130,25 @@ def compare(
     out: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    figures: bool = True,
 ) -> Comparison:
     """Simulate a scenario in several modes on the same hours; arguments and errors as :func:`run`.
 
     A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept. The folder appears
     when all modes are done.
     """
-    unknown = [m for m in modes if m not in MODES]
-    if unknown or not modes:
+    if (unknown := [m for m in modes if m not in MODES]) or not modes:
         raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
     ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
     if out is None:
-        results, failures, records = _compared(ready, None, progress)
+        results, failures, records = _compared(ready, None, progress, figures)
         return Comparison(comparison_table(records), results, failures, None)
-    from cosim.results.report import write_comparison_report  # figures: only where they are drawn
+    from cosim.results.report import write_comparison_report  # what a report needs: only where one is written
 
     with ResultFolder(out, force=force) as folder:
-        results, failures, records = _compared(ready, folder.path, progress)
+        results, failures, records = _compared(ready, folder.path, progress, figures)
         table = write_comparison(records, folder.path)
-        write_comparison_report(folder.path)
+        write_comparison_report(folder.path, figures)
     placed = {
         mode: replace(r, tables=StoredTables(folder.out / mode, keep=True), folder=Path(out) / mode)
         for mode, r in results.items()
@@ -155,20 +157,19 @@ def compare(
 
 
 def _compared(
-    ready: Mapping[str, Simulation], folder: Path | None, progress: Progress | None
+    ready: Mapping[str, Simulation], folder: Path | None, progress: Progress | None, figures: bool
 ) -> tuple[dict[str, RunResult], dict[str, str], dict[str, Record]]:
     """Result, failure and record of each mode; their folders below ``folder``, if there is one."""
     results, failures, records = {}, {}, {}
     for i, (mode, simulation) in enumerate(ready.items()):
         place = None if folder is None else folder / mode
         try:
-            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode))
+            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode), figures)
             records[mode] = results[mode].record
         except RunFailure as error:
             failures[mode] = str(error)
-            records[mode] = replace(
-                _draft(simulation.prepared, ""), status="failed", error=ErrorNote("RunFailure", str(error))
-            )
+            draft = _draft(simulation.prepared, "")
+            records[mode] = replace(draft, status="failed", error=ErrorNote("RunFailure", str(error)))
     return results, failures, records
 
 
@@ -189,19 +190,21 @@ def _ready(scenario: str | Path, overrides: Mapping[str, Any]) -> Simulation:
     return Simulation(prepare(*load_scenario(scenario, overrides)))
 
 
-def _run_ready(simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None) -> RunResult:
+def _run_ready(
+    simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None, figures: bool = True
+) -> RunResult:
     text = scenario_text(simulation.prepared.scenario)
     draft = _draft(simulation.prepared, text)
     if out is None:
         record, tables, layout = _simulate(simulation, draft, progress, Kept())
         return RunResult(record, tables, layout, None)
-    from cosim.results.report import write_run_report  # figures: only where they are drawn
+    from cosim.results.report import write_run_report  # what a report needs: only where one is written
 
     try:
         with RunFolder(out, draft, text, force=force) as folder:
             record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
             folder.save(record, layout)
-            write_run_report(folder.path)
+            write_run_report(folder.path, figures)
     except OSError as error:
         raise RunFailure(f"the results cannot be written to {out} ({error.strerror or error})") from error
     return RunResult(record, StoredTables(folder.out, keep=True), layout, Path(out))
@@ -248,12 +251,11 @@ def _simulate(
     tables = books.tables()
     limits = draft.voltage_limits
     facts = _facts(prepared, books, wall_s)
-    figures = compute_kpis(tables, facts, limits)
     record = replace(
         draft,
         solver=", ".join(sorted({o.solver for o in books.outcomes})),
         wall_times_s={"simulation": wall_s, "solver": facts.solver_s or 0.0},
-        kpis=figures,
+        kpis=compute_kpis(tables, facts, limits),
         notes=(*prepared.notes, *books.notes, *run_notes(prepared, tables, limits)),
         certificate=_certificate(books),
     )
@@ -292,9 +294,7 @@ class Validation:
     lines: tuple[tuple[str, str], ...]
 
 
-def validate(
-    scenario: str | Path, overrides: Mapping[str, Any] | None = None, import_code: bool = False
-) -> Validation:
+def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None, import_code: bool = False) -> Validation:
     """Check a scenario without running it: schema, feeder, series, work that fits, base case in AC.
 
     It makes every check that :func:`run` makes before it runs.

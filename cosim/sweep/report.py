@@ -5,30 +5,31 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from cosim.results.figures.style import png
 from cosim.results.folders import FIGURES_FOLDER, REPORT_FILE
 from cosim.results.kpis import shown as kpi_text
 from cosim.results.record import versions
 from cosim.results.report import page_template
 from cosim.sweep.experiment import Experiment, FactorSpec
-from cosim.sweep.figures import overview_figures
 from cosim.sweep.findings import CONCLUSION_FILE, Findings
 from cosim.sweep.plan import shown
 from cosim.sweep.reading import Sweep
 from cosim.sweep.storage.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_ROWS = 200
 _MOST_FAILURES = 50
 _KPIS = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "vuf_max_pct", "slack_mwh")
 
 
-def write_findings(findings: Findings, root: Path) -> list[str]:
-    """Write what an analysis found beside the runs: ``conclusion.md``, a CSV file per table, ``figures/``.
+def write_findings(findings: Findings, root: Path, figures: bool = True) -> list[str]:
+    """Write what an analysis found beside the runs: ``conclusion.md``, a CSV file per table, ``figures/`` if wanted.
 
     Returns:
         Names of the files, relative to ``root``.
@@ -41,11 +42,17 @@ def write_findings(findings: Findings, root: Path) -> list[str]:
              for name, table in findings.tables.items()} | {CONCLUSION_FILE: findings.conclusion}  # fmt: skip
     for name, text in texts.items():
         store.write_text(name, text)
-    return [*texts, *_save_figures({name: png(figure) for name, figure in findings.figures.items()}, store)]
+    return [*texts, *(_save_figures(_drawn(findings.figures), store) if figures else [])]
 
 
-def write_sweep_report(found: Sweep, findings: Findings | None = None) -> list[str]:
-    """Write ``report.html`` (and ``figures/`` if no analysis has drawn any).
+def _drawn(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    from cosim.results.figures.style import png
+
+    return {name: png(figure) for name, figure in figures.items()}
+
+
+def write_sweep_report(found: Sweep, findings: Findings | None = None, figures: bool = True) -> list[str]:
+    """Write ``report.html`` (and ``figures/`` if no analysis has drawn any, and they are wanted).
 
     Returns:
         Names of the files, relative to the sweep's folder.
@@ -54,14 +61,17 @@ def write_sweep_report(found: Sweep, findings: Findings | None = None) -> list[s
         StoreFailure: the folder cannot be written.
     """
     written, store = [REPORT_FILE], Store(found.root)
-    if findings is None:
-        drawn = overview_figures(found)
-        captions = {name: caption for name, (_, caption) in drawn.items()}
-        images = {name: png(figure) for name, (figure, _) in drawn.items()}
+    captions: dict[str, str] = {}
+    images: dict[str, bytes] = {}
+    if findings is None and figures:
+        from cosim.sweep.figures import overview_figures
+
+        overview = overview_figures(found)
+        captions = {name: caption for name, (_, caption) in overview.items()}
+        images = _drawn({name: figure for name, (figure, _) in overview.items()})
         written += _save_figures(images, store)
-    else:
-        captions = dict(findings.captions)
-        images = {name: png(figure) for name, figure in findings.figures.items()}
+    elif findings is not None and figures:
+        captions, images = dict(findings.captions), _drawn(findings.figures)
     page = {
         "title": found.experiment.name.replace("_", " "),
         "lead": " ".join(found.experiment.description.split()),

@@ -72,6 +72,7 @@ def run_sweep(
     only_failed: bool = False,
     changes: Mapping[str, Any] | None = None,
     analyse: bool = True,
+    figures: bool = True,
     progress: Progress | None = None,
 ) -> Sweep:
     """Do the runs of an experiment that are not done yet.
@@ -85,7 +86,8 @@ def run_sweep(
             damaged is, and is named in ``repairs`` of what is returned.
         only_failed: do only the runs that failed.
         changes: keys of the scenario, dotted, for all runs.
-        analyse: draw the experiment's figures and write the report when all is done.
+        analyse: draw the experiment's figures and write the report when all is done. figures: draw them; without,
+            the report has its tables alone, and ``cosim report`` draws them later.
         progress: called with (runs done, of those failed, runs in all, what happened).
 
     Returns:
@@ -131,7 +133,7 @@ def run_sweep(
         for text in repairs:
             store.log(text)
         if analyse and found.complete and (changed or replanned or spoiled):
-            finish(found)
+            finish(found, figures)
     found.repairs = tuple(repairs)
     return found
 
@@ -231,8 +233,8 @@ def write_tables(store: Store, survey: Survey | None = None) -> tuple[Sweep, lis
     return found, [name for name, text in texts.items() if store.write_changed(name, text.encode())]
 
 
-def finish(found: Sweep) -> Path:
-    """Draw what the experiment's analysis draws, and write the report; returns its path.
+def finish(found: Sweep, figures: bool = True) -> Path:
+    """Draw what the experiment's analysis draws, if figures are wanted, and write the report; returns its path.
 
     Raises:
         RunFailure: the analysis failed; the runs are kept.
@@ -244,7 +246,7 @@ def finish(found: Sweep) -> Path:
             findings = imported(found.experiment.analysis, "analysis")(found)
             if not isinstance(findings, Findings):
                 raise TypeError(f"it returned {type(findings).__name__}, not Findings")
-            written += write_findings(findings, found.root)
+            written += write_findings(findings, found.root, figures)
         except StoreFailure:
             raise
         except (Exception, SystemExit) as error:
@@ -252,6 +254,6 @@ def finish(found: Sweep) -> Path:
             raise RunFailure(
                 f"the analysis {found.experiment.analysis} failed: {type(error).__name__}: {error}; the runs are kept"
             ) from error
-    written += write_sweep_report(found, findings)
+    written += write_sweep_report(found, findings, figures)
     store.write_outputs(written)
     return store.root / REPORT_FILE

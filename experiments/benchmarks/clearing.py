@@ -137,7 +137,7 @@ def clear(feeder: Feeder, model: str, steps: int, rounds: int, watch: Stopwatch)
     networks = linearisation.at([feeder] * steps, scale.tolist(), points, starts)
     watch.lap("linearise")
     own = clearing.own(0, price).steps
-    reduced = [clearing.reduced(network, step) for network, step in zip(networks, own, strict=True)]
+    reduced = clearing.reduced(networks, own)
     watch.lap("solve for inputs")
     most = np.full((steps, len(case.terminals)), case.p_max_mw)
     labels = [[f"p{k}@{t}" for k in range(len(case.terminals))] for t in range(steps)]

@@ -57,8 +57,8 @@ def test_rows_that_were_left_out_hold_with_room_to_spare() -> None:
     day = opened("ieee37_stress", {"clock.start": "2024-07-15T10:00:00", "clock.steps": 1})
     window, rng = day.clearing, np.random.default_rng(0)
     model, operator, network = window.model, day.operator, window.networks[0]
-    step = model.reduced(network, operator.own_step(0))
-    kept = set(window._steps[0].network_rows.tolist())
+    (step,) = model.reduced([network], [operator.own_step(0)])
+    kept = set(window._network_rows[0].tolist())
     matrix, rhs, by_theta = step.inequalities
     low, high = np.maximum(step.own.low, -1e3), np.minimum(step.own.high, 1e3)
     slack = [model.place[f"{side}_slack"] for side in ("v_low", "v_high", "flow")]

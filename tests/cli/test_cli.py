@@ -73,14 +73,14 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_run_hands_on_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
     fake = install(monkeypatch, "run", FakeRun(record))
-    options = "--mode welfare --seed 3 --out somewhere --force --steps 4"
+    options = "--mode welfare --seed 3 --out somewhere --force --steps 4 --no-figures"
     changes = "--set network.v_min_pu=0.96 --set network.losses=false --set market.x=a=b"
     done = invoke("run", "ieee37", *options.split(), *changes.split())
     assert done.exit_code == 0, done.output
     assert fake.called == [
         {
             "scenario": "ieee37", "mode": "welfare", "seed": 3, "out": Path("somewhere"), "force": True,
-            "progress": None,
+            "progress": None, "figures": False,
             "overrides": {
                 "network.v_min_pu": 0.96, "network.losses": False, "market.x": "a=b", "clock.steps": 4,
             },

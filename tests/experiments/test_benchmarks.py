@@ -71,6 +71,13 @@ def test_stopwatches_leave_nothing_behind() -> None:
 
 
 @pytest.mark.slow
+def test_openings_are_measured_for_each_network_model_against_the_same_floor() -> None:
+    rows = framework.openings("ieee37", 1)
+    assert [str(row["what"]).split(", ")[1] for row in rows] == ["lindist3flow", "ac-linear"]
+    assert all(float(str(row["ratio"])) > 1 for row in rows)
+
+
+@pytest.mark.slow
 def test_framework_takes_a_run_apart() -> None:
     rows = framework.runs("ieee37", "decentralized", 1)
     assert any("round" in str(r["what"]) for r in rows)

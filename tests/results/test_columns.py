@@ -32,6 +32,20 @@ def test_parts_make_the_same_frame_as_their_rows(parts: list, kind: type) -> Non
         pd.testing.assert_frame_equal(pile.take(), pd.DataFrame(rows))
 
 
+@given(
+    st.lists(st.one_of(st.integers(-9, 2**40), st.floats(-9, 9), st.booleans(), st.text("ab")), min_size=1, max_size=4),
+    st.lists(st.text("ab"), min_size=1, max_size=4),
+    st.integers(1, 4),
+)
+def test_repeated_names_and_single_values_make_the_frame_of_their_rows(single: list, names: list, count: int) -> None:
+    pile, rows = Pile("demand"), []
+    for value in single:
+        for _ in range(count):
+            pile.add({"value": value, "unit": list(names), "kind": tuple(names)})
+            rows += [{"value": value, "unit": name, "kind": name} for name in names]
+    pd.testing.assert_frame_equal(pile.take(), pd.DataFrame(rows))
+
+
 def test_single_values_are_one_row() -> None:
     pile = Pile("steps")
     pile.add({"step": 3, "mode": "centralized", "p_sub_kw": 1.5})

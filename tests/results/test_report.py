@@ -50,6 +50,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tables: Tables, layout: Lay
     return place
 
 
+def test_a_report_without_figures_has_its_tables_and_leaves_no_old_figures(
+    folder: Path, tmp_path: Path, tables: Tables, layout: Layout
+) -> None:
+    place = save_run(tmp_path / "run", tables, layout)
+    write_report(place, figures=False)
+    assert not (place / "figures").exists()
+    with_figures, without = Page(folder / "report.html"), Page(place / "report.html")
+    assert "img" in with_figures.tags and "img" not in without.tags
+    assert without.tags.count("tr") == with_figures.tags.count("tr")
+    write_report(place)
+    write_report(place, figures=False)
+    assert list((place / "figures").iterdir()) == []
+
+
 @pytest.fixture
 def page(folder: Path) -> Page:
     return Page(folder / "report.html")

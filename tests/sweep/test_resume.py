@@ -124,6 +124,15 @@ def test_failed_runs_make_the_command_fail_and_say_where_the_log_is(place: Path)
     assert command(place, "--only-failed").exit_code == 0
 
 
+def test_a_sweep_without_figures_has_a_report_of_tables_and_can_be_drawn_later(place: Path) -> None:
+    written(place, "quick")
+    assert command(place, "--no-figures").exit_code == 0
+    page, figures = place / "out" / "report.html", place / "out" / "figures"
+    assert page.is_file() and "<img" not in page.read_text() and not figures.exists()
+    done = CliRunner().invoke(app, ["report", str(place / "out")])
+    assert done.exit_code == 0 and "<img" in page.read_text() and list(figures.iterdir())
+
+
 def test_the_report_of_a_sweep_is_made_again(place: Path) -> None:
     written(place, "quick")
     command(place)

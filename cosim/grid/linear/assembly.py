@@ -94,9 +94,14 @@ class Equations:
         indptr = np.searchsorted(column[first], np.arange(self.size + 1))
         return Layout(self.size, tuple(self.kept), order, first, row[first].astype(np.int32), indptr.astype(np.int32))
 
-    def matrices(self) -> list[sp.csc_array[np.float64]]:
-        """The collected matrix of each operating point."""
+    def numbers(self) -> Real:
+        """(points, entries) of the collected matrices, in the order of the layout."""
         layout = self.finish()
-        data = np.add.reduceat(np.concatenate(self.values, axis=1)[:, layout.order], layout.starts, axis=1)
-        shape = (self.size, self.size)
-        return [sp.csc_array((numbers, layout.indices, layout.indptr), shape=shape) for numbers in data]
+        return np.asarray(
+            np.add.reduceat(np.concatenate(self.values, axis=1)[:, layout.order], layout.starts, axis=1)
+        )
+
+
+def matrix_of(layout: Layout, numbers: Real) -> sp.csc_array[np.float64]:
+    """The (size, size) matrix of one operating point from its entries."""
+    return sp.csc_array((numbers, layout.indices, layout.indptr), shape=(layout.size, layout.size))

@@ -16,6 +16,7 @@ the flows of the point. The fixed point is therefore the AC solution.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,10 +27,11 @@ from numpy.typing import NDArray
 from cosim.errors import RunFailure
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, Structure, structure_of
 from cosim.grid.feeder.feeder import Feeder
-from cosim.grid.linear.assembly import Equations, Layout
+from cosim.grid.linear.assembly import Equations, Layout, matrix_of
 from cosim.grid.linear.flow_laws import add_all, point_of
 from cosim.grid.linear.network import LinearNetwork, Node
-from cosim.grid.linear.outputs import same_everywhere, unbalance_at
+from cosim.grid.linear.outputs import same_everywhere, unbalance_at, unbalance_rows
+from cosim.grid.linear.tree_solver import TreeSolver
 
 Real = NDArray[np.float64]
 MAX_ITERATIONS = 60
@@ -70,17 +72,66 @@ def build_many(feeder: Feeder, load_scale: Real, states: Real | None, losses: bo
         states: (points, ny) where to linearise; None for no load.
     """
     s = structure_of(feeder)
+    return _written(s, states, load_scale, losses).networks(s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Equations at several operating points.
+
+    Attributes:
+        numbers: (points, entries) of the matrices; constant: (points, ny); unbalance: values and constants of the rows
+            of the unbalance, (points, entries) and (points, rows).
+    """
+
+    numbers: Real
+    constant: Real
+    unbalance: tuple[Real, Real]
+
+    def some(self, which: NDArray[np.bool_]) -> _Written:
+        """The equations at some of the points."""
+        values, constants = self.unbalance
+        return _Written(self.numbers[which], self.constant[which], (values[which], constants[which]))
+
+    def networks(self, s: Structure) -> list[LinearNetwork]:
+        """The network of each point."""
+        layout, tree, same = _layout_of(s), tree_of(s), same_everywhere(s)
+        return [
+            LinearNetwork(
+                states=s.states, nodes=s.nodes, matrix=matrix_of(layout, numbers), constant=constant,
+                unbalance=unbalance_rows(s, values, constants), tree=tree, **same,
+            )
+            for numbers, constant, values, constants in zip(self.numbers, self.constant, *self.unbalance, strict=True)
+        ]  # fmt: skip
+
+
+def _written(s: Structure, states: Real | None, load_scale: Real, losses: bool = True) -> _Written:
+    """The equations of a feeder at operating points (points, ny), or without load."""
     at = point_of(s, states, len(load_scale))
     equations = Equations(len(s.states), len(load_scale), _layout_of(s))
     add_all(equations, s, at, load_scale, losses)
-    constants, unbalances = equations.constant[:, :-1], unbalance_at(s, at)
-    return [
-        LinearNetwork(
-            states=s.states, nodes=s.nodes, matrix=matrix, constant=constant.copy(), unbalance=unbalance,
-            **same_everywhere(s),
-        )
-        for matrix, constant, unbalance in zip(equations.matrices(), constants, unbalances, strict=True)
-    ]  # fmt: skip
+    return _Written(equations.numbers(), equations.constant[:, :-1].copy(), unbalance_at(s, at))
+
+
+@lru_cache(maxsize=FEEDERS_KEPT)
+def tree_of(s: Structure) -> TreeSolver:
+    """Solver of the equations of a feeder: the states of a bus and of the branch that feeds it make a group."""
+    layout, group = _layout_of(s), np.empty(len(s.states), dtype=np.intp)
+    for states in (s.p, s.q, s.pc, s.qc, s.u):
+        there = states >= 0
+        group[states[there]] = np.nonzero(there)[0]
+    key = hashlib.sha256()
+    for part in (layout.indices, layout.indptr, group, s.parent):
+        key.update(part.tobytes())
+    digest = key.digest()
+    if digest not in _TREES:  # taps that move leave the places of the numbers alone, as a rule
+        if len(_TREES) >= FEEDERS_KEPT:
+            _TREES.clear()
+        _TREES[digest] = TreeSolver(layout.indices, layout.indptr, group, s.parent)
+    return _TREES[digest]
+
+
+_TREES: dict[bytes, TreeSolver] = {}
 
 
 @lru_cache(maxsize=FEEDERS_KEPT)
@@ -135,21 +186,24 @@ def fixed_points(
         load_scale: (points,); p, q: (points, nn) net node demand.
         starts: where each begins.
     """
-    count = len(load_scale)
-    states = np.zeros((count, len(structure_of(feeder).states)))
+    s, count = structure_of(feeder), len(load_scale)
+    tree, same = tree_of(s), same_everywhere(s)
+    demand = np.asarray((same["demand_p"] @ p.T + same["demand_q"] @ q.T).T)
+    states = np.zeros((count, len(s.states)))
     cold = np.array([k for k, start in enumerate(starts) if start is None], dtype=np.intp)
-    for k, network in zip(cold, build_many(feeder, load_scale[cold], None), strict=True) if len(cold) else ():
-        states[k] = network.solve(p[k], q[k])
+    if len(cold):
+        unloaded = _written(s, None, load_scale[cold])
+        states[cold] = tree.solve(unloaded.numbers, (unloaded.constant + demand[cold])[..., None])[..., 0]
     for k, start in enumerate(starts):
         if start is not None:
             states[k] = start.states
     left = np.arange(count)
     networks: dict[int, LinearNetwork] = {}
     for _ in range(MAX_ITERATIONS):
-        built = build_many(feeder, load_scale[left], states[left])
-        after = np.array([network.solve(p[k], q[k]) for k, network in zip(left, built, strict=True)])
+        written = _written(s, states[left], load_scale[left])
+        after = tree.solve(written.numbers, (written.constant + demand[left])[..., None])[..., 0]
         settled = np.abs(after - states[left]).max(axis=1) <= tol
-        networks |= {int(k): n for k, n, done in zip(left, built, settled, strict=True) if done}
+        networks |= dict(zip(left[settled].tolist(), written.some(settled).networks(s), strict=True))
         states[left] = after
         left = left[~settled]
         if len(left) == 0:

@@ -11,6 +11,7 @@ or the load, so that a model that was compiled once takes new numbers without ne
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,6 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import SuperLU, splu
+
+from cosim.grid.linear.tree_solver import TreeSolver
 
 Real = NDArray[np.float64]
 Node = tuple[str, str]
@@ -58,6 +61,7 @@ class LinearNetwork:
         flows_p, flows_q: MW and Mvar entering each branch at its source side; labels (branch, phase).
         unbalance: per three-phase bus the real and imaginary part of V2/V1 (line to line), percent; labels
             (bus, ``re`` or ``im``); tangent at the operating point.
+        tree: solves the equations of several networks together, if their feeder is a tree.
     """
 
     states: tuple[str, ...]
@@ -72,6 +76,7 @@ class LinearNetwork:
     flows_p: Affine
     flows_q: Affine
     unbalance: Affine
+    tree: TreeSolver | None = None
     _factors: list[SuperLU] = field(default_factory=list, init=False, repr=False)
 
     def solve(self, p: Real, q: Real) -> Real:
@@ -140,3 +145,75 @@ class LinearNetwork:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_factors", [])
 
+
+
+def alike(networks: Sequence[LinearNetwork]) -> list[list[int]]:
+    """Places of networks that belong together: of one feeder, with its devices at the same positions."""
+    groups: dict[int, list[int]] = {}
+    for i, network in enumerate(networks):
+        groups.setdefault(id(network.demand_p), []).append(i)
+    return list(groups.values())
+
+
+def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> Real:
+    """(networks, ny) states of several networks at node demand ``p`` (MW) and ``q`` (Mvar), both (networks, nn)."""
+    found = np.empty((len(networks), len(networks[0].states)))
+    for places in alike(networks):
+        some, first = [networks[i] for i in places], networks[places[0]]
+        demand = (first.demand_p @ p[places].T + first.demand_q @ q[places].T).T
+        right = np.array([n.constant for n in some]) + demand
+        if first.tree is None:
+            found[places] = [n.states_at(r) for n, r in zip(some, right, strict=True)]
+        else:
+            found[places] = first.tree.solve(_numbers(some), right[..., None])[..., 0]
+    return found
+
+
+def affine_together(
+    networks: Sequence[LinearNetwork],
+    outputs: Callable[[LinearNetwork], Affine],
+    own: Callable[[LinearNetwork], Affine | None],
+    injected: Real,
+) -> tuple[Real, Real]:
+    """Outputs of networks that belong together as affine functions of m injections.
+
+    Args:
+        networks: :func:`alike`.
+        outputs: what is looked at that all of them have in common; own: what differs, below it, or None.
+        injected: (ny, m), see :meth:`LinearNetwork.affine_in`.
+
+    Returns:
+        Values (networks, k) without the injections, and derivatives (networks, k, m).
+    """
+    first = networks[0]
+    shared = outputs(first)
+    apart = [own(n) for n in networks]
+    tree = first.tree
+    if tree is None:
+        each = [n.affine_in(_below(shared, o), injected) for n, o in zip(networks, apart, strict=True)]
+        return np.array([e[0] for e in each]), np.array([e[1] for e in each])
+    right = np.empty((len(networks), *injected.shape[:1], injected.shape[1] + 1))
+    right[:, :, 0] = [n.constant for n in networks]
+    right[:, :, 1:] = injected
+    states = tree.solve(_numbers(networks), right)
+    flat = states.transpose(1, 0, 2).reshape(len(first.states), -1)
+    values = (shared.rows @ flat).reshape(-1, len(networks), right.shape[2]).transpose(1, 0, 2)
+    base, slopes = values[:, :, 0] + shared.constant, values[:, :, 1:]
+    if apart[0] is not None:
+        more = np.array([o.rows @ y for o, y in zip(apart, states, strict=True) if o is not None])
+        constants = np.array([o.constant for o in apart if o is not None])
+        base = np.concatenate([base, more[:, :, 0] + constants], axis=1)
+        slopes = np.concatenate([slopes, more[:, :, 1:]], axis=1)
+    return base, slopes
+
+
+def _numbers(networks: Sequence[LinearNetwork]) -> Real:
+    return np.array([n.matrix.data for n in networks])
+
+
+def _below(upper: Affine, lower: Affine | None) -> Affine:
+    """Outputs one below the other."""
+    if lower is None:
+        return upper
+    rows = sp.csr_array(sp.vstack([upper.rows, lower.rows]))
+    return Affine(rows, np.concatenate([upper.constant, lower.constant]), (*upper.labels, *lower.labels))

@@ -70,20 +70,26 @@ def _voltages(s: Structure) -> Affine:
     return _rows(s, places, np.array(values), np.zeros(len(values)), voltage_labels(s))
 
 
-def unbalance_at(s: Structure, at: Point) -> list[Affine]:
-    """Tangent of V2/V1 (percent) at each point, from the squared line-to-line voltages."""
-    full, columns, labels = _full_buses(s)
+def unbalance_at(s: Structure, at: Point) -> tuple[Real, Real]:
+    """Tangent of V2/V1 (percent) at each point, from the squared line-to-line voltages.
+
+    Returns:
+        (points, entries) values of the rows, and (points, rows) constants, for :func:`unbalance_rows`.
+    """
+    full, _, _ = _full_buses(s)
     square = np.einsum("...kab,...kb->...ka", at.line_square[:, full], at.u[:, full])
     value, gradient = unbalance_slope(square)
     by_u = np.einsum("...ka,...kab->...kb", gradient, at.line_square[:, full])
     rest = value - (by_u * at.u[:, full]).sum(axis=-1)
     values = 100 * np.stack([by_u.real, by_u.imag], axis=2).reshape(len(at.u), -1)
-    constant = 100 * np.stack([rest.real, rest.imag], axis=2).reshape(len(at.u), -1)
+    return values, 100 * np.stack([rest.real, rest.imag], axis=2).reshape(len(at.u), -1)
+
+
+def unbalance_rows(s: Structure, values: Real, constant: Real) -> Affine:
+    """The outputs of one point from the values and constants of :func:`unbalance_at`."""
+    _, columns, labels = _full_buses(s)
     starts, shape = np.arange(0, len(columns) + 1, 3), (len(labels), len(s.states))
-    return [
-        Affine(sp.csr_array((v, columns, starts), shape=shape), c, labels)
-        for v, c in zip(values, constant, strict=True)
-    ]
+    return Affine(sp.csr_array((values, columns, starts), shape=shape), constant, labels)
 
 
 @lru_cache(maxsize=FEEDERS_KEPT)

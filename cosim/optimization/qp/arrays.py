@@ -44,6 +44,17 @@ def from_dense(matrix: Vector) -> Matrix:
     return sp.csr_array((matrix[there], np.nonzero(there)[1], pointers), shape=matrix.shape)
 
 
+def blocks_from_dense(blocks: Sequence[Vector]) -> Matrix:
+    """Dense matrices of as many columns each along the diagonal, as csr without their zeros."""
+    below = np.concatenate(blocks)
+    of_row = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks])
+    row, column = np.nonzero(below)
+    pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(row, minlength=len(below)))])
+    n = below.shape[1]
+    entries = (below[row, column], column + n * of_row[row], pointers)
+    return sp.csr_array(entries, shape=(len(below), n * len(blocks)))
+
+
 def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
     """Matrices (csr) side by side along the diagonal, as csr; zeros that they store stay stored."""
     across = np.cumsum([0, *(m.shape[1] for m in matrices)])

@@ -16,19 +16,23 @@ TIE = 1e-12
 
 
 def largest(matrix: Vector, low: Vector, high: Vector) -> Vector:
-    """(k,) largest value of each row over the box, 0 * infinity being 0."""
+    """(..., k) largest value of each row (..., k, n) over its box (..., n), 0 * infinity being 0."""
     finite = np.isfinite(low) & np.isfinite(high)
-    if finite.all():
-        return np.asarray(matrix @ ((low + high) / 2) + np.abs(matrix) @ ((high - low) / 2))
-    open_part = matrix[:, ~finite]
-    with np.errstate(invalid="ignore"):
-        most = np.where(open_part > 0, open_part * high[~finite], open_part * low[~finite])
-    most = np.where(open_part == 0, 0.0, most).sum(axis=1)
-    return np.asarray(largest(matrix[:, finite], low[finite], high[finite]) + most)
+    below, above = np.where(finite, low, 0.0), np.where(finite, high, 0.0)
+    middle, reach = (below + above) / 2, (above - below) / 2
+    most = (matrix @ middle[..., None] + np.abs(matrix) @ reach[..., None])[..., 0]
+    somewhere = np.flatnonzero(~finite.reshape(-1, finite.shape[-1]).all(axis=0))
+    if len(somewhere):
+        part, low, high = matrix[..., somewhere], low[..., None, somewhere], high[..., None, somewhere]
+        with np.errstate(invalid="ignore"):
+            beyond = np.where(part > 0, part * high, part * low)
+        counted = (part != 0) & ~finite[..., None, somewhere]
+        most = most + np.where(counted, beyond, 0.0).sum(axis=-1)
+    return np.asarray(most)
 
 
 def can_bind(matrix: Vector, rhs: Vector, low: Vector, high: Vector) -> NDArray[np.bool_]:
-    """(k,) False for rows that keep a positive slack everywhere in the box."""
+    """(..., k) False for rows that keep a positive slack everywhere in the box; as for :func:`largest`."""
     return np.asarray(rhs - largest(matrix, low, high) <= STRICT * (1.0 + np.abs(rhs)))
 
 

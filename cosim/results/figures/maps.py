@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -105,8 +104,8 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
 
 
 def _draw_branches(ax: Axes, layout: Layout, place: pd.DataFrame) -> None:
-    ends = layout.branches[["from_bus", "to_bus"]].to_numpy()
-    segments = [place.loc[[a, b]].to_numpy(dtype=float) for a, b in ends]
+    at = place.to_numpy(dtype=float)
+    segments = np.stack([at[place.index.get_indexer(layout.branches[end])] for end in ("from_bus", "to_bus")], axis=1)
     ax.add_collection(LineCollection(segments, colors="#9ca3af", linewidths=1.2, zorder=2))
 
 
@@ -166,9 +165,9 @@ def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> 
         table = bus_prices(prices)
         title = "Locational price by bus and time, mean over phases (USD/MWh)"
         figure = new_figure(_height(len(table)), title, width_in=9.5)
-        left, right = figure.subplots(1, 2, sharey=True)
+        left, right = figure.subplots(1, 2)
         order = feeder_order(layout)
-        _heatmap(left, table, steps, order)
+        _heatmap(left, table, steps, order, named=True)
         _heatmap(right, bus_prices(_by_location(prices)), steps, order)
         left.set(title="price", ylabel=_FROM_SOURCE)
         right.set(title="price less energy at the substation", ylabel="")
@@ -184,14 +183,14 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
         what = "delta leg" if names == LEGS else "phase"
         title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
         figure = new_figure(_height(chosen["bus"].nunique()), title, width_in=9.5)
-        axes = figure.subplots(1, 3, sharey=True)
+        axes = figure.subplots(1, 3)
         limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
         present = set(chosen["bus"].unique())
         order = [b for b in feeder_order(layout) if b in present]
         columns = sorted(chosen["step"].unique())
         for ax, name in zip(axes, names, strict=True):
             table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
-            _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits)
+            _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits, named=ax is axes[0])
             ax.set(title=f"{what} {name}", ylabel="")
         figure.colorbar(axes[0].collections[0], ax=list(axes), shrink=0.6, aspect=30, pad=0.01)
         axes[0].set_ylabel(_FROM_SOURCE)
@@ -212,28 +211,24 @@ def _heatmap(
     steps: pd.DataFrame,
     order: Sequence[str],
     limits: tuple[float, float] | None = None,
+    named: bool = False,
 ) -> None:
-    """One heat map with upright times below; a colour bar of its own unless its limits are shared."""
+    """One heat map with upright times below; a colour bar of its own unless its limits are shared, names if wanted."""
     present = [b for b in order if b in table.index]
     data = table.loc[present + [b for b in table.index if b not in present]]
     low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
-    sns.heatmap(
-        data,
-        ax=ax,
-        cmap=SEQUENTIAL,
-        vmin=low,
-        vmax=high,
-        cbar=limits is None,
-        cbar_kws={"shrink": 0.6, "aspect": 30, "pad": 0.02},
-        xticklabels=False,
-        yticklabels=False,
-        rasterized=True,
-    )
+    ax.spines[:].set_visible(False)
+    mesh = ax.pcolormesh(np.ma.masked_invalid(data.to_numpy()), cmap=SEQUENTIAL, vmin=low, vmax=high, rasterized=True)
+    ax.set(xlim=(0, data.shape[1]), ylim=(data.shape[0], 0))
+    if limits is None:
+        bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.6, aspect=30, pad=0.02)
+        bar.outline.set_visible(False)
     times = steps.set_index("step")["time"].reindex(data.columns)
     every = max(1, len(times) // 4)
     one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)
     labels = [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in times.iloc[::every]]
     ax.set_xticks(np.arange(len(times))[::every] + 0.5, labels, rotation=0)
     thin = max(1, -(-len(data) // 60))
-    ax.set_yticks(np.arange(len(data))[::thin] + 0.5, list(data.index[::thin]), rotation=0, fontsize=7.5)
+    places, names = np.arange(len(data))[::thin] + 0.5, list(data.index[::thin])
+    ax.set_yticks(*((places, names) if named else ([], [])), rotation=0, fontsize=7.5)
     ax.set_xlabel("local time" if one_day else "date")
