@@ -34,6 +34,7 @@ from cosim.optimization.bilevel.relaxation.obbt import Cutoff
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
 from cosim.optimization.bilevel.relaxation.settlement_split import take_apart
 from cosim.optimization.bilevel.relaxation.verdict import verdict
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.bilevel.tree.complementarity_tree import BranchAndBound, Progress
 from cosim.optimization.bilevel.tree.objective_cutoff import find_cutoff
@@ -125,6 +126,7 @@ def solve(
     repairs: Repairs | None = None,
     progress: Progress | None = None,
     memory: Memory | None = None,
+    settings: SearchSettings = DEFAULT,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -143,6 +145,7 @@ def solve(
         repairs: what helps MIP solvers; all of it if left out.
         progress: called now and then with the best cost, the bound and the gap ('branch').
         memory: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
+        settings: tuning numbers of the search, for studies of the search itself.
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
@@ -167,15 +170,17 @@ def solve(
     empty = empty_ranges(problem.follower, problem.leader)
     if empty:
         raise NoSolution("infeasible", f"; these limits cannot hold together: range of {', '.join(empty)}")
-    presolved = presolve(problem.follower, problem.leader)
+    presolved = presolve(
+        problem.follower, problem.leader, fixed=settings.remove_fixed, separate=settings.remove_separate
+    )
     remainder = None
     if problem.charge is not None:
-        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows))
+        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows), settings)
     if solver == "branch":
-        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, began)
+        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, settings, began)
     return _by_mip(
         problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
-        dual_bounds, Repairs() if repairs is None else repairs, began,
+        dual_bounds, Repairs() if repairs is None else repairs, settings, began,
     )  # fmt: skip
 
 
@@ -188,10 +193,11 @@ def _by_branch(
     start: Theta | None,
     progress: Progress | None,
     memory: Memory | None,
+    settings: SearchSettings,
     began: float,
 ) -> BilevelSolution:
     level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
-    relaxation = Relaxation(level)
+    relaxation = Relaxation(level, settings)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
     result = BranchAndBound(
@@ -249,6 +255,7 @@ def _by_mip(
     start: Theta | None,
     dual_bounds: Mapping[str, float] | None,
     repairs: Repairs,
+    settings: SearchSettings,
     began: float,
 ) -> BilevelSolution:
     kept = set(presolved.qp.ineq_rows)
@@ -256,10 +263,10 @@ def _by_mip(
     deadline = began + time_limit_s
     level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
     # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
-    status = verdict(level, deadline)
+    status = verdict(level, deadline, settings)
     if status != "bounded":
         raise NoSolution(status, reason(problem.leader, problem.follower, status))
-    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline)
+    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline, settings)
     try:
         answer = solve_mip(
             presolved.qp,
@@ -276,6 +283,7 @@ def _by_mip(
             repairs=repairs,
             start=known,
             cutoff=cutoff,
+            settings=settings,
         )
     except NoSolution as error:
         if known is not None:
@@ -311,17 +319,18 @@ def _known(
     first: Vector | None,
     gap: float,
     deadline: float,
+    settings: SearchSettings,
 ) -> tuple[Start | None, Cutoff | None]:
     """A point to begin with, and what better ones keep, as far as repairs ask for it."""
     if not problem.payment or not (repairs.start or repairs.tighten):
         return None, None
     level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
-    cutoff = find_cutoff(level, first, gap, deadline) if repairs.tighten and remainder is None else None
+    cutoff = find_cutoff(level, first, gap, deadline, settings) if repairs.tighten and remainder is None else None
     if not repairs.start:
         return None, cutoff
     z = None if cutoff is None else cutoff.z
     if z is None and first is not None:
-        points = Incumbents(Relaxation(level), payment=True, pieces=None, deadline=deadline)
+        points = Incumbents(Relaxation(level, settings), payment=True, pieces=None, deadline=deadline)
         points.at(first)
         z = points.z
     return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff

@@ -53,15 +53,21 @@ def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vecto
     return np.where(rounding, high, low), high
 
 
-def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
+def presolve(
+    follower: ParametricQP, leader: ParametricQP, *, fixed: bool = True, separate: bool = True
+) -> Presolved:
     """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
     is tied to nothing else.
 
     Variables that the leader names stay.
+
+    Args:
+        fixed: whether variables leave that are held at one value.
+        separate: whether variables leave that nothing ties to others.
     """
-    boxed = follower.with_theta_box(*_ranges(follower, leader))
-    smaller = without_fixed(boxed, set(leader.variables))
+    boxed, named = follower.with_theta_box(*_ranges(follower, leader)), set(leader.variables)
+    smaller = without_fixed(boxed, named if fixed else set(boxed.variables))
     screened = screen(smaller.qp)
-    joined = without_lone(screened.qp, set(leader.variables))
+    joined = without_lone(screened.qp, named if separate else set(screened.qp.variables))
     kept = smaller.kept_rows[screened.kept[joined.kept_rows]]
     return Presolved(joined.qp, kept, smaller, screened, joined)

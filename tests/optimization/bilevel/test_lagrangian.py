@@ -11,8 +11,8 @@ from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import patchwork
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.solver import BilevelProblem, solve
-from cosim.optimization.bilevel.tree import pricing
 from cosim.optimization.bilevel.tree.domain import Region
 from cosim.optimization.bilevel.tree.hull_tree import HullTree
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition, decompose
@@ -132,13 +132,15 @@ def _whole(follower: ParametricQP) -> Region:
     return Region(np.zeros(len(follower.ineq_rows), dtype=np.int8))
 
 
-def _parts(seed: int, hours: int = 3) -> tuple[Decomposition, np.ndarray, Region]:
+def _parts(
+    seed: int, hours: int = 3, settings: SearchSettings = DEFAULT
+) -> tuple[Decomposition, np.ndarray, Region]:
     """A decomposition, some multipliers, and no decisions."""
     follower, leader = day(seed, hours=hours)
     level = single_level(follower, leader, payment=True)
     pieces = patchwork(level, payment=True)
     assert pieces is not None
-    parts = decompose(level, pieces)
+    parts = decompose(level, pieces, settings=settings)
     assert parts is not None
     mu = np.random.default_rng(seed).uniform(0.0, 80.0, len(follower.parameters))
     return parts, mu, _whole(follower)
@@ -157,14 +159,11 @@ def test_a_bound_that_suffices_is_reached_and_not_above_the_whole_one(seed: int)
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5])
-def test_searches_broken_off_come_to_the_same_bound_when_asked_again(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_searches_broken_off_come_to_the_same_bound_when_asked_again(seed: int) -> None:
     parts, mu, held = _parts(seed)
     whole = parts.evaluate(mu, held, 1e-7)
     assert whole is not None
-    monkeypatch.setattr(pricing, "_MOST_SOLVES", 2)
-    short, _, _ = _parts(seed)
+    short, _, _ = _parts(seed, settings=SearchSettings(most_programs=2))
     values = [short.evaluate(mu, held, 1e-7) for _ in range(60)]
     sure = [value for value in values if value is not None]
     assert len(sure) == len(values) and sure == sorted(sure)
@@ -172,11 +171,8 @@ def test_searches_broken_off_come_to_the_same_bound_when_asked_again(
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5])
-def test_a_column_of_a_search_that_was_broken_off_never_lies_below_what_is_proven_later(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pricing, "_MOST_SOLVES", 2)
-    parts, mu, held = _parts(seed)
+def test_a_column_of_a_search_that_was_broken_off_never_lies_below_what_is_proven_later(seed: int) -> None:
+    parts, mu, held = _parts(seed, settings=SearchSettings(most_programs=2))
     for _ in range(60):
         parts.evaluate(mu, held, 1e-7)
     for block, columns, least in zip(parts.oracles, parts.columns, parts.minima, strict=True):

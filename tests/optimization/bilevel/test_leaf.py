@@ -37,7 +37,7 @@ class _Hour:
         found = self.relaxation.solve(self.leaf.part.held)
         assert found.status == "optimal" and found.pull is not None
         if note:
-            self.leaf.take(mu, found, found.objective, found.z[self.relaxation.level.theta_at], found.pull)
+            self.leaf.take(mu, found, found.objective, found.z[self.relaxation.level.theta_at], found.pull, 6)
         return found.objective
 
     def bound(self, mu: Vector) -> float:

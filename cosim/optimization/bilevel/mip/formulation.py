@@ -21,13 +21,12 @@ from cosim.optimization.bilevel.model.strong_duality import (
     start_bits,
 )
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff, FollowerBounds
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.bound_propagation import variable_bounds
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.mip_solvers import Product, SolverRun, solve_model
-
-EFFORT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ def solve_mip(
     repairs: Repairs,
     start: Start | None = None,
     cutoff: Cutoff | None = None,
+    settings: SearchSettings = DEFAULT,
 ) -> MipAnswer:
     """Build the mixed-integer program and solve it; arguments as in `bilevel.solve`, and:
 
@@ -97,6 +97,7 @@ def solve_mip(
         remainder: of a charge that is not the whole price.
         start: a point to begin with.
         cutoff: what points keep that are as good as one already known; the program then has no others.
+        settings: of the search.
     """
     model = pyo.ConcreteModel()
     model.leader = pyo.Var(range(len(leader.variables)))
@@ -106,7 +107,7 @@ def solve_mip(
         model.leader[i].setlb(_finite(lower[i]))
         model.leader[i].setub(_finite(upper[i]))
     theta = [at[name] for name in follower.parameters]
-    bounds = FollowerBounds(follower, EFFORT if cutoff is not None else 0, cutoff)
+    bounds = FollowerBounds(follower, settings.obbt_effort if cutoff is not None else 0, cutoff, settings)
     for v, (low, high) in zip(theta, map(bounds.parameter, range(len(theta))), strict=True):
         v.setlb(_finite(max(low, -np.inf if v.lb is None else v.lb)))
         v.setub(_finite(min(high, np.inf if v.ub is None else v.ub)))

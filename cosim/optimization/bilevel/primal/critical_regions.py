@@ -17,6 +17,7 @@ import scipy.linalg
 import scipy.optimize
 
 from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
@@ -24,11 +25,8 @@ from cosim.optimization.solvers.qp_solver import QPSolver
 _SINGULAR = 1e-9
 _NOISE = 1e-12
 _INSIDE = 1e-9
-_LARGEST = 200
 _DEPENDENT = 1e-9
 _REGULAR, _OPEN = 1e-9, 1e30
-_STEP = 1e-4
-_ASIDE = (1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +87,17 @@ class BlockPieces:
         block: a part of the follower whose parameters enter right-hand sides only.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
         charge: what the leader pays for the block's parameters, if not the whole price.
+        settings: of the search.
     """
 
-    def __init__(self, block: Block, constant_theta: Vector, charge: Charge | None = None) -> None:
-        self.block = block
+    def __init__(
+        self,
+        block: Block,
+        constant_theta: Vector,
+        charge: Charge | None = None,
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self.block, self._settings = block, settings
         self._qp = replace(block.qp, constant_theta=constant_theta)
         self._hessian, self._eq, self._ineq = (
             matrix.toarray() for matrix in (block.qp.hessian, block.qp.eq_matrix, block.qp.ineq_matrix)
@@ -109,7 +114,7 @@ class BlockPieces:
     @property
     def usable(self) -> bool:
         """Whether the block is small enough for dense algebra."""
-        return len(self._qp.variables) + len(self._qp.eq_rows) <= _LARGEST
+        return len(self._qp.variables) + len(self._qp.eq_rows) <= self._settings.largest_block
 
     def at(self, theta: Vector) -> Piece | None:
         """A piece that holds these parameters, one of them where several meet; None where there is none to be had.
@@ -124,7 +129,7 @@ class BlockPieces:
         found = self._read(theta)
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         aside = np.random.default_rng(len(self._known))
-        for reach in _ASIDE:
+        for reach in self._settings.nudges:
             if found is not None:
                 return found
             moved = theta + reach * width * aside.uniform(-1.0, 1.0, len(theta))
@@ -160,11 +165,12 @@ class BlockPieces:
         qp = self._qp
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         normal = piece.matrix[row]
-        reach = _STEP * float(np.max(width * np.abs(normal), initial=0.0))
+        reach = self._settings.facet_step * float(np.max(width * np.abs(normal), initial=0.0))
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
         if normal @ beyond <= piece.rhs[row] + _INSIDE:
             return None
-        found = self._turned(piece, int(piece.rows[row]), beyond) or self.at(beyond)
+        turned = self._turned(piece, int(piece.rows[row]), beyond) if self._settings.cross_by_one_row else None
+        found = turned or self.at(beyond)
         return None if found is piece else found
 
     def _turned(self, piece: Piece, row: int, theta: Vector) -> Piece | None:

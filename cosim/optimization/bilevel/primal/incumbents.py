@@ -26,8 +26,6 @@ from cosim.optimization.solvers.qp_solver import QPSolver
 _ZERO = 1e-7
 _TOUCH = 1e-5
 _BETTER = 1e-9
-_WALK = 12
-_GRACE_S = 1.0
 
 
 class Incumbents:
@@ -70,7 +68,7 @@ class Incumbents:
             self._from_answer(theta)
             return
         # A first point is worth a moment after the deadline: without one there is nothing to return.
-        deadline = self._deadline + (_GRACE_S if self.patch is None else 0.0)
+        deadline = self._deadline + (self._relaxation.settings.grace_s if self.patch is None else 0.0)
         known = np.inf if self.patch is None else self.patch.cost
         self._keep(self.pieces, self.pieces.descend(start, deadline, others, known))
 
@@ -157,7 +155,7 @@ class Incumbents:
 
     def _walk(self, found: Point | None, decisions: Decisions) -> None:
         """Offer a cell's point, and go on to neighbouring cells as long as they are better."""
-        for _ in range(_WALK):
+        for _ in range(self._relaxation.settings.cell_walk):
             if found is None or not found.objective < self.best + self._least():
                 return
             self._offer(found, decisions)

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.critical_regions import BlockPieces, Piece
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZERO, Decisions
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
@@ -25,13 +26,10 @@ from cosim.optimization.solvers.ordering import joining_last
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
-_MOST_STEPS = 40
-_ITERATIONS, _MOST_ITERATIONS = 40, 100
-_MOST_SINGLES = 4
+_PATIENT_ITERATIONS = 100
 _PULL = 1e-6
-_CONCAVE = 20
 _SETTLED = 1e-6
-_CLOSEST, _CHECKS, _TOUCH = 20, 4, 1e-8
+_TOUCH = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +63,19 @@ class Patchwork:
         solves: QPs solved so far.
     """
 
-    def __init__(self, level: SingleLevel, blocks: Sequence[BlockPieces], least: float) -> None:
+    def __init__(
+        self, level: SingleLevel, blocks: Sequence[BlockPieces], least: float, settings: SearchSettings = DEFAULT
+    ) -> None:
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
-        self._level, self.blocks, self._least = level, tuple(blocks), least
+        self._level, self.blocks, self._least, self._settings = level, tuple(blocks), least, settings
         self._whole = level.products is None
         at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
-        self._rows = joining_last(rows(leader.ineq_matrix, put.first_rows), self._at)
-        self._eq_rows = joining_last(leader.eq_matrix, self._at)
+        self._rows, self._eq_rows = rows(leader.ineq_matrix, put.first_rows), leader.eq_matrix
+        if settings.order_rows:
+            self._rows, self._eq_rows = joining_last(self._rows, self._at), joining_last(self._eq_rows, self._at)
         self._limits, self._possible = two_sided(put, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
         low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
@@ -102,9 +103,10 @@ class Patchwork:
             near: values of the leader's variables thereabouts. Few sides bind, mostly of those that are close; the
                 others are put in where they turn out to be broken.
         """
-        if near is not None:
-            kept = [_closest(piece, near[at]) for piece, at in zip(pieces, self._at, strict=True)]
-            for _ in range(_CHECKS):
+        closest = self._settings.closest_facets
+        if near is not None and closest:
+            kept = [_closest(piece, near[at], closest) for piece, at in zip(pieces, self._at, strict=True)]
+            for _ in range(self._settings.facet_rounds):
                 found = self._optimum(pieces, kept, patient)
                 if found is None:
                     return None
@@ -141,12 +143,12 @@ class Patchwork:
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
         form = full_form(hessian, self._eq_rows, matrix)
-        limit = _MOST_ITERATIONS if patient else _ITERATIONS
+        limit = _PATIENT_ITERATIONS if patient else self._settings.impatient_iterations
         solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
         raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
-        for _ in range(_CONCAVE if concave else 0):
+        for _ in range(self._settings.concave_rounds if concave else 0):
             # A tangent lies above what is concave, so that each step is at least as good as the one before.
             tangent = cost.copy()
             for off, at in concave:
@@ -182,7 +184,7 @@ class Patchwork:
 
     def onward(self, best: Patch, deadline: float, others: Sequence[Sequence[Piece]] = ()) -> Patch:
         """Walk on from a patch; see `descend`."""
-        for _ in range(_MOST_STEPS):
+        for _ in range(self._settings.descent_steps):
             better = self._step(best, others, deadline)
             if better is None:
                 return best
@@ -194,7 +196,8 @@ class Patchwork:
         if time.perf_counter() > deadline:
             return None
         least = self._enough(now.cost)
-        strongest = [move for b in range(len(self.blocks)) for move in self._moves(now, b, 1)]
+        every = range(len(self.blocks)) if self._settings.move_together else ()
+        strongest = [move for b in every for move in self._moves(now, b, 1)]
         together = list(now.pieces)
         for _, b, piece in strongest:
             together[b] = piece
@@ -204,7 +207,7 @@ class Patchwork:
                 return found
         given = others if others else [()] * len(self.blocks)
         moves = [move for b, more in enumerate(given) for move in self._moves(now, b, None, more)]
-        for gain, b, piece in sorted(moves, key=lambda move: move[0])[:_MOST_SINGLES]:
+        for gain, b, piece in sorted(moves, key=lambda move: move[0])[: self._settings.single_moves]:
             if gain >= -least or time.perf_counter() > deadline:
                 return None
             single = list(now.pieces)
@@ -253,7 +256,7 @@ class Patchwork:
         piece, at = now.pieces[b], self._at[b]
         theta = now.y[at]
         mu = piece.hessian @ theta + piece.linear + piece.matrix.T @ now.pull[b]
-        if not self._whole:  # not convex
+        if not self._whole or not self._settings.screen_moves:  # not convex
             return float(other.payment(theta) - piece.payment(theta) - 0.1 * now.pull[b].max(initial=0.0))
         return other.least(mu, self._low[at], self._high[at]) - float(piece.payment(theta) - mu @ theta)
 
@@ -280,7 +283,8 @@ def patchwork(
     *,
     payment: bool,
     least: float = 0.0,
-    known: Callable[[Block, Vector], BlockPieces] = BlockPieces,
+    known: Callable[[Block, Vector], BlockPieces] | None = None,
+    settings: SearchSettings = DEFAULT,
 ) -> Patchwork | None:
     """The patchwork of a problem; None where pieces cannot serve.
 
@@ -299,18 +303,21 @@ def patchwork(
     constants = [follower.constant_theta[part.parameters] for part in parts]
     if level.products is not None:
         charges = [level.charge.part(part.eq_rows, part.ineq_rows, part.parameters) for part in parts]
-        blocks = [BlockPieces(*one) for one in zip(parts, constants, charges, strict=True)]
+        blocks = [BlockPieces(*one, settings) for one in zip(parts, constants, charges, strict=True)]
     else:
-        blocks = [known(part, constant) for part, constant in zip(parts, constants, strict=True)]
-    return Patchwork(level, blocks, least) if all(block.usable for block in blocks) else None
+        blocks = [
+            BlockPieces(part, constant, settings=settings) if known is None else known(part, constant)
+            for part, constant in zip(parts, constants, strict=True)
+        ]
+    return Patchwork(level, blocks, least, settings) if all(block.usable for block in blocks) else None
 
 
-def _closest(piece: Piece, theta: Vector) -> npt.NDArray[np.bool_]:
+def _closest(piece: Piece, theta: Vector, count: int) -> npt.NDArray[np.bool_]:
     """Which sides of a piece are the closest ones to some parameters, or beyond them."""
     distance = piece.rhs - piece.matrix @ theta
-    if len(distance) <= _CLOSEST:
+    if len(distance) <= count:
         return np.ones(len(distance), dtype=bool)
-    near: npt.NDArray[np.bool_] = distance <= max(float(np.partition(distance, _CLOSEST)[_CLOSEST]), _TOUCH)
+    near: npt.NDArray[np.bool_] = distance <= max(float(np.partition(distance, count)[count]), _TOUCH)
     return near
 
 

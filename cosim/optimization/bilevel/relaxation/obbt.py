@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from cosim.optimization.bilevel.model.settlement import Charge
 from cosim.optimization.bilevel.model.single_level import SingleLevel, single_level
 from cosim.optimization.bilevel.model.strong_duality import PaymentTerms, payment_terms
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Vector, columns, rows
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.conflicts import conflicts
@@ -27,10 +28,8 @@ from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.backends import quiet_highs
 
 _MARGIN = 1e-6
-_MOST_PROGRAMS = 60
 _COMPLEMENTARY = 1e-7
 _BEYOND = 1e-4
-_MOST_TANGENTS = 60
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,17 @@ class FollowerBounds:
         cutoff: limits that only points worth finding keep; then bounds hold for those.
         effort: how many linear programs each bound may take to let further complementarities count (bound tightening);
             0 for one program without them.
+        settings: of the search.
     """
 
-    def __init__(self, follower: ParametricQP, effort: int = 0, cutoff: Cutoff | None = None) -> None:
-        self._follower, self._effort, self._cutoff = follower, effort, cutoff
+    def __init__(
+        self,
+        follower: ParametricQP,
+        effort: int = 0,
+        cutoff: Cutoff | None = None,
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self._follower, self._effort, self._cutoff, self._settings = follower, effort, cutoff, settings
         self.blocks = split(follower, by_parameter=cutoff is not None)
         self._home: dict[int, tuple[int, int]] = {}
         for b, block in enumerate(self.blocks):
@@ -126,7 +132,7 @@ class FollowerBounds:
     @cached_property
     def _plain(self) -> FollowerBounds | None:
         """Bounds that need no cutoff, for where thin programs end without a verdict."""
-        return None if self._cutoff is None else FollowerBounds(self._follower, self._effort)
+        return None if self._cutoff is None else FollowerBounds(self._follower, self._effort, settings=self._settings)
 
     def _program(self, b: int) -> _Program:
         if b not in self._programs:
@@ -135,7 +141,7 @@ class FollowerBounds:
             if cutoff is not None and np.isfinite(cutoff.most[b]):
                 linear = (self._follower.constant_theta - cutoff.mu)[block.parameters]
                 limit = _Limit(payment_terms(block.qp), linear, float(cutoff.most[b]))
-            self._programs[b] = _Program(block.qp, self._effort, limit)
+            self._programs[b] = _Program(block.qp, self._effort, limit, self._settings)
         return self._programs[b]
 
 
@@ -151,8 +157,8 @@ class _Limit:
 class _Program:
     """The linear program of one block, kept warm in HiGHS. A limit's convex payment stands in it by tangents."""
 
-    def __init__(self, follower: ParametricQP, effort: int = 0, limit: _Limit | None = None) -> None:
-        self._effort, self._limit, self._tangents = effort, limit, 0
+    def __init__(self, follower: ParametricQP, effort: int, limit: _Limit | None, settings: SearchSettings) -> None:
+        self._effort, self._limit, self._tangents, self._settings = effort, limit, 0, settings
         leader = ParametricQP.build(cost=np.zeros(len(follower.parameters)), variables=follower.parameters)
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
@@ -193,7 +199,7 @@ class _Program:
 
     def _beyond(self) -> Vector | None:
         """The follower's variables at the program's point if they break the limit by more than its tangents show."""
-        if self._limit is None or self._tangents >= _MOST_TANGENTS:
+        if self._limit is None or self._tangents >= self._settings.obbt_tangents:
             return None
         z, level = np.array(self._solver.getSolution().col_value), self._level
         x = z[level.x_at]
@@ -241,7 +247,7 @@ class _Program:
 
         Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
         so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
-        remains, or after `_MOST_PROGRAMS` of them. With effort left, the pair that the largest point violates most is
+        remains, or after `obbt_programs` of them. With effort left, the pair that the largest point violates most is
         decided as well.
         """
         solver = self._solver
@@ -251,7 +257,7 @@ class _Program:
         heap: list[tuple[float, int, tuple[tuple[int, ...], tuple[int, ...]]]] = [(-np.inf, 0, first)]
         largest, programs = -np.inf, 0
         while heap and -heap[0][0] > largest:
-            if programs > _MOST_PROGRAMS and heap[0][0] == -np.inf:
+            if programs > self._settings.obbt_programs and heap[0][0] == -np.inf:
                 return float("inf")
             if programs > max(self._effort, 1) and heap[0][0] > -np.inf:
                 break

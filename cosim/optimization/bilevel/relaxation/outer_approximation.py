@@ -15,14 +15,13 @@ import scipy.sparse.csgraph
 
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import quiet_highs
 
 _ACCURACY = 1e-9
 _ROUNDING = 1e-10
-_SHARE = 0.1
-_ROUNDS = 40
 
 
 class TangentRelaxation(Relaxation):
@@ -34,8 +33,8 @@ class TangentRelaxation(Relaxation):
         suffices: a value at which an answer may stop.
     """
 
-    def __init__(self, level: SingleLevel) -> None:
-        super().__init__(level)
+    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
+        super().__init__(level, settings)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
 
@@ -45,15 +44,17 @@ class TangentRelaxation(Relaxation):
 
     def allowed(self, broken: float, value: float) -> float:
         """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""
-        return max(_SHARE * max(self.enough, broken), _ROUNDING * (1.0 + abs(value)))
+        return max(self.settings.tangent_share * max(self.enough, broken), _ROUNDING * (1.0 + abs(value)))
 
     def _answer(self, decisions: Decisions, limits: Limits, proof: bool) -> Point:
+        if not self.settings.linear_programs:
+            return super()._answer(decisions, limits, proof)
         if self._program is None:
             self._program = _Program(self._form, limits)
         program, form = self._program, self._form
         program.put(form, self.cost, limits)
-        for _ in range(_ROUNDS):
-            status = program.run()
+        for _ in range(self.settings.tangent_rounds):
+            status = program.run(self.settings.warm_start)
             if status == "infeasible":
                 return self._nothing(status)
             if status != "optimal":
@@ -124,10 +125,10 @@ class _Program:
                 solver.changeCoeff(self._eq_count + int(now.indices[e]), int(column[e]), float(now.data[e]))
         self._form, self._limits = form, limits
 
-    def run(self) -> str:
+    def run(self, warm: bool) -> str:
         """'optimal', 'infeasible' or 'open'."""
         solver = self._solver
-        for afresh in (False, True):
+        for afresh in (not warm, True):
             if afresh:
                 solver.clearSolver()
             solver.run()

@@ -17,6 +17,7 @@ from cosim.optimization.bilevel.model.mccormick import Envelope
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
@@ -62,13 +63,14 @@ class Relaxation:
 
     Attributes:
         level: the form.
+        settings: of the search.
         pairs: how many complementarities it has.
         cost: linear cost of its variables; may be changed between solves.
         solves: QPs solved so far.
     """
 
-    def __init__(self, level: SingleLevel) -> None:
-        self.level = level
+    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
+        self.level, self.settings = level, settings
         qp = level.qp
         self.pairs = len(level.follower.ineq_rows)
         self._put = place_rows(qp)
@@ -98,6 +100,8 @@ class Relaxation:
     @cached_property
     def _beside(self) -> list[Indices]:
         """For each row those that cannot bind together with it."""
+        if not self.settings.conflicts:
+            return [np.zeros(0, dtype=np.int64)] * self.pairs
         found = conflicts(self.level.follower)
         return np.split(found.indices, found.indptr[1:-1])
 
@@ -105,7 +109,7 @@ class Relaxation:
         """Add what `pair_rows` finds, once; whether that changed anything. It takes as long as some hundred solves."""
         if self._tight or self._envelope is not None:
             return False
-        self._tight, more = True, pair_rows(self.level)
+        self._tight, more = True, pair_rows(self.level, self.settings)
         self._never = more.never
         self._add_rows(more.matrix, more.rhs)
         return True

@@ -7,25 +7,26 @@ import numpy as np
 from cosim.errors import InputError
 from cosim.optimization.bilevel.model.settlement import Box, Charge, Remainder
 from cosim.optimization.bilevel.relaxation.obbt import FollowerBounds
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.parametric import ParametricQP
 
 _NOISE = 1e-12
 
 
-def take_apart(follower: ParametricQP, charge: Charge, bounds: FollowerBounds | None = None) -> Remainder:
+def take_apart(follower: ParametricQP, charge: Charge, settings: SearchSettings = DEFAULT) -> Remainder:
     """Choose for each block the share with the least error of the McCormick envelope, of those that fit its
     inequalities or its equalities best.
 
     Args:
         follower: with a bounded box of its parameters.
         charge: see `Charge`.
-        bounds: proven bounds of the follower, if they have been made before.
+        settings: of the search.
 
     Raises:
         InputError: where a parameter is not bounded, or no range of a rest can be proven.
     """
-    bounds = bounds or FollowerBounds(follower)
+    bounds = FollowerBounds(follower, settings=settings)
     lower, upper = follower.theta_lower, follower.theta_upper
     share_x, share_nu, share_sigma = (
         np.ones(len(of)) for of in (follower.variables, follower.eq_rows, follower.ineq_rows)

@@ -19,17 +19,7 @@ from cosim.optimization.bilevel.tree.domain import Region
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition, Step
 from cosim.optimization.qp.arrays import Vector
 
-# Accuracy of values, as a part of the gap: where a rough one may do, and else.
-_ROUGH, _FINE = 0.9, 0.05
-_LEAST, _CLOSER = 1e-7, 0.25
-# Steps: how many, how long at most (in first ones), how often tried, and how many in vain before they get shorter.
-_ROUNDS, _LONGEST, _TRIES, _VAIN = 60, 1e4, 8, 2
-# Their length: what part of a promise counts, and how much it changes at once.
-_SERIOUS, _FASTEST, _SLOWEST, _ONWARD, _ALIKE = 0.5, 5.0, 0.1, 2.0, 0.7
-# Promises, as parts of what is missing: too little, little where the model is at its best, far too much, and noise.
-_WORTH, _LITTLE, _FAR, _LEAP, _NOISE = 0.05, 0.5, 3.0, 1.2, 1e-3
-_TOGETHER, _APART = 0.2, 1e-9
-_RECENTRES, _BETTER = 6, 0.1
+_LEAST, _APART = 1e-7, 1e-9
 
 
 @dataclass(order=True, slots=True)
@@ -89,14 +79,14 @@ class Ascent:
         assert points.patch is not None and points.pieces is not None
         self._parts, self._relaxation, self._goal, self._report = parts, relaxation, goal, report
         self._points, self._pieces, self._taken = points, points.pieces, points.patch
-        self._longest = np.inf
+        self._settings, self._longest = relaxation.settings, np.inf
 
     def first(self) -> Node:
         """The node with nothing decided, at the multipliers of the best point."""
         mu = self._parts.take(self._taken, self._pieces)
         region = Region(np.zeros(self._relaxation.pairs, dtype=np.int8), self._relaxation.root())
         step = self._parts.first_step(mu)
-        self._longest = _LONGEST * step
+        self._longest = self._settings.longest_step * step
         return Node(-np.inf, 0, region, mu, step)
 
     def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
@@ -105,10 +95,10 @@ class Ascent:
         All blocks together may stay a part of the gap below their minima, or less where that could be all that is
         missing.
         """
-        goal = self._goal
-        allowed, missing = (_ROUGH if rough else _FINE) * goal.allowed, goal.missing(node.bound)
+        goal, settings = self._goal, self._settings
+        allowed, missing = (settings.rough if rough else settings.fine) * goal.allowed, goal.missing(node.bound)
         if 0 < missing < allowed:
-            allowed = _CLOSER * missing
+            allowed = settings.closer * missing
         enough = max(_LEAST, allowed / len(self._parts.oracles))
         suffices = np.inf if whole else self._points.best - goal.allowed
         return self._parts.evaluate(mu, node.region, enough, goal.deadline, suffices)
@@ -122,14 +112,14 @@ class Ascent:
         Args:
             others: the least bound of the other nodes.
         """
-        parts, goal = self._parts, self._goal
+        parts, goal, settings = self._parts, self._goal, self._settings
         best = self._at_center(node)
         if best is None:
             return None
         best = self._recentre(node, best)
         last: Step | None = None
-        vain = 0
-        for number in range(_ROUNDS):
+        vain, ask_at = 0, (3, 7, 15, 31) if settings.ask_on_the_way else ()
+        for number in range(settings.rounds):
             if goal.missing(node.bound) <= 0 or goal.late():
                 break
             step = self._proposed(node, best)
@@ -139,31 +129,32 @@ class Ascent:
             last, mu, promised = step, step.mu, step.value - best
             # The model is concave: a part of the way promises at least that part, and far away it is far too hopeful.
             missing = goal.missing(node.bound)
-            if promised > _FAR * missing:
-                part = _LEAP * missing / promised
+            if promised > settings.too_far * missing:
+                part = settings.leap * missing / promised
                 mu, promised = node.center + part * (step.mu - node.center), part * promised
             value = self.value(node, mu)
             if value is None:
                 return None
             gained = value - best
-            serious = gained > _SERIOUS * promised
+            serious = gained > settings.serious * promised
             if gained > 0:
                 node.center, best = mu, value
             vain = 0 if serious else vain + 1
-            if promised > _NOISE * missing and (serious or vain > _VAIN or gained < -promised):
+            another = serious or vain > settings.vain_steps or gained < -promised
+            if another and promised > settings.promise_noise * missing:
                 vain = 0
                 # To where the value would be best along the step, were it a parabola; the same way again goes faster.
-                parabola = _SERIOUS * promised / max(promised - gained, _APART)
-                if serious and way is not None and _alike(way, step.apart):
-                    parabola *= _ONWARD
-                node.step *= min(max(parabola, _SLOWEST), _FASTEST)
+                parabola = settings.serious * promised / max(promised - gained, _APART)
+                if serious and way is not None and _alike(way, step.apart, settings.alike):
+                    parabola *= settings.onward
+                node.step *= min(max(parabola, settings.slowest), settings.fastest)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if number > 1 and number & (number + 1) == 0 and goal.missing(node.bound) > 0:
+            if number in ask_at and goal.missing(node.bound) > 0:
                 self._ask(last)
             stalled = value <= best and parts.size == before
             # Where leader and mixtures agree the model is at its best.
-            little = (_LITTLE if self._agree(step) else _WORTH) * goal.missing(node.bound)
+            little = (settings.little if self._agree(step) else settings.worth) * goal.missing(node.bound)
             if stalled or (not serious and promised < little and number > 0):
                 break
         if last is not None and goal.missing(node.bound) > 0:
@@ -176,7 +167,7 @@ class Ascent:
         Often a rough value is enough. A model of rough ones would promise what is only roughness.
         """
         value: float | None = None
-        for rough in (True, False):
+        for rough in (True, False) if self._settings.rough else (False,):
             value = self.value(node, node.center, rough=rough)
             if value is None:
                 return None
@@ -187,23 +178,23 @@ class Ascent:
 
     def _proposed(self, node: Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
-        found, length = None, node.step
-        for _ in range(_TRIES):
+        found, length, settings = None, node.step, self._settings
+        for _ in range(settings.lengthenings):
             step = self._parts.propose(node.center, length, node.region)
             if step is None:
                 # Long steps are the harder ones to find.
-                length *= _SLOWEST
+                length *= settings.slowest
                 continue
             found, node.step = step, length
-            enough = step.value - best >= _WORTH * self._goal.missing(node.bound) or length >= self._longest
+            enough = step.value - best >= settings.worth * self._goal.missing(node.bound) or length >= self._longest
             if enough or self._agree(step):
                 break
-            length *= _FASTEST
+            length *= settings.fastest
         return found
 
     def _agree(self, step: Step) -> bool:
         """Whether the leader's parameters are those of the mixtures, or nearly so."""
-        return float(np.abs(step.apart).sum()) <= _TOGETHER * self._parts.width
+        return float(np.abs(step.apart).sum()) <= self._settings.agree * self._parts.width
 
     def _ask(self, step: Step) -> None:
         """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""
@@ -219,12 +210,13 @@ class Ascent:
         """As long as the blocks' last columns lead to a clearly better point, go to the multipliers that hold it; the
         value at the node's center.
         """
-        for _ in range(_RECENTRES):
+        for _ in range(self._settings.recentres):
             missing, before = self._goal.missing(node.bound), self._points.best
             if missing <= 0 or self._goal.late():
                 break
             mu = self._switch()
-            if mu is None or before - self._points.best < _BETTER * missing or not node.region.whole:
+            gained = before - self._points.best
+            if mu is None or gained < self._settings.recentre_gain * missing or not node.region.whole:
                 break
             value = self.value(node, mu)
             if value is None:
@@ -251,6 +243,6 @@ class Ascent:
         return self._parts.take(self._taken, self._pieces)
 
 
-def _alike(one: Vector, other: Vector) -> bool:
-    """Whether two steps lead the same way."""
-    return float(one @ other) > _ALIKE * float(np.linalg.norm(one) * np.linalg.norm(other))
+def _alike(one: Vector, other: Vector, cosine: float) -> bool:
+    """Whether two steps have the same direction, up to an angle of this cosine."""
+    return float(one @ other) > cosine * float(np.linalg.norm(one) * np.linalg.norm(other))

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.pricing import BlockOracle
 from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.blocks import Block
@@ -25,13 +26,15 @@ class Memory:
     """
 
     reused: int = 0
+    _settings: SearchSettings = DEFAULT
     _pieces: dict[bytes, BlockPieces] = field(default_factory=dict)
     _oracles: dict[bytes, BlockOracle] = field(default_factory=dict)
     _now: set[bytes] = field(default_factory=set)
     _before: set[bytes] = field(default_factory=set)
 
-    def begin(self) -> None:
+    def begin(self, settings: SearchSettings) -> None:
         """A new problem."""
+        self._settings = settings
         keep = self._now | self._before
         self._before, self._now, self.reused = self._now, set(), 0
         self._pieces = {key: value for key, value in self._pieces.items() if key in keep}
@@ -42,7 +45,7 @@ class Memory:
         key = _key(block, constant_theta)
         self._now.add(key)
         if key not in self._pieces:
-            self._pieces[key] = BlockPieces(block, constant_theta)
+            self._pieces[key] = BlockPieces(block, constant_theta, settings=self._settings)
             return self._pieces[key]
         self.reused += bool(len(block.parameters))
         found = copy.copy(self._pieces[key])
@@ -53,7 +56,7 @@ class Memory:
         """The oracle of a block with the tree it has grown."""
         key = _key(block, constant_theta)
         if key not in self._oracles:
-            self._oracles[key] = BlockOracle(block, constant_theta, pieces)
+            self._oracles[key] = BlockOracle(block, constant_theta, pieces, settings=self._settings)
         # A copy, because what one problem prunes another one may need.
         return self._oracles[key].copy(block, pieces)
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import cheapest_together
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import patchwork
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
@@ -29,8 +28,6 @@ from cosim.optimization.qp.arrays import Vector, relative_gap
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
-_WORTH = 0.01
-_EAGER, _EVERY = 20, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +99,23 @@ class BranchAndBound:
         self._payment, self._progress = payment, progress
         self._memory = memory
         if memory is not None:
-            memory.begin()
-        known = BlockPieces if memory is None else memory.pieces
-        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, known=known)
+            memory.begin(relaxation.settings)
+        self._pieces = patchwork(
+            relaxation.level,
+            payment=payment,
+            least=relaxation.settings.improvement * gap,
+            known=None if memory is None else memory.pieces,
+            settings=relaxation.settings,
+        )
         self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
         self._opened = 0
 
     def run(self) -> BranchResult:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
-        points = self._points
-        start = cheapest_together(self._relaxation.level) if self._start is None and self._payment else self._start
+        points, start = self._points, self._start
+        if start is None and self._payment and self._relaxation.settings.start_at_welfare:
+            start = cheapest_together(self._relaxation.level)
         if start is not None:
             points.near(start)
             if points.z is None:
@@ -173,7 +176,7 @@ class BranchAndBound:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
         if self._pieces is None or self._points.patch is None:
             return None
-        parts = decompose(self._relaxation.level, self._pieces, self._memory)
+        parts = decompose(self._relaxation.level, self._pieces, self._memory, self._relaxation.settings)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()
@@ -190,7 +193,7 @@ class BranchAndBound:
         """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
         at once.
         """
-        found = self._relaxation.solve(decisions, box=box)
+        found, settings = self._relaxation.solve(decisions, box=box), self._relaxation.settings
         theta_at = self._relaxation.level.theta_at
         point: Vector | None
         if found.status == "infeasible":
@@ -203,7 +206,7 @@ class BranchAndBound:
             )
             if violation <= _SETTLED * max(1.0, abs(found.objective)):
                 self._points.accept(found, decisions, violation)
-            elif self._opened <= _EAGER or self._opened % _EVERY == 0:
+            elif self._opened <= settings.eager_nodes or self._opened % settings.node_stride == 0:
                 # Nearby nodes lead to the same incumbents, so after the first few only some are asked.
                 self._points.near(found.z[theta_at])
         else:

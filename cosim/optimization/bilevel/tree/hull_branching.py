@@ -15,7 +15,6 @@ from cosim.optimization.bilevel.tree.domain import Region
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition, Step
 from cosim.optimization.qp.arrays import Vector
 
-_TORN = 0.02
 _LEAST, _APART = 1e-7, 1e-9
 _CLOSED = 1e-6
 
@@ -44,7 +43,7 @@ class Branching:
         """
         pair: int | None = None
         if step is not None:
-            torn = self._torn(region, step, missing)
+            torn = self._torn(region, step, missing) if self._relaxation.settings.branch_on_leaves else None
             if torn is not None:
                 return torn
             pair = self._pair(region, step)
@@ -66,7 +65,7 @@ class Branching:
             gap = self._gap(home, mixture) if mixture.torn else None
             if gap is not None and gap > best:
                 best, found = gap, b
-        if found is None or best < _TORN * missing:
+        if found is None or best < self._relaxation.settings.split_share * missing:
             return None
         mixture = step.mixtures[found]
         around = np.sqrt(mixture.weights)[:, None] * (mixture.thetas - mixture.theta)
@@ -103,7 +102,7 @@ class Branching:
             loose = mixture.weights @ _shares([c.slack for c in mixture.columns], [c.slack for c in columns])
             apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
             sure = np.where(oracle.told_apart(held), apart, 0.0)
-            if sure.max(initial=0.0) > 0:
+            if sure.max(initial=0.0) > 0 and self._relaxation.settings.branch_where_leaves_differ:
                 # Both sides of such a pair have fewer leaves than the node.
                 apart = sure
             gap = self._gap(home, mixture)

@@ -20,8 +20,6 @@ from cosim.optimization.bilevel.tree.hull_branching import Branching
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition
 from cosim.optimization.qp.arrays import Vector
 
-_INSIDE = 0.01
-
 
 @dataclass(frozen=True, slots=True)
 class HullResult:
@@ -56,7 +54,7 @@ class HullTree:
     ) -> None:
         assert points.pieces is not None
         self._parts, self._report = parts, report
-        self._goal = Goal(points, gap, deadline)
+        self._goal, self._settings = Goal(points, gap, deadline), relaxation.settings
         self._ascent = Ascent(parts, relaxation, self._goal, report)
         self._branching = Branching(parts, relaxation, points.pieces)
 
@@ -96,12 +94,13 @@ class HullTree:
         """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points
         were left out.
         """
-        goal = self._goal
-        value = None if goal.missing(root.bound) <= 0 else self._ascent.value(root, root.center, whole=True)
+        goal, settings = self._goal, self._settings
+        done = goal.missing(root.bound) <= 0 or not settings.prune_leaves
+        value = None if done else self._ascent.value(root, root.center, whole=True)
         if value is None or not np.isfinite(value):
             return np.inf
         # What is left out lies a little inside the gap, so that rounding does not keep it open.
-        inside = goal.missing(value) + _INSIDE * goal.allowed
+        inside = goal.missing(value) + settings.inside * goal.allowed
         return value + inside if self._parts.prune(root.center, inside) else np.inf
 
     def root(self) -> Vector:

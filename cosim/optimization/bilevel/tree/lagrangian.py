@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from cosim.optimization.bilevel.model.settlement import Remainder
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.region_search import Patch, Patchwork
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.bilevel.tree.columns import Column, Mixture
 from cosim.optimization.bilevel.tree.domain import Part, Region
@@ -37,7 +38,6 @@ _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
 _ZERO = 1e-7
-_FIRST_STEP = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Decomposition:
         level: the whole problem.
         oracles: of its blocks, each parameter in exactly one.
         home: for each of them its place among the blocks of the patchwork.
+        settings: of the search.
 
     Attributes:
         level, oracles, home: see above.
@@ -74,8 +75,14 @@ class Decomposition:
         width: mean width of the parameters' box.
     """
 
-    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
-        self.level, self.oracles, self.home = level, tuple(oracles), tuple(home)
+    def __init__(
+        self,
+        level: SingleLevel,
+        oracles: Sequence[BlockOracle],
+        home: Sequence[int],
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self.level, self.oracles, self.home, self._settings = level, tuple(oracles), tuple(home), settings
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
         self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
@@ -118,7 +125,7 @@ class Decomposition:
 
     def first_step(self, mu: Vector) -> float:
         """Change of mu per difference of parameters from which the proximal term starts."""
-        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
+        return self._settings.first_step * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
 
     def evaluate(
         self,
@@ -153,7 +160,7 @@ class Decomposition:
             fit = [c for c in self.columns[b] if oracle.lies_in(c, asked[b])]
             sure = (c for c in fit if not c.hopeful)
             known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            most = suffices - total if b == order[-1] else np.inf
+            most = suffices - total if b == order[-1] and self._settings.stop_pricing_early else np.inf
             found = oracle.minimise(price, asked[b], enough, known, deadline, most)
             if found is None:
                 return None
@@ -302,7 +309,9 @@ class Decomposition:
         return mixture, member, paid
 
 
-def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = None) -> Decomposition | None:
+def decompose(
+    level: SingleLevel, pieces: Patchwork, memory: Memory | None = None, settings: SearchSettings = DEFAULT
+) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
     It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
@@ -312,17 +321,17 @@ def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = Non
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
     blocks = [pieces_of.block for pieces_of in pieces.blocks]
     rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
-    if len(blocks) < 2 or not bounded or not rows_known:
+    if len(blocks) < 2 or not bounded or not rows_known or not settings.decompose:
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
     constants = [follower.constant_theta[blocks[b].parameters] for b in home]
     oracles = [
-        BlockOracle(blocks[b], constant, pieces.blocks[b], _part(level, blocks[b]))
+        BlockOracle(blocks[b], constant, pieces.blocks[b], _part(level, blocks[b]), settings)
         if level.products is not None or memory is None
         else memory.oracle(blocks[b], constant, pieces.blocks[b])
         for b, constant in zip(home, constants, strict=True)
     ]
-    return Decomposition(level, oracles, home)
+    return Decomposition(level, oracles, home, settings)
 
 
 def _part(level: SingleLevel, block: Block) -> Remainder | None:

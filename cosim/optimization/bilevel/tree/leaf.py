@@ -10,8 +10,6 @@ from cosim.optimization.bilevel.relaxation.relaxation import Point
 from cosim.optimization.bilevel.tree.domain import Part
 from cosim.optimization.qp.arrays import Vector
 
-_KEPT = 6
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -42,10 +40,10 @@ class Seen:
         moved[~np.any(change, axis=1)] = 0.0
         return float((self.bound + moved).max())
 
-    def before(self, older: Seen) -> Seen:
+    def before(self, older: Seen, kept: int) -> Seen:
         """These optima, then older ones as far as they are kept."""
         pairs = ((self.mu, older.mu), (self.theta, older.theta), (self.pull, older.pull), (self.bound, older.bound))
-        return Seen(*(np.concatenate([new, old])[:_KEPT] for new, old in pairs))
+        return Seen(*(np.concatenate([new, old])[:kept] for new, old in pairs))
 
 
 @dataclass(slots=True)
@@ -81,8 +79,8 @@ class Leaf:
         """Whether its optimum at these multipliers is at hand."""
         return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
 
-    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, pull: Vector) -> None:
+    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, pull: Vector, kept: int) -> None:
         """Note an optimum, and the bound that it gives."""
         new = Seen(mu[None], theta[None], pull[None], np.array([bound]))
-        self.seen = new if self.seen is None else new.before(self.seen)
+        self.seen = new if self.seen is None else new.before(self.seen, kept)
         self.mu, self.z, self.short = mu, found.z, found.short

@@ -19,15 +19,16 @@ from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import patchwork
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.domain import Region
 from cosim.optimization.bilevel.tree.hull_tree import HullTree
 from cosim.optimization.bilevel.tree.lagrangian import decompose
 from cosim.optimization.qp.arrays import Vector
 
-_ROOM = 1e-4
 
-
-def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: float) -> Cutoff | None:
+def find_cutoff(
+    level: SingleLevel, start: Vector | None, gap: float, deadline: float, settings: SearchSettings = DEFAULT
+) -> Cutoff | None:
     """The limits that the decomposition's root gives; None where the problem has no decomposition or no point is found.
 
     Args:
@@ -35,16 +36,17 @@ def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: 
         start: parameters of a good point, if one is known.
         gap: relative gap below which the root is good enough.
         deadline: `time.perf_counter()` at which to stop.
+        settings: of the search.
     """
-    pieces = patchwork(level, payment=True, least=0.01 * gap)
+    pieces = patchwork(level, payment=True, least=settings.improvement * gap, settings=settings)
     if pieces is None:
         return None
-    relaxation = Relaxation(level)
+    relaxation = Relaxation(level, settings)
     points = Incumbents(relaxation, payment=True, pieces=pieces, deadline=deadline)
     start = cheapest_together(level) if start is None else start
     if start is not None:
         points.near(start)
-    parts = decompose(level, pieces) if points.patch is not None else None
+    parts = decompose(level, pieces, settings=settings) if points.patch is not None else None
     if parts is None:
         return None
     mu = HullTree(parts, relaxation, points, gap, deadline, lambda _: None).root()
@@ -52,6 +54,6 @@ def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: 
     if value is None or points.z is None or not np.isfinite(value):
         return None
     most = np.full(len(pieces.blocks), np.inf)
-    room = max(0.0, points.best - value) + max(gap, _ROOM) * max(1.0, abs(points.best))
+    room = max(0.0, points.best - value) + max(gap, settings.cutoff_room) * max(1.0, abs(points.best))
     most[list(parts.home)] = parts.minima + room
     return Cutoff(mu, most, points.best, value, points.z)

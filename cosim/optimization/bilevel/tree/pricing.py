@@ -27,6 +27,7 @@ from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
 from cosim.optimization.bilevel.relaxation.outer_approximation import TangentRelaxation
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.columns import Column
 from cosim.optimization.bilevel.tree.domain import Part
 from cosim.optimization.bilevel.tree.leaf import Leaf
@@ -35,8 +36,6 @@ from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
 
 _ZERO = 1e-7
-_HARD, _MOST_SOLVES = 200, 2000
-_TIGHTER = 0.7
 _EXACT = 1e-9
 
 
@@ -56,6 +55,7 @@ class BlockOracle:
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
         pieces: of the same block.
         remainder: the block's part of a charge that is not the whole price.
+        settings: of the search.
 
     Attributes:
         block, pieces: see above.
@@ -64,14 +64,19 @@ class BlockOracle:
     """
 
     def __init__(
-        self, block: Block, constant_theta: Vector, pieces: BlockPieces, remainder: Remainder | None = None
+        self,
+        block: Block,
+        constant_theta: Vector,
+        pieces: BlockPieces,
+        remainder: Remainder | None = None,
+        settings: SearchSettings = DEFAULT,
     ) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
-        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder))
+        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder), settings)
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
-        self.block, self.pieces = block, pieces
+        self.block, self.pieces, self._settings = block, pieces, settings
         self.parameters: Indices = block.parameters
         self.rows: Indices = block.ineq_rows
         self._leaves: dict[bytes, list[Leaf]] = {}
@@ -123,7 +128,8 @@ class BlockOracle:
         heap: list[tuple[float, int, Leaf]] = []
         for leaf in self._start(part):
             heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
-        hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
+        settings = self._settings
+        hard, limit = relaxation.solves + settings.cuts_after, relaxation.solves + settings.most_programs
         relaxation.enough = enough
 
         def target() -> float:
@@ -141,7 +147,7 @@ class BlockOracle:
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
             if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
-                if missing <= enough and leaf.z is not None:
+                if missing <= enough and leaf.z is not None and settings.price_points:
                     # What breaks complementarity by little may still cost far more in truth.
                     real = self._real(leaf.z[level.theta_at])
                     if real is not None and self.lies_in(real, part):
@@ -178,7 +184,7 @@ class BlockOracle:
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
-            leaf.take(mu, found, bound, found.z[level.theta_at], found.pull)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.pull, settings.optima_kept)
             heapq.heappush(heap, (bound, next(number), leaf))
         leaves[key] = []
         return BlockAnswer(np.inf, None)
@@ -247,6 +253,8 @@ class BlockOracle:
     def _start(self, part: Part) -> list[Leaf]:
         """The leaves known for this part, or those of the whole block as far as they lie in it."""
         known = self._known(part).get(part.key())
+        if not self._settings.keep_leaves:
+            return self._anew(part)
         if known is not None:
             return known
         whole = self._known(part).get(self._root(part.cell).key())
@@ -276,7 +284,7 @@ class BlockOracle:
         if box is None:
             return True
         leaf.part = replace(leaf.part, box=box)
-        if box.area().sum() > _TIGHTER * before.area().sum():
+        if box.area().sum() > self._settings.box_shrinks * before.area().sum():
             return False
         leaf.z = None
         return True
