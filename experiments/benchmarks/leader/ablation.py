@@ -6,7 +6,7 @@
 
 Half of the days have voltage limits that bind, half a sloped import price, on seeds that no constant was tuned on. Each
 solve is appended to a file at once, so that a run that is broken off goes on where it was. Every other day the devices
-come in the opposite order. Processor times; the time limit is one of wall time.
+come in the opposite order. Times, and the time limit, are those of the processor, so that others on it do no harm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,25 @@ def problem(day: int, size: tuple[int, int, int]) -> tuple[BilevelProblem, bool]
     return instance(shape, FIRST_SEED + day), binds
 
 
+@contextmanager
+def processor_clock() -> Iterator[None]:
+    """Deadlines are of processor time inside."""
+    wall = time.perf_counter
+    time.perf_counter = time.process_time
+    try:
+        yield
+    finally:
+        time.perf_counter = wall
+
+
 def measure(device: str, day: int, size: tuple[int, int, int], gap: float, limit_s: float) -> Day:
     """Solve one day without one device."""
     made, binds = problem(day, size)
     told: tuple[float | None, float | None, float | None, str]
     began = time.process_time()
     try:
-        found = solve(made, gap=gap, time_limit_s=limit_s, settings=DEVICES[device])
+        with processor_clock():
+            found = solve(made, gap=gap, time_limit_s=limit_s, settings=DEVICES[device])
         told = found.leader_cost, found.bound, found.gap, found.status
     except (InputError, RunFailure) as error:
         told = None, None, None, str(error)[:200]
@@ -154,11 +167,11 @@ def _size(text: str) -> tuple[int, int, int]:
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="file that days are appended to, one JSON line each")
-    parser.add_argument("--size", type=_size, default=(5, 6, 24), metavar="SxGxT", help="sites x generators x steps")
+    parser.add_argument("--size", type=_size, default=(4, 5, 12), metavar="SxGxT", help="sites x generators x steps")
     parser.add_argument("--days", type=int, default=40)
     parser.add_argument("--only", nargs="+", choices=[*DEVICES], default=[*DEVICES], metavar="DEVICE")
     parser.add_argument("--gap", type=float, default=1e-3)
-    parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="of each solve")
+    parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="of each solve")
     parser.add_argument("--table", action="store_true", help="only print the table of what the file holds")
     options = parser.parse_args()
     done = {(d.device, d.day) for d in read(options.out)}
