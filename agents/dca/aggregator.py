@@ -22,7 +22,7 @@ from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.qp.transform import rename, with_rows
 from cosim.optimization.solvers.cutting_planes import CutModel
-from cosim.optimization.solvers.proximal import ProximalSolver, pull, steepened
+from cosim.optimization.solvers.proximal import ProximalSolver, proximal_gradient, steepened
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 from cosim.protocol.desk import AggregatorDesk, bidding
 from cosim.protocol.messages import Bid, PricePosting
@@ -286,7 +286,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             raise ValueError("slopes of a price need the demand they hold around")
         steeper = steepened(self._punctual(), self._columns, 2 * self.hours * slope)
         linear = np.zeros(len(self._qp.variables))
-        linear[self._columns] = self.hours * (price - pull(slope, target))
+        linear[self._columns] = self.hours * (price - proximal_gradient(slope, target))
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
     def _solve(self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0) -> QPSolution:
@@ -326,13 +326,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def _drawing(self, p_mw: Array) -> Array:
         """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""
-        pull, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
+        multiplier, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
         for _ in range(_ADOPT_ROUNDS):
-            x = self._drawer.solve(pull, p_mw, _ADOPT_PENALTY).x
+            x = self._drawer.solve(multiplier, p_mw, _ADOPT_PENALTY).x
             off = x[self._columns] - p_mw
             if min(np.abs(off).max(), np.abs(off - before).max()) <= _ADOPTED_MW:
                 break
-            pull, before = pull + _ADOPT_PENALTY * off, off
+            multiplier, before = multiplier + _ADOPT_PENALTY * off, off
         return x
 
     def drawn_mw(self) -> Array:

@@ -12,7 +12,7 @@ from cosim.coordination.base import Market
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError
 from cosim.optimization.bilevel.mip.formulation import Repairs
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.qp.arrays import relative_gap
@@ -216,17 +216,18 @@ def stackelberg_problem(
         follower = follower.free({str(n) for a in takers for n in names[:, a.columns].ravel()})
         follower = join([follower, *(a.problem(names[:, a.columns].tolist()) for a in takers)])
     leader = join([a.problem(names[:, a.columns].tolist()) for a in leaders])
-    return BilevelProblem(follower, leader, charge=_active_charge(market, follower) if market.settles_active else None)
+    settlement = _active_settlement(market, follower) if market.settles_active else None
+    return BilevelProblem(follower, leader, settlement=settlement)
 
 
-def _active_charge(market: Market, follower: ParametricQP) -> Charge:
+def _active_settlement(market: Market, follower: ParametricQP) -> Settlement:
     """What the leaders pay where only active power is settled; the follower has the operator's rows alone."""
     whole = market.operator.follower()
     if (follower.eq_rows, follower.ineq_rows) != (whole.eq_rows, whole.ineq_rows):
         raise InputError("settlement on active power takes no price takers", key="market.settlement", value="active")
     at = {name: i for i, name in enumerate(whole.parameters)}
     mine = np.array([at[name] for name in follower.parameters], dtype=np.int64)
-    return market.operator.active_charge().of_parameters(mine)
+    return market.operator.active_settlement().of_parameters(mine)
 
 
 def _with_directions(
@@ -290,8 +291,8 @@ def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSo
     whole = market.operator.follower()
     nu = dict(zip(follower.eq_rows, solution.nu, strict=True))
     sigma = dict(zip(follower.ineq_rows, solution.sigma, strict=True))
-    charge = market.operator.active_charge() if market.settles_active else Charge.of(whole)
-    price = charge.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
+    settlement = market.operator.active_settlement() if market.settles_active else Settlement.of(whole)
+    price = settlement.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
     at = dict(zip(whole.parameters, price, strict=True))
     return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
 

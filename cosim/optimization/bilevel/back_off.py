@@ -42,8 +42,8 @@ def solve_backed_off(problem: BilevelProblem, margin: float, **options: Any) -> 
     follower, leader = problem.follower, problem.leader
     if not margin > 0:
         raise InputError("a back-off is positive", key="margin", value=margin, allowed="> 0")
-    if problem.charge is not None:
-        raise InputError("a back-off is for a payment of the whole price", key="problem.charge")
+    if problem.settlement is not None:
+        raise InputError("a back-off is for a payment of the whole price", key="problem.settlement")
     if not problem.payment or set(leader.variables) & set(follower.variables):
         raise InputError("a back-off needs a payment and a leader without follower variables", key="problem")
     true = solve(problem, **options)

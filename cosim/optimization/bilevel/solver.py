@@ -4,7 +4,7 @@
     subject to  the leader's rows, and (x, nu, sigma) optimal for the follower
     with        price = constant_theta - B'nu - W'sigma
 
-or another charge than the follower's whole price (see `charge`);
+or another settlement than the follower's whole price (see `settlement`);
 optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the
 certificate reports.
 """
@@ -22,7 +22,7 @@ from cosim.optimization.bilevel.mip.complementarity import COMPLEMENTARITIES
 from cosim.optimization.bilevel.mip.formulation import Repairs, Start, solve_mip
 from cosim.optimization.bilevel.model.certificate import Certificate, certify
 from cosim.optimization.bilevel.model.infeasibility import reason
-from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.single_level import SingleLevel, check_names, single_level
 from cosim.optimization.bilevel.model.strong_duality import (
     payment_by_strong_duality,
@@ -32,7 +32,7 @@ from cosim.optimization.bilevel.model.strong_duality import (
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
-from cosim.optimization.bilevel.relaxation.settlement_split import take_apart
+from cosim.optimization.bilevel.relaxation.settlement_split import find_shares
 from cosim.optimization.bilevel.relaxation.verdict import verdict
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.cache import Memory
@@ -57,22 +57,22 @@ class BilevelProblem:
         leader: a QP without parameters. Its variables include by name every follower parameter; it may also
             name follower variables, in its cost or in rows that couple it to the follower's answer.
         payment: whether the leader pays price'th.
-        charge: what it pays for each unit of the parameters, if not the whole price.
+        settlement: what it pays for each unit of the parameters, if not the whole price.
     """
 
     follower: ParametricQP
     leader: ParametricQP
     payment: bool = True
-    charge: Charge | None = None
+    settlement: Settlement | None = None
 
     def __post_init__(self) -> None:
         check_names(self.follower, self.leader)
         if self.payment:
             require_right_hand_sides(self.follower)
-        if self.charge is not None:
-            self.charge.require(self.follower)
+        if self.settlement is not None:
+            self.settlement.require(self.follower)
             if not self.payment:
-                raise InputError("a charge without a payment", key="charge")
+                raise InputError("a settlement without a payment", key="settlement")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BilevelSolution:
         leader_x: the leader's variables, in their order.
         theta: the follower's parameters, in their order.
         x, nu, sigma: the follower's answer and duals.
-        price: constant_theta - B'nu - W'sigma, per parameter; what is charged, if that is something else.
+        price: constant_theta - B'nu - W'sigma, per parameter; what is settled, if that is something else.
         leader_cost: the leader's own cost plus the payment.
         payment: price'th; 0 if the leader pays nothing.
         bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1,
@@ -173,13 +173,13 @@ def solve(
     presolved = presolve(
         problem.follower, problem.leader, fixed=settings.remove_fixed, separate=settings.remove_separate
     )
-    remainder = None
-    if problem.charge is not None:
-        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows), settings)
+    shares = None
+    if problem.settlement is not None:
+        shares = find_shares(presolved.qp, problem.settlement.of_rows(presolved.rows), settings)
     if solver == "branch":
-        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, settings, began)
+        return _by_branch(problem, presolved, shares, gap, time_limit_s, start, progress, memory, settings, began)
     return _by_mip(
-        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
+        problem, presolved, shares, formulation, solver, complementarity, bits, gap, time_limit_s, start,
         dual_bounds, Repairs() if repairs is None else repairs, settings, began,
     )  # fmt: skip
 
@@ -187,7 +187,7 @@ def solve(
 def _by_branch(
     problem: BilevelProblem,
     presolved: Presolved,
-    remainder: Remainder | None,
+    shares: SettlementShares | None,
     gap: float,
     time_limit_s: float,
     start: Theta | None,
@@ -196,7 +196,7 @@ def _by_branch(
     settings: SearchSettings,
     began: float,
 ) -> BilevelSolution:
-    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, shares=shares)
     relaxation = Relaxation(level, settings)
     first = None if start is None else problem.follower.theta_vector(start)
     left = time_limit_s - (time.perf_counter() - began)
@@ -221,7 +221,7 @@ def _by_branch(
         "branch",
         result.status,
         began,
-        remainder=remainder,
+        shares=shares,
     )
 
 
@@ -245,7 +245,7 @@ def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp
 def _by_mip(
     problem: BilevelProblem,
     presolved: Presolved,
-    remainder: Remainder | None,
+    shares: SettlementShares | None,
     formulation: str,
     solver: str,
     complementarity: str,
@@ -261,18 +261,18 @@ def _by_mip(
     kept = set(presolved.qp.ineq_rows)
     first = None if start is None else problem.follower.theta_vector(start)
     deadline = began + time_limit_s
-    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
+    level = single_level(presolved.qp, problem.leader, payment=problem.payment, shares=shares)
     # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
     status = verdict(level, deadline, settings)
     if status != "bounded":
         raise NoSolution(status, reason(problem.leader, problem.follower, status))
-    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline, settings)
+    known, cutoff = _known(problem, presolved, shares, repairs, first, gap, deadline, settings)
     try:
         answer = solve_mip(
             presolved.qp,
             problem.leader,
             payment=problem.payment,
-            remainder=remainder,
+            shares=shares,
             formulation=formulation,
             complementarity=complementarity,
             solver=solver,
@@ -307,14 +307,14 @@ def _by_mip(
         discretisation=answer.discretisation,
         sos1=answer.conditions.sos1,
         counted=answer.run.objective if formulation == "kkt-mccormick" else None,
-        remainder=remainder,
+        shares=shares,
     )
 
 
 def _known(
     problem: BilevelProblem,
     presolved: Presolved,
-    remainder: Remainder | None,
+    shares: SettlementShares | None,
     repairs: Repairs,
     first: Vector | None,
     gap: float,
@@ -324,13 +324,13 @@ def _known(
     """A point to begin with, and what better ones keep, as far as repairs ask for it."""
     if not problem.payment or not (repairs.start or repairs.tighten):
         return None, None
-    level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
-    cutoff = find_cutoff(level, first, gap, deadline, settings) if repairs.tighten and remainder is None else None
+    level = single_level(presolved.qp, problem.leader, payment=True, shares=shares)
+    cutoff = find_cutoff(level, first, gap, deadline, settings) if repairs.tighten and shares is None else None
     if not repairs.start:
         return None, cutoff
     z = None if cutoff is None else cutoff.z
     if z is None and first is not None:
-        points = Incumbents(Relaxation(level, settings), payment=True, pieces=None, deadline=deadline)
+        points = Incumbents(Relaxation(level, settings), payment=True, regions=None, deadline=deadline)
         points.at(first)
         z = points.z
     return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff
@@ -353,22 +353,22 @@ def _finish(
     discretisation: float = 0.0,
     sos1: tuple[str, ...] = (),
     counted: float | None = None,
-    remainder: Remainder | None = None,
+    shares: SettlementShares | None = None,
 ) -> BilevelSolution:
     """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
     follower, leader = problem.follower, problem.leader
     x, sigma = presolved.recover(kept_x, nu, kept_sigma)
     at = {name: i for i, name in enumerate(leader.variables)}
     theta = leader_x[[at[name] for name in follower.parameters]]
-    price = follower.price(nu, sigma) if problem.charge is None else problem.charge.price(nu, sigma)
+    price = follower.price(nu, sigma) if problem.settlement is None else problem.settlement.price(nu, sigma)
     own = leader.objective(leader_x)
     payment = float(price @ theta) if problem.payment else 0.0
     in_terms = None
     if problem.payment:
         if counted is not None:
             in_terms = counted - own
-        elif remainder is not None:
-            in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, remainder)
+        elif shares is not None:
+            in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, shares)
         else:
             in_terms = payment_by_strong_duality(without_open_rows(follower), theta, x, nu, sigma)
     certificate = certify(
@@ -381,7 +381,7 @@ def _finish(
         dual_bounds=dual_bounds,
         discretisation=discretisation,
         sos1=sos1,
-        charge=problem.charge,
+        settlement=problem.settlement,
     ).require()
     cost = own + payment
     return BilevelSolution(

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from cosim.errors import InputError
 from cosim.optimization.bilevel.model.mccormick import Products
-from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import payment_terms
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows, stacked
 from cosim.optimization.qp.parametric import ParametricQP
@@ -49,9 +49,9 @@ class SingleLevel:
     products: Products | None = None
 
     @property
-    def charge(self) -> Charge:
+    def settlement(self) -> Settlement:
         """What the leader pays for each unit of the parameters."""
-        return Charge.of(self.follower) if self.products is None else self.products.remainder.charge
+        return Settlement.of(self.follower) if self.products is None else self.products.shares.settlement
 
     def complete(self, z: Vector) -> Vector:
         """z with the products that follow from its other entries."""
@@ -63,7 +63,7 @@ class SingleLevel:
         """(k,) the rest of each parameter at z, of a payment with products."""
         if self.products is None:
             return None
-        return self.products.remainder.rest.price(z[self.nu_at], z[self.sigma_at])
+        return self.products.shares.rest.price(z[self.nu_at], z[self.sigma_at])
 
     def slack(self, z: Vector) -> Vector:
         """The follower's slacks h + W th - G x at z."""
@@ -73,7 +73,7 @@ class SingleLevel:
 
 
 def single_level(
-    follower: ParametricQP, leader: ParametricQP, *, payment: bool, remainder: Remainder | None = None
+    follower: ParametricQP, leader: ParametricQP, *, payment: bool, shares: SettlementShares | None = None
 ) -> SingleLevel:
     """Put leader, follower and the follower's stationarity into one QP.
 
@@ -82,12 +82,12 @@ def single_level(
         leader: without parameters; its variables include, by name, every th, and may include follower
             variables (in its cost, or in rows that couple it to the follower's answer).
         payment: whether the leader also pays price'th.
-        remainder: the payment's charge taken apart, if it is not the whole price.
+        shares: the payment's settlement taken apart, if it is not the whole price.
     """
     check_names(follower, leader)
     duals = [f"dual {name}" for name in (*follower.eq_rows, *follower.ineq_rows)]
     names = list(dict.fromkeys((*leader.variables, *follower.variables)))
-    bilinear = np.zeros(0, dtype=np.int64) if remainder is None else np.flatnonzero(remainder.rest.used())
+    bilinear = np.zeros(0, dtype=np.int64) if shares is None else np.flatnonzero(shares.rest.used())
     place = {name: i for i, name in enumerate(names + duals)}
     n, p, m = len(names), len(follower.eq_rows), len(follower.ineq_rows)
     size = n + p + m + 2 * len(bilinear)
@@ -101,15 +101,15 @@ def single_level(
     constant = leader.constant
     np.add.at(cost, leader_at, leader.cost)
     if payment:
-        terms = payment_terms(follower, remainder)
+        terms = payment_terms(follower, shares)
         hessian = hessian + _spread_square(terms.hessian, x_at, size)
         for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
             np.add.at(cost, at, part)
         np.add.at(cost, theta_at, terms.cost_theta)
     products = None
-    if remainder is not None:
+    if shares is not None:
         first = n + p + m + np.arange(len(bilinear))
-        products = Products(remainder, bilinear, theta_at[bilinear], first, first + len(bilinear))
+        products = Products(shares, bilinear, theta_at[bilinear], first, first + len(bilinear))
         cost[products.product_at] = 1.0
         duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
     has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))

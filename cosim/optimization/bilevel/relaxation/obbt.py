@@ -17,7 +17,7 @@ import highspy
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.model.single_level import SingleLevel, single_level
 from cosim.optimization.bilevel.model.strong_duality import PaymentTerms, payment_terms
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
@@ -88,14 +88,14 @@ class FollowerBounds:
         """An upper bound of the slack of a row wherever its dual is zero; 0 if the row always binds."""
         return self._cached("slack", row)
 
-    def price(self, parameter: int, charge: Charge | None = None) -> tuple[float, float]:
-        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter, or of another charge."""
-        charge = Charge.of(self._follower) if charge is None else charge
-        lower = upper = float(charge.constant[parameter])
+    def price(self, parameter: int, settlement: Settlement | None = None) -> tuple[float, float]:
+        """Lower and upper bound of a parameter's price constant_theta - B'nu - W'sigma, or of its settlement."""
+        settlement = Settlement.of(self._follower) if settlement is None else settlement
+        lower = upper = float(settlement.constant[parameter])
         for b, block in enumerate(self.blocks):
             if parameter in block.parameters:
-                part = charge.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
-                low, high = self.charge(b, part, 0)
+                part = settlement.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
+                low, high = self.settlement(b, part, 0)
                 lower, upper = lower + low, upper + high
         return lower, upper
 
@@ -108,15 +108,15 @@ class FollowerBounds:
                 low, high = max(low, least), min(high, most)
         return low, max(low, high)
 
-    def charge(self, block: int, charge: Charge, parameter: int) -> tuple[float, float]:
-        """Lower and upper bound of what a block's duals make of a charge for one parameter.
+    def settlement(self, block: int, settlement: Settlement, parameter: int) -> tuple[float, float]:
+        """Lower and upper bound of what a block's duals make of a settlement for one parameter.
 
         Args:
             block: its place in `blocks`.
-            charge: over the block's rows, whose constant is left out.
-            parameter: column of the charge.
+            settlement: over the block's rows, whose constant is left out.
+            parameter: column of the settlement.
         """
-        return self._program(block).charge(charge, parameter)
+        return self._program(block).settlement(settlement, parameter)
 
     def _cached(self, kind: str, row: int) -> float:
         key = (kind, row)
@@ -227,11 +227,11 @@ class _Program:
         )
         return max(largest, 0.0)
 
-    def charge(self, charge: Charge, parameter: int) -> tuple[float, float]:
+    def settlement(self, settlement: Settlement, parameter: int) -> tuple[float, float]:
         level = self._level
         objective = np.zeros(self._size)
-        objective[level.nu_at] = -columns(charge.by_nu, [parameter]).toarray().ravel()
-        objective[level.sigma_at] = -columns(charge.by_sigma, [parameter]).toarray().ravel()
+        objective[level.nu_at] = -columns(settlement.by_nu, [parameter]).toarray().ravel()
+        objective[level.sigma_at] = -columns(settlement.by_sigma, [parameter]).toarray().ravel()
         if not np.any(objective):
             return 0.0, 0.0
         return -self._largest(-objective), self._largest(objective)

@@ -63,7 +63,8 @@ class TangentRelaxation(Relaxation):
             z, below = program.z, program.below()
             broken, short = float(self.violations(z, decisions).sum() + self.errors(z).sum()), float(below.sum())
             if value >= self.suffices or short <= self.allowed(broken, value) or not program.add(z, below):
-                return Point("optimal", z, value, np.zeros(self.pairs), program.pull[self.level.theta_at], short)
+                reduced_cost = program.reduced_cost[self.level.theta_at]
+                return Point("optimal", z, value, np.zeros(self.pairs), reduced_cost, short)
         found = super()._answer(decisions, limits, proof)
         if found.status == "optimal":
             program.add(found.z, np.full(program.groups, np.inf))
@@ -75,7 +76,7 @@ class _Program:
 
     Attributes:
         groups: how many groups of variables have squares.
-        value, z, pull: of the last optimum: its value, variables, and reduced costs.
+        value, z, reduced_cost: of the last optimum: its value, variables, and reduced costs.
     """
 
     def __init__(self, form: Form, limits: Limits) -> None:
@@ -86,7 +87,7 @@ class _Program:
         self._eq_count = form.eq_matrix.shape[0]
         matrix = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
         self._cost = np.zeros(n)
-        self.value, self.z, self.pull = -np.inf, np.zeros(n), np.zeros(n)
+        self.value, self.z, self.reduced_cost = -np.inf, np.zeros(n), np.zeros(n)
         lp, none = highspy.HighsLp(), np.zeros(self.groups)
         lp.num_col_, lp.num_row_ = n + self.groups, matrix.shape[0]
         lp.col_cost_ = np.concatenate([self._cost, np.ones(self.groups)])
@@ -137,7 +138,7 @@ class _Program:
                 found = solver.getSolution()
                 self.value = float(solver.getInfo().objective_function_value)
                 self._found = np.array(found.col_value)
-                self.z, self.pull = self._found[: self._size], np.array(found.col_dual)[: self._size]
+                self.z, self.reduced_cost = self._found[: self._size], np.array(found.col_dual)[: self._size]
                 return "optimal"
             if status == highspy.HighsModelStatus.kInfeasible:
                 return "infeasible"

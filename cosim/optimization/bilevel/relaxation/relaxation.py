@@ -42,19 +42,18 @@ def both(decisions: Decisions, pair: int) -> list[Decisions]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its
+    """An answer of the relaxation: status, variables, objective, and for each pair the fixing_gain to leave its
     fixing.
 
-    `wish` is positive where a fixed slack or dual would lower the objective by becoming positive; `pull` is, for each
-    parameter, what an increase would add to the objective that its box alone prevents. `short` is how far the objective
-    may lie below the optimum.
+    `fixing_gain` is positive where a fixed slack or dual would lower the objective by becoming positive. `reduced_cost`
+    has the reduced costs of the parameters. `short` is how far the objective may lie below the optimum.
     """
 
     status: str
     z: Vector
     objective: float
-    wish: Vector
-    pull: Vector | None = None
+    fixing_gain: Vector
+    reduced_cost: Vector | None = None
     short: float = 0.0
 
 
@@ -79,7 +78,7 @@ class Relaxation:
         self._envelope = None if level.products is None else Envelope(level.products, self._form)
         self._box: Box | None = None
         if level.products is not None and self._envelope is not None:
-            self._box = level.products.remainder.root
+            self._box = level.products.shares.root
             self._form = self._envelope.form(self._box)
         self._piqp = Piqp(self._form, _TOLERANCE)
         self._never = np.zeros(0, dtype=np.int64)
@@ -168,10 +167,10 @@ class Relaxation:
         net = np.where(
             is_row, _take(raw.rows, put.place[:m], is_row), _take(raw.bounds, put.place[:m], ~is_row)
         )
-        wish = np.zeros(m)
-        wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
-        wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
-        return Point("optimal", z, value, wish, -raw.bounds[self.level.theta_at])
+        fixing_gain = np.zeros(m)
+        fixing_gain[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
+        fixing_gain[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
+        return Point("optimal", z, value, fixing_gain, -raw.bounds[self.level.theta_at])
 
     def _verdict(self, cost: Vector, limits: Limits) -> str:
         """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
@@ -189,7 +188,7 @@ class Relaxation:
         level = self.level
         product: Vector = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
         product[decisions != OPEN] = 0.0
-        return product if level.products is None else product * level.products.remainder.share_sigma
+        return product if level.products is None else product * level.products.shares.share_sigma
 
     def errors(self, z: Vector) -> Vector:
         """(k,) by how much the product of each parameter with its rest is underestimated at z."""
@@ -198,7 +197,7 @@ class Relaxation:
 
     def root(self) -> Box | None:
         """The whole box, of a payment with products."""
-        return None if self.level.products is None else self.level.products.remainder.root
+        return None if self.level.products is None else self.level.products.shares.root
 
     def tightened(self, decisions: Decisions, box: Box) -> Box | None:
         """The box drawn together to what rests can be where these pairs are decided, by two linear programs for each;

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cosim.optimization.bilevel.primal.critical_regions import Piece
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegion
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
-from cosim.optimization.bilevel.tree.domain import Region
+from cosim.optimization.bilevel.tree.domain import Domain
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition, Step
 from cosim.optimization.qp.arrays import Vector
 
@@ -29,13 +29,13 @@ class Node:
     Attributes:
         bound: the best known.
         order: of two with the same bound the lower goes first.
-        region: what it holds.
+        domain: what it holds.
         center, step: multipliers from which the search for better ones goes on, and the length of its steps.
     """
 
     bound: float
     order: int
-    region: Region = field(compare=False)
+    domain: Domain = field(compare=False)
     center: Vector = field(compare=False)
     step: float = field(compare=False)
 
@@ -76,18 +76,18 @@ class Ascent:
         self, parts: Decomposition, relaxation: Relaxation, goal: Goal, report: Callable[[float], None]
     ) -> None:
         points = goal.points
-        assert points.patch is not None and points.pieces is not None
+        assert points.optimum is not None and points.regions is not None
         self._parts, self._relaxation, self._goal, self._report = parts, relaxation, goal, report
-        self._points, self._pieces, self._taken = points, points.pieces, points.patch
+        self._points, self._regions, self._taken = points, points.regions, points.optimum
         self._settings, self._longest = relaxation.settings, np.inf
 
     def first(self) -> Node:
         """The node with nothing decided, at the multipliers of the best point."""
-        mu = self._parts.take(self._taken, self._pieces)
-        region = Region(np.zeros(self._relaxation.pairs, dtype=np.int8), self._relaxation.root())
+        mu = self._parts.take(self._taken, self._regions)
+        domain = Domain(np.zeros(self._relaxation.pairs, dtype=np.int8), self._relaxation.root())
         step = self._parts.first_step(mu)
         self._longest = self._settings.longest_step * step
-        return Node(-np.inf, 0, region, mu, step)
+        return Node(-np.inf, 0, domain, mu, step)
 
     def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
         """L(mu) of a node, or, unless the whole is asked for, as much of it as closes the gap.
@@ -99,9 +99,9 @@ class Ascent:
         allowed, missing = (settings.rough if rough else settings.fine) * goal.allowed, goal.missing(node.bound)
         if 0 < missing < allowed:
             allowed = settings.closer * missing
-        enough = max(_LEAST, allowed / len(self._parts.oracles))
+        enough = max(_LEAST, allowed / len(self._parts.pricing))
         suffices = np.inf if whole else self._points.best - goal.allowed
-        return self._parts.evaluate(mu, node.region, enough, goal.deadline, suffices)
+        return self._parts.evaluate(mu, node.domain, enough, goal.deadline, suffices)
 
     def bound(self, node: Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
@@ -127,7 +127,7 @@ class Ascent:
                 break
             before, way = parts.size, None if last is None else last.apart
             last, mu, promised = step, step.mu, step.value - best
-            # The model is concave: a part of the way promises at least that part, and far away it is far too hopeful.
+            # The model is concave: a part of the way promises at least that part; far away it overestimates L by much.
             missing = goal.missing(node.bound)
             if promised > settings.too_far * missing:
                 part = settings.leap * missing / promised
@@ -180,7 +180,7 @@ class Ascent:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
         found, length, settings = None, node.step, self._settings
         for _ in range(settings.lengthenings):
-            step = self._parts.propose(node.center, length, node.region)
+            step = self._parts.propose(node.center, length, node.domain)
             if step is None:
                 # Long steps are the harder ones to find.
                 length *= settings.slowest
@@ -197,12 +197,12 @@ class Ascent:
         return float(np.abs(step.apart).sum()) <= self._settings.agree * self._parts.width
 
     def _ask(self, step: Step) -> None:
-        """Search for a point near the parameters of a step, and over the pieces that its mixtures come from."""
-        others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
+        """Search for a point near the parameters of a step, and over the regions that its mixtures come from."""
+        others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
         for home, mixture in zip(self._parts.home, step.mixtures, strict=True):
-            if mixture.torn:
-                found = [self._pieces.blocks[home].at(c.theta) for c in mixture.columns]
-                others[home] = [piece for piece in found if piece is not None]
+            if mixture.mixed:
+                found = [self._regions.blocks[home].at(c.theta) for c in mixture.columns]
+                others[home] = [region for region in found if region is not None]
         self._points.near(step.theta, others)
         self._take()
 
@@ -216,7 +216,7 @@ class Ascent:
                 break
             mu = self._switch()
             gained = before - self._points.best
-            if mu is None or gained < self._settings.recentre_gain * missing or not node.region.whole:
+            if mu is None or gained < self._settings.recentre_gain * missing or not node.domain.whole:
                 break
             value = self.value(node, mu)
             if value is None:
@@ -227,20 +227,20 @@ class Ascent:
         return best
 
     def _switch(self) -> Vector | None:
-        """From the best point, try for each block the piece of its last column; the multipliers of a new best."""
-        others: list[list[Piece]] = [[] for _ in self._pieces.blocks]
+        """From the best point, try for each block the region of its last column; the multipliers of a new best."""
+        others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
         for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
-            piece = self._pieces.blocks[home].at(columns[-1].theta)
-            others[home] = [] if piece is None else [piece]
+            region = self._regions.blocks[home].at(columns[-1].theta)
+            others[home] = [] if region is None else [region]
         self._points.onward(others)
         return self._take()
 
     def _take(self) -> Vector | None:
         """Give the model the best point as columns when it is a new one; the multipliers that hold it."""
-        if self._points.patch is None or self._points.patch is self._taken:
+        if self._points.optimum is None or self._points.optimum is self._taken:
             return None
-        self._taken = self._points.patch
-        return self._parts.take(self._taken, self._pieces)
+        self._taken = self._points.optimum
+        return self._parts.take(self._taken, self._regions)
 
 
 def _alike(one: Vector, other: Vector, cosine: float) -> bool:

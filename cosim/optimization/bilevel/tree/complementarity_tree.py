@@ -19,7 +19,7 @@ import numpy as np
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import cheapest_together
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
-from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
 from cosim.optimization.bilevel.tree.cache import Memory
 from cosim.optimization.bilevel.tree.hull_tree import HullResult, HullTree
@@ -76,7 +76,7 @@ class BranchAndBound:
         time_limit_s: wall time; the best point and bound so far are returned.
         start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
             leader and follower together, if left out.
-        payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
+        payment: whether the objective contains the payment; then regions serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
         memory: of solves before this one.
@@ -100,14 +100,14 @@ class BranchAndBound:
         self._memory = memory
         if memory is not None:
             memory.begin(relaxation.settings)
-        self._pieces = patchwork(
+        self._regions = region_search(
             relaxation.level,
             payment=payment,
             least=relaxation.settings.improvement * gap,
-            known=None if memory is None else memory.pieces,
+            known=None if memory is None else memory.regions,
             settings=relaxation.settings,
         )
-        self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
+        self._points = Incumbents(relaxation, payment=payment, regions=self._regions, deadline=self._deadline)
         self._opened = 0
 
     def run(self) -> BranchResult:
@@ -134,7 +134,7 @@ class BranchAndBound:
         gap = relative_gap(points.best, lower)
         if not status:
             status = "infeasible" if points.z is None else "optimal" if gap <= self._gap else "gap open"
-        solves = self._relaxation.solves + (0 if self._pieces is None else self._pieces.solves)
+        solves = self._relaxation.solves + (0 if self._regions is None else self._regions.solves)
         return BranchResult(
             points.z, points.decisions, points.exact, points.best, lower, gap, before + nodes + 1,
             solves + (0 if by_blocks is None else by_blocks.solves), time.perf_counter() - self._began, status,
@@ -174,9 +174,9 @@ class BranchAndBound:
 
     def _by_blocks(self) -> HullResult | None:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
-        if self._pieces is None or self._points.patch is None:
+        if self._regions is None or self._points.optimum is None:
             return None
-        parts = decompose(self._relaxation.level, self._pieces, self._memory, self._relaxation.settings)
+        parts = decompose(self._relaxation.level, self._regions, self._memory, self._relaxation.settings)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()

@@ -37,7 +37,7 @@ class HullTree:
     Args:
         parts: the decomposition.
         relaxation: of the same problem.
-        points: keeps the best point; it has one over pieces.
+        points: keeps the best point; it has one over regions.
         gap: relative gap at which to stop.
         deadline: `time.perf_counter()` at which to stop.
         report: told of the best bound whenever it moves.
@@ -52,11 +52,11 @@ class HullTree:
         deadline: float,
         report: Callable[[float], None],
     ) -> None:
-        assert points.pieces is not None
+        assert points.regions is not None
         self._parts, self._report = parts, report
         self._goal, self._settings = Goal(points, gap, deadline), relaxation.settings
         self._ascent = Ascent(parts, relaxation, self._goal, report)
-        self._branching = Branching(parts, relaxation, points.pieces)
+        self._branching = Branching(parts, relaxation, points.regions)
 
     def run(self) -> HullResult:
         """Search until the gap is closed, the time is up, or a block cannot be minimised."""
@@ -82,7 +82,7 @@ class HullTree:
                 closed = min(closed, node.bound)
                 continue
             known = np.isfinite(node.bound) and not goal.late()
-            children = self._branching.children(node.region, step, missing) if known else None
+            children = self._branching.children(node.domain, step, missing) if known else None
             if children is None:
                 return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
             for k, child in enumerate(children):
