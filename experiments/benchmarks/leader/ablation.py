@@ -5,8 +5,9 @@
     python -m cosim.experiments.benchmarks.leader.ablation --out ablation.jsonl --table
 
 Half of the days have voltage limits that bind, half a sloped import price, on seeds that no constant was tuned on. Each
-solve is appended to a file at once, so that a run that is broken off goes on where it was. Every other day the devices
-come in the opposite order. Times, and the time limit, are those of the processor, so that others on it do no harm.
+solve is appended to a file at once, so that a run that is broken off goes on where it was. The devices come in another
+order every day; a second full search is the control, which shows what noise is. Times, and the time limit, are those of
+the processor, so that others on it do no harm.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from cosim.optimization.bilevel.solver import BilevelProblem, solve
 
 FIRST_SEED = 9000
 SLOPE = 5.0
-FULL = "full search"
+FULL, CONTROL = "full search", "nothing (control)"
 _OFF: Mapping[str, Mapping[str, Any]] = {
     FULL: {},
+    CONTROL: {},
     "presolve: fixed variables": {"remove_fixed": False},
     "presolve: separate variables": {"remove_separate": False},
     "decomposition": {"decompose": False},
@@ -176,7 +178,7 @@ def _main() -> None:
     options = parser.parse_args()
     done = {(d.device, d.day) for d in read(options.out)}
     for day in range(0 if options.table else options.days):
-        for device in options.only[:: -1 if day % 2 else 1]:
+        for device in np.random.default_rng(day).permutation(options.only).tolist():
             if (device, day) not in done:
                 line = json.dumps(asdict(measure(device, day, options.size, options.gap, options.time_limit)))
                 with options.out.open("a") as file:
