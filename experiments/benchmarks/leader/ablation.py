@@ -170,14 +170,15 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="file that days are appended to, one JSON line each")
     parser.add_argument("--size", type=_size, default=(4, 5, 12), metavar="SxGxT", help="sites x generators x steps")
-    parser.add_argument("--days", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="day to begin with")
+    parser.add_argument("--days", type=int, default=40, help="day to end before")
     parser.add_argument("--only", nargs="+", choices=[*DEVICES], default=[*DEVICES], metavar="DEVICE")
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="of each solve")
     parser.add_argument("--table", action="store_true", help="only print the table of what the file holds")
     options = parser.parse_args()
     done = {(d.device, d.day) for d in read(options.out)}
-    for day in range(0 if options.table else options.days):
+    for day in range(options.first, options.first if options.table else options.days):
         for device in np.random.default_rng(day).permutation(options.only).tolist():
             if (device, day) not in done:
                 line = json.dumps(asdict(measure(device, day, options.size, options.gap, options.time_limit)))

@@ -9,7 +9,6 @@ import pytest
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.bilevel.back_off import solve_backed_off
 from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.bilevel.model.strong_duality import payment_by_strong_duality
 from cosim.optimization.bilevel.relaxation.obbt import FollowerBounds
@@ -67,7 +66,7 @@ def least_payment(problem: BilevelProblem, theta: np.ndarray, solver: QPSolver) 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_strong_duality_with_a_rest_is_the_charge_times_quantity(seed: int) -> None:
+def test_strong_duality_with_a_rest_is_the_settlement_times_quantity(seed: int) -> None:
     qp = random_qp(seed, rank=3)
     settlement = part_of_the_price(qp, seed)
     theta = np.random.default_rng(seed).uniform(-0.2, 0.2, 3)
@@ -150,7 +149,7 @@ def test_mccormick_is_within_its_error() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_certificate_is_of_the_charge(seed: int) -> None:
+def test_the_certificate_is_of_the_settlement(seed: int) -> None:
     problem = small(seed)
     found = solve(problem, gap=1e-3)
     assert problem.settlement is not None
@@ -161,14 +160,14 @@ def test_the_certificate_is_of_the_charge(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_whole_price_as_a_charge_changes_nothing(seed: int) -> None:
+def test_the_whole_price_as_a_settlement_changes_nothing(seed: int) -> None:
     problem = replace(small(seed), settlement=None)
     same = replace(problem, settlement=Settlement.of(problem.follower))
     assert solve(same, gap=1e-7).leader_cost == pytest.approx(solve(problem, gap=1e-7).leader_cost, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_bounds_of_a_charge_scale_with_it(share: float) -> None:
+def test_bounds_of_a_settlement_scale_with_it(share: float) -> None:
     qp = random_qp(0)
     settlement = Settlement(share * qp.constant_theta, share * qp.eq_theta, share * qp.ineq_theta)
     bounds = FollowerBounds(qp)
@@ -176,15 +175,13 @@ def test_bounds_of_a_charge_scale_with_it(share: float) -> None:
     assert bounds.price(0, settlement) == pytest.approx(scaled, rel=1e-4, abs=1e-4)
 
 
-def test_charges_that_do_not_fit_are_refused() -> None:
+def test_settlements_that_do_not_fit_are_refused() -> None:
     problem = small(0)
     assert problem.settlement is not None
     with pytest.raises(InputError, match="does not fit"):
         replace(problem, settlement=problem.settlement.of_parameters(np.array([0])))
     with pytest.raises(InputError, match="without a payment"):
         replace(problem, payment=False)
-    with pytest.raises(InputError, match="whole price"):
-        solve_backed_off(problem, 1e-3)
     everywhere = replace(problem.settlement, by_sigma=sp.csr_array(np.ones(problem.settlement.by_sigma.shape)))
     with pytest.raises(InputError, match="no parameter moves"):
         replace(problem, settlement=everywhere)

@@ -18,7 +18,7 @@ from cosim.optimization.qp.blocks import Block
 
 
 @dataclass(slots=True)
-class Memory:
+class SearchCache:
     """Critical regions and pricing of blocks by their numbers; what the last two problems did not ask for is forgotten.
 
     Attributes:

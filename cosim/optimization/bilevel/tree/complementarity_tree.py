@@ -21,7 +21,7 @@ from cosim.optimization.bilevel.model.single_level import cheapest_together
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.bilevel.tree.hull_tree import HullResult, HullTree
 from cosim.optimization.bilevel.tree.lagrangian import decompose
 from cosim.optimization.qp.arrays import Vector, relative_gap
@@ -79,7 +79,7 @@ class BranchAndBound:
         payment: whether the objective contains the payment; then regions serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
-        memory: of solves before this one.
+        cache: of solves before this one.
     """
 
     def __init__(
@@ -91,20 +91,20 @@ class BranchAndBound:
         start: Vector | None = None,
         payment: bool = False,
         progress: Progress | None = None,
-        memory: Memory | None = None,
+        cache: SearchCache | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._deadline = self._began + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
         self._payment, self._progress = payment, progress
-        self._memory = memory
-        if memory is not None:
-            memory.begin(relaxation.settings)
+        self._cache = cache
+        if cache is not None:
+            cache.begin(relaxation.settings)
         self._regions = region_search(
             relaxation.level,
             payment=payment,
             least=relaxation.settings.improvement * gap,
-            known=None if memory is None else memory.regions,
+            known=None if cache is None else cache.regions,
             settings=relaxation.settings,
         )
         self._points = Incumbents(relaxation, payment=payment, regions=self._regions, deadline=self._deadline)
@@ -176,7 +176,7 @@ class BranchAndBound:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
         if self._regions is None or self._points.optimum is None:
             return None
-        parts = decompose(self._relaxation.level, self._regions, self._memory, self._relaxation.settings)
+        parts = decompose(self._relaxation.level, self._regions, self._cache, self._relaxation.settings)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()

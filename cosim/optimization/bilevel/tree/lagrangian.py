@@ -23,7 +23,7 @@ from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.bilevel.tree.columns import Column, Mixture
 from cosim.optimization.bilevel.tree.domain import BlockDomain, Domain
 from cosim.optimization.bilevel.tree.pricing import PricingProblem
@@ -310,7 +310,7 @@ class Decomposition:
 
 
 def decompose(
-    level: SingleLevel, regions: RegionSearch, memory: Memory | None = None, settings: SearchSettings = DEFAULT
+    level: SingleLevel, regions: RegionSearch, cache: SearchCache | None = None, settings: SearchSettings = DEFAULT
 ) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
@@ -327,8 +327,8 @@ def decompose(
     constants = [follower.constant_theta[blocks[b].parameters] for b in home]
     pricing = [
         PricingProblem(blocks[b], constant, regions.blocks[b], _part(level, blocks[b]), settings)
-        if level.products is not None or memory is None
-        else memory.problem(blocks[b], constant, regions.blocks[b])
+        if level.products is not None or cache is None
+        else cache.problem(blocks[b], constant, regions.blocks[b])
         for b, constant in zip(home, constants, strict=True)
     ]
     return Decomposition(level, pricing, home, settings)
