@@ -16,6 +16,7 @@ from cosim.agents.dca.datacenter import datacenter_of
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
+from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP
@@ -36,7 +37,6 @@ Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3
 _ADOPT_PENALTY, _ADOPT_ROUNDS, _ADOPTED_MW = 1e5, 20, 1e-9
 _LATE_TOLERANCE_MWH = 1e-6
-KILO = 1000.0
 
 
 class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]

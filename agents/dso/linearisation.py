@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
+from cosim.constants import KILO
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear import ac_tangent, lindist3flow
@@ -21,7 +22,6 @@ from cosim.scenario.schema import NetworkSpec
 Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
 LINEARISATION_TOLERANCE = 1e-8
-KILO = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
 from cosim.agents.dso.window import StepResult, WindowClearing
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
@@ -40,7 +41,6 @@ LINEARISATION_ROUNDS = 5
 SETTLED_MW = 5e-4
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
-KILO = 1000.0
 
 
 class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]

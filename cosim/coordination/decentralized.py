@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cosim.constants import KILO
 from cosim.coordination.base import Market, Outcome, Process, RoundRecord
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
 from cosim.protocol.desk import Standing
@@ -16,7 +17,6 @@ from cosim.protocol.roles import Array, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.schema import Scenario
 
-KILO = 1000.0
 _NOTHING_USD = 1e-6
 
 

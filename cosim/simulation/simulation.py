@@ -11,6 +11,7 @@ import mesa
 import numpy as np
 import simpy
 
+from cosim.constants import KILO
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.session import Session
@@ -26,7 +27,6 @@ from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
 from cosim.scenario.preparation import OWN_CODE, Prepared, agent_class, check_base_case, naming_file
 
-KILO = 1000.0
 _TOGETHER = 1 << 10
 Progress = Callable[[int, int, str], None]
 
