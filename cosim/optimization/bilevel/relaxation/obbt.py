@@ -8,7 +8,6 @@ bound is valid; where none exists it is infinite. Nothing is guessed.
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +21,7 @@ from cosim.optimization.bilevel.model.single_level import SingleLevel, single_le
 from cosim.optimization.bilevel.model.strong_duality import PaymentTerms, payment_terms
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Vector, columns, rows
+from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
@@ -254,25 +254,26 @@ class _Program:
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
         rows_bound = () if binding is None else (binding,)
         first = (rows_bound, tuple(zero or ()))
-        heap: list[tuple[float, int, tuple[tuple[int, ...], tuple[int, ...]]]] = [(-np.inf, 0, first)]
-        largest, programs = -np.inf, 0
-        while heap and -heap[0][0] > largest:
-            if programs > self._settings.obbt_programs and heap[0][0] == -np.inf:
-                return float("inf")
-            if programs > max(self._effort, 1) and heap[0][0] > -np.inf:
+        queue, largest, programs = BestFirst[tuple[tuple[int, ...], tuple[int, ...]]](), -np.inf, 0
+        queue.push(-np.inf, first)
+        for bound, (held, gone) in queue:
+            enough = programs > max(self._effort, 1) and bound > -np.inf
+            if -bound <= largest or enough:
+                queue.push(bound, (held, gone))
                 break
-            known, _, (held, gone) = heapq.heappop(heap)
+            if programs > self._settings.obbt_programs and bound == -np.inf:
+                return float("inf")
             programs += 1
             status, value, pair = self._node(held, gone)
             if status == "infeasible":
                 continue
             if pair is None:
                 # A solver without a verdict leaves what is known from above.
-                largest = max(largest, value if status == "optimal" else -known)
+                largest = max(largest, value if status == "optimal" else -bound)
                 continue
             for child in (((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))):
-                heapq.heappush(heap, (-value, 2 * programs + len(child[0]), child))
-        largest = max(largest, -heap[0][0]) if heap else largest
+                queue.push(-value, child, 2 * programs + len(child[0]))
+        largest = max(largest, -queue.bound) if queue else largest
         if largest == -np.inf:
             return 0.0
         largest += offset

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,22 +22,20 @@ from cosim.optimization.qp.arrays import Vector
 _LEAST, _APART = 1e-7, 1e-9
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True)
 class Node:
     """A node of the tree.
 
     Attributes:
         bound: the best known.
-        order: of two with the same bound the lower goes first.
         domain: what it holds.
         center, step: multipliers from which the search for better ones goes on, and the length of its steps.
     """
 
     bound: float
-    order: int
-    domain: Domain = field(compare=False)
-    center: Vector = field(compare=False)
-    step: float = field(compare=False)
+    domain: Domain
+    center: Vector
+    step: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class Ascent:
         domain = Domain(np.zeros(self._relaxation.pairs, dtype=np.int8), self._relaxation.root())
         step = self._parts.first_step(mu)
         self._longest = self._settings.longest_step * step
-        return Node(-np.inf, 0, domain, mu, step)
+        return Node(-np.inf, domain, mu, step)
 
     def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
         """L(mu) of a node, or, unless the whole is asked for, as much of it as closes the gap.

@@ -14,8 +14,6 @@ and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu)
 from __future__ import annotations
 
 import copy
-import heapq
-import itertools
 import time
 from dataclasses import dataclass, replace
 
@@ -32,6 +30,7 @@ from cosim.optimization.bilevel.tree.columns import Column
 from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.bilevel.tree.leaf import Leaf
 from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
 
@@ -124,10 +123,9 @@ class PricingProblem:
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
         relaxation.cost[level.theta_at] -= mu
-        leaves, key, number = self._known(part), part.key(), itertools.count()
-        heap: list[tuple[float, int, Leaf]] = []
+        leaves, key, queue = self._known(part), part.key(), BestFirst[Leaf]()
         for leaf in self._start(part):
-            heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
+            queue.push(self._bound(leaf, mu), leaf)
         settings = self._settings
         hard, limit = relaxation.solves + settings.cuts_after, relaxation.solves + settings.most_programs
         relaxation.enough = enough
@@ -139,10 +137,9 @@ class PricingProblem:
             return relaxation.suffices
 
         target()
-        while heap:
-            bound, _, leaf = heapq.heappop(heap)
+        for bound, leaf in queue:
             if bound >= target() or (time.perf_counter() > deadline and np.isfinite(bound)):
-                leaves[key] = [other for _, _, other in heap] + [leaf]
+                leaves[key] = [*queue.nodes, leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
@@ -154,22 +151,24 @@ class PricingProblem:
                         if known is None or (real.payment - known.payment) < float(mu @ (real.theta - known.theta)):
                             known = real
                         if bound >= target():
-                            leaves[key] = [other for _, _, other in heap] + [leaf]
+                            leaves[key] = [*queue.nodes, leaf]
                             return BlockAnswer(bound, known)
                 if missing <= min(enough, _EXACT * (1.0 + abs(bound))) or relaxation.solves >= limit:
-                    leaves[key] = [other for _, _, other in heap] + [leaf]
+                    leaves[key] = [*queue.nodes, leaf]
                     # The payment of such a column may be too low by what its point violates.
                     return BlockAnswer(bound, self._column(leaf, bound, mu, underestimated=missing > enough))
                 if self._tighten(leaf, product, errors):
                     if leaf.z is None:
-                        heapq.heappush(heap, (bound, next(number), leaf))
+                        queue.push(bound, leaf)
                     continue
                 for child in self._children(leaf, product, errors):
-                    heapq.heappush(heap, (bound, next(number), child))
+                    queue.push(bound, child)
                 continue
             if relaxation.solves == hard and relaxation.tighten():
                 # Worth beginning anew: the tree of a tighter relaxation is another one.
-                heap = [(-np.inf, next(number), leaf) for leaf in self._anew(part)]
+                queue.clear()
+                for leaf in self._anew(part):
+                    queue.push(-np.inf, leaf)
                 continue
             found = relaxation.solve(leaf.part.held, box=leaf.part.box)
             if found.status == "infeasible":
@@ -180,12 +179,12 @@ class PricingProblem:
                 if split is None or relaxation.solves >= limit:
                     return None
                 for child in split:
-                    heapq.heappush(heap, (bound, next(number), child))
+                    queue.push(bound, child)
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
             leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost, settings.optima_kept)
-            heapq.heappush(heap, (bound, next(number), leaf))
+            queue.push(bound, leaf)
         leaves[key] = []
         return BlockAnswer(np.inf, None)
 
