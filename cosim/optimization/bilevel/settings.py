@@ -21,30 +21,18 @@ class SearchSettings:
     """Presolve takes out variables that no row and no square ties to another one."""
     decompose: bool = True
     """Bound by Lagrangian decomposition where the follower has several blocks; else only by complementarities."""
-    start_at_welfare: bool = True
-    """Take the parameters that are cheapest for leader and follower together as a first point to search from."""
     conflicts: bool = True
     """Deciding that a row binds sets the duals of all rows to zero that cannot bind together with it."""
     linear_programs: bool = True
     """Solve pricing problems by linear programs with tangents; else by quadratic programs."""
     warm_start: bool = True
     """Start the simplex method from the last basis."""
-    order_rows: bool = True
-    """Store rows that join blocks so that factorisations take the blocks first."""
     keep_leaves: bool = True
     """Start a pricing problem from the leaves of the last one instead of from its root."""
-    price_points: bool = True
-    """Clear the follower where a pricing problem is nearly complementary, for a column with a true payment."""
-    stop_pricing_early: bool = True
-    """Stop the last pricing problem of an evaluation once the sum of bounds closes the gap."""
     prune_leaves: bool = True
     """After the root leave out leaves whose bound is too high for any better point (reduced-cost fixing)."""
     branch_on_leaves: bool = True
     """Branch by confining a block to a part of its leaves before pairs are decided."""
-    branch_where_leaves_differ: bool = True
-    """Of pairs to branch on prefer those that leaves of the block decide differently."""
-    cross_by_one_row: bool = True
-    """Beyond a facet try first the critical region in which only the facet's row has changed sides."""
     move_together: bool = True
     """In a descent first move all blocks across their strongest facets together."""
     screen_moves: bool = True
@@ -58,12 +46,6 @@ class SearchSettings:
     """Steps of a descent at most."""
     single_moves: int = 4
     """Blocks that a step of a descent moves alone, at most."""
-    closest_facets: int = 20
-    """Facets of a critical region that a program begins with, those closest to the point; 0 for all."""
-    facet_rounds: int = 4
-    """How often broken facets are added before all are put in."""
-    impatient_iterations: int = 40
-    """Iterations of an interior-point solve after which regions count as incompatible."""
     concave_rounds: int = 20
     """Tangents of a concave part of a payment before the point stands."""
     cell_walk: int = 12
@@ -98,8 +80,6 @@ class SearchSettings:
 
     # --- bundle method ----------------------------------------------------------------------------------------------
 
-    rough: float = 0.9
-    """Accuracy of a first value at a center, as a part of the gap; 0 for none."""
     fine: float = 0.05
     """Accuracy of all other values, as a part of the gap."""
     closer: float = 0.25
@@ -120,18 +100,10 @@ class SearchSettings:
     """Factor by which a step's length grows at most at once."""
     slowest: float = 0.1
     """Factor by which a step's length shrinks at most at once."""
-    onward: float = 2.0
-    """Further factor for a serious step in the same direction as the last one."""
-    alike: float = 0.7
-    """Cosine from which two steps have the same direction."""
     worth: float = 0.05
     """Part of what is missing that a step has to promise."""
     little: float = 0.5
     """The same where leader and mixtures agree, so that the model is at its best."""
-    too_far: float = 3.0
-    """A promise of more than so many times what is missing is too far away; infinite for never."""
-    leap: float = 1.2
-    """Then only as much of the step is taken as promises so many times what is missing."""
     promise_noise: float = 1e-3
     """Part of what is missing below which a promise does not change the length of steps."""
     agree: float = 0.2
@@ -140,8 +112,6 @@ class SearchSettings:
     """How often a center moves to the multipliers of a better point at the root."""
     recentre_gain: float = 0.1
     """Part of what is missing that such a point has to gain."""
-    ask_on_the_way: bool = True
-    """Search for points at steps 2, 4, 8, ... and not only at the last one."""
 
     # --- branching --------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What each device of the leader's search is worth: random days solved with one device off at a time.
 
     python -m cosim.experiments.benchmarks.leader.ablation --out ablation.jsonl
-    python -m cosim.experiments.benchmarks.leader.ablation --out ablation.jsonl --only "ordering of rows" --days 20
+    python -m cosim.experiments.benchmarks.leader.ablation --out ablation.jsonl --only "conflicts of rows" --days 20
     python -m cosim.experiments.benchmarks.leader.ablation --out ablation.jsonl --table
 
 Half of the days have voltage limits that bind, half a sloped import price, on seeds that no constant was tuned on. Each
@@ -38,31 +38,19 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "presolve: fixed variables": {"remove_fixed": False},
     "presolve: separate variables": {"remove_separate": False},
     "decomposition": {"decompose": False},
-    "start at the welfare optimum": {"start_at_welfare": False},
     "conflicts of rows": {"conflicts": False},
     "pricing by linear programs": {"linear_programs": False},
     "warm start of the simplex method": {"warm_start": False},
-    "ordering of rows": {"order_rows": False},
     "complementarity cuts": {"cuts_after": 10**9},
     "leaves kept between pricing problems": {"keep_leaves": False},
     "several optima of a leaf": {"optima_kept": 1},
-    "true points in pricing": {"price_points": False},
-    "early end of pricing": {"stop_pricing_early": False},
     "leaving out leaves": {"prune_leaves": False},
     "branching on leaves": {"branch_on_leaves": False},
-    "pairs that leaves differ in": {"branch_where_leaves_differ": False},
-    "region across by one row": {"cross_by_one_row": False},
     "moving blocks together": {"move_together": False},
     "moving blocks alone": {"single_moves": 0},
     "screening of moves": {"screen_moves": False},
-    "closest facets first": {"closest_facets": 0},
-    "impatient solves": {"impatient_iterations": 100},
-    "rough first values": {"rough": 0.0},
     "recentring on new points": {"recentres": 0},
     "lengthening of steps": {"lengthenings": 1},
-    "faster in one direction": {"onward": 1.0},
-    "part of a step too far": {"too_far": float("inf")},
-    "points on the way": {"ask_on_the_way": False},
 }  # fmt: skip
 DEVICES: Mapping[str, SearchSettings] = {name: replace(SearchSettings(), **off) for name, off in _OFF.items()}
 """Settings without one device each, by the device's name."""

@@ -18,7 +18,7 @@ import scipy.optimize
 
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -38,7 +38,6 @@ class CriticalRegion:
         answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
         hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex where the leader pays the whole price.
         matrix, rhs: the region is where matrix @ th <= rhs; rows have length one.
-        rows: which row of the block each side is about: one whose dual gets zero there, or one that comes to bind.
     """
 
     binding: npt.NDArray[np.bool_]
@@ -48,7 +47,6 @@ class CriticalRegion:
     linear: Vector
     matrix: Vector
     rhs: Vector
-    rows: Indices
 
     def holds(self, theta: Vector) -> bool:
         """Whether the parameters lie on the region."""
@@ -169,25 +167,8 @@ class CriticalRegions:
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
         if normal @ beyond <= region.rhs[row] + _INSIDE:
             return None
-        turned = self._turned(region, int(region.rows[row]), beyond) if self._settings.cross_by_one_row else None
-        found = turned or self.at(beyond)
+        found = self.at(beyond)
         return None if found is region else found
-
-    def _turned(self, region: CriticalRegion, row: int, theta: Vector) -> CriticalRegion | None:
-        """The region in which one row changes sides, if it holds these parameters: mostly it does next to the side that
-        is about that row. Where answers are degenerate other rows change with it.
-        """
-        binding = region.binding.copy()
-        binding[row] = not binding[row]
-        key = binding.tobytes()
-        if key not in self._known:
-            found = self._region(binding)
-            if found is None or not found.holds(theta):
-                # Whether it is a region of the follower's answer is known only where it holds something.
-                return None
-            self._known[key] = found
-        found = self._known[key]
-        return found if found is not None and found.holds(theta) else None
 
     def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of rows that bind, as many as do not depend on each other, first those that a basic dual needs."""
@@ -232,15 +213,11 @@ class CriticalRegions:
         slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
-        order = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
-        matrix, rhs, kept, empty = self._sides(matrix, rhs)
-        if empty:
-            return None
-        return CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs, order[kept])
+        matrix, rhs, empty = self._sides(matrix, rhs)
+        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs)
 
-    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, Indices, bool]:
-        """The rows that may bind somewhere in the box, at length one, which they are, and whether some row never holds.
-        """
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, bool]:
+        """The rows that may bind somewhere in the box, at length one, and whether some row never holds."""
         qp = self._qp
         length = np.linalg.norm(matrix, axis=1)
         flat = length <= _NOISE * (1.0 + np.abs(rhs))
@@ -249,4 +226,4 @@ class CriticalRegions:
         with np.errstate(invalid="ignore"):
             ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
         most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
-        return matrix[most > rhs], rhs[most > rhs], np.flatnonzero(~flat)[most > rhs], empty
+        return matrix[most > rhs], rhs[most > rhs], empty

@@ -87,19 +87,17 @@ class Ascent:
         self._longest = self._settings.longest_step * step
         return Node(-np.inf, domain, mu, step)
 
-    def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
-        """L(mu) of a node, or, unless the whole is asked for, as much of it as closes the gap.
+    def value(self, node: Node, mu: Vector) -> float | None:
+        """L(mu) of a node.
 
-        All blocks together may stay a part of the gap below their minima, or less where that could be all that is
-        missing.
+        All blocks together may stay below their minima by a part of the gap, or of what is missing where that is less.
         """
         goal, settings = self._goal, self._settings
-        allowed, missing = (settings.rough if rough else settings.fine) * goal.allowed, goal.missing(node.bound)
+        allowed, missing = settings.fine * goal.allowed, goal.missing(node.bound)
         if 0 < missing < allowed:
             allowed = settings.closer * missing
         enough = max(_LEAST, allowed / len(self._parts.pricing))
-        suffices = np.inf if whole else self._points.best - goal.allowed
-        return self._parts.evaluate(mu, node.domain, enough, goal.deadline, suffices)
+        return self._parts.evaluate(mu, node.domain, enough, goal.deadline)
 
     def bound(self, node: Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
@@ -116,40 +114,30 @@ class Ascent:
             return None
         best = self._recentre(node, best)
         last: Step | None = None
-        vain, ask_at = 0, (3, 7, 15, 31) if settings.ask_on_the_way else ()
+        vain = 0
         for number in range(settings.rounds):
             if goal.missing(node.bound) <= 0 or goal.late():
                 break
             step = self._proposed(node, best)
             if step is None:
                 break
-            before, way = parts.size, None if last is None else last.apart
-            last, mu, promised = step, step.mu, step.value - best
-            # The model is concave: a part of the way promises at least that part; far away it overestimates L by much.
-            missing = goal.missing(node.bound)
-            if promised > settings.too_far * missing:
-                part = settings.leap * missing / promised
-                mu, promised = node.center + part * (step.mu - node.center), part * promised
-            value = self.value(node, mu)
+            before, last, promised = parts.size, step, step.value - best
+            missing, value = goal.missing(node.bound), self.value(node, step.mu)
             if value is None:
                 return None
             gained = value - best
             serious = gained > settings.serious * promised
             if gained > 0:
-                node.center, best = mu, value
+                node.center, best = step.mu, value
             vain = 0 if serious else vain + 1
             another = serious or vain > settings.vain_steps or gained < -promised
             if another and promised > settings.promise_noise * missing:
                 vain = 0
-                # To where the value would be best along the step, were it a parabola; the same way again goes faster.
+                # To where the value would be best along the step, were it a parabola.
                 parabola = settings.serious * promised / max(promised - gained, _APART)
-                if serious and way is not None and _alike(way, step.apart, settings.alike):
-                    parabola *= settings.onward
                 node.step *= min(max(parabola, settings.slowest), settings.fastest)
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
-            if number in ask_at and goal.missing(node.bound) > 0:
-                self._ask(last)
             stalled = value <= best and parts.size == before
             # Where leader and mixtures agree the model is at its best.
             little = (settings.little if self._agree(step) else settings.worth) * goal.missing(node.bound)
@@ -160,19 +148,12 @@ class Ascent:
         return last
 
     def _at_center(self, node: Node) -> float | None:
-        """The value at a node's center; None if it closes the gap, or there is none to be had.
-
-        Often a rough value is enough. A model of rough ones would promise what is only roughness.
-        """
-        value: float | None = None
-        for rough in (True, False) if self._settings.rough else (False,):
-            value = self.value(node, node.center, rough=rough)
-            if value is None:
-                return None
-            node.bound = max(node.bound, value)
-            if self._goal.missing(node.bound) <= 0:
-                return None
-        return value
+        """The value at a node's center; None if it closes the gap, or there is none to be had."""
+        value = self.value(node, node.center)
+        if value is None:
+            return None
+        node.bound = max(node.bound, value)
+        return None if self._goal.missing(node.bound) <= 0 else value
 
     def _proposed(self, node: Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
@@ -239,8 +220,3 @@ class Ascent:
             return None
         self._taken = self._points.optimum
         return self._parts.take(self._taken, self._regions)
-
-
-def _alike(one: Vector, other: Vector, cosine: float) -> bool:
-    """Whether two steps have the same direction, up to an angle of this cosine."""
-    return float(one @ other) > cosine * float(np.linalg.norm(one) * np.linalg.norm(other))

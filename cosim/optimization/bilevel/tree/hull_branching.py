@@ -101,10 +101,6 @@ class Branching:
             binding = mixture.weights @ _shares([c.dual for c in mixture.columns], [c.dual for c in columns])
             loose = mixture.weights @ _shares([c.slack for c in mixture.columns], [c.slack for c in columns])
             apart = np.where(held == OPEN, np.minimum(binding, loose), 0.0)
-            sure = np.where(problem.told_apart(held), apart, 0.0)
-            if sure.max(initial=0.0) > 0 and self._relaxation.settings.branch_where_leaves_differ:
-                # Both sides of such a pair have fewer leaves than the node.
-                apart = sure
             gap = self._gap(home, mixture)
             weight = 1.0 if gap is None else max(gap, _CLOSED)
             at = int(np.argmax(apart))

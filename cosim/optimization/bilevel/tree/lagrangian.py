@@ -133,7 +133,6 @@ class Decomposition:
         domain: Domain,
         enough: float,
         deadline: float = np.inf,
-        suffices: float = np.inf,
     ) -> float | None:
         """L(mu) of a domain, and a new column of every block.
 
@@ -142,7 +141,6 @@ class Decomposition:
             domain: where to look.
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
-            suffices: a bound at which to stop, before all blocks are at their minima.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -150,18 +148,12 @@ class Decomposition:
         total = self._leader_cost(mu)
         if total is None:
             return None
-        asked = self.parts(domain)
-        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
-        # to go.
-        order = sorted(range(len(asked)), key=lambda b: not self.pricing[b].knows(asked[b]))
-        for b in order:
-            problem = self.pricing[b]
+        for b, (problem, part) in enumerate(zip(self.pricing, self.parts(domain), strict=True)):
             price = mu[problem.parameters]
-            fit = [c for c in self.columns[b] if problem.lies_in(c, asked[b])]
+            fit = [c for c in self.columns[b] if problem.lies_in(c, part)]
             sure = (c for c in fit if not c.underestimated)
             known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            most = suffices - total if b == order[-1] and self._settings.stop_pricing_early else np.inf
-            found = problem.minimise(price, asked[b], enough, known, deadline, most)
+            found = problem.minimise(price, part, enough, known, deadline)
             if found is None:
                 return None
             self.minima[b] = found.bound

@@ -18,13 +18,12 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.bilevel.relaxation.outer_approximation import TangentRelaxation
-from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.columns import Column
 from cosim.optimization.bilevel.tree.domain import BlockDomain
@@ -107,7 +106,6 @@ class PricingProblem:
         enough: float,
         known: Column | None,
         deadline: float,
-        suffices: float = np.inf,
     ) -> BlockAnswer | None:
         """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
         or there is no lower end.
@@ -118,7 +116,6 @@ class PricingProblem:
             enough: how far the bound may stay below the minimum.
             known: a point of that part, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
-            suffices: a bound at which to stop.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
@@ -130,29 +127,16 @@ class PricingProblem:
         hard, limit = relaxation.solves + settings.cuts_after, relaxation.solves + settings.most_programs
         relaxation.enough = enough
 
-        def target() -> float:
-            """Where the search may stop."""
-            best = np.inf if known is None else known.payment - float(mu @ known.theta)
-            relaxation.suffices = min(best - enough, suffices)
-            return relaxation.suffices
-
-        target()
+        # A bound that close to the known point ends the search.
+        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
+        relaxation.suffices = target
         for bound, leaf in queue:
-            if bound >= target() or (time.perf_counter() > deadline and np.isfinite(bound)):
+            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
                 leaves[key] = [*queue.nodes, leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
             if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
-                if missing <= enough and leaf.z is not None and settings.price_points:
-                    # What breaks complementarity by little may still cost far more in truth.
-                    real = self._real(leaf.z[level.theta_at])
-                    if real is not None and self.lies_in(real, part):
-                        if known is None or (real.payment - known.payment) < float(mu @ (real.theta - known.theta)):
-                            known = real
-                        if bound >= target():
-                            leaves[key] = [*queue.nodes, leaf]
-                            return BlockAnswer(bound, known)
                 if missing <= min(enough, _EXACT * (1.0 + abs(bound))) or relaxation.solves >= limit:
                     leaves[key] = [*queue.nodes, leaf]
                     # The payment of such a column may be too low by what its point violates.
@@ -199,21 +183,6 @@ class PricingProblem:
             # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
             self._leaves = {key: kept}
         return len(known) - len(kept)
-
-    def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
-        """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
-        leaves = self._leaves.get(self._root().key(), [])
-        if not leaves:
-            return np.zeros(len(held), dtype=bool)
-        decided = np.array([leaf.part.held for leaf in leaves])
-        fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
-        one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
-        apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
-        return apart
-
-    def knows(self, part: BlockDomain) -> bool:
-        """Whether the block was asked for its minimum in this part before."""
-        return part.key() in self._known(part)
 
     def lies_in(self, column: Column, part: BlockDomain) -> bool:
         """Whether a point of the block lies in a part of it."""
@@ -303,20 +272,6 @@ class PricingProblem:
         if not len(undecided):
             return None
         return [leaf.below(part) for part in leaf.part.decided(int(undecided[0]))]
-
-    def _real(self, theta: Vector) -> Column | None:
-        """The follower's answer at these parameters, with the leader's choice among its duals."""
-        point = self.regions.point(theta)
-        if point is None:
-            return None
-        x, nu, sigma, binding, payment = point
-        level = self._relaxation.level
-        qp = level.follower
-        slack = np.maximum(qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ x, 0.0)
-        slack[binding | (slack <= _ZERO * (1.0 + np.abs(qp.ineq_rhs)))] = 0.0
-        sigma[sigma <= _ZERO * (1.0 + np.abs(sigma).max(initial=0.0))] = 0.0
-        rest = None if level.products is None else level.products.shares.rest.price(nu, sigma)
-        return Column(theta.copy(), payment, sigma, slack, rest)
 
     def _column(self, leaf: Leaf, bound: float, mu: Vector, underestimated: bool) -> Column:
         level, z = self._relaxation.level, leaf.z
