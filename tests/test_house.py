@@ -15,7 +15,7 @@ from cosim.exports import MOVED
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "exports"}),
+    frozenset({"constants", "errors", "exports"}),
     frozenset({"files"}),
     frozenset({"grid", "optimization", "yaml_reading"}),
     frozenset({"scenario", "results"}),
@@ -29,8 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = (
 GRID = (frozenset({"feeder"}), frozenset({"opendss"}), frozenset({"linear"}))
 OPTIMIZATION = (frozenset({"qp"}), frozenset({"solvers"}), frozenset({"bilevel"}))
 BILEVEL = (
-    frozenset({"model"}), frozenset({"relaxation"}), frozenset({"primal", "mip"}), frozenset({"tree"}),
-    frozenset({"solver"}), frozenset({"back_off"}),
+    frozenset({"settings"}), frozenset({"model"}), frozenset({"relaxation"}), frozenset({"primal", "mip"}),
+    frozenset({"tree"}), frozenset({"solver"}),
 )  # fmt: skip
 LONGEST_FILE = 400
 MOST_FILES = 16

@@ -16,13 +16,14 @@ from cosim.agents.dca.datacenter import datacenter_of
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
+from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.qp.transform import rename, with_rows
 from cosim.optimization.solvers.cutting_planes import CutModel
-from cosim.optimization.solvers.proximal import ProximalSolver, pull, steepened
+from cosim.optimization.solvers.proximal import ProximalSolver, proximal_gradient, steepened
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 from cosim.protocol.desk import AggregatorDesk, bidding
 from cosim.protocol.messages import Bid, PricePosting
@@ -36,7 +37,6 @@ Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3
 _ADOPT_PENALTY, _ADOPT_ROUNDS, _ADOPTED_MW = 1e5, 20, 1e-9
 _LATE_TOLERANCE_MWH = 1e-6
-KILO = 1000.0
 
 
 class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
@@ -289,7 +289,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             raise ValueError("slopes of a price need the demand they hold around")
         steeper = steepened(self._punctual(), self._columns, 2 * self.hours * slope)
         linear = np.zeros(len(self._qp.variables))
-        linear[self._columns] = self.hours * (price - pull(slope, target))
+        linear[self._columns] = self.hours * (price - proximal_gradient(slope, target))
         return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
     def _solve(self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0) -> QPSolution:
@@ -329,13 +329,13 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def _drawing(self, p_mw: Array) -> Array:
         """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""
-        pull, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
+        multiplier, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
         for _ in range(_ADOPT_ROUNDS):
-            x = self._drawer.solve(pull, p_mw, _ADOPT_PENALTY).x
+            x = self._drawer.solve(multiplier, p_mw, _ADOPT_PENALTY).x
             off = x[self._columns] - p_mw
             if min(np.abs(off).max(), np.abs(off - before).max()) <= _ADOPTED_MW:
                 break
-            pull, before = pull + _ADOPT_PENALTY * off, off
+            multiplier, before = multiplier + _ADOPT_PENALTY * off, off
         return x
 
     def drawn_mw(self) -> Array:

@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.constants import KILO
 from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.schema import BatterySpec, DataCenterSpec
 
-KILO = 1000.0
 Work = TypeVar("Work", float, NDArray[np.float64])
 
 

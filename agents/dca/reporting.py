@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
 from cosim.agents.dca.workload import Ledger
+from cosim.constants import KILO
 from cosim.results.columns import Columns
 
-KILO = 1000.0
 Array = NDArray[np.float64]
 
 

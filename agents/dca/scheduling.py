@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
 from cosim.agents.storage import Storage
+from cosim.constants import KILO
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
 from cosim.scenario.schema import WorkClassSpec
 
 Array = NDArray[np.float64]
-KILO = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

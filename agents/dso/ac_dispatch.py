@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cosim.agents.dso.clearing import ClearingModel, Limits
 from cosim.agents.dso.own_problem import OwnStep
 from cosim.agents.dso.window import WindowClearing
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
@@ -29,7 +30,6 @@ from cosim.grid.opendss.circuit import AcCircuit
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-KILO = 1000.0
 ROUNDS = 40
 """Tangents taken at most on the way to the least cost at a given demand."""
 TRIALS = 6

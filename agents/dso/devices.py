@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dso.resources.resource import Resource
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
@@ -26,7 +27,6 @@ from cosim.scenario.preparation import PreparedFeeder
 
 Array = NDArray[np.float64]
 Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
-KILO = 1000.0
 KEPT = 64
 """How many feeders at other positions are kept: more than a window has steps, mostly."""
 

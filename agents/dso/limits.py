@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from cosim.agents.dso.clearing import Limits
+from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
 from cosim.grid.linear import lindist3flow
 from cosim.grid.linear.response import strongest_response
 from cosim.scenario.schema import Scenario
-
-KILO = 1000.0
 
 
 def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
+from cosim.constants import KILO
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear import ac_tangent, lindist3flow
@@ -27,7 +28,6 @@ USUAL_KW = 2457.0
 """Base load that tolerances are stated for: that of IEEE 37. They are in proportion to the base load of a feeder."""
 LEAST_SIZE = 1e-3
 """Smallest size of a feeder that power flow is made more exact for: beyond it is rounding."""
-KILO = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

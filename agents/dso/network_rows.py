@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.grid.feeder.feeder import LEGS, PHASES
+from cosim.constants import LEGS, PHASES
 from cosim.grid.feeder.phases import LINE_TO_CENTROID
 from cosim.grid.linear.network import Affine, LinearNetwork
 

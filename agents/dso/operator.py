@@ -21,16 +21,17 @@ from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
 from cosim.agents.dso.window import StepResult, WindowClearing
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.linear import ac_tangent
 from cosim.grid.linear.network import LinearNetwork, Node
 from cosim.grid.opendss.circuit import AcSolution
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
-from cosim.optimization.solvers.proximal import pull
+from cosim.optimization.solvers.proximal import proximal_gradient
 from cosim.protocol.roles import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
@@ -39,7 +40,6 @@ from cosim.scenario.preparation import PreparedFeeder
 LINEARISATION_ROUNDS = 5
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
-KILO = 1000.0
 
 
 class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
@@ -298,7 +298,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         h = self.hours
         chosen, cost, solution = self.clearing.choose(-h * price, p_mw, h * penalty)
         # What the operator would be paid at the margin of what it chose; its duals price reactive power apart.
-        effective = price + pull(penalty, p_mw - chosen)
+        effective = price + proximal_gradient(penalty, p_mw - chosen)
         reactive = self._prices(solution).q_usd_per_mvarh
         return Clearing(chosen, cost, Prices(effective - reactive * self.reactive_ratio, reactive))
 
@@ -320,19 +320,19 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Clear at the final demand; among the optimal duals take those nearest to the supporting price."""
         return self._settle(p_mw, support)
 
-    def active_charge(self) -> Charge:
+    def active_settlement(self) -> Settlement:
         """What active power alone is charged in the open window's clearing."""
-        return self.clearing.active_charge
+        return self.clearing.active_settlement
 
     def settle_active(self, p_mw: Array, price: Array) -> Clearing:
         """Clear at the final demand; among the optimal duals take those whose active price is nearest to this one."""
-        return self._settle(p_mw, price, self.clearing.active_charge)
+        return self._settle(p_mw, price, self.clearing.active_settlement)
 
-    def _settle(self, p_mw: Array, target: Array | None, charge: Charge | None = None) -> Clearing:
+    def _settle(self, p_mw: Array, target: Array | None, settlement: Settlement | None = None) -> Clearing:
         """Clear at the final demand, with the optimal duals whose prices, or charges, are nearest to a target."""
         solution = self.clearing.solve(p_mw)
         if target is not None:
-            solution = self.clearing.nearest_dual(solution, p_mw, self.hours * target, charge)
+            solution = self.clearing.nearest_dual(solution, p_mw, self.hours * target, settlement)
         self._settled = (p_mw, solution)
         return Clearing(p_mw, solution.objective, self._prices(solution))
 

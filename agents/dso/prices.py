@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.network_rows import PARTS as ROW_PARTS
+from cosim.constants import PRICE_PARTS
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear.network import LinearNetwork
 
 Vector = NDArray[np.float64]
-PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class NodePrices:
     def at_terminal(self, terminal: Terminal) -> tuple[dict[str, float], dict[str, float]]:
         """Parts of the price of a terminal's P and Q: the chain rule through its terminal map."""
         t = terminal_map(terminal, self.nodes)
-        active = {k: float(t.pp @ self.active[k] + t.qp @ self.reactive[k]) for k in PARTS}
-        reactive = {k: float(t.pq @ self.active[k] + t.qq @ self.reactive[k]) for k in PARTS}
+        active = {k: float(t.pp @ self.active[k] + t.qp @ self.reactive[k]) for k in PRICE_PARTS}
+        reactive = {k: float(t.pq @ self.active[k] + t.qq @ self.reactive[k]) for k in PRICE_PARTS}
         return active, reactive
 
 

@@ -15,7 +15,7 @@ from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.own_problem import OwnWindow
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear.network import LinearNetwork, solve_together
-from cosim.optimization.bilevel.model.settlement import Charge, charged_at
+from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
@@ -184,23 +184,23 @@ class WindowClearing:
         }
 
     def nearest_dual(
-        self, solution: QPSolution, p_mw: Array, support: Array, charge: Charge | None = None
+        self, solution: QPSolution, p_mw: Array, support: Array, settlement: Settlement | None = None
     ) -> QPSolution:
         """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step)."""
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
-        held = charged_at(closed(self.follower, self._closed), self.theta(p_mw), charge)
+        held = settled_at(closed(self.follower, self._closed), self.theta(p_mw), settlement)
         point = DualFace(held, solution, np.zeros(target.size), reach=_RESOLVED_MW).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
 
     @cached_property
-    def active_charge(self) -> Charge:
+    def active_settlement(self) -> Settlement:
         """What active power alone is charged: the price of P where P and Q are parameters apart."""
         follower = self.follower
         alone = _on_active_power(
             self._full, 0.0 * self._ratio, follower.theta_lower, follower.theta_upper, self.labels
         )
-        return Charge.of(alone)
+        return Settlement.of(alone)
 
     def choose(
         self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cosim.constants import KILO
 from cosim.coordination.base import Link, Market, Outcome, Process, RoundRecord, Task
 from cosim.coordination.operators import Seat
 from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
@@ -18,7 +19,6 @@ from cosim.protocol.roles import Array, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.schema import Scenario
 
-KILO = 1000.0
 _NOTHING_USD = 1e-6
 
 

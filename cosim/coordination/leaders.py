@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from cosim.constants import KILO
 from cosim.coordination.base import Market
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError
 from cosim.optimization.bilevel.mip.formulation import Repairs
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.solver import BilevelProblem, BilevelSolution, solve
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.qp.arrays import relative_gap
 from cosim.optimization.qp.exclusive import Trial, choose_sides, closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP, join
 from cosim.protocol.roles import AggregatorAgent, Array
 
-KILO = 1000.0
 ALL, EACH = "all", "each"
 _DIRECTIONS = 12
 """Leader's problems solved at most for the directions of batteries."""
@@ -63,7 +63,7 @@ class Remembered:
     """What a window leaves to the next one that shares steps with it: demand by name, and what is known of blocks."""
 
     p_mw: dict[str, float] = field(default_factory=dict)
-    memory: Memory = field(default_factory=Memory)
+    cache: SearchCache = field(default_factory=SearchCache)
 
 
 def decide(market: Market, remembered: Remembered | None = None) -> Decision:
@@ -149,8 +149,8 @@ def lead(
         at |= {n: p for n, p in remembered.p_mw.items() if n in at}
     start = np.array([at[n] for n in whole.follower.parameters])
     hint = _by_name(market, leaders, decision)
-    memory = None if remembered is None else remembered.memory
-    problem, solution = _with_directions(market, whole, start, memory, hint)
+    cache = None if remembered is None else remembered.cache
+    problem, solution = _with_directions(market, whole, start, cache, hint)
     for a, schedule, p_mw in schedules(market, problem, solution, fixed):
         decision.schedules[a.name] = schedule
         decision.p_mw[:, a.columns] = p_mw
@@ -216,21 +216,22 @@ def stackelberg_problem(
         follower = follower.free({str(n) for a in takers for n in names[:, a.columns].ravel()})
         follower = join([follower, *(a.problem(names[:, a.columns].tolist()) for a in takers)])
     leader = join([a.problem(names[:, a.columns].tolist()) for a in leaders])
-    return BilevelProblem(follower, leader, charge=_active_charge(market, follower) if market.settles_active else None)
+    settlement = _active_settlement(market, follower) if market.settles_active else None
+    return BilevelProblem(follower, leader, settlement=settlement)
 
 
-def _active_charge(market: Market, follower: ParametricQP) -> Charge:
+def _active_settlement(market: Market, follower: ParametricQP) -> Settlement:
     """What the leaders pay where only active power is settled; the follower has the operator's rows alone."""
     whole = market.operator.follower()
     if (follower.eq_rows, follower.ineq_rows) != (whole.eq_rows, whole.ineq_rows):
         raise InputError("settlement on active power takes no price takers", key="market.settlement", value="active")
     at = {name: i for i, name in enumerate(whole.parameters)}
     mine = np.array([at[name] for name in follower.parameters], dtype=np.int64)
-    return market.operator.active_charge().of_parameters(mine)
+    return market.operator.active_settlement().of_parameters(mine)
 
 
 def _with_directions(
-    market: Market, problem: BilevelProblem, start: Array, memory: Memory | None, hint: dict[str, float]
+    market: Market, problem: BilevelProblem, start: Array, cache: SearchCache | None, hint: dict[str, float]
 ) -> tuple[BilevelProblem, BilevelSolution]:
     """The leader's optimum in which no battery charges and discharges at once, and the problem it belongs to.
 
@@ -246,7 +247,7 @@ def _with_directions(
         def led(names: frozenset[str], base: BilevelProblem = base) -> Trial[tuple[BilevelProblem, BilevelSolution]]:
             held = base if not names else replace(base, leader=closed(base.leader, names))
             left = max(_LEAST_S, given.time_limit_s - (time.perf_counter() - began))
-            found = _solve(market, held, start, memory, left)
+            found = _solve(market, held, start, cache, left)
             values = dict(zip(held.leader.variables, found.leader_x.tolist(), strict=True))
             return Trial(found.leader_cost, found.bound, values, (held, found))
 
@@ -261,7 +262,7 @@ def _with_directions(
 
 
 def _solve(
-    market: Market, problem: BilevelProblem, start: Array, memory: Memory | None, time_limit_s: float
+    market: Market, problem: BilevelProblem, start: Array, cache: SearchCache | None, time_limit_s: float
 ) -> BilevelSolution:
     """The leader's optimum, from a good point."""
     spec = market.scenario.centralized
@@ -281,7 +282,7 @@ def _solve(
         repairs=Repairs(tighten=spec.tighten, cut=spec.cut, start=spec.start),
         start=start,
         progress=told,
-        memory=memory,
+        cache=cache,
     )
 
 
@@ -290,8 +291,8 @@ def _operators_price(market: Market, follower: ParametricQP, solution: BilevelSo
     whole = market.operator.follower()
     nu = dict(zip(follower.eq_rows, solution.nu, strict=True))
     sigma = dict(zip(follower.ineq_rows, solution.sigma, strict=True))
-    charge = market.operator.active_charge() if market.settles_active else Charge.of(whole)
-    price = charge.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
+    settlement = market.operator.active_settlement() if market.settles_active else Settlement.of(whole)
+    price = settlement.price(np.array([nu[r] for r in whole.eq_rows]), np.array([sigma[r] for r in whole.ineq_rows]))
     at = dict(zip(whole.parameters, price, strict=True))
     return np.array([[at[n] for n in row] for row in _names(market)]) / market.hours
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.arrays import block_diagonal
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from cosim.optimization.qp.transform import rename
@@ -147,10 +147,10 @@ class Operators:
                 out[:, column] = [seat.named(row[k]) for row in names]
         return [list(row) for row in out]
 
-    def active_charge(self) -> Charge:
+    def active_settlement(self) -> Settlement:
         """What active power alone is charged in :meth:`follower`."""
-        parts = [seat.operator.active_charge() for seat in self.seats]
-        return Charge(
+        parts = [seat.operator.active_settlement() for seat in self.seats]
+        return Settlement(
             np.concatenate([c.constant for c in parts]),
             block_diagonal([c.by_nu for c in parts]),
             block_diagonal([c.by_sigma for c in parts]),

@@ -101,10 +101,10 @@ def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> 
     eq, ineq = set(own.eq_rows), set(own.ineq_rows)
     own_nu = np.array([v if name in eq else 0.0 for name, v in zip(problem.eq_rows, nu, strict=True)])
     own_sigma = np.array([v if name in ineq else 0.0 for name, v in zip(problem.ineq_rows, sigma, strict=True)])
-    pull = np.asarray(sp.csr_array(problem.eq_matrix).T @ own_nu + sp.csr_array(problem.ineq_matrix).T @ own_sigma)
+    gradient = np.asarray(sp.csr_array(problem.eq_matrix).T @ own_nu + sp.csr_array(problem.ineq_matrix).T @ own_sigma)
     for name, c in zip(own.variables, own.cost, strict=True):
-        pull[where[name]] += c
-    return pull
+        gradient[where[name]] += c
+    return gradient
 
 
 class Welfare:

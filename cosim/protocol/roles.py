@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.opendss.circuit import AcSolution
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.protocol.messages import Bid, PricePosting
 from cosim.results.columns import Columns
@@ -149,7 +149,7 @@ class OperatorAgent(Protocol):
     def settle(self, p_mw: Array, support: Array | None) -> Clearing:
         """Final clearing; among equally right prices the one nearest to the supporting price."""
 
-    def active_charge(self) -> Charge:
+    def active_settlement(self) -> Settlement:
         """What active power alone is charged in :meth:`follower`; asked where settlement is on active power only."""
 
     def settle_active(self, p_mw: Array, price: Array) -> Clearing:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from cosim.constants import KILO
 from cosim.results.ac_notes import relative_import_excess
 from cosim.results.by_feeder import Limits, tables_by_feeder
 from cosim.results.record import Kpi, VoltageLimits
@@ -18,7 +19,6 @@ from cosim.results.tables import Tables
 VIOLATION_TOLERANCE_PU = 1e-4
 """A voltage counts as a violation when beyond its limit by more than this: solvers stop short of exact."""
 
-KILO = 1000.0
 Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cosim.results.schemas import LEGS, PARTS, PHASES
+from cosim.constants import KILO, LEGS, PHASES, PRICE_PARTS
 from cosim.results.tables import Tables
 
-KILO = 1000.0
 NAMES = {"energy": "energy", "loss": "losses", "voltage": "voltage limits", "congestion": "branch ratings",
          "unbalance": "unbalance"}  # fmt: skip
 RENT = ("voltage", "congestion", "unbalance")
@@ -20,14 +19,14 @@ _LISTED_STEPS = 12
 
 def beyond_cap(tables: Tables, cap_usd_per_mwh: float) -> list[str]:
     """A line on DLMPs of active power beyond the cap in either direction, with the parts of the outermost one."""
-    prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", *PARTS)
+    prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", *PRICE_PARTS)
     beyond = prices[prices["dlmp_p"].abs() > cap_usd_per_mwh * (1 + 1e-6)]
     if not len(beyond):
         return []
     steps = sorted(set(beyond["step"].tolist()))
     listed = ", ".join(map(str, steps[:_LISTED_STEPS])) + (" and more" if len(steps) > _LISTED_STEPS else "")
     worst = beyond.iloc[int(beyond["dlmp_p"].abs().to_numpy().argmax())]
-    parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PARTS if abs(worst[k]) >= 0.5)
+    parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PRICE_PARTS if abs(worst[k]) >= 0.5)
     return [
         f"DLMPs are beyond network.price_cap_usd_per_mwh = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
         f"{prices['dlmp_p'].min():,.0f} to {prices['dlmp_p'].max():,.0f}: the cap prices each kind of broken limit, "
@@ -47,7 +46,7 @@ def payment_parts(tables: Tables, bus_of: Mapping[str, str], step_hours: float, 
         reactive: whether reactive power is paid for.
     """
     at = set(bus_of.values())
-    columns = [*PARTS, *(f"q_{part}" for part in PARTS)]
+    columns = [*PRICE_PARTS, *(f"q_{part}" for part in PRICE_PARTS)]
     prices = tables.only("prices", "step", "bus", "phase", *columns)
     prices = prices[prices["bus"].isin(at)]
     demand = tables.only("demand", "step", "datacenter", "phase", "p_kw", "q_kvar")
@@ -55,9 +54,9 @@ def payment_parts(tables: Tables, bus_of: Mapping[str, str], step_hours: float, 
     balanced = demand["phase"] == "abc"
     single = demand[~balanced].merge(prices, on=["step", "bus", "phase"], how="left")
     three = demand[balanced].merge(_balanced(prices, columns), on=["step", "bus"], how="left")
-    found = dict.fromkeys(PARTS, 0.0)
+    found = dict.fromkeys(PRICE_PARTS, 0.0)
     for rows in (single, three):
-        for part in PARTS:
+        for part in PRICE_PARTS:
             found[part] += float((rows[part] * rows["p_kw"]).sum()) * step_hours / KILO
             if reactive:
                 found[part] += float((rows[f"q_{part}"] * rows["q_kvar"]).sum()) * step_hours / KILO

@@ -7,10 +7,9 @@ from typing import Literal
 
 import pyarrow as pa
 
+from cosim.constants import LEGS, PHASES, PRICE_PARTS
+
 SCHEMA_VERSION = 1
-PHASES = ("a", "b", "c")
-LEGS = ("ab", "bc", "ca")
-PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")
 
 Kind = Literal["int", "float", "text", "bool", "time"]
 DTYPES: dict[Kind, str] = {
@@ -119,8 +118,8 @@ SCHEMAS: dict[str, Schema] = {
                 _phase(*_PLACES),
                 *_floats("USD/MWh", "dlmp_p"),
                 *_floats("USD/Mvarh", "dlmp_q"),
-                *_floats("USD/MWh", *PARTS),
-                *_floats("USD/Mvarh", *(f"q_{part}" for part in PARTS), optional=True),
+                *_floats("USD/MWh", *PRICE_PARTS),
+                *_floats("USD/Mvarh", *(f"q_{part}" for part in PRICE_PARTS), optional=True),
             ),
             ("step", "feeder", "bus", "phase"),
         ),

@@ -12,6 +12,7 @@ import numpy as np
 import simpy
 from pydantic import BaseModel
 
+from cosim.constants import KILO
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
 from cosim.coordination.operators import Operators, Seat
@@ -29,7 +30,6 @@ from cosim.scenario.calendar import Window
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file
 
-KILO = 1000.0
 _TOGETHER = 1 << 10
 Progress = Callable[[int, int, str], None]
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 import cosim
+from cosim.constants import LEGS
 from cosim.experiments.studies.common import (
     Findings,
     Progress,
@@ -32,7 +33,6 @@ from cosim.grid.feeder.phases import vuf_from_line
 from cosim.results.figures.style import style
 from cosim.results.folders import refuse_existing
 from cosim.results.record import VoltageLimits
-from cosim.results.schemas import LEGS
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.modes import MODES
 from cosim.scenario.schema import Scenario

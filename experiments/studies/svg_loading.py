@@ -9,10 +9,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from cosim.constants import LEGS
 from cosim.experiments.studies.common import markdown_table, missing_note, whole_grid
 from cosim.grid.feeder.phases import vuf_from_line
 from cosim.results.figures.style import COLOURS, new_figure, style
-from cosim.results.schemas import LEGS
 from cosim.sweep.findings import Findings
 from cosim.sweep.reading import Sweep
 

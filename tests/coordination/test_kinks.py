@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cosim.coordination.leaders import Decision, decide, stackelberg_problem
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.solvers.qp_solver import solve_qp
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
@@ -50,8 +50,8 @@ def test_the_certificate_holds_what_a_clearing_charges_there_and_a_milliwatt_fur
     problem = stackelberg_problem(simulation.market)
     theta = solution.theta + further_mw
     answer = solve_qp(problem.follower, theta).require()
-    charge = Charge.of(problem.follower) if problem.charge is None else problem.charge
-    paid = float(np.asarray(charge.price(answer.nu, answer.sigma)) @ theta)
+    settlement = Settlement.of(problem.follower) if problem.settlement is None else problem.settlement
+    paid = float(np.asarray(settlement.price(answer.nu, answer.sigma)) @ theta)
     certificate = solution.certificate
     near = 1e-6 * abs(paid)
     assert certificate.payment_optimistic - near <= paid <= certificate.payment_pessimistic + near

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cosim.constants import LEGS, PHASES
 from cosim.results.folders import RunFolder
 from cosim.results.kpis import RunFacts, compute_kpis
 from cosim.results.record import Record, VoltageLimits
-from cosim.results.schemas import LEGS, PHASES
 from cosim.results.tables import Layout, Tables
 
 BUSES = ("s", "1", "2", "3")

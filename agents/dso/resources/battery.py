@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from cosim.agents.dso.resources.inverter import state_inverter
-from cosim.agents.dso.resources.resource import KILO, Resource, ResourceSpec, Site, Symbol, by_terminal
+from cosim.agents.dso.resources.resource import Resource, ResourceSpec, Site, Symbol, by_terminal
 from cosim.agents.dso.resources.statement import Expression, Statement
 from cosim.agents.storage import Storage
+from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.scenario.types import NonNegative, Positive, Share
 

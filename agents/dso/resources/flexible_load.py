@@ -9,8 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from cosim.agents.dso.resources.resource import KILO, Resource, ResourceSpec, Site, Symbol, by_terminal
+from cosim.agents.dso.resources.resource import Resource, ResourceSpec, Site, Symbol, by_terminal
 from cosim.agents.dso.resources.statement import Expression, Statement
+from cosim.constants import KILO
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.series_spec import SeriesSpec
 from cosim.scenario.types import NonNegative, Positive

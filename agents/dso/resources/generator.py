@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cosim.agents.dso.resources.inverter import state_inverter
-from cosim.agents.dso.resources.resource import KILO, Real, Resource, Row, Site, Symbol, by_terminal, phase_of
+from cosim.agents.dso.resources.resource import Real, Resource, Row, Site, Symbol, by_terminal, phase_of
 from cosim.agents.dso.resources.statement import Index, Statement
+from cosim.constants import KILO
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.schema import GeneratorSpec
 

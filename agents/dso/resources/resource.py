@@ -32,7 +32,6 @@ from cosim.scenario.units import Quantity
 Real = NDArray[np.float64]
 Row: TypeAlias = "tuple[str, str, str, float, float]"
 Series = Callable[[SeriesSpec, str, float, float, Quantity | None], Real]
-KILO = 1000.0
 
 
 class ResourceSpec(Section):

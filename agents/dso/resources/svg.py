@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cosim.agents.dso.resources.resource import KILO, Resource, ResourceSpec, Site, Symbol, by_terminal
+from cosim.agents.dso.resources.resource import Resource, ResourceSpec, Site, Symbol, by_terminal
 from cosim.agents.dso.resources.statement import Statement
+from cosim.constants import KILO
 from cosim.scenario.types import NonNegative, Positive
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule, split
 from cosim.coordination.rules.metric import bounded, learned, length, scaled
-from cosim.optimization.solvers.proximal import pull
+from cosim.optimization.solvers.proximal import proximal_gradient
 from cosim.protocol.roles import Array, Clearing
 
 
@@ -94,7 +94,7 @@ class Admm(Rule):
         of the small ones: the distance of bid and copy, and ``M`` times the way of the copy, which is price.
         """
         primal = _relative(apart_mw, self._copy)
-        dual = _relative(pull(self._metric, moved_mw), self._price)
+        dual = _relative(proximal_gradient(self._metric, moved_mw), self._price)
         least, most = self.FLATTEST * self._usual, self.STIFFEST * self._usual
         stiff = length(self._metric, apart_mw) >= np.sqrt(most) * np.linalg.norm(apart_mw, axis=1)
         harder = self._far_above(primal, dual) & ~stiff
@@ -119,7 +119,7 @@ class Admm(Rule):
         """One vector in which both parts weigh alike: the norm of the theory."""
         root = self._root()
         scaled = np.linalg.solve(root, price[:, :, None])
-        return np.concatenate([scaled.ravel(), pull(root.transpose(0, 2, 1), copy).ravel()])
+        return np.concatenate([scaled.ravel(), proximal_gradient(root.transpose(0, 2, 1), copy).ravel()])
 
     def _root(self) -> Array:
         """L with M = L L', step by step."""
@@ -129,7 +129,7 @@ class Admm(Rule):
         """Price and copy of such a vector."""
         root = self._root()
         price, copy = state.reshape(2, *self._copy.shape)
-        return pull(root, price), np.linalg.solve(root.transpose(0, 2, 1), copy[:, :, None])[:, :, 0]
+        return proximal_gradient(root, price), np.linalg.solve(root.transpose(0, 2, 1), copy[:, :, None])[:, :, 0]
 
     def _post(self, price: Array, copy: Array, answer: Clearing) -> Posted:
         self._price, self._copy = price, copy

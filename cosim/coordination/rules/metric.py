@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.optimization.solvers.proximal import pull
+from cosim.optimization.solvers.proximal import proximal_gradient
 from cosim.protocol.roles import Array
 
 NO_DISTANCE_MW = 1e-6
@@ -46,9 +46,9 @@ def _bent(m: Array, s: Array, y: Array, least: float, most: float) -> Array:
 
 def scaled(metric: Array, along_mw: Array, factor: float) -> Array:
     """The metric ``factor`` times as stiff along a direction in each step (steps, terminals), else as before."""
-    pulled = pull(metric, along_mw)
-    size = (along_mw * pulled).sum(axis=1)[:, None, None]
-    return np.asarray(metric + (factor - 1) * _square(pulled) / size)
+    gradient = proximal_gradient(metric, along_mw)
+    size = (along_mw * gradient).sum(axis=1)[:, None, None]
+    return np.asarray(metric + (factor - 1) * _square(gradient) / size)
 
 
 def bounded(metric: Array, least: float, most: float) -> Array:
@@ -59,7 +59,7 @@ def bounded(metric: Array, least: float, most: float) -> Array:
 
 def length(metric: Array, x: Array) -> Array:
     """(steps,) ``|x|_M`` of (steps, terminals)."""
-    return np.asarray(np.sqrt(np.maximum((x * pull(metric, x)).sum(axis=1), 0.0)))
+    return np.asarray(np.sqrt(np.maximum((x * proximal_gradient(metric, x)).sum(axis=1), 0.0)))
 
 
 def _square(x: Array) -> Array:

@@ -13,15 +13,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.constants import KILO, LEGS, PHASES
 from cosim.grid.feeder.banks import across, bank_of
 from cosim.grid.feeder.check import check_feeder
-from cosim.grid.feeder.feeder import FEET_PER_MILE, LEGS, PHASES, PLACE, SPLIT, Branch, Bus, Feeder, Line
+from cosim.grid.feeder.feeder import FEET_PER_MILE, PLACE, SPLIT, Branch, Bus, Feeder, Line
 from cosim.grid.feeder.phases import CENTERING, NOMINAL, NOMINAL_SPLIT
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
-KILO = 1000.0
 SOURCE = "source"
 """Name of the branch that stands for the source in the names of states."""
 FEEDERS_KEPT = 32

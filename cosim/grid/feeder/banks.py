@@ -19,11 +19,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.constants import KILO
 from cosim.grid.feeder.feeder import PLACE, Branch, Bus, Line, Regulator, Transformer
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-KILO = 1000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

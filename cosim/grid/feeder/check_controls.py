@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cosim.constants import KILO
 from cosim.grid.feeder.check_report import Report, check_row
 from cosim.grid.feeder.controls import CAPACITOR_KINDS, EXTREMES, OF_ALL, CapacitorControl, RegulatorControl
 from cosim.grid.feeder.feeder import (
@@ -18,7 +19,6 @@ from cosim.grid.feeder.feeder import (
 
 REGULATORS, CAPACITORS = "regulator_controls", "capacitor_controls"
 TERMINALS = ("from", "to")
-KILO = 1000.0
 HOURS = 24.0
 
 

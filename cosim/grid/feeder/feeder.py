@@ -15,10 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from cosim.constants import LEGS, PHASES
 from cosim.grid.feeder.controls import CapacitorControl, RegulatorControl
 
-PHASES = ("a", "b", "c")
-LEGS = ("ab", "bc", "ca")
 SPLIT = ("1", "2")
 """The two halves of a centre-tapped winding."""
 SPLIT_LEG = "12"

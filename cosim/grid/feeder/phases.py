@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cosim.constants import LEGS, PHASES
 from cosim.errors import InputError
-from cosim.grid.feeder.feeder import LEGS, PHASES, PLACE, SPLIT, SPLIT_LEG
+from cosim.grid.feeder.feeder import PLACE, SPLIT, SPLIT_LEG
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]

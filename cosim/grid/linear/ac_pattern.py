@@ -9,8 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.constants import LEGS
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, SOURCE, Structure, branch_labels, structure_of, voltage_labels
-from cosim.grid.feeder.feeder import LEGS, PLACE, Feeder
+from cosim.grid.feeder.feeder import PLACE, Feeder
 from cosim.grid.linear.network import Affine, Node
 from cosim.grid.opendss.admittance import admittance_of
 

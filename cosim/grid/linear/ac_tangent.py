@@ -26,6 +26,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.banks import across
@@ -38,7 +39,6 @@ Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 Injection = tuple[Terminal, float, float]
-KILO = 1000.0
 
 
 @dataclass(slots=True)

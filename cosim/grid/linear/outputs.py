@@ -9,8 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from cosim.constants import LEGS
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, SOURCE, Structure, branch_labels, voltage_labels
-from cosim.grid.feeder.feeder import LEGS, PLACE
+from cosim.grid.feeder.feeder import PLACE
 from cosim.grid.feeder.phases import unbalance_slope
 from cosim.grid.linear.flow_laws import Point
 from cosim.grid.linear.network import Affine

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.constants import KILO, LEGS
 from cosim.errors import InputError
 from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.check import check_feeder
-from cosim.grid.feeder.feeder import LEGS, PLACE, Feeder, Load
+from cosim.grid.feeder.feeder import PLACE, Feeder, Load
 from cosim.grid.feeder.phases import Terminal, centroid, line_to_line, lvur, pvur, vuf
 from cosim.grid.opendss.commands import V_MAX, V_MIN, circuit_commands, load_command, states_of
 from cosim.grid.opendss.context import new_context
 
 Complex = NDArray[np.complex128]
-KILO = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

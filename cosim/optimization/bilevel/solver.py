@@ -4,7 +4,7 @@
     subject to  the leader's rows, and (x, nu, sigma) optimal for the follower
     with        price = constant_theta - B'nu - W'sigma
 
-or another charge than the follower's whole price (see `charge`);
+or another settlement than the follower's whole price (see `settlement`);
 optimistic where the follower has more than one optimum or price: the leader's choice, whose other end the
 certificate reports.
 """
@@ -22,7 +22,7 @@ from cosim.optimization.bilevel.mip.complementarity import COMPLEMENTARITIES
 from cosim.optimization.bilevel.mip.formulation import Repairs, Start, solve_mip
 from cosim.optimization.bilevel.model.certificate import Certificate, certify
 from cosim.optimization.bilevel.model.infeasibility import reason
-from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.single_level import SingleLevel, check_names, single_level
 from cosim.optimization.bilevel.model.strong_duality import (
     payment_by_strong_duality,
@@ -32,9 +32,10 @@ from cosim.optimization.bilevel.model.strong_duality import (
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
-from cosim.optimization.bilevel.relaxation.settlement_split import take_apart
+from cosim.optimization.bilevel.relaxation.settlement_split import find_shares
 from cosim.optimization.bilevel.relaxation.verdict import verdict
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.bilevel.tree.complementarity_tree import BranchAndBound, Progress
 from cosim.optimization.bilevel.tree.objective_cutoff import find_cutoff
 from cosim.optimization.qp.arrays import Vector, relative_gap
@@ -56,22 +57,22 @@ class BilevelProblem:
         leader: a QP without parameters. Its variables include by name every follower parameter; it may also
             name follower variables, in its cost or in rows that couple it to the follower's answer.
         payment: whether the leader pays price'th.
-        charge: what it pays for each unit of the parameters, if not the whole price.
+        settlement: what it pays for each unit of the parameters, if not the whole price.
     """
 
     follower: ParametricQP
     leader: ParametricQP
     payment: bool = True
-    charge: Charge | None = None
+    settlement: Settlement | None = None
 
     def __post_init__(self) -> None:
         check_names(self.follower, self.leader)
         if self.payment:
             require_right_hand_sides(self.follower)
-        if self.charge is not None:
-            self.charge.require(self.follower)
+        if self.settlement is not None:
+            self.settlement.require(self.follower)
             if not self.payment:
-                raise InputError("a charge without a payment", key="charge")
+                raise InputError("a settlement without a payment", key="settlement")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class BilevelSolution:
         leader_x: the leader's variables, in their order.
         theta: the follower's parameters, in their order.
         x, nu, sigma: the follower's answer and duals.
-        price: constant_theta - B'nu - W'sigma, per parameter; what is charged, if that is something else.
+        price: constant_theta - B'nu - W'sigma, per parameter; what is settled, if that is something else.
         leader_cost: the leader's own cost plus the payment.
         payment: price'th; 0 if the leader pays nothing.
         bound, gap: a proven lower bound of the leader's cost, and (leader_cost - bound) / max(1,
@@ -124,7 +125,8 @@ def solve(
     dual_bounds: Mapping[str, float] | None = None,
     repairs: Repairs | None = None,
     progress: Progress | None = None,
-    memory: Memory | None = None,
+    cache: SearchCache | None = None,
+    settings: SearchSettings = DEFAULT,
 ) -> BilevelSolution:
     """Solve a bilevel problem to a global optimum within a gap, and certify the answer.
 
@@ -142,7 +144,8 @@ def solve(
         dual_bounds: bounds of follower duals by row name that the caller can prove, for MIP solvers.
         repairs: what helps MIP solvers; all of it if left out.
         progress: called now and then with the best cost, the bound and the gap ('branch').
-        memory: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
+        cache: what earlier solves found out about blocks that come back, and where this one leaves it ('branch').
+        settings: tuning numbers of the search, for studies of the search itself.
 
     Raises:
         InputError: for an unknown option, a formulation the solver cannot take, or a missing solver.
@@ -167,61 +170,77 @@ def solve(
     empty = empty_ranges(problem.follower, problem.leader)
     if empty:
         raise NoSolution("infeasible", f"; these limits cannot hold together: range of {', '.join(empty)}")
-    presolved = presolve(problem.follower, problem.leader)
-    remainder = None
-    if problem.charge is not None:
-        remainder = take_apart(presolved.qp, problem.charge.of_rows(presolved.rows))
-    if solver == "branch":
-        return _by_branch(problem, presolved, remainder, gap, time_limit_s, start, progress, memory, began)
-    return _by_mip(
-        problem, presolved, remainder, formulation, solver, complementarity, bits, gap, time_limit_s, start,
-        dual_bounds, Repairs() if repairs is None else repairs, began,
-    )  # fmt: skip
-
-
-def _by_branch(
-    problem: BilevelProblem,
-    presolved: Presolved,
-    remainder: Remainder | None,
-    gap: float,
-    time_limit_s: float,
-    start: Theta | None,
-    progress: Progress | None,
-    memory: Memory | None,
-    began: float,
-) -> BilevelSolution:
-    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
-    relaxation = Relaxation(level)
+    presolved = presolve(
+        problem.follower, problem.leader, fixed=settings.remove_fixed, separate=settings.remove_separate
+    )
+    shares = None
+    if problem.settlement is not None:
+        shares = find_shares(presolved.qp, problem.settlement.of_rows(presolved.rows), settings)
     first = None if start is None else problem.follower.theta_vector(start)
-    left = time_limit_s - (time.perf_counter() - began)
+    task = _Task(problem, presolved, shares, first, gap, began, time_limit_s, settings)
+    if solver == "branch":
+        return _by_branch(task, progress, cache)
+    repairs = Repairs() if repairs is None else repairs
+    return _by_mip(task, formulation, solver, complementarity, bits, dual_bounds, repairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be solved: the problem before and after presolve, a first point, and when to stop."""
+
+    problem: BilevelProblem
+    presolved: Presolved
+    shares: SettlementShares | None
+    first: Vector | None
+    gap: float
+    began: float
+    time_limit_s: float
+    settings: SearchSettings
+
+    @property
+    def deadline(self) -> float:
+        """`time.perf_counter()` at which to stop."""
+        return self.began + self.time_limit_s
+
+    def left_s(self) -> float:
+        """Time until then."""
+        return self.deadline - time.perf_counter()
+
+    def level(self) -> SingleLevel:
+        """The single-level form."""
+        problem = self.problem
+        return single_level(self.presolved.qp, problem.leader, payment=problem.payment, shares=self.shares)
+
+    def nothing(self, status: str, why: str = "") -> NoSolution:
+        """The error for a problem without a best point."""
+        return NoSolution(status, why or reason(self.problem.leader, self.problem.follower, status))
+
+
+def _by_branch(task: _Task, progress: Progress | None, cache: SearchCache | None) -> BilevelSolution:
+    level = task.level()
+    relaxation = Relaxation(level, task.settings)
     result = BranchAndBound(
-        relaxation, gap=gap, time_limit_s=left, start=first, payment=problem.payment, progress=progress,
-        memory=memory,
-    ).run()  # fmt: skip
+        relaxation,
+        gap=task.gap,
+        time_limit_s=task.left_s(),
+        start=task.first,
+        payment=task.problem.payment,
+        progress=progress,
+        cache=cache,
+    ).run()
     if result.z is None or result.decisions is None or result.status == "unbounded":
-        raise NoSolution(result.status, reason(problem.leader, problem.follower, result.status))
+        raise task.nothing(result.status)
     z = result.z
     if not result.exact:
-        z = _better_of(problem, level, z, relaxation.sharpen(result.decisions))
-    return _finish(
-        problem,
-        presolved,
-        z[level.leader_at],
-        z[level.x_at],
-        z[level.nu_at],
-        np.maximum(z[level.sigma_at], 0.0),
-        result.bound,
-        result.nodes,
-        "branch",
-        result.status,
-        began,
-        remainder=remainder,
-    )
+        z = _better_of(task.problem, level, z, relaxation.sharpen(result.decisions))
+    point = _Point(z[level.leader_at], z[level.x_at], z[level.nu_at], np.maximum(z[level.sigma_at], 0.0))
+    return _finish(task, point, result.bound, result.nodes, "branch", result.status)
 
 
 def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp: Vector | None) -> Vector:
-    """The sharpened point where there is one and it does not cost the leader more; the sums are the true ones,
-    because a cell whose duals are barely determined can promise what its point does not keep.
+    """The sharpened point where there is one and it does not cost the leader more.
+
+    Both costs are the true ones: where duals are barely determined, a relaxation may report less than its point costs.
     """
     if sharp is None:
         return found
@@ -237,158 +256,140 @@ def _better_of(problem: BilevelProblem, level: SingleLevel, found: Vector, sharp
 
 
 def _by_mip(
-    problem: BilevelProblem,
-    presolved: Presolved,
-    remainder: Remainder | None,
+    task: _Task,
     formulation: str,
     solver: str,
     complementarity: str,
     bits: int,
-    gap: float,
-    time_limit_s: float,
-    start: Theta | None,
     dual_bounds: Mapping[str, float] | None,
     repairs: Repairs,
-    began: float,
 ) -> BilevelSolution:
+    problem, presolved = task.problem, task.presolved
     kept = set(presolved.qp.ineq_rows)
-    first = None if start is None else problem.follower.theta_vector(start)
-    deadline = began + time_limit_s
-    level = single_level(presolved.qp, problem.leader, payment=problem.payment, remainder=remainder)
     # MIP solvers take infinite values for large ones: what has no lower end must not reach them.
-    status = verdict(level, deadline)
+    status = verdict(task.level(), task.deadline, task.settings)
     if status != "bounded":
-        raise NoSolution(status, reason(problem.leader, problem.follower, status))
-    known, cutoff = _known(problem, presolved, remainder, repairs, first, gap, deadline)
+        raise task.nothing(status)
+    known, cutoff = _known(task, repairs)
     try:
         answer = solve_mip(
             presolved.qp,
             problem.leader,
             payment=problem.payment,
-            remainder=remainder,
+            shares=task.shares,
             formulation=formulation,
             complementarity=complementarity,
             solver=solver,
             bits=bits,
-            gap=gap,
-            time_limit_s=time_limit_s - (time.perf_counter() - began),
+            gap=task.gap,
+            time_limit_s=task.left_s(),
             dual_bounds={name: value for name, value in (dual_bounds or {}).items() if name in kept},
             repairs=repairs,
             start=known,
             cutoff=cutoff,
+            settings=task.settings,
         )
     except NoSolution as error:
         if known is not None:
             raise RunFailure(f"{error}, although a point is known") from error
-        raise NoSolution(error.status, error.why or reason(problem.leader, problem.follower, error.status)) from error
+        raise task.nothing(error.status, error.why) from error
     big = np.full(len(problem.follower.ineq_rows), np.inf)
     big[presolved.rows] = answer.conditions.dual_bounds
+    run = answer.run
     return _finish(
-        problem,
-        presolved,
-        answer.leader_x,
-        answer.x,
-        answer.nu,
-        answer.sigma,
-        answer.run.bound if cutoff is None else min(answer.run.bound, cutoff.cost),
+        task,
+        _Point(answer.leader_x, answer.x, answer.nu, answer.sigma),
+        run.bound if cutoff is None else min(run.bound, cutoff.cost),
         0,
-        answer.run.solver,
-        answer.run.status,
-        began,
+        run.solver,
+        run.status,
         dual_bounds=big,
         discretisation=answer.discretisation,
         sos1=answer.conditions.sos1,
-        counted=answer.run.objective if formulation == "kkt-mccormick" else None,
-        remainder=remainder,
+        counted=run.objective if formulation == "kkt-mccormick" else None,
     )
 
 
-def _known(
-    problem: BilevelProblem,
-    presolved: Presolved,
-    remainder: Remainder | None,
-    repairs: Repairs,
-    first: Vector | None,
-    gap: float,
-    deadline: float,
-) -> tuple[Start | None, Cutoff | None]:
+def _known(task: _Task, repairs: Repairs) -> tuple[Start | None, Cutoff | None]:
     """A point to begin with, and what better ones keep, as far as repairs ask for it."""
-    if not problem.payment or not (repairs.start or repairs.tighten):
+    if not task.problem.payment or not (repairs.start or repairs.tighten):
         return None, None
-    level = single_level(presolved.qp, problem.leader, payment=True, remainder=remainder)
-    cutoff = find_cutoff(level, first, gap, deadline) if repairs.tighten and remainder is None else None
+    level, cutoff = task.level(), None
+    if repairs.tighten and task.shares is None:
+        cutoff = find_cutoff(level, task.first, task.gap, task.deadline, task.settings)
     if not repairs.start:
         return None, cutoff
     z = None if cutoff is None else cutoff.z
-    if z is None and first is not None:
-        points = Incumbents(Relaxation(level), payment=True, pieces=None, deadline=deadline)
-        points.at(first)
+    if z is None and task.first is not None:
+        points = Incumbents(Relaxation(level, task.settings), payment=True, regions=None, deadline=task.deadline)
+        points.at(task.first)
         z = points.z
     return None if z is None else Start(z[level.theta_at], z[level.sigma_at], level.slack(z)), cutoff
 
 
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A point in the variables of the leader and of the follower after presolve."""
+
+    leader_x: Vector
+    x: Vector
+    nu: Vector
+    sigma: Vector
+
+
 def _finish(
-    problem: BilevelProblem,
-    presolved: Presolved,
-    leader_x: Vector,
-    kept_x: Vector,
-    nu: Vector,
-    kept_sigma: Vector,
+    task: _Task,
+    point: _Point,
     bound: float,
     nodes: int,
     solver: str,
     status: str,
-    began: float,
     *,
     dual_bounds: Vector | None = None,
     discretisation: float = 0.0,
     sos1: tuple[str, ...] = (),
     counted: float | None = None,
-    remainder: Remainder | None = None,
 ) -> BilevelSolution:
-    """Put a point into the follower's full rows, certify it, and count what the leader really pays."""
+    """Put a point into the follower's full rows, certify it, and count what the leader really pays.
+
+    Args:
+        counted: the objective that the solver counted with, where it is not the payment by strong duality.
+    """
+    problem, leader_x, nu = task.problem, point.leader_x, point.nu
     follower, leader = problem.follower, problem.leader
-    x, sigma = presolved.recover(kept_x, nu, kept_sigma)
+    x, sigma = task.presolved.recover(point.x, nu, point.sigma)
     at = {name: i for i, name in enumerate(leader.variables)}
     theta = leader_x[[at[name] for name in follower.parameters]]
-    price = follower.price(nu, sigma) if problem.charge is None else problem.charge.price(nu, sigma)
+    price = follower.price(nu, sigma) if problem.settlement is None else problem.settlement.price(nu, sigma)
     own = leader.objective(leader_x)
     payment = float(price @ theta) if problem.payment else 0.0
     in_terms = None
-    if problem.payment:
-        if counted is not None:
-            in_terms = counted - own
-        elif remainder is not None:
-            in_terms = payment_by_strong_duality(presolved.qp, theta, kept_x, nu, kept_sigma, remainder)
-        else:
-            in_terms = payment_by_strong_duality(without_open_rows(follower), theta, x, nu, sigma)
+    if problem.payment and counted is not None:
+        in_terms = counted - own
+    elif problem.payment and task.shares is not None:
+        in_terms = payment_by_strong_duality(task.presolved.qp, theta, point.x, nu, point.sigma, task.shares)
+    elif problem.payment:
+        in_terms = payment_by_strong_duality(without_open_rows(follower), theta, x, nu, sigma)
     certificate = certify(
-        follower,
-        theta,
-        x,
-        nu,
-        sigma,
-        payment=in_terms,
-        dual_bounds=dual_bounds,
-        discretisation=discretisation,
-        sos1=sos1,
-        charge=problem.charge,
-    ).require()
+        follower, theta, x, nu, sigma, payment=in_terms, dual_bounds=dual_bounds, discretisation=discretisation,
+        sos1=sos1, settlement=problem.settlement,
+    ).require()  # fmt: skip
     cost = own + payment
+    bound = min(bound, cost)
     return BilevelSolution(
-        leader_x,
-        theta,
-        x,
-        nu,
-        sigma,
-        price,
-        cost,
-        payment,
-        min(bound, cost),
-        relative_gap(cost, min(bound, cost)),
-        nodes,
-        time.perf_counter() - began,
-        solver,
-        status,
-        certificate,
+        leader_x=leader_x,
+        theta=theta,
+        x=x,
+        nu=nu,
+        sigma=sigma,
+        price=price,
+        leader_cost=cost,
+        payment=payment,
+        bound=bound,
+        gap=relative_gap(cost, bound),
+        nodes=nodes,
+        time_s=time.perf_counter() - task.began,
+        solver=solver,
+        status=status,
+        certificate=certificate,
     )

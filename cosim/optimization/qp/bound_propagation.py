@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.qp.solution import QPSolution
 
 _STRICT = 1e-7
 _PASSES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A row that left, why ('no limit', 'empty', 'dominated', 'interval'), and the slack it always
-    keeps.
-    """
-
-    row: str
-    reason: str
-    slack: float
-
-
-@dataclass(frozen=True)
-class Screening:
-    """A problem without the rows that cannot bind.
-
-    Attributes:
-        qp: the smaller problem; same feasible points, optima and duals for every parameter in the box.
-        dropped: each row that left, with its reason.
-        kept: indices of the remaining rows among those of the problem before.
-        row_count: how many rows there were before.
-    """
-
-    qp: ParametricQP
-    dropped: tuple[Dropped, ...]
-    kept: Indices
-    row_count: int
-
-    def recover(self, solution: QPSolution) -> QPSolution:
-        """The solution with a dual for every row of the problem before: zero where a row was dropped."""
-        sigma = np.zeros(self.row_count)
-        sigma[self.kept] = solution.sigma
-        return replace(solution, sigma=sigma)
-
-
-def screen(qp: ParametricQP) -> Screening:
+def screen(qp: ParametricQP) -> tuple[ParametricQP, Indices]:
     """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
 
     A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set
@@ -57,28 +23,24 @@ def screen(qp: ParametricQP) -> Screening:
 
     Args:
         qp: the problem; open parameter boxes are allowed but drop little.
+
+    Returns:
+        The smaller problem, and where its rows lie among those of the problem before.
     """
     lower, upper = variable_bounds(qp)
     activity = largest(qp.ineq_matrix, lower, upper) - smallest(
         qp.ineq_theta, qp.theta_lower, qp.theta_upper
     )
-    slack = qp.ineq_rhs - activity
     entries = np.diff(_nonzero(qp.ineq_matrix).indptr)
     single = entries == 1
     # Neither a variable nor a parameter: its multiplier means nothing, and may be zero.
     empty = entries + np.diff(_nonzero(qp.ineq_theta).indptr) == 0
-    reasons: dict[int, Dropped] = {}
-    for i, name in enumerate(qp.ineq_rows):
-        if qp.ineq_rhs[i] == np.inf:
-            reasons[i] = Dropped(name, "no limit", np.inf)
-        elif empty[i] and qp.ineq_rhs[i] >= 0.0:
-            reasons[i] = Dropped(name, "empty", float(qp.ineq_rhs[i]))
-        elif not single[i] and slack[i] > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
-            reasons[i] = Dropped(name, "interval", float(slack[i]))
-    reasons |= _dominated(qp, single & ~np.isin(np.arange(len(single)), list(reasons)))
-    kept = np.array([i for i in range(len(qp.ineq_rows)) if i not in reasons], dtype=np.int64)
-    smaller = keep_rows(qp, kept)
-    return Screening(smaller, tuple(reasons[i] for i in sorted(reasons)), kept, len(qp.ineq_rows))
+    gone = (qp.ineq_rhs == np.inf) | (empty & (qp.ineq_rhs >= 0.0))
+    with np.errstate(invalid="ignore"):
+        gone |= ~single & (qp.ineq_rhs - activity > _STRICT * (1.0 + np.abs(qp.ineq_rhs)))
+    gone[_dominated(qp, single & ~gone)] = True
+    kept = np.flatnonzero(~gone).astype(np.int64)
+    return keep_rows(qp, kept), kept
 
 
 def keep_rows(qp: ParametricQP, kept: Indices) -> ParametricQP:
@@ -141,7 +103,7 @@ def _others(values: Vector) -> Vector:
     return out
 
 
-def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
+def _dominated(qp: ParametricQP, single: NDArray[np.bool_]) -> list[int]:
     """Bounds of one variable that another bound of the same variable and side always undercuts."""
     matrix = _nonzero(qp.ineq_matrix)
     loosest = qp.ineq_rhs + largest(qp.ineq_theta, qp.theta_lower, qp.theta_upper)
@@ -150,14 +112,14 @@ def _dominated(qp: ParametricQP, single: Vector) -> dict[int, Dropped]:
     for i in np.flatnonzero(single).tolist():
         at = matrix.indptr[i]
         groups.setdefault((int(matrix.indices[at]), bool(matrix.data[at] > 0)), []).append(i)
-    out: dict[int, Dropped] = {}
+    out: list[int] = []
     for group in groups.values():
         size = {i: abs(float(matrix.data[matrix.indptr[i]])) for i in group}
         best = min(group, key=lambda i: loosest[i] / size[i])
         for i in group:
             gap = tightest[i] / size[i] - loosest[best] / size[best]
             if i != best and gap > _STRICT * (1.0 + abs(qp.ineq_rhs[i])):
-                out[i] = Dropped(qp.ineq_rows[i], "dominated", float(gap))
+                out.append(i)
     return out
 
 

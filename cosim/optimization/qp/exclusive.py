@@ -8,16 +8,15 @@ The program without the pairs is solved first; where both variables of a pair co
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.qp.arrays import relative_gap
+from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.parametric import ParametricQP
 
 Answer = TypeVar("Answer")
@@ -113,9 +112,9 @@ def choose_sides(
     none: frozenset[str] = frozenset()
     if not overlapping(pairs, root.values):
         return Chosen(root.answer, root.cost, root.bound, 1, none)
-    solved, order, unknown = 1, count(), np.inf
+    solved, queue = 1, BestFirst[tuple[frozenset[str], Trial[Answer]]]()
     best: tuple[Trial[Answer], frozenset[str]] | None = None
-    heap: list[tuple[float, int, frozenset[str], Trial[Answer]]] = [(root.bound, next(order), none, root)]
+    queue.push(root.bound, (none, root))
     known = {} if hint is None else hint
     # The first point: where both are positive, the smaller one is closed, until no pair overlaps.
     names, trial = none, root
@@ -127,24 +126,24 @@ def choose_sides(
         trial = found
     else:
         best = (trial, names)
-    while heap and (solved < limit or best is None):
-        if best is not None and relative_gap(best[0].cost, heap[0][0]) <= gap:
+    for bound, (names, trial) in queue:
+        done = best is not None and (solved >= limit or relative_gap(best[0].cost, bound) <= gap)
+        if done:
+            queue.push(bound, (names, trial))
             break
-        bound, _, names, trial = heapq.heappop(heap)
         for side in overlapping(pairs, trial.values)[0]:
             further = names | {side}
             found, proven = _attempt(solve, further)
             solved += 1
             if found is None:
-                unknown = unknown if proven else min(unknown, bound)
+                queue.close(np.inf if proven else bound)
             elif overlapping(pairs, found.values):
-                heapq.heappush(heap, (max(found.bound, bound), next(order), further, found))
+                queue.push(max(found.bound, bound), (further, found))
             elif best is None or found.cost < best[0].cost:
                 best = (found, further)
     if best is None:
         raise RunFailure("no choice between exclusive variables has a point")
-    bound = min(best[0].cost, unknown, *(node[0] for node in heap), np.inf)
-    return Chosen(best[0].answer, best[0].cost, bound, solved, best[1])
+    return Chosen(best[0].answer, best[0].cost, min(best[0].cost, queue.bound), solved, best[1])
 
 
 def _attempt(

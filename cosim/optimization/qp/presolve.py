@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.optimization.qp.arrays import Indices, Vector
-from cosim.optimization.qp.bound_propagation import Screening, screen, variable_bounds
+from cosim.optimization.qp.bound_propagation import screen, variable_bounds
 from cosim.optimization.qp.fixed_variables import WithoutFixed, without_fixed, without_lone
 from cosim.optimization.qp.parametric import ParametricQP
 
@@ -26,14 +26,14 @@ class Presolved:
     qp: ParametricQP
     rows: Indices
     _smaller: WithoutFixed
-    _screened: Screening
+    _kept: Indices
     _joined: WithoutFixed
 
     def recover(self, x: Vector, nu: Vector, sigma: Vector) -> tuple[Vector, Vector]:
         """x and sigma of the follower as it was; nu stays."""
         x, sigma = self._joined.recover(x, nu, sigma)
-        before = np.zeros(self._screened.row_count)
-        before[self._screened.kept] = sigma
+        before = np.zeros(len(self._smaller.kept_rows))
+        before[self._kept] = sigma
         return self._smaller.recover(x, nu, before)
 
 
@@ -53,15 +53,21 @@ def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vecto
     return np.where(rounding, high, low), high
 
 
-def presolve(follower: ParametricQP, leader: ParametricQP) -> Presolved:
+def presolve(
+    follower: ParametricQP, leader: ParametricQP, *, fixed: bool = True, separate: bool = True
+) -> Presolved:
     """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
     is tied to nothing else.
 
     Variables that the leader names stay.
+
+    Args:
+        fixed: whether variables leave that are held at one value.
+        separate: whether variables leave that nothing ties to others.
     """
-    boxed = follower.with_theta_box(*_ranges(follower, leader))
-    smaller = without_fixed(boxed, set(leader.variables))
-    screened = screen(smaller.qp)
-    joined = without_lone(screened.qp, set(leader.variables))
-    kept = smaller.kept_rows[screened.kept[joined.kept_rows]]
-    return Presolved(joined.qp, kept, smaller, screened, joined)
+    boxed, named = follower.with_theta_box(*_ranges(follower, leader)), set(leader.variables)
+    smaller = without_fixed(boxed, named if fixed else set(boxed.variables))
+    screened, bind = screen(smaller.qp)
+    joined = without_lone(screened, named if separate else set(screened.variables))
+    kept = smaller.kept_rows[bind[joined.kept_rows]]
+    return Presolved(joined.qp, kept, smaller, bind, joined)

@@ -66,10 +66,7 @@ class Piqp:
         settings.eps_abs = settings.eps_rel = tolerance
         settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
 
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
-        del start
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits) -> Raw:
         form, solver = self._form, self._solver
         if np.any(limits.lower > limits.upper) or np.any(limits.x_lower > limits.x_upper):
             return unsolved(form, "infeasible")
@@ -121,9 +118,7 @@ class Daqp:
         self._tolerance = tolerance
         self._n, self._p = n, p
 
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits) -> Raw:
         hessian = self._hessian if diagonal is None else self._hessian + np.diag(diagonal)
         upper = np.concatenate([limits.x_upper, limits.eq_rhs, limits.upper])
         lower = np.concatenate([limits.x_lower, limits.eq_rhs, limits.lower])
@@ -134,7 +129,6 @@ class Daqp:
             np.clip(upper, -1e30, 1e30),
             np.clip(lower, -1e30, 1e30),
             self._sense.copy(),
-            primal_start=start,
             primal_tol=max(self._tolerance, 1e-11),
             dual_tol=1e-12,
         )
@@ -191,10 +185,7 @@ class Highs:
         }.items():
             self._solver.setOptionValue(option, value)
 
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
-        del start
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits) -> Raw:
         solver, form = self._solver, self._form
         n, p = form.hessian.shape[0], form.eq_matrix.shape[0]
         if diagonal is not None:

@@ -40,10 +40,7 @@ class Clarabel:
         settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = max(tolerance, _FINEST)
         self._settings = settings
 
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
-        del start
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits) -> Raw:
         form, p = self._form, self._form.eq_matrix.shape[0]
         lower = np.concatenate([limits.lower, limits.x_lower])
         upper = np.concatenate([limits.upper, limits.x_upper])

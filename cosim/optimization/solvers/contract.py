@@ -29,12 +29,8 @@ class Raw:
 class Backend(Protocol):
     """A solver of the two-sided form that keeps its matrices between solves."""
 
-    def solve(
-        self, cost: Vector, diagonal: Vector | None, limits: Limits, start: Vector | None = None
-    ) -> Raw:
-        """Solve; `diagonal` is added to the diagonal of the Hessian, `start` is a point nearby (may be
-        ignored).
-        """
+    def solve(self, cost: Vector, diagonal: Vector | None, limits: Limits) -> Raw:
+        """Solve; `diagonal` is added to the diagonal of the Hessian."""
         ...
 
 

@@ -21,8 +21,6 @@ NAMES = ("auto", "highs", "scip", "gurobi")
 _PYOMO = {"highs": "highs", "scip": "scip_direct", "gurobi": "gurobi_persistent"}
 _MODULE = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
 _MAX_ROUNDS = 60
-# What Gurobi solves without a licence file.
-GUROBI_FREE_SIZE, GUROBI_FREE_QUADRATIC = 2000, 200
 
 
 BOUND_TOLERANCE = 1e-6
@@ -82,12 +80,6 @@ def measure(
     sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
     more, quadratic = len(squares) + len(products), bool(squares) or bool(products)
     return Size(variables, rows + more, quadratic, sos, bool(indicators), bool(products))
-
-
-def fits_free_gurobi(size: Size) -> bool:
-    """Whether Gurobi solves a model of this size without a licence file."""
-    limit = GUROBI_FREE_QUADRATIC if size.quadratic else GUROBI_FREE_SIZE
-    return size.variables <= limit and size.rows <= GUROBI_FREE_SIZE
 
 
 def choose(name: str, size: Size) -> str:

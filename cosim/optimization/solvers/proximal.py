@@ -17,7 +17,7 @@ from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 
 
-def pull(weight: float | Vector, apart: Vector) -> Vector:
+def proximal_gradient(weight: float | Vector, apart: Vector) -> Vector:
     """``W_g apart_g`` for each group.
 
     Args:
@@ -67,7 +67,7 @@ class ProximalSolver:
         """The minimum.
 
         Args:
-            linear, near: (groups, entries). weight: see :func:`pull`; none without ``near``.
+            linear, near: (groups, entries). weight: see :func:`proximal_gradient`; none without ``near``.
 
         Raises:
             RunFailure: there is none.
@@ -76,7 +76,7 @@ class ProximalSolver:
         extra[self._columns] = linear
         if near is None:
             return self._alone.solve(nothing, extra_linear=extra).require()
-        extra[self._columns] -= pull(weight, near)
+        extra[self._columns] -= proximal_gradient(weight, near)
         if np.ndim(weight) == 3:
             return self._steeper(np.asarray(weight)).solve(nothing, extra_linear=extra, follow=True).require()
         diagonal = np.zeros(len(extra))

@@ -86,7 +86,6 @@ class QPSolver:
         theta: Theta | None = None,
         extra_linear: Vector | None = None,
         extra_diagonal: Vector | None = None,
-        warm: QPSolution | None = None,
         follow: bool = False,
     ) -> QPSolution:
         """Solve at `theta`.
@@ -95,7 +94,6 @@ class QPSolver:
             theta: parameter values, a mapping by name or a vector.
             extra_linear: (n,), added to the linear cost.
             extra_diagonal: (n,), not negative, added to the diagonal of the Hessian (a proximal term).
-            warm: a solution nearby, used by active-set solvers.
             follow: whether to try first the rows that were active the last time, here or in what this is like: worth
                 it where one solve resembles the one before and no direction is flat.
 
@@ -121,10 +119,9 @@ class QPSolver:
                 return self._solution(conditions, known[0], known[1], constant, "active-set")
         tried: list[str] = []
         best: QPSolution | None = None
-        start = warm.x if warm is not None and warm.optimal else None
         for name in dict.fromkeys((self.name,) if self._alone else (self.name, *AFTER_EACH_OTHER)):
             tried.append(name)
-            raw = self._backend(name).solve(cost, extra_diagonal, limits, start)
+            raw = self._backend(name).solve(cost, extra_diagonal, limits)
             if raw.status in ("infeasible", "unbounded"):
                 verdict = prove(self._form, cost, extra_diagonal, limits)
                 if verdict != "bounded":
@@ -200,14 +197,11 @@ def choose(qp: ParametricQP) -> str:
     return "piqp-dense" if n <= 60 and m <= 300 else "piqp"
 
 
-def solve_qp(
-    qp: ParametricQP, theta: Theta | None = None, *, solver: str = "auto", warm: QPSolution | None = None
-) -> QPSolution:
+def solve_qp(qp: ParametricQP, theta: Theta | None = None, *, solver: str = "auto") -> QPSolution:
     """Solve a QP once at `theta`; in a loop keep a `QPSolver` instead.
 
     Args:
         theta: the parameter values, a mapping by name or a vector.
         solver: one of `SOLVERS`.
-        warm: a solution nearby, from which an active-set solver may start.
     """
-    return QPSolver(qp, solver).solve(theta, warm=warm)
+    return QPSolver(qp, solver).solve(theta)

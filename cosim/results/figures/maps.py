@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from cosim.constants import LEGS, PHASES
 from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
 from cosim.results.layout import DATACENTER, PLAIN
-from cosim.results.schemas import LEGS, PHASES
 from cosim.results.tables import Layout
 
 _SOURCE = {"label": "substation", "marker": "*", "size": 17.0}

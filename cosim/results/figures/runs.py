@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cosim.constants import PHASES, PRICE_PARTS
 from cosim.results.figures.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
 from cosim.results.figures.style import (
     COLOURS,
@@ -24,7 +25,6 @@ from cosim.results.figures.style import (
     time_axis,
 )
 from cosim.results.record import VoltageLimits
-from cosim.results.schemas import PARTS, PHASES
 from cosim.results.tables import Layout, Tables
 
 _MAX_PANELS = 6
@@ -47,7 +47,10 @@ def feeder_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dic
     sites = datacenter_buses(layout)
     steps = tables.steps
     figures = _price_figures(
-        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PARTS), _of_sites(tables.demand, sites), steps, layout
+        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PRICE_PARTS),
+        _of_sites(tables.demand, sites),
+        steps,
+        layout,
     )
     voltages = tables.voltages
     if not voltages.empty:
@@ -100,7 +103,7 @@ def site_prices(prices: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     parts += [sites[sites["phase"] == "abc"].assign(phase=phase) for phase in PHASES]
     spread = pd.concat(parts)
     joined = spread.merge(prices, on=["bus", "phase"])
-    columns = ["dlmp_p", *PARTS]
+    columns = ["dlmp_p", *PRICE_PARTS]
     return joined.groupby(["unit", "step"], sort=True)[columns].mean().reset_index()
 
 
@@ -138,7 +141,7 @@ def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Fi
     with style():
         at_sites = site_prices(prices, layout)
         names = most(sorted(set(at_sites["unit"])), at_sites.groupby("unit")["dlmp_p"].mean(), count=4)
-        parts = [p for p in PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
+        parts = [p for p in PRICE_PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
         figure = new_figure(5.4, "Price at the data centers and its parts (USD/MWh)")
         axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):

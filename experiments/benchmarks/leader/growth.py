@@ -24,7 +24,7 @@ from cosim.coordination.welfare import optimum
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
 from cosim.experiments.studies.common import growth_exponent, leave_growth, print_table
 from cosim.optimization.bilevel.solver import solve
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.results.figures.style import COLOURS, GREY, new_figure, style
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
@@ -64,13 +64,13 @@ def measure(
 
 
 def rolling(windows: int = 6, hours: int = 24, gap: float = 1e-3, losses: bool = True) -> list[dict[str, object]]:
-    """One row per window of `ieee37_stress`: processor time alone and with memory, and both costs."""
+    """One row per window of `ieee37_stress`: processor time alone and with cache, and both costs."""
     changes = {
         "clock.market": "rolling", "clock.steps": hours, "clock.window_steps": hours - windows, "clock.gate_s": 600,
         "network.losses": losses,
     }  # fmt: skip
     simulation = Simulation(prepare(*load_scenario("ieee37_stress", changes)))
-    market, memory, last = simulation.market, Memory(), dict[str, float]()
+    market, cache, last = simulation.market, SearchCache(), dict[str, float]()
     rows: list[dict[str, object]] = []
     for window in list(simulation.prepared.calendar.windows())[:windows]:
         market.operator.open_window(window, market.declared(window))
@@ -80,11 +80,11 @@ def rolling(windows: int = 6, hours: int = 24, gap: float = 1e-3, losses: bool =
         middle = time.process_time()
         names = problem.follower.parameters
         near = np.array([last.get(name, p) for name, p in zip(names, start, strict=True)])
-        after = solve(problem, gap=gap, start=near, memory=memory)
+        after = solve(problem, gap=gap, start=near, cache=cache)
         rows.append(
             {
                 "losses": losses, "window": window.first, "alone s": round(middle - began, 3),
-                "after the last s": round(time.process_time() - middle, 3), "hours known": memory.reused,
+                "after the last s": round(time.process_time() - middle, 3), "hours known": cache.reused,
                 "alone USD": round(alone.leader_cost, 3), "after USD": round(after.leader_cost, 3),
             }
         )  # fmt: skip

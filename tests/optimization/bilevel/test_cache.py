@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosim.optimization.bilevel.solver import BilevelProblem, solve
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from tests.optimization.hourly import day, hour
 
@@ -31,27 +31,27 @@ def window(first: int, hours: int = 4) -> BilevelProblem:
 
 @pytest.mark.parametrize("first", [0, 3])
 def test_windows_that_roll_on_have_the_same_optimum_with_memory(first: int) -> None:
-    memory = Memory()
+    cache = SearchCache()
     for k in range(3):
         problem = window(first + k)
-        alone, after = solve(problem, gap=1e-6), solve(problem, gap=1e-6, memory=memory)
+        alone, after = solve(problem, gap=1e-6), solve(problem, gap=1e-6, cache=cache)
         assert after.leader_cost == pytest.approx(alone.leader_cost, rel=2e-6)
         assert after.bound <= alone.leader_cost * (1 + 1e-7)
 
 
 def test_hours_seen_before_are_known() -> None:
-    memory = Memory()
+    cache = SearchCache()
     known = []
     for k in range(3):
-        solve(window(k), gap=1e-4, memory=memory)
-        known.append(memory.reused)
+        solve(window(k), gap=1e-4, cache=cache)
+        known.append(cache.reused)
     assert known == [0, 3, 3]
 
 
 def test_the_same_problem_again_finds_the_same_point_with_fewer_programs() -> None:
     follower, leader = day(0, hours=6)
-    problem, memory = BilevelProblem(follower, leader), Memory()
-    first, again = (solve(problem, gap=1e-5, memory=memory) for _ in range(2))
-    assert memory.reused == 6
+    problem, cache = BilevelProblem(follower, leader), SearchCache()
+    first, again = (solve(problem, gap=1e-5, cache=cache) for _ in range(2))
+    assert cache.reused == 6
     assert again.theta == pytest.approx(first.theta, abs=1e-6)
     assert again.nodes <= first.nodes

@@ -5,11 +5,11 @@ import pytest
 
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
 from cosim.optimization.bilevel.model.single_level import single_level
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Relaxation
-from cosim.optimization.bilevel.tree.domain import Part
-from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.bilevel.tree.domain import BlockDomain
+from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
@@ -87,8 +87,8 @@ def test_rows_raise_the_bound_and_leave_the_minimum() -> None:
     before = relaxation.solve(nothing).objective
     assert relaxation.tighten() and not relaxation.tighten()
     after = relaxation.solve(nothing).objective
-    plain = BlockOracle(heavy, np.zeros(len(price)), BlockPieces(heavy, np.zeros(len(price))))
-    found = plain.minimise(price, Part(nothing), 1e-6, None, np.inf)
+    plain = PricingProblem(heavy, np.zeros(len(price)), CriticalRegions(heavy, np.zeros(len(price))))
+    found = plain.minimise(price, BlockDomain(nothing), 1e-6, None, np.inf)
     assert found is not None and before + 10.0 < after <= found.bound + 1e-5
 
 
@@ -97,8 +97,8 @@ def test_the_minimum_is_no_dearer_than_any_answer_of_the_follower(block: Block) 
     nothing = np.full(len(block.qp.ineq_rows), OPEN, dtype=np.int8)
     solver = QPSolver(block.qp)
     for mu in (60.0, 90.0, 150.0, 400.0):
-        oracle = BlockOracle(block, constant, BlockPieces(block, constant))
-        found = oracle.minimise(constant + mu, Part(nothing), 1e-6, None, np.inf)
+        problem = PricingProblem(block, constant, CriticalRegions(block, constant))
+        found = problem.minimise(constant + mu, BlockDomain(nothing), 1e-6, None, np.inf)
         assert found is not None and found.column is not None
         costs = [
             float((_price(block.qp, solver, theta) - mu) @ theta)

@@ -1,4 +1,4 @@
-"""Pieces of a follower's answer against clearing it, and what is taken out of a follower against leaving it in."""
+"""Critical regions of a follower against clearing it, and what presolve takes out against leaving it in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.fixed_variables import without_fixed, without_lone
 from cosim.optimization.qp.parametric import ParametricQP
@@ -19,20 +19,20 @@ from tests.optimization.random_programs import random_qp
 def test_a_piece_answers_as_the_follower_does_wherever_it_holds(seed: int) -> None:
     qp = random_qp(seed, box=1.0)
     (block,) = split(qp)
-    pieces = BlockPieces(block, qp.constant_theta)
+    regions = CriticalRegions(block, qp.constant_theta)
     rng, held = np.random.default_rng(seed), 0
     for _ in range(30):
         theta = rng.uniform(-1.0, 1.0, 3)
-        piece = pieces.at(theta)
-        assert piece is not None and piece.holds(theta)
-        assert np.linalg.eigvalsh(piece.hessian)[0] > -1e-7
+        region = regions.at(theta)
+        assert region is not None and region.holds(theta)
+        assert np.linalg.eigvalsh(region.hessian)[0] > -1e-7
         for near in theta + 0.05 * rng.normal(size=(4, 3)):
-            if piece.holds(near) and np.all(np.abs(near) <= 1.0):
+            if region.holds(near) and np.all(np.abs(near) <= 1.0):
                 held += 1
                 found = solve_qp(qp, near).require()
-                answer = piece.answer @ near + piece.answer_at
+                answer = region.answer @ near + region.answer_at
                 assert answer[: len(found.x)] == pytest.approx(found.x, abs=1e-6)
-                assert piece.payment(near) == pytest.approx(float(qp.sensitivity(found) @ near), rel=1e-6, abs=1e-6)
+                assert region.payment(near) == pytest.approx(float(qp.sensitivity(found) @ near), rel=1e-6, abs=1e-6)
     assert held > 20
 
 
@@ -40,34 +40,34 @@ def test_a_piece_answers_as_the_follower_does_wherever_it_holds(seed: int) -> No
 def test_beyond_a_side_lies_another_piece_that_touches_it(seed: int) -> None:
     qp = random_qp(seed, box=1.0)
     (block,) = split(qp)
-    pieces, theta, crossed = BlockPieces(block, qp.constant_theta), np.zeros(3), 0
-    piece = pieces.at(theta)
-    assert piece is not None
-    for row in range(len(piece.rhs)):
-        on_side = theta + (piece.rhs[row] - piece.matrix[row] @ theta) * piece.matrix[row]
-        if piece.holds(on_side) and np.all(np.abs(on_side) < 0.99):
-            other = pieces.across(piece, row, on_side)
-            assert other is not None and other is not piece
+    regions, theta, crossed = CriticalRegions(block, qp.constant_theta), np.zeros(3), 0
+    region = regions.at(theta)
+    assert region is not None
+    for row in range(len(region.rhs)):
+        on_side = theta + (region.rhs[row] - region.matrix[row] @ theta) * region.matrix[row]
+        if region.holds(on_side) and np.all(np.abs(on_side) < 0.99):
+            other = regions.across(region, row, on_side)
+            assert other is not None and other is not region
             crossed += bool(np.all(other.matrix @ on_side <= other.rhs + 1e-6))
-    assert crossed or not len(piece.rhs)
+    assert crossed or not len(region.rhs)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_least_of_a_piece_is_that_of_its_quadratic_program(seed: int) -> None:
     qp = random_qp(seed, box=1.0)
     (block,) = split(qp)
-    piece, rng = BlockPieces(block, qp.constant_theta).at(np.full(3, 0.1)), np.random.default_rng(seed)
-    assert piece is not None
+    region, rng = CriticalRegions(block, qp.constant_theta).at(np.full(3, 0.1)), np.random.default_rng(seed)
+    assert region is not None
     for _ in range(5):
         mu = rng.normal(size=3)
         program = ParametricQP.build(
-            hessian=piece.hessian, cost=piece.linear - mu,
-            ineq_matrix=np.vstack([piece.matrix, np.eye(3), -np.eye(3)]),
-            ineq_rhs=np.concatenate([piece.rhs, np.ones(6)]),
+            hessian=region.hessian, cost=region.linear - mu,
+            ineq_matrix=np.vstack([region.matrix, np.eye(3), -np.eye(3)]),
+            ineq_rhs=np.concatenate([region.rhs, np.ones(6)]),
         )  # fmt: skip
         least = solve_qp(program, solver="highs").require().objective
-        assert piece.least(mu, -np.ones(3), np.ones(3)) == pytest.approx(least, abs=1e-6)
-    assert piece.least(mu, np.full(3, 2.0), np.full(3, 3.0)) == np.inf or piece.holds(np.full(3, 2.0))
+        assert region.least(mu, -np.ones(3), np.ones(3)) == pytest.approx(least, abs=1e-6)
+    assert region.least(mu, np.full(3, 2.0), np.full(3, 3.0)) == np.inf or region.holds(np.full(3, 2.0))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,4 +1,4 @@
-"""Answers against oracles that know nothing of optimality conditions: a grid with the follower cleared, and SCIP."""
+"""Answers against pricing that know nothing of optimality conditions: a grid with the follower cleared, and SCIP."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 
 from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.relaxation.relaxation import SLACK_ZERO, Relaxation
-from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.bilevel.tree.leaf import Leaf
 from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.parametric import ParametricQP
@@ -22,7 +22,7 @@ class _Hour:
         leader = ParametricQP.build(cost=np.zeros(3), variables=self.follower.parameters)
         self.relaxation = Relaxation(single_level(self.follower, leader, payment=True))
         self.plain = self.relaxation.cost.copy()
-        self.leaf = Leaf(Part(np.zeros(self.relaxation.pairs, dtype=np.int8)))
+        self.leaf = Leaf(BlockDomain(np.zeros(self.relaxation.pairs, dtype=np.int8)))
         self.leaf.part.held[int(np.argmax(self.violations(np.full(3, 40.0))))] = SLACK_ZERO
 
     def violations(self, mu: Vector) -> Vector:
@@ -35,9 +35,9 @@ class _Hour:
         self.relaxation.cost = self.plain.copy()
         self.relaxation.cost[self.relaxation.level.theta_at] -= mu
         found = self.relaxation.solve(self.leaf.part.held)
-        assert found.status == "optimal" and found.pull is not None
+        assert found.status == "optimal" and found.reduced_cost is not None
         if note:
-            self.leaf.take(mu, found, found.objective, found.z[self.relaxation.level.theta_at], found.pull)
+            self.leaf.take(mu, found, found.objective, found.z[self.relaxation.level.theta_at], found.reduced_cost, 6)
         return found.objective
 
     def bound(self, mu: Vector) -> float:
@@ -79,5 +79,5 @@ def test_a_part_of_a_leaf_knows_what_the_leaf_knows() -> None:
 
 
 def test_an_unsolved_leaf_knows_nothing() -> None:
-    leaf = Leaf(Part(np.zeros(2, dtype=np.int8)))
+    leaf = Leaf(BlockDomain(np.zeros(2, dtype=np.int8)))
     assert leaf.bound(np.zeros(1), np.zeros(1), np.ones(1)) == -np.inf

@@ -123,6 +123,6 @@ def test_the_pull_of_a_parameter_at_the_end_of_its_box_is_what_a_wider_box_is_wo
     linear.cost[level.theta_at] -= np.array([500.0, 400.0, 300.0])
     nothing = np.zeros(linear.pairs, dtype=np.int8)
     found = linear.solve(nothing)
-    assert found.pull is not None
+    assert found.reduced_cost is not None
     assert found.z[level.theta_at] == pytest.approx(level.follower.theta_upper)
-    assert np.all(found.pull < -1.0)
+    assert np.all(found.reduced_cost < -1.0)

@@ -9,11 +9,10 @@ import pytest
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.bilevel.back_off import solve_backed_off
-from cosim.optimization.bilevel.model.settlement import Charge, charged_at
+from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.bilevel.model.strong_duality import payment_by_strong_duality
 from cosim.optimization.bilevel.relaxation.obbt import FollowerBounds
-from cosim.optimization.bilevel.relaxation.settlement_split import take_apart
+from cosim.optimization.bilevel.relaxation.settlement_split import find_shares
 from cosim.optimization.bilevel.solver import BilevelProblem, solve
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from cosim.optimization.solvers.dual_face import DualFace
@@ -21,8 +20,8 @@ from cosim.optimization.solvers.qp_solver import QPSolver, solve_qp
 from tests.optimization.random_programs import random_qp
 
 
-def part_of_the_price(qp: ParametricQP, seed: int) -> Charge:
-    """A charge that takes between 60 and 100 % of what each row passes on to each parameter."""
+def part_of_the_price(qp: ParametricQP, seed: int) -> Settlement:
+    """A settlement that takes between 60 and 100 % of what each row passes on to each parameter."""
     rng = np.random.default_rng(seed)
 
     def some(matrix: sp.csr_array) -> sp.csr_array:
@@ -30,18 +29,18 @@ def part_of_the_price(qp: ParametricQP, seed: int) -> Charge:
         out.data = out.data * rng.uniform(0.6, 1.0, out.nnz)
         return out
 
-    return Charge(0.8 * qp.constant_theta, some(qp.eq_theta), some(qp.ineq_theta))
+    return Settlement(0.8 * qp.constant_theta, some(qp.eq_theta), some(qp.ineq_theta))
 
 
 def small(seed: int) -> BilevelProblem:
-    """A random follower with two parameters, a leader that must place a total of them, and a charge."""
+    """A random follower with two parameters, a leader that must place a total of them, and a settlement."""
     follower = random_qp(seed, variables=3, rows=4, equalities=1, parameters=2, box=1.0)
     rng = np.random.default_rng(seed)
     leader = ParametricQP.build(
         hessian=0.5 * np.eye(2), cost=rng.normal(size=2), ineq_matrix=[[-1.0, -1.0]], ineq_rhs=[-0.3],
         variables=["theta0", "theta1"],
     )  # fmt: skip
-    return BilevelProblem(follower, leader, charge=part_of_the_price(follower, seed))
+    return BilevelProblem(follower, leader, settlement=part_of_the_price(follower, seed))
 
 
 def steps(seed: int, count: int = 3) -> BilevelProblem:
@@ -56,34 +55,34 @@ def steps(seed: int, count: int = 3) -> BilevelProblem:
         cost=np.random.default_rng(seed).normal(size=count), eq_matrix=np.ones((1, count)), eq_rhs=[0.5],
         variables=follower.parameters,
     )  # fmt: skip
-    return BilevelProblem(follower, leader, charge=part_of_the_price(follower, seed))
+    return BilevelProblem(follower, leader, settlement=part_of_the_price(follower, seed))
 
 
 def least_payment(problem: BilevelProblem, theta: np.ndarray, solver: QPSolver) -> float:
     """The follower cleared at these parameters, and the cheapest of its optimal duals by a linear program."""
     found = solver.solve(theta).require()
-    face = DualFace(charged_at(problem.follower, theta, problem.charge), found, np.zeros(len(theta)))
+    face = DualFace(settled_at(problem.follower, theta, problem.settlement), found, np.zeros(len(theta)))
     return -face.extreme(-theta).value
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_strong_duality_with_a_rest_is_the_charge_times_quantity(seed: int) -> None:
+def test_strong_duality_with_a_rest_is_the_settlement_times_quantity(seed: int) -> None:
     qp = random_qp(seed, rank=3)
-    charge = part_of_the_price(qp, seed)
+    settlement = part_of_the_price(qp, seed)
     theta = np.random.default_rng(seed).uniform(-0.2, 0.2, 3)
     found = solve_qp(qp, theta).require()
-    paid = payment_by_strong_duality(qp, theta, found.x, found.nu, found.sigma, take_apart(qp, charge))
-    assert paid == pytest.approx(float(charge.price(found.nu, found.sigma) @ theta), rel=1e-8, abs=1e-8)
+    paid = payment_by_strong_duality(qp, theta, found.x, found.nu, found.sigma, find_shares(qp, settlement))
+    assert paid == pytest.approx(float(settlement.price(found.nu, found.sigma) @ theta), rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_rest_stays_within_its_proven_range(seed: int) -> None:
     qp = small(seed).follower
-    remainder = take_apart(qp, part_of_the_price(qp, seed))
+    shares = find_shares(qp, part_of_the_price(qp, seed))
     for theta in np.random.default_rng(seed).uniform(-1.0, 1.0, (20, 2)):
         found = solve_qp(qp, theta).require()
-        rest = remainder.rest.price(found.nu, found.sigma)
-        assert np.all(rest >= remainder.root.low - 1e-6) and np.all(rest <= remainder.root.high + 1e-6)
+        rest = shares.rest.price(found.nu, found.sigma)
+        assert np.all(rest >= shares.root.low - 1e-6) and np.all(rest <= shares.root.high + 1e-6)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -112,7 +111,7 @@ def test_a_dynamic_program_over_the_steps_finds_nothing_cheaper(seed: int) -> No
         k = problem.follower.parameters.index(name)
         alone = BilevelProblem(
             problem.follower.fix(others), ParametricQP.build(cost=[0.0], variables=[name]),
-            charge=problem.charge.of_parameters(np.array([k])) if problem.charge else None,
+            settlement=problem.settlement.of_parameters(np.array([k])) if problem.settlement else None,
         )  # fmt: skip
         solver = QPSolver(alone.follower)
         cost = {
@@ -150,43 +149,42 @@ def test_mccormick_is_within_its_error() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_certificate_is_of_the_charge(seed: int) -> None:
+def test_the_certificate_is_of_the_settlement(seed: int) -> None:
     problem = small(seed)
     found = solve(problem, gap=1e-3)
-    assert problem.charge is not None
-    paid = float(problem.charge.price(found.nu, found.sigma) @ found.theta)
+    assert problem.settlement is not None
+    paid = float(problem.settlement.price(found.nu, found.sigma) @ found.theta)
     assert found.payment == pytest.approx(paid, rel=1e-9)
     assert found.certificate.payment_optimistic == pytest.approx(paid, rel=1e-5, abs=1e-6)
     assert found.certificate.payment_error < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_whole_price_as_a_charge_changes_nothing(seed: int) -> None:
-    problem = replace(small(seed), charge=None)
-    same = replace(problem, charge=Charge.of(problem.follower))
+def test_the_whole_price_as_a_settlement_changes_nothing(seed: int) -> None:
+    problem = replace(small(seed), settlement=None)
+    same = replace(problem, settlement=Settlement.of(problem.follower))
     assert solve(same, gap=1e-7).leader_cost == pytest.approx(solve(problem, gap=1e-7).leader_cost, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_bounds_of_a_charge_scale_with_it(share: float) -> None:
+def test_bounds_of_a_settlement_scale_with_it(share: float) -> None:
     qp = random_qp(0)
-    charge = Charge(share * qp.constant_theta, share * qp.eq_theta, share * qp.ineq_theta)
+    settlement = Settlement(share * qp.constant_theta, share * qp.eq_theta, share * qp.ineq_theta)
     bounds = FollowerBounds(qp)
-    assert bounds.price(0, charge) == pytest.approx(tuple(share * end for end in bounds.price(0)), rel=1e-4, abs=1e-4)
+    scaled = tuple(share * end for end in bounds.price(0))
+    assert bounds.price(0, settlement) == pytest.approx(scaled, rel=1e-4, abs=1e-4)
 
 
-def test_charges_that_do_not_fit_are_refused() -> None:
+def test_settlements_that_do_not_fit_are_refused() -> None:
     problem = small(0)
-    assert problem.charge is not None
+    assert problem.settlement is not None
     with pytest.raises(InputError, match="does not fit"):
-        replace(problem, charge=problem.charge.of_parameters(np.array([0])))
+        replace(problem, settlement=problem.settlement.of_parameters(np.array([0])))
     with pytest.raises(InputError, match="without a payment"):
         replace(problem, payment=False)
-    with pytest.raises(InputError, match="whole price"):
-        solve_backed_off(problem, 1e-3)
-    everywhere = replace(problem.charge, by_sigma=sp.csr_array(np.ones(problem.charge.by_sigma.shape)))
+    everywhere = replace(problem.settlement, by_sigma=sp.csr_array(np.ones(problem.settlement.by_sigma.shape)))
     with pytest.raises(InputError, match="no parameter moves"):
-        replace(problem, charge=everywhere)
+        replace(problem, settlement=everywhere)
 
 
 def test_highs_refuses_bilinear_terms() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosim.optimization.bilevel.model.single_level import single_level
-from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.solver import BilevelProblem, solve
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.parametric import ParametricQP
@@ -108,5 +108,5 @@ def test_pieces_serve_where_components_share_a_parameter() -> None:
         ineq_theta=whole.ineq_theta[:, keep], theta_lower=[0.5] * STEPS, theta_upper=[4.0] * STEPS,
     )  # fmt: skip
     leader = ParametricQP.build(cost=np.zeros(STEPS), variables=used.parameters)
-    found = patchwork(single_level(used, leader, payment=True), payment=True)
+    found = region_search(single_level(used, leader, payment=True), payment=True)
     assert found is not None and len(found.blocks) == STEPS

@@ -13,7 +13,6 @@ from cosim.optimization.solvers.mip_solvers import (
     BOUND_TOLERANCE,
     Size,
     choose,
-    fits_free_gurobi,
     installed,
     measure,
     solve_model,
@@ -64,11 +63,6 @@ def test_auto_takes_highs_for_linear_and_another_for_sos() -> None:
         choose("highs", Size(10, 10, quadratic=False, sos=True))
     with pytest.raises(InputError, match="unknown solver"):
         choose("abacus", Size(1, 1, quadratic=False, sos=False))
-
-
-def test_free_gurobi_is_smaller_once_a_square_exists() -> None:
-    assert fits_free_gurobi(Size(1500, 100, quadratic=False, sos=False))
-    assert not fits_free_gurobi(Size(300, 100, quadratic=True, sos=False))
 
 
 def test_size_counts_what_a_solver_sees() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.grid.feeder.check import check_feeder
 from cosim.grid.feeder.feeder import PLACE, Bus, Feeder
@@ -24,7 +25,6 @@ from cosim.grid.opendss.importer.reading import Properties, RawCircuit, read_cir
 from cosim.grid.opendss.importer.sections import divide
 from cosim.grid.opendss.importer.tree import grow, raw_branches
 
-KILO = 1000.0
 NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
 MOST_APART_PU = 0.01

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from cosim.optimization.bilevel.mip.complementarity import Conditions, add_kkt, add_row, dot
-from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import (
     PaymentTerms,
     add_mccormick,
@@ -21,13 +21,12 @@ from cosim.optimization.bilevel.model.strong_duality import (
     start_bits,
 )
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff, FollowerBounds
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Matrix, Vector, columns, rows
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.bound_propagation import variable_bounds
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.mip_solvers import Product, SolverRun, solve_model
-
-EFFORT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def solve_mip(
     leader: ParametricQP,
     *,
     payment: bool,
-    remainder: Remainder | None = None,
+    shares: SettlementShares | None = None,
     formulation: str,
     complementarity: str,
     solver: str,
@@ -90,13 +89,15 @@ def solve_mip(
     repairs: Repairs,
     start: Start | None = None,
     cutoff: Cutoff | None = None,
+    settings: SearchSettings = DEFAULT,
 ) -> MipAnswer:
     """Build the mixed-integer program and solve it; arguments as in `bilevel.solve`, and:
 
     Args:
-        remainder: of a charge that is not the whole price.
+        shares: of a settlement that is not the whole price.
         start: a point to begin with.
         cutoff: what points keep that are as good as one already known; the program then has no others.
+        settings: of the search.
     """
     model = pyo.ConcreteModel()
     model.leader = pyo.Var(range(len(leader.variables)))
@@ -106,7 +107,7 @@ def solve_mip(
         model.leader[i].setlb(_finite(lower[i]))
         model.leader[i].setub(_finite(upper[i]))
     theta = [at[name] for name in follower.parameters]
-    bounds = FollowerBounds(follower, EFFORT if cutoff is not None else 0, cutoff)
+    bounds = FollowerBounds(follower, settings.obbt_effort if cutoff is not None else 0, cutoff, settings)
     for v, (low, high) in zip(theta, map(bounds.parameter, range(len(theta))), strict=True):
         v.setlb(_finite(max(low, -np.inf if v.lb is None else v.lb)))
         v.setub(_finite(min(high, np.inf if v.ub is None else v.ub)))
@@ -138,18 +139,18 @@ def solve_mip(
     cost += squares.add(leader.hessian, everyone)
     discretisation = 0.0
     if payment and formulation == "strong-duality":
-        terms = payment_terms(follower, remainder)
+        terms = payment_terms(follower, shares)
         cost += _linear_part(terms, conditions, theta)
         cost += squares.add(terms.hessian, conditions.x)
-        if remainder is not None:
-            cost += _products(model, remainder, conditions, theta, products)
+        if shares is not None:
+            cost += _products(model, shares, conditions, theta, products)
     elif payment:
         model.products = pyo.Block()
-        charge = None if remainder is None else remainder.charge
-        ranges = [bounds.price(i, charge) for i in range(len(theta))]
-        prices = conditions.prices if charge is None else charged(charge, conditions)
+        settlement = None if shares is None else shares.settlement
+        ranges = [bounds.price(i, settlement) for i in range(len(theta))]
+        prices = conditions.prices if settlement is None else settled(settlement, conditions)
         paid = add_mccormick(model.products, prices, theta, ranges, bits)
-        if repairs.cut and remainder is None:
+        if repairs.cut and shares is None:
             cost += _payments(model, follower, conditions, theta, paid, squares)
         else:
             cost += pyo.quicksum(paid)
@@ -230,25 +231,25 @@ def _linear_part(terms: PaymentTerms, conditions: Conditions, theta: list[Any], 
     )
 
 
-def charged(charge: Charge, conditions: Conditions) -> list[Any]:
-    """The charge for each parameter as expressions of the duals."""
-    by_nu, by_sigma = charge.by_nu.T.tocsr(), charge.by_sigma.T.tocsr()
+def settled(settlement: Settlement, conditions: Conditions) -> list[Any]:
+    """The settlement for each parameter as expressions of the duals."""
+    by_nu, by_sigma = settlement.by_nu.T.tocsr(), settlement.by_sigma.T.tocsr()
     return [
-        float(charge.constant[k]) - dot(by_nu, k, conditions.nu) - dot(by_sigma, k, conditions.sigma)
-        for k in range(len(charge.constant))
+        float(settlement.constant[k]) - dot(by_nu, k, conditions.nu) - dot(by_sigma, k, conditions.sigma)
+        for k in range(len(settlement.constant))
     ]
 
 
 def _products(
-    model: Any, remainder: Remainder, conditions: Conditions, theta: list[Any], products: list[Product]
+    model: Any, shares: SettlementShares, conditions: Conditions, theta: list[Any], products: list[Product]
 ) -> Any:
     """The expression that stands for rest'th; adds to `products` what it stands on."""
     model.rest, model.rest_product = pyo.VarList(), pyo.VarList()
-    rests, total = charged(remainder.rest, conditions), []
-    for k in np.flatnonzero(remainder.rest.used()):
+    rests, total = settled(shares.rest, conditions), []
+    for k in np.flatnonzero(shares.rest.used()):
         rest, product = model.rest.add(), model.rest_product.add()
-        rest.setlb(float(remainder.root.low[k]))
-        rest.setub(float(remainder.root.high[k]))
+        rest.setlb(float(shares.root.low[k]))
+        rest.setub(float(shares.root.high[k]))
         model.rows.add(rest == rests[k])
         products.append((product, rest, theta[k]))
         total.append(product)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.errors import RunFailure
-from cosim.optimization.bilevel.model.settlement import Charge, charged_at
+from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.bilevel.model.strong_duality import payment_terms_size, without_open_rows
 from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.parametric import ParametricQP
@@ -88,7 +88,7 @@ def certify(
     dual_bounds: Vector | None = None,
     discretisation: float = 0.0,
     sos1: tuple[str, ...] = (),
-    charge: Charge | None = None,
+    settlement: Settlement | None = None,
 ) -> Certificate:
     """Clear the follower again at theta and compare.
 
@@ -99,7 +99,7 @@ def certify(
         dual_bounds: M per row, infinite where none was used.
         discretisation: the proven error of a discretised payment.
         sos1: rows without a proven bound.
-        charge: what is paid for each unit of the parameters, if not the whole price.
+        settlement: what is paid for each unit of the parameters, if not the whole price.
     """
     again = solve_qp(follower, theta).require()
     here = follower.objective(x, theta)
@@ -110,13 +110,13 @@ def certify(
     optimality = Conditions(Matrices(follower), cost, None, *sides).residual((x, nu, sigma))
     payment_error, low, high = 0.0, np.nan, np.nan
     if payment is not None:
-        price = (Charge.of(follower) if charge is None else charge).price(nu, sigma)
+        price = (Settlement.of(follower) if settlement is None else settlement).price(nu, sigma)
         paid = float(price @ theta)
         excess = max(0.0, abs(paid - payment) - discretisation)
         size = payment_terms_size(without_open_rows(follower), theta, x, nu, sigma)
         payment_error = _relative(excess, paid, size)
         solution = QPSolution(x, nu, sigma, here, "optimal", "bilevel")
-        held, zero = charged_at(follower, theta, charge), np.zeros(len(theta))
+        held, zero = settled_at(follower, theta, settlement), np.zeros(len(theta))
         faces = [DualFace(held, at, zero, reach=_RESOLVED) for at in (solution, again)]
         low = min(-face.extreme(-theta).value for face in faces)
         high = max(face.extreme(theta).value for face in faces)

@@ -1,7 +1,8 @@
-"""The products rest * parameter of a charge in a relaxation: two variables and two rows for each, over any box.
+"""The products rest * parameter of a settlement in a relaxation: two variables and two rows for each, over any box.
 
-For each parameter th_k with a rest (see `charge`) the relaxation has r_k, the rest as an affine function of the duals,
-and w_k, which stands for r_k th_k in the objective and is held from below by the McCormick envelope of the box.
+For each parameter th_k with a rest (see `settlement`) the relaxation has a variable r_k, the rest as an affine function
+of the duals, and w_k, which stands for r_k th_k in the objective and is bounded below by the McCormick envelope of the
+box.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.settlement import Box, Remainder
+from cosim.optimization.bilevel.model.settlement import Box, SettlementShares
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, columns, csr
 from cosim.optimization.qp.two_sided import Form, Limits, full_form
 from cosim.optimization.solvers.backends import Highs
@@ -23,12 +24,12 @@ class Products:
     """Where the products lie among the variables of a single-level form.
 
     Attributes:
-        remainder: the charge taken apart.
+        shares: the settlement taken apart.
         numbers: (u,) which parameters have a rest.
         theta_at, rest_at, product_at: (u,) where th_k, r_k and w_k lie.
     """
 
-    remainder: Remainder
+    shares: SettlementShares
     numbers: Indices
     theta_at: Indices
     rest_at: Indices
@@ -36,7 +37,7 @@ class Products:
 
     def equations(self, size: int, nu_at: Indices, sigma_at: Indices) -> Matrix:
         """(u, size) rows that are zero where r is the rest: r + by_nu'nu + by_sigma'sigma."""
-        rest, count = self.remainder.rest, len(self.numbers)
+        rest, count = self.shares.rest, len(self.numbers)
         parts = [(np.ones(count), np.arange(count), self.rest_at)]
         for matrix, at in ((rest.by_nu, nu_at), (rest.by_sigma, sigma_at)):
             mine = sp.coo_array(columns(matrix, self.numbers).T)
@@ -46,12 +47,12 @@ class Products:
 
     def fill(self, z: Vector, nu: Vector, sigma: Vector) -> None:
         """Put the rests and their true products into z."""
-        z[self.rest_at] = self.remainder.rest.price(nu, sigma)[self.numbers]
+        z[self.rest_at] = self.shares.rest.price(nu, sigma)[self.numbers]
         z[self.product_at] = z[self.rest_at] * z[self.theta_at]
 
     def errors(self, z: Vector) -> Vector:
         """(k,) by how much each product is underestimated at z; 0 for parameters without a rest."""
-        out = np.zeros(len(self.remainder.constant))
+        out = np.zeros(len(self.shares.constant))
         out[self.numbers] = np.maximum(z[self.rest_at] * z[self.theta_at] - z[self.product_at], 0.0)
         return out
 

@@ -1,17 +1,17 @@
 """What a leader pays where that is not the follower's whole price, and how strong duality still serves.
 
-A charge is another affine function of the follower's duals than its price (active power alone, say, where demand also
-draws reactive power):
+A settlement is any affine function of the follower's duals that is paid for each unit of a parameter: the price of
+active power alone, say, where demand also draws reactive power.
 
-    charge = constant - by_nu'nu - by_sigma'sigma,        payment = charge'th
+    settlement = constant - by_nu'nu - by_sigma'sigma,        payment = settlement'th
 
 For each block b of the follower (a part that shares no variable with the rest) and any number share_b >= 0
 
     payment = sum_b share_b * (the block's part of price'th, convex by strong duality)  +  constant'th  +  rest'th
 
-where rest = charge - constant - share * (what duals make of the price) is again affine in the duals. Only rest'th is
-bilinear. It is small where one share fits all rows of a block, and it lies above its McCormick envelope over a box of
-th and a proven range of rest, which branching makes as tight as one likes.
+where rest = settlement - constant - share * (what duals make of the price) is again affine in the duals. Only rest'th
+is bilinear. It is small where one share fits all rows of a block, and it lies above its McCormick envelope over a box
+of th and a proven range of rest, which branching makes as tight as one likes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEAR = 1e-7
 
 
 @dataclass(frozen=True)
-class Charge:
+class Settlement:
     """constant - by_nu'nu - by_sigma'sigma, paid for each unit of the parameters.
 
     Attributes:
@@ -42,46 +42,47 @@ class Charge:
     by_sigma: Matrix
 
     @classmethod
-    def of(cls, qp: ParametricQP) -> Charge:
+    def of(cls, qp: ParametricQP) -> Settlement:
         """The whole price of a QP; of one with the follower's rows and other parameter columns, a part of its price."""
         return cls(qp.constant_theta, qp.eq_theta, qp.ineq_theta)
 
     def price(self, nu: Vector, sigma: Vector) -> Vector:
-        """The charge for each parameter at these duals, (k,)."""
+        """The settlement for each parameter at these duals, (k,)."""
         return price_of_duals(self.constant, self.by_nu, self.by_sigma, nu, sigma)
 
-    def part(self, eq_rows: Indices, ineq_rows: Indices, parameters: Indices) -> Charge:
+    def part(self, eq_rows: Indices, ineq_rows: Indices, parameters: Indices) -> Settlement:
         """Only these rows and parameters of the follower."""
         return replace(self, by_nu=rows(self.by_nu, eq_rows)).of_rows(ineq_rows).of_parameters(parameters)
 
-    def of_rows(self, ineq_rows: Indices) -> Charge:
+    def of_rows(self, ineq_rows: Indices) -> Settlement:
         """Only these inequalities of the follower."""
         return replace(self, by_sigma=rows(self.by_sigma, ineq_rows))
 
-    def of_parameters(self, parameters: Indices) -> Charge:
+    def of_parameters(self, parameters: Indices) -> Settlement:
         """Only these parameters of the follower."""
-        return Charge(self.constant[parameters], columns(self.by_nu, parameters), columns(self.by_sigma, parameters))
+        by_nu, by_sigma = columns(self.by_nu, parameters), columns(self.by_sigma, parameters)
+        return Settlement(self.constant[parameters], by_nu, by_sigma)
 
     def used(self) -> npt.NDArray[np.bool_]:
-        """(k,) which parameters the duals charge for."""
+        """(k,) which parameters the duals enter the settlement of."""
         there = (abs(self.by_nu).sum(axis=0) > 0) | (abs(self.by_sigma).sum(axis=0) > 0)
         return np.asarray(there).ravel()
 
     def require(self, follower: ParametricQP) -> None:
-        """Refuse a charge that does not fit a follower.
+        """Refuse a settlement that does not fit a follower.
 
         Raises:
-            InputError: for other shapes, or a charge for a row that no parameter moves (presolve may take such a row
-                out together with its dual).
+            InputError: for other shapes, or where the settlement counts the dual of a row that no parameter moves
+                (presolve may take such a row out together with its dual).
         """
         k, p, m = len(follower.parameters), len(follower.eq_rows), len(follower.ineq_rows)
         shapes = (self.constant.shape, self.by_nu.shape, self.by_sigma.shape)
         if shapes != ((k,), (p, k), (m, k)):
-            raise InputError("a charge does not fit the follower", key="charge", value=shapes)
-        moved, charged = abs(follower.ineq_theta).sum(axis=1) > 0, abs(self.by_sigma).sum(axis=1) > 0
-        if np.any(charged & ~moved):
-            first = follower.ineq_rows[int(np.argmax(charged & ~moved))]
-            raise InputError("a charge for a row that no parameter moves", key="charge", value=first)
+            raise InputError("a settlement does not fit the follower", key="settlement", value=shapes)
+        moved, settled = abs(follower.ineq_theta).sum(axis=1) > 0, abs(self.by_sigma).sum(axis=1) > 0
+        if np.any(settled & ~moved):
+            first = follower.ineq_rows[int(np.argmax(settled & ~moved))]
+            raise InputError("a settlement for a row that no parameter moves", key="settlement", value=first)
 
 
 @dataclass(frozen=True)
@@ -135,44 +136,44 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Remainder:
-    """A charge taken apart; see the module.
+class SettlementShares:
+    """A settlement taken apart; see the module.
 
     Attributes:
-        charge: the charge itself.
+        settlement: the settlement itself.
         share_x, share_nu, share_sigma: the share of the block that each variable and row belongs to.
-        rest: the rest as a charge with constant 0.
+        rest: the rest as a settlement with constant 0.
         root: the box of the parameters and the proven range of the rests.
     """
 
-    charge: Charge
+    settlement: Settlement
     share_x: Vector
     share_nu: Vector
     share_sigma: Vector
-    rest: Charge
+    rest: Settlement
     root: Box
 
     @property
     def constant(self) -> Vector:
-        """(k,) constant part of the charge."""
-        return self.charge.constant
+        """(k,) constant part of the settlement."""
+        return self.settlement.constant
 
-    def part(self, variables: Indices, eq_rows: Indices, ineq_rows: Indices, parameters: Indices) -> Remainder:
+    def part(self, variables: Indices, eq_rows: Indices, ineq_rows: Indices, parameters: Indices) -> SettlementShares:
         """Only this part of the follower, whose parameters enter no other part."""
-        return Remainder(
-            self.charge.part(eq_rows, ineq_rows, parameters),
+        return SettlementShares(
+            self.settlement.part(eq_rows, ineq_rows, parameters),
             self.share_x[variables], self.share_nu[eq_rows], self.share_sigma[ineq_rows],
             self.rest.part(eq_rows, ineq_rows, parameters), self.root.part(parameters),
         )  # fmt: skip
 
 
-def charged_at(follower: ParametricQP, theta: Vector, charge: Charge | None) -> ParametricQP:
-    """The follower held at these parameters, with new ones around zero whose price is the charge.
+def settled_at(follower: ParametricQP, theta: Vector, settlement: Settlement | None) -> ParametricQP:
+    """The follower held at these parameters, with new ones around zero whose price is the settlement.
 
-    Its duals are the follower's, so that a face of optimal duals can be asked for the charge. Without a charge the
-    new parameters are the old ones, moved.
+    Its duals are the follower's, so that a face of optimal duals can be asked for the settlement. Without a settlement
+    the new parameters are the old ones, moved.
     """
-    charge = Charge.of(follower) if charge is None else charge
+    settlement = Settlement.of(follower) if settlement is None else settlement
     k = len(theta)
     return replace(
         follower,
@@ -180,9 +181,9 @@ def charged_at(follower: ParametricQP, theta: Vector, charge: Charge | None) -> 
         cost_theta=csr(None, (len(follower.variables), k)),
         eq_rhs=follower.eq_rhs + follower.eq_theta @ theta,
         ineq_rhs=follower.ineq_rhs + follower.ineq_theta @ theta,
-        eq_theta=charge.by_nu,
-        ineq_theta=charge.by_sigma,
-        constant_theta=charge.constant,
+        eq_theta=settlement.by_nu,
+        ineq_theta=settlement.by_sigma,
+        constant_theta=settlement.constant,
         theta_lower=np.zeros(k),
         theta_upper=np.zeros(k),
     )

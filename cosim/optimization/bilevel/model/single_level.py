@@ -16,13 +16,10 @@ import scipy.sparse as sp
 
 from cosim.errors import InputError
 from cosim.optimization.bilevel.model.mccormick import Products
-from cosim.optimization.bilevel.model.settlement import Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import payment_terms
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows, stacked
+from cosim.optimization.qp.arrays import Indices, Matrix, Vector, stacked
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.qp_solver import QPSolver
-
-_SHARP = 1e-7
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ class SingleLevel:
     products: Products | None = None
 
     @property
-    def charge(self) -> Charge:
+    def settlement(self) -> Settlement:
         """What the leader pays for each unit of the parameters."""
-        return Charge.of(self.follower) if self.products is None else self.products.remainder.charge
+        return Settlement.of(self.follower) if self.products is None else self.products.shares.settlement
 
     def complete(self, z: Vector) -> Vector:
         """z with the products that follow from its other entries."""
@@ -63,7 +60,7 @@ class SingleLevel:
         """(k,) the rest of each parameter at z, of a payment with products."""
         if self.products is None:
             return None
-        return self.products.remainder.rest.price(z[self.nu_at], z[self.sigma_at])
+        return self.products.shares.rest.price(z[self.nu_at], z[self.sigma_at])
 
     def slack(self, z: Vector) -> Vector:
         """The follower's slacks h + W th - G x at z."""
@@ -73,7 +70,7 @@ class SingleLevel:
 
 
 def single_level(
-    follower: ParametricQP, leader: ParametricQP, *, payment: bool, remainder: Remainder | None = None
+    follower: ParametricQP, leader: ParametricQP, *, payment: bool, shares: SettlementShares | None = None
 ) -> SingleLevel:
     """Put leader, follower and the follower's stationarity into one QP.
 
@@ -82,12 +79,12 @@ def single_level(
         leader: without parameters; its variables include, by name, every th, and may include follower
             variables (in its cost, or in rows that couple it to the follower's answer).
         payment: whether the leader also pays price'th.
-        remainder: the payment's charge taken apart, if it is not the whole price.
+        shares: the payment's settlement taken apart, if it is not the whole price.
     """
     check_names(follower, leader)
     duals = [f"dual {name}" for name in (*follower.eq_rows, *follower.ineq_rows)]
     names = list(dict.fromkeys((*leader.variables, *follower.variables)))
-    bilinear = np.zeros(0, dtype=np.int64) if remainder is None else np.flatnonzero(remainder.rest.used())
+    bilinear = np.zeros(0, dtype=np.int64) if shares is None else np.flatnonzero(shares.rest.used())
     place = {name: i for i, name in enumerate(names + duals)}
     n, p, m = len(names), len(follower.eq_rows), len(follower.ineq_rows)
     size = n + p + m + 2 * len(bilinear)
@@ -101,15 +98,15 @@ def single_level(
     constant = leader.constant
     np.add.at(cost, leader_at, leader.cost)
     if payment:
-        terms = payment_terms(follower, remainder)
+        terms = payment_terms(follower, shares)
         hessian = hessian + _spread_square(terms.hessian, x_at, size)
         for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
             np.add.at(cost, at, part)
         np.add.at(cost, theta_at, terms.cost_theta)
     products = None
-    if remainder is not None:
+    if shares is not None:
         first = n + p + m + np.arange(len(bilinear))
-        products = Products(remainder, bilinear, theta_at[bilinear], first, first + len(bilinear))
+        products = Products(shares, bilinear, theta_at[bilinear], first, first + len(bilinear))
         cost[products.product_at] = 1.0
         duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
     has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
@@ -146,47 +143,6 @@ def single_level(
         variables=names + duals,
     )  # fmt: skip
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
-
-
-def cheapest_together(level: SingleLevel) -> Vector | None:
-    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
-    are none to be had.
-    """
-    follower, leader = level.follower, level.leader
-    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
-    cost, k = np.zeros(n), np.arange(len(level.theta_at))
-    np.add.at(cost, level.leader_at, leader.cost)
-    np.add.at(cost, level.x_at, follower.cost)
-    np.add.at(cost, level.theta_at, follower.constant_theta)
-    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
-    both = ParametricQP.build(
-        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
-        cost=cost,
-        eq_matrix=stacked(n, [
-            [(leader.eq_matrix, level.leader_at, 1.0)],
-            [(follower.eq_matrix, level.x_at, 1.0), (follower.eq_theta, level.theta_at, -1.0)],
-        ]),
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
-        ineq_matrix=stacked(n, [
-            [(leader.ineq_matrix, level.leader_at, 1.0)],
-            [
-                (rows(follower.ineq_matrix, finite), level.x_at, 1.0),
-                (rows(follower.ineq_theta, finite), level.theta_at, -1.0),
-            ],
-            [(box[np.flatnonzero(high)], np.arange(n), 1.0)],
-            [(box[np.flatnonzero(low)], np.arange(n), -1.0)],
-        ]),
-        ineq_rhs=np.concatenate([
-            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
-        ]),
-    )  # fmt: skip
-    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
-    if not found.optimal:
-        return None
-    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
-    return theta
 
 
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:

@@ -26,7 +26,7 @@ import pyomo.environ as pyo
 import scipy.sparse as sp
 
 from cosim.errors import InputError
-from cosim.optimization.bilevel.model.settlement import Remainder
+from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.qp.arrays import Matrix, Vector, csr
 from cosim.optimization.qp.parametric import ParametricQP
 
@@ -47,22 +47,22 @@ class PaymentTerms:
         return float(quadratic + self.cost_nu @ nu + self.cost_sigma @ sigma)
 
 
-def payment_terms(follower: ParametricQP, remainder: Remainder | None = None) -> PaymentTerms:
-    """The payment by strong duality; of a charge what is not bilinear (see `charge`).
+def payment_terms(follower: ParametricQP, shares: SettlementShares | None = None) -> PaymentTerms:
+    """The payment by strong duality; of a settlement what is not bilinear (see `settlement`).
 
     Raises:
         InputError: if parameters multiply the follower's variables in its objective (C is not zero); then the
             payment has a further bilinear term.
     """
     require_right_hand_sides(follower)
-    if remainder is not None:
-        share = remainder.share_x
+    if shares is not None:
+        share = shares.share_x
         return PaymentTerms(
             2.0 * csr(sp.diags_array(share) @ follower.hessian, follower.hessian.shape),
             share * follower.cost,
-            remainder.share_nu * follower.eq_rhs,
-            remainder.share_sigma * follower.ineq_rhs,
-            remainder.constant,
+            shares.share_nu * follower.eq_rhs,
+            shares.share_sigma * follower.ineq_rhs,
+            shares.constant,
         )
     return PaymentTerms(
         2.0 * follower.hessian, follower.cost, follower.eq_rhs, follower.ineq_rhs, follower.constant_theta
@@ -75,19 +75,19 @@ def payment_by_strong_duality(
     x: Vector,
     nu: Vector,
     sigma: Vector,
-    remainder: Remainder | None = None,
+    shares: SettlementShares | None = None,
 ) -> float:
     """The payment at a point that meets the follower's optimality conditions."""
-    terms = payment_terms(follower, remainder)
+    terms = payment_terms(follower, shares)
     paid = terms.of_follower(x, nu, sigma) + float(terms.cost_theta @ theta)
-    return paid if remainder is None else paid + float(remainder.rest.price(nu, sigma) @ theta)
+    return paid if shares is None else paid + float(shares.rest.price(nu, sigma) @ theta)
 
 
 def payment_terms_size(
-    follower: ParametricQP, theta: Vector, x: Vector, nu: Vector, sigma: Vector, remainder: Remainder | None = None
+    follower: ParametricQP, theta: Vector, x: Vector, nu: Vector, sigma: Vector, shares: SettlementShares | None = None
 ) -> float:
     """Sum of the magnitudes of all terms whose sum is the payment by strong duality: what rounding is relative to."""
-    terms = payment_terms(follower, remainder)
+    terms = payment_terms(follower, shares)
     parts = (0.5 * x * (terms.hessian @ x), terms.cost_x * x, terms.cost_nu * nu, terms.cost_sigma * sigma)
     return float(sum(np.abs(part).sum() for part in (*parts, terms.cost_theta * theta)))
 

@@ -1,8 +1,8 @@
-"""The pieces of a follower's answer: while the same rows bind, x and the duals are affine in the parameters.
+"""The regions of a follower's answer: while the same rows bind, x and the duals are affine in the parameters.
 
-On a piece, a polyhedron of parameters, the price is affine with a positive semidefinite slope (it is the gradient of
-the convex optimal value), so price'th is a convex quadratic. Where pieces touch, the least payment over all optimal
-duals is that of one of them, so the closed pieces tell the optimistic payment everywhere they cover.
+On a region, a polyhedron of parameters, the price is affine with a positive semidefinite slope (it is the gradient of
+the convex optimal value), so price'th is a convex quadratic. Where regions touch, the least payment over all optimal
+duals is that of one of them, so the closed regions tell the optimistic payment everywhere they cover.
 """
 
 from __future__ import annotations
@@ -16,32 +16,28 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.optimize
 
-from cosim.optimization.bilevel.model.settlement import Charge
-from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.bilevel.model.settlement import Settlement
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
+from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
 
 _SINGULAR = 1e-9
 _NOISE = 1e-12
 _INSIDE = 1e-9
-_LARGEST = 200
 _DEPENDENT = 1e-9
 _REGULAR, _OPEN = 1e-9, 1e30
-_STEP = 1e-4
-_ASIDE = (1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One piece of a block: everything it needs to answer at parameters th of the block.
+class CriticalRegion:
+    """One region of a block: everything it needs to answer at parameters th of the block.
 
     Attributes:
         binding: (m,) which rows bind.
         answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
-        hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex unless the leader pays another charge than the
-            whole price.
-        matrix, rhs: the piece is where matrix @ th <= rhs; rows have length one.
-        rows: which row of the block each side is about: one whose dual gets zero there, or one that comes to bind.
+        hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex where the leader pays the whole price.
+        matrix, rhs: the region is where matrix @ th <= rhs; rows have length one.
     """
 
     binding: npt.NDArray[np.bool_]
@@ -51,10 +47,9 @@ class Piece:
     linear: Vector
     matrix: Vector
     rhs: Vector
-    rows: Indices
 
     def holds(self, theta: Vector) -> bool:
-        """Whether the parameters lie on the piece."""
+        """Whether the parameters lie on the region."""
         return bool(np.all(self.matrix @ theta <= self.rhs + _INSIDE))
 
     def convex(self) -> tuple[Vector, Vector | None]:
@@ -66,11 +61,11 @@ class Piece:
         return self.hessian + off, off
 
     def payment(self, theta: Vector) -> float:
-        """Price times parameters, as the piece has it, inside or not."""
+        """Price times parameters, as the region has it, inside or not."""
         return float(theta @ (0.5 * self.hessian @ theta + self.linear))
 
     def least(self, mu: Vector, lower: Vector, upper: Vector) -> float:
-        """The least payment - mu'th on a convex piece within a box; infinite where they do not meet, minus infinite
+        """The least payment - mu'th on a convex region within a box; infinite where they do not meet, minus infinite
         where the solver gives up.
         """
         curved = self.hessian + _REGULAR * np.eye(len(mu))
@@ -82,25 +77,33 @@ class Piece:
         return float(value) if flag > 0 else np.inf if flag == -1 else -np.inf
 
 
-class BlockPieces:
-    """The pieces of one block, found where asked for and kept.
+class CriticalRegions:
+    """The regions of one block, found where asked for and kept.
 
     Args:
         block: a part of the follower whose parameters enter right-hand sides only.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
-        charge: what the leader pays for the block's parameters, if not the whole price.
+        settlement: what the leader pays for the block's parameters, if not the whole price.
+        settings: of the search.
     """
 
-    def __init__(self, block: Block, constant_theta: Vector, charge: Charge | None = None) -> None:
-        self.block = block
+    def __init__(
+        self,
+        block: Block,
+        constant_theta: Vector,
+        settlement: Settlement | None = None,
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self.block, self._settings = block, settings
         self._qp = replace(block.qp, constant_theta=constant_theta)
         self._hessian, self._eq, self._ineq = (
             matrix.toarray() for matrix in (block.qp.hessian, block.qp.eq_matrix, block.qp.ineq_matrix)
         )
         self._eq_theta, self._ineq_theta = block.qp.eq_theta.toarray(), block.qp.ineq_theta.toarray()
-        charge = Charge.of(self._qp) if charge is None else charge
-        self._constant, self._by_nu, self._by_sigma = charge.constant, charge.by_nu.toarray(), charge.by_sigma.toarray()
-        self._known: dict[bytes, Piece | None] = {}
+        settlement = Settlement.of(self._qp) if settlement is None else settlement
+        self._constant = settlement.constant
+        self._by_nu, self._by_sigma = settlement.by_nu.toarray(), settlement.by_sigma.toarray()
+        self._known: dict[bytes, CriticalRegion | None] = {}
 
     @cached_property
     def _solver(self) -> QPSolver:
@@ -109,22 +112,22 @@ class BlockPieces:
     @property
     def usable(self) -> bool:
         """Whether the block is small enough for dense algebra."""
-        return len(self._qp.variables) + len(self._qp.eq_rows) <= _LARGEST
+        return len(self._qp.variables) + len(self._qp.eq_rows) <= self._settings.largest_block
 
-    def at(self, theta: Vector) -> Piece | None:
-        """A piece that holds these parameters, one of them where several meet; None where there is none to be had.
+    def at(self, theta: Vector) -> CriticalRegion | None:
+        """A region that holds these parameters, one of them where several meet; None where there is none to be had.
 
-        Of several known ones it is that with the least payment. Where pieces meet, what binds may not tell one of
+        Of several known ones it is that with the least payment. Where regions meet, what binds may not tell one of
         them; then one a little aside is taken.
         """
         qp = self._qp
-        known = [piece for piece in self._known.values() if piece is not None and piece.holds(theta)]
+        known = [region for region in self._known.values() if region is not None and region.holds(theta)]
         if known:
-            return min(known, key=lambda piece: piece.payment(theta))
+            return min(known, key=lambda region: region.payment(theta))
         found = self._read(theta)
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         aside = np.random.default_rng(len(self._known))
-        for reach in _ASIDE:
+        for reach in self._settings.nudges:
             if found is not None:
                 return found
             moved = theta + reach * width * aside.uniform(-1.0, 1.0, len(theta))
@@ -133,17 +136,17 @@ class BlockPieces:
 
     def point(self, theta: Vector) -> tuple[Vector, Vector, Vector, npt.NDArray[np.bool_], float] | None:
         """The answer at these parameters: x, nu, sigma (m,), which rows bind (m,), and the payment."""
-        piece = self.at(theta)
-        if piece is None:
+        region = self.at(theta)
+        if region is None:
             return None
         n, p = len(self._qp.variables), len(self._qp.eq_rows)
-        answer = piece.answer @ theta + piece.answer_at
-        sigma = np.zeros(len(piece.binding))
-        sigma[piece.binding] = np.maximum(answer[n + p :], 0.0)
-        return answer[:n], answer[n : n + p], sigma, piece.binding, piece.payment(theta)
+        answer = region.answer @ theta + region.answer_at
+        sigma = np.zeros(len(region.binding))
+        sigma[region.binding] = np.maximum(answer[n + p :], 0.0)
+        return answer[:n], answer[n : n + p], sigma, region.binding, region.payment(theta)
 
-    def _read(self, theta: Vector) -> Piece | None:
-        """The piece whose rows the answer at these parameters shows as binding."""
+    def _read(self, theta: Vector) -> CriticalRegion | None:
+        """The region whose rows the answer at these parameters shows as binding."""
         answer = self._solver.solve(theta)
         if not answer.optimal:
             return None
@@ -152,36 +155,20 @@ class BlockPieces:
         binding = self._independent(answer.x, answer.sigma > slack)
         key = binding.tobytes()
         if key not in self._known:
-            self._known[key] = self._piece(binding)
+            self._known[key] = self._region(binding)
         return self._known[key]
 
-    def across(self, piece: Piece, row: int, theta: Vector) -> Piece | None:
-        """The piece beyond a side of this one, near parameters on that side; None at the box's end."""
+    def across(self, region: CriticalRegion, row: int, theta: Vector) -> CriticalRegion | None:
+        """The region beyond a side of this one, near parameters on that side; None at the box's end."""
         qp = self._qp
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
-        normal = piece.matrix[row]
-        reach = _STEP * float(np.max(width * np.abs(normal), initial=0.0))
+        normal = region.matrix[row]
+        reach = self._settings.facet_step * float(np.max(width * np.abs(normal), initial=0.0))
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
-        if normal @ beyond <= piece.rhs[row] + _INSIDE:
+        if normal @ beyond <= region.rhs[row] + _INSIDE:
             return None
-        found = self._turned(piece, int(piece.rows[row]), beyond) or self.at(beyond)
-        return None if found is piece else found
-
-    def _turned(self, piece: Piece, row: int, theta: Vector) -> Piece | None:
-        """The piece in which one row changes sides, if it holds these parameters: mostly it does next to the side that
-        is about that row. Where answers are degenerate other rows change with it.
-        """
-        binding = piece.binding.copy()
-        binding[row] = not binding[row]
-        key = binding.tobytes()
-        if key not in self._known:
-            found = self._piece(binding)
-            if found is None or not found.holds(theta):
-                # Whether it is a piece of the follower's answer is known only where it holds something.
-                return None
-            self._known[key] = found
-        found = self._known[key]
-        return found if found is not None and found.holds(theta) else None
+        found = self.at(beyond)
+        return None if found is region else found
 
     def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Of rows that bind, as many as do not depend on each other, first those that a basic dual needs."""
@@ -203,8 +190,8 @@ class BlockPieces:
                 kept[i], basis = True, np.vstack([basis, apart / length])
         return kept
 
-    def _piece(self, binding: npt.NDArray[np.bool_]) -> Piece | None:
-        """The piece where exactly these rows bind; None if the conditions do not determine the answer."""
+    def _region(self, binding: npt.NDArray[np.bool_]) -> CriticalRegion | None:
+        """The region where exactly these rows bind; None if the conditions do not determine the answer."""
         qp = self._qp
         n, p = len(qp.variables), len(qp.eq_rows)
         held = np.vstack([self._eq, self._ineq[binding]])
@@ -226,15 +213,11 @@ class BlockPieces:
         slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
-        order = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
-        matrix, rhs, kept, empty = self._sides(matrix, rhs)
-        if empty:
-            return None
-        return Piece(binding, by, at, slope + slope.T, price, matrix, rhs, order[kept])
+        matrix, rhs, empty = self._sides(matrix, rhs)
+        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs)
 
-    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, Indices, bool]:
-        """The rows that may bind somewhere in the box, at length one, which they are, and whether some row never holds.
-        """
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, bool]:
+        """The rows that may bind somewhere in the box, at length one, and whether some row never holds."""
         qp = self._qp
         length = np.linalg.norm(matrix, axis=1)
         flat = length <= _NOISE * (1.0 + np.abs(rhs))
@@ -243,4 +226,4 @@ class BlockPieces:
         with np.errstate(invalid="ignore"):
             ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
         most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
-        return matrix[most > rhs], rhs[most > rhs], np.flatnonzero(~flat)[most > rhs], empty
+        return matrix[most > rhs], rhs[most > rhs], empty

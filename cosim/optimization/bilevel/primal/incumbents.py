@@ -1,6 +1,6 @@
 """Points of a bilevel problem: the best one so far, and the searches that look for better ones near given parameters.
 
-Where the follower's pieces can be had (see `patchwork`) the search walks over them. Otherwise: clear the follower,
+Where the follower's regions can be had (see `region_search`) the search walks over them. Otherwise: clear the follower,
 decide every pair as that answer does, solve the relaxation so decided (a cell: its optimum is a point of the bilevel
 problem, the best with this pattern), and walk to neighbouring cells.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.settlement import charged_at
-from cosim.optimization.bilevel.primal.critical_regions import Piece
-from cosim.optimization.bilevel.primal.region_search import Patch, Patchwork
+from cosim.optimization.bilevel.model.settlement import settled_at
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegion
+from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.solvers.dual_face import DualFace
@@ -26,8 +26,6 @@ from cosim.optimization.solvers.qp_solver import QPSolver
 _ZERO = 1e-7
 _TOUCH = 1e-5
 _BETTER = 1e-9
-_WALK = 12
-_GRACE_S = 1.0
 
 
 class Incumbents:
@@ -36,57 +34,57 @@ class Incumbents:
     Args:
         relaxation: of the problem.
         payment: whether the leader pays.
-        pieces: of the follower, if they can be had.
+        regions: of the follower, if they can be had.
         deadline: `time.perf_counter()` after which no search begins.
 
     Attributes:
         best: cost of the best point; infinite as long as there is none.
         z: all variables of the single-level form there.
         decisions: its pattern.
-        patch: the best point found over pieces, which may be another one than `z`.
-        exact: whether `z` comes from pieces, to the accuracy of linear algebra.
+        optimum: the best point found over regions, which may be another one than `z`.
+        exact: whether `z` comes from regions, to the accuracy of linear algebra.
     """
 
-    def __init__(self, relaxation: Relaxation, *, payment: bool, pieces: Patchwork | None, deadline: float) -> None:
-        self._relaxation, self._payment, self.pieces, self._deadline = relaxation, payment, pieces, deadline
+    def __init__(self, relaxation: Relaxation, *, payment: bool, regions: RegionSearch | None, deadline: float) -> None:
+        self._relaxation, self._payment, self.regions, self._deadline = relaxation, payment, regions, deadline
         self._seen: set[bytes] = set()
         self.best = np.inf
         self.z: Vector | None = None
         self.decisions: Decisions | None = None
-        self.patch: Patch | None = None
+        self.optimum: RegionOptimum | None = None
         self.exact = False
 
-    def near(self, theta: Vector, others: Sequence[Sequence[Piece]] = ()) -> None:
+    def near(self, theta: Vector, others: Sequence[Sequence[CriticalRegion]] = ()) -> None:
         """Search near these parameters.
 
         Args:
             theta: parameters of the follower.
-            others: per block, further pieces to try where the search runs over pieces.
+            others: per block, further regions to try where the search runs over regions.
         """
         if time.perf_counter() > self._deadline:
             return
-        start = None if self.pieces is None else self.pieces.at(theta)
-        if self.pieces is None or start is None:
+        start = None if self.regions is None else self.regions.at(theta)
+        if self.regions is None or start is None:
             self._from_answer(theta)
             return
         # A first point is worth a moment after the deadline: without one there is nothing to return.
-        deadline = self._deadline + (_GRACE_S if self.patch is None else 0.0)
-        known = np.inf if self.patch is None else self.patch.cost
-        self._keep(self.pieces, self.pieces.descend(start, deadline, others, known))
+        deadline = self._deadline + (self._relaxation.settings.grace_s if self.optimum is None else 0.0)
+        known = np.inf if self.optimum is None else self.optimum.cost
+        self._keep(self.regions, self.regions.descend(start, deadline, others, known))
 
-    def onward(self, others: Sequence[Sequence[Piece]]) -> None:
-        """Search on from the best point over pieces, with these further pieces per block."""
-        if self.pieces is not None and self.patch is not None and time.perf_counter() <= self._deadline:
-            self._keep(self.pieces, self.pieces.onward(self.patch, self._deadline, others))
+    def onward(self, others: Sequence[Sequence[CriticalRegion]]) -> None:
+        """Search on from the best point over regions, with these further regions per block."""
+        if self.regions is not None and self.optimum is not None and time.perf_counter() <= self._deadline:
+            self._keep(self.regions, self.regions.onward(self.optimum, self._deadline, others))
 
-    def _keep(self, pieces: Patchwork, found: Patch | None) -> None:
+    def _keep(self, regions: RegionSearch, found: RegionOptimum | None) -> None:
         if found is None:
             return
-        if self.patch is None or found.cost < self.patch.cost:
-            self.patch = found
+        if self.optimum is None or found.cost < self.optimum.cost:
+            self.optimum = found
             if self._relaxation.level.products is not None:
-                self.at(pieces.theta(found.y))
-        z, decisions = pieces.point(found)
+                self.at(regions.theta(found.y))
+        z, decisions = regions.point(found)
         cost = self._relaxation.level.qp.objective(z)
         if self._offer(Point("optimal", z, cost, np.zeros(len(decisions))), decisions):
             self.exact = True
@@ -101,7 +99,7 @@ class Incumbents:
             self.at(found.z[level.theta_at])
         else:
             self._offer(replace(found, objective=found.objective + violation), whole)
-        if self.pieces is not None:
+        if self.regions is not None:
             self.near(found.z[level.theta_at])
         elif np.any(decisions == OPEN) and level.products is None:
             self._walk(self._cell(whole), whole)
@@ -124,7 +122,7 @@ class Incumbents:
         answer, rest = self._relaxation.follower_solver.solve(theta), QPSolver(held).solve()
         if not (self._payment and answer.optimal and rest.optimal):
             return
-        priced = charged_at(follower, theta, level.charge)
+        priced = settled_at(follower, theta, level.settlement)
         dual = DualFace(priced, answer, np.zeros(len(theta))).extreme(-theta)
         if not np.isfinite(dual.value):
             return
@@ -157,17 +155,17 @@ class Incumbents:
 
     def _walk(self, found: Point | None, decisions: Decisions) -> None:
         """Offer a cell's point, and go on to neighbouring cells as long as they are better."""
-        for _ in range(_WALK):
+        for _ in range(self._relaxation.settings.cell_walk):
             if found is None or not found.objective < self.best + self._least():
                 return
             self._offer(found, decisions)
-            turned = found.wish > _ZERO * max(1.0, float(np.max(np.abs(found.wish), initial=0.0)))
+            turned = found.fixing_gain > _ZERO * max(1.0, float(np.max(np.abs(found.fixing_gain), initial=0.0)))
             turned &= self._at_zero(found.z)
             if not np.any(turned):
                 return
             together, alone = decisions.copy(), decisions.copy()
             together[turned] = 3 - decisions[turned]
-            first = int(np.argmax(np.where(turned, found.wish, -np.inf)))
+            first = int(np.argmax(np.where(turned, found.fixing_gain, -np.inf)))
             alone[first] = 3 - decisions[first]
             found, decisions = self._better(together, alone)
 

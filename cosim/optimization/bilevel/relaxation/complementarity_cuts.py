@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.obbt import FollowerBounds
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows, stacked
 from cosim.optimization.qp.bound_propagation import largest, smallest, variable_bounds
 
@@ -31,13 +32,13 @@ class PairRows:
     never: Indices
 
 
-def pair_rows(level: SingleLevel) -> PairRows:
+def pair_rows(level: SingleLevel, settings: SearchSettings = DEFAULT) -> PairRows:
     """The rows of all pairs whose dual and slack are bounded; it takes a linear program or two for each pair."""
     follower, size = level.follower, len(level.qp.variables)
     lower, upper = variable_bounds(follower)
     reach = largest(follower.ineq_theta, follower.theta_lower, follower.theta_upper)
     finite = np.isfinite(follower.ineq_rhs + reach - smallest(follower.ineq_matrix, lower, upper))
-    bounds = FollowerBounds(follower)
+    bounds = FollowerBounds(follower, settings=settings)
     dual = np.array([bounds.dual(i) for i in range(len(finite))])
     slack = np.array([bounds.slack(i) if finite[i] else np.inf for i in range(len(finite))])
     pairs = np.flatnonzero(np.isfinite(dual) & np.isfinite(slack) & (dual > _NEVER) & (slack > _LEAST))

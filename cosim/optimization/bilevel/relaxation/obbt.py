@@ -8,7 +8,6 @@ bound is valid; where none exists it is infinite. Nothing is guessed.
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,20 +16,20 @@ import highspy
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.settlement import Charge
+from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.model.single_level import SingleLevel, single_level
 from cosim.optimization.bilevel.model.strong_duality import PaymentTerms, payment_terms
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Vector, columns, rows
+from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.backends import quiet_highs
 
 _MARGIN = 1e-6
-_MOST_PROGRAMS = 60
 _COMPLEMENTARY = 1e-7
 _BEYOND = 1e-4
-_MOST_TANGENTS = 60
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,17 @@ class FollowerBounds:
         cutoff: limits that only points worth finding keep; then bounds hold for those.
         effort: how many linear programs each bound may take to let further complementarities count (bound tightening);
             0 for one program without them.
+        settings: of the search.
     """
 
-    def __init__(self, follower: ParametricQP, effort: int = 0, cutoff: Cutoff | None = None) -> None:
-        self._follower, self._effort, self._cutoff = follower, effort, cutoff
+    def __init__(
+        self,
+        follower: ParametricQP,
+        effort: int = 0,
+        cutoff: Cutoff | None = None,
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self._follower, self._effort, self._cutoff, self._settings = follower, effort, cutoff, settings
         self.blocks = split(follower, by_parameter=cutoff is not None)
         self._home: dict[int, tuple[int, int]] = {}
         for b, block in enumerate(self.blocks):
@@ -82,14 +88,14 @@ class FollowerBounds:
         """An upper bound of the slack of a row wherever its dual is zero; 0 if the row always binds."""
         return self._cached("slack", row)
 
-    def price(self, parameter: int, charge: Charge | None = None) -> tuple[float, float]:
-        """Lower and upper bound of the price constant_theta - B'nu - W'sigma of a parameter, or of another charge."""
-        charge = Charge.of(self._follower) if charge is None else charge
-        lower = upper = float(charge.constant[parameter])
+    def price(self, parameter: int, settlement: Settlement | None = None) -> tuple[float, float]:
+        """Lower and upper bound of a parameter's price constant_theta - B'nu - W'sigma, or of its settlement."""
+        settlement = Settlement.of(self._follower) if settlement is None else settlement
+        lower = upper = float(settlement.constant[parameter])
         for b, block in enumerate(self.blocks):
             if parameter in block.parameters:
-                part = charge.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
-                low, high = self.charge(b, part, 0)
+                part = settlement.part(block.eq_rows, block.ineq_rows, np.array([parameter]))
+                low, high = self.settlement(b, part, 0)
                 lower, upper = lower + low, upper + high
         return lower, upper
 
@@ -102,15 +108,15 @@ class FollowerBounds:
                 low, high = max(low, least), min(high, most)
         return low, max(low, high)
 
-    def charge(self, block: int, charge: Charge, parameter: int) -> tuple[float, float]:
-        """Lower and upper bound of what a block's duals make of a charge for one parameter.
+    def settlement(self, block: int, settlement: Settlement, parameter: int) -> tuple[float, float]:
+        """Lower and upper bound of what a block's duals make of a settlement for one parameter.
 
         Args:
             block: its place in `blocks`.
-            charge: over the block's rows, whose constant is left out.
-            parameter: column of the charge.
+            settlement: over the block's rows, whose constant is left out.
+            parameter: column of the settlement.
         """
-        return self._program(block).charge(charge, parameter)
+        return self._program(block).settlement(settlement, parameter)
 
     def _cached(self, kind: str, row: int) -> float:
         key = (kind, row)
@@ -126,7 +132,7 @@ class FollowerBounds:
     @cached_property
     def _plain(self) -> FollowerBounds | None:
         """Bounds that need no cutoff, for where thin programs end without a verdict."""
-        return None if self._cutoff is None else FollowerBounds(self._follower, self._effort)
+        return None if self._cutoff is None else FollowerBounds(self._follower, self._effort, settings=self._settings)
 
     def _program(self, b: int) -> _Program:
         if b not in self._programs:
@@ -135,7 +141,7 @@ class FollowerBounds:
             if cutoff is not None and np.isfinite(cutoff.most[b]):
                 linear = (self._follower.constant_theta - cutoff.mu)[block.parameters]
                 limit = _Limit(payment_terms(block.qp), linear, float(cutoff.most[b]))
-            self._programs[b] = _Program(block.qp, self._effort, limit)
+            self._programs[b] = _Program(block.qp, self._effort, limit, self._settings)
         return self._programs[b]
 
 
@@ -151,8 +157,8 @@ class _Limit:
 class _Program:
     """The linear program of one block, kept warm in HiGHS. A limit's convex payment stands in it by tangents."""
 
-    def __init__(self, follower: ParametricQP, effort: int = 0, limit: _Limit | None = None) -> None:
-        self._effort, self._limit, self._tangents = effort, limit, 0
+    def __init__(self, follower: ParametricQP, effort: int, limit: _Limit | None, settings: SearchSettings) -> None:
+        self._effort, self._limit, self._tangents, self._settings = effort, limit, 0, settings
         leader = ParametricQP.build(cost=np.zeros(len(follower.parameters)), variables=follower.parameters)
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
@@ -193,7 +199,7 @@ class _Program:
 
     def _beyond(self) -> Vector | None:
         """The follower's variables at the program's point if they break the limit by more than its tangents show."""
-        if self._limit is None or self._tangents >= _MOST_TANGENTS:
+        if self._limit is None or self._tangents >= self._settings.obbt_tangents:
             return None
         z, level = np.array(self._solver.getSolution().col_value), self._level
         x = z[level.x_at]
@@ -221,11 +227,11 @@ class _Program:
         )
         return max(largest, 0.0)
 
-    def charge(self, charge: Charge, parameter: int) -> tuple[float, float]:
+    def settlement(self, settlement: Settlement, parameter: int) -> tuple[float, float]:
         level = self._level
         objective = np.zeros(self._size)
-        objective[level.nu_at] = -columns(charge.by_nu, [parameter]).toarray().ravel()
-        objective[level.sigma_at] = -columns(charge.by_sigma, [parameter]).toarray().ravel()
+        objective[level.nu_at] = -columns(settlement.by_nu, [parameter]).toarray().ravel()
+        objective[level.sigma_at] = -columns(settlement.by_sigma, [parameter]).toarray().ravel()
         if not np.any(objective):
             return 0.0, 0.0
         return -self._largest(-objective), self._largest(objective)
@@ -241,32 +247,33 @@ class _Program:
 
         Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
         so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
-        remains, or after `_MOST_PROGRAMS` of them. With effort left, the pair that the largest point violates most is
+        remains, or after `obbt_programs` of them. With effort left, the pair that the largest point violates most is
         decided as well.
         """
         solver = self._solver
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
         rows_bound = () if binding is None else (binding,)
         first = (rows_bound, tuple(zero or ()))
-        heap: list[tuple[float, int, tuple[tuple[int, ...], tuple[int, ...]]]] = [(-np.inf, 0, first)]
-        largest, programs = -np.inf, 0
-        while heap and -heap[0][0] > largest:
-            if programs > _MOST_PROGRAMS and heap[0][0] == -np.inf:
-                return float("inf")
-            if programs > max(self._effort, 1) and heap[0][0] > -np.inf:
+        queue, largest, programs = BestFirst[tuple[tuple[int, ...], tuple[int, ...]]](), -np.inf, 0
+        queue.push(-np.inf, first)
+        for bound, (held, gone) in queue:
+            enough = programs > max(self._effort, 1) and bound > -np.inf
+            if -bound <= largest or enough:
+                queue.push(bound, (held, gone))
                 break
-            known, _, (held, gone) = heapq.heappop(heap)
+            if programs > self._settings.obbt_programs and bound == -np.inf:
+                return float("inf")
             programs += 1
             status, value, pair = self._node(held, gone)
             if status == "infeasible":
                 continue
             if pair is None:
                 # A solver without a verdict leaves what is known from above.
-                largest = max(largest, value if status == "optimal" else -known)
+                largest = max(largest, value if status == "optimal" else -bound)
                 continue
             for child in (((*held, pair), gone), (held, (*gone, int(self._level.sigma_at[pair])))):
-                heapq.heappush(heap, (-value, 2 * programs + len(child[0]), child))
-        largest = max(largest, -heap[0][0]) if heap else largest
+                queue.push(-value, child, 2 * programs + len(child[0]))
+        largest = max(largest, -queue.bound) if queue else largest
         if largest == -np.inf:
             return 0.0
         largest += offset

@@ -15,14 +15,13 @@ import scipy.sparse.csgraph
 
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import quiet_highs
 
 _ACCURACY = 1e-9
 _ROUNDING = 1e-10
-_SHARE = 0.1
-_ROUNDS = 40
 
 
 class TangentRelaxation(Relaxation):
@@ -34,8 +33,8 @@ class TangentRelaxation(Relaxation):
         suffices: a value at which an answer may stop.
     """
 
-    def __init__(self, level: SingleLevel) -> None:
-        super().__init__(level)
+    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
+        super().__init__(level, settings)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
 
@@ -45,15 +44,17 @@ class TangentRelaxation(Relaxation):
 
     def allowed(self, broken: float, value: float) -> float:
         """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""
-        return max(_SHARE * max(self.enough, broken), _ROUNDING * (1.0 + abs(value)))
+        return max(self.settings.tangent_share * max(self.enough, broken), _ROUNDING * (1.0 + abs(value)))
 
     def _answer(self, decisions: Decisions, limits: Limits, proof: bool) -> Point:
+        if not self.settings.linear_programs:
+            return super()._answer(decisions, limits, proof)
         if self._program is None:
             self._program = _Program(self._form, limits)
         program, form = self._program, self._form
         program.put(form, self.cost, limits)
-        for _ in range(_ROUNDS):
-            status = program.run()
+        for _ in range(self.settings.tangent_rounds):
+            status = program.run(self.settings.warm_start)
             if status == "infeasible":
                 return self._nothing(status)
             if status != "optimal":
@@ -62,7 +63,8 @@ class TangentRelaxation(Relaxation):
             z, below = program.z, program.below()
             broken, short = float(self.violations(z, decisions).sum() + self.errors(z).sum()), float(below.sum())
             if value >= self.suffices or short <= self.allowed(broken, value) or not program.add(z, below):
-                return Point("optimal", z, value, np.zeros(self.pairs), program.pull[self.level.theta_at], short)
+                reduced_cost = program.reduced_cost[self.level.theta_at]
+                return Point("optimal", z, value, np.zeros(self.pairs), reduced_cost, short)
         found = super()._answer(decisions, limits, proof)
         if found.status == "optimal":
             program.add(found.z, np.full(program.groups, np.inf))
@@ -74,7 +76,7 @@ class _Program:
 
     Attributes:
         groups: how many groups of variables have squares.
-        value, z, pull: of the last optimum: its value, variables, and reduced costs.
+        value, z, reduced_cost: of the last optimum: its value, variables, and reduced costs.
     """
 
     def __init__(self, form: Form, limits: Limits) -> None:
@@ -85,7 +87,7 @@ class _Program:
         self._eq_count = form.eq_matrix.shape[0]
         matrix = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
         self._cost = np.zeros(n)
-        self.value, self.z, self.pull = -np.inf, np.zeros(n), np.zeros(n)
+        self.value, self.z, self.reduced_cost = -np.inf, np.zeros(n), np.zeros(n)
         lp, none = highspy.HighsLp(), np.zeros(self.groups)
         lp.num_col_, lp.num_row_ = n + self.groups, matrix.shape[0]
         lp.col_cost_ = np.concatenate([self._cost, np.ones(self.groups)])
@@ -124,10 +126,10 @@ class _Program:
                 solver.changeCoeff(self._eq_count + int(now.indices[e]), int(column[e]), float(now.data[e]))
         self._form, self._limits = form, limits
 
-    def run(self) -> str:
+    def run(self, warm: bool) -> str:
         """'optimal', 'infeasible' or 'open'."""
         solver = self._solver
-        for afresh in (False, True):
+        for afresh in (not warm, True):
             if afresh:
                 solver.clearSolver()
             solver.run()
@@ -136,7 +138,7 @@ class _Program:
                 found = solver.getSolution()
                 self.value = float(solver.getInfo().objective_function_value)
                 self._found = np.array(found.col_value)
-                self.z, self.pull = self._found[: self._size], np.array(found.col_dual)[: self._size]
+                self.z, self.reduced_cost = self._found[: self._size], np.array(found.col_dual)[: self._size]
                 return "optimal"
             if status == highspy.HighsModelStatus.kInfeasible:
                 return "infeasible"

@@ -17,6 +17,7 @@ from cosim.optimization.bilevel.model.mccormick import Envelope
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
@@ -41,19 +42,18 @@ def both(decisions: Decisions, pair: int) -> list[Decisions]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An answer of the relaxation: status, variables, objective, and for each pair the wish to leave its
+    """An answer of the relaxation: status, variables, objective, and for each pair the fixing_gain to leave its
     fixing.
 
-    `wish` is positive where a fixed slack or dual would lower the objective by becoming positive; `pull` is, for each
-    parameter, what an increase would add to the objective that its box alone prevents. `short` is how far the objective
-    may lie below the optimum.
+    `fixing_gain` is positive where a fixed slack or dual would lower the objective by becoming positive. `reduced_cost`
+    has the reduced costs of the parameters. `short` is how far the objective may lie below the optimum.
     """
 
     status: str
     z: Vector
     objective: float
-    wish: Vector
-    pull: Vector | None = None
+    fixing_gain: Vector
+    reduced_cost: Vector | None = None
     short: float = 0.0
 
 
@@ -62,13 +62,14 @@ class Relaxation:
 
     Attributes:
         level: the form.
+        settings: of the search.
         pairs: how many complementarities it has.
         cost: linear cost of its variables; may be changed between solves.
         solves: QPs solved so far.
     """
 
-    def __init__(self, level: SingleLevel) -> None:
-        self.level = level
+    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
+        self.level, self.settings = level, settings
         qp = level.qp
         self.pairs = len(level.follower.ineq_rows)
         self._put = place_rows(qp)
@@ -77,7 +78,7 @@ class Relaxation:
         self._envelope = None if level.products is None else Envelope(level.products, self._form)
         self._box: Box | None = None
         if level.products is not None and self._envelope is not None:
-            self._box = level.products.remainder.root
+            self._box = level.products.shares.root
             self._form = self._envelope.form(self._box)
         self._piqp = Piqp(self._form, _TOLERANCE)
         self._never = np.zeros(0, dtype=np.int64)
@@ -98,6 +99,8 @@ class Relaxation:
     @cached_property
     def _beside(self) -> list[Indices]:
         """For each row those that cannot bind together with it."""
+        if not self.settings.conflicts:
+            return [np.zeros(0, dtype=np.int64)] * self.pairs
         found = conflicts(self.level.follower)
         return np.split(found.indices, found.indptr[1:-1])
 
@@ -105,7 +108,7 @@ class Relaxation:
         """Add what `pair_rows` finds, once; whether that changed anything. It takes as long as some hundred solves."""
         if self._tight or self._envelope is not None:
             return False
-        self._tight, more = True, pair_rows(self.level)
+        self._tight, more = True, pair_rows(self.level, self.settings)
         self._never = more.never
         self._add_rows(more.matrix, more.rhs)
         return True
@@ -164,10 +167,10 @@ class Relaxation:
         net = np.where(
             is_row, _take(raw.rows, put.place[:m], is_row), _take(raw.bounds, put.place[:m], ~is_row)
         )
-        wish = np.zeros(m)
-        wish[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
-        wish[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
-        return Point("optimal", z, value, wish, -raw.bounds[self.level.theta_at])
+        fixing_gain = np.zeros(m)
+        fixing_gain[decisions == SLACK_ZERO] = (-net / put.scale[:m])[decisions == SLACK_ZERO]
+        fixing_gain[decisions == DUAL_ZERO] = raw.bounds[self.level.sigma_at][decisions == DUAL_ZERO]
+        return Point("optimal", z, value, fixing_gain, -raw.bounds[self.level.theta_at])
 
     def _verdict(self, cost: Vector, limits: Limits) -> str:
         """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
@@ -185,7 +188,7 @@ class Relaxation:
         level = self.level
         product: Vector = np.maximum(z[level.sigma_at], 0.0) * np.maximum(level.slack(z), 0.0)
         product[decisions != OPEN] = 0.0
-        return product if level.products is None else product * level.products.remainder.share_sigma
+        return product if level.products is None else product * level.products.shares.share_sigma
 
     def errors(self, z: Vector) -> Vector:
         """(k,) by how much the product of each parameter with its rest is underestimated at z."""
@@ -194,7 +197,7 @@ class Relaxation:
 
     def root(self) -> Box | None:
         """The whole box, of a payment with products."""
-        return None if self.level.products is None else self.level.products.remainder.root
+        return None if self.level.products is None else self.level.products.shares.root
 
     def tightened(self, decisions: Decisions, box: Box) -> Box | None:
         """The box drawn together to what rests can be where these pairs are decided, by two linear programs for each;

@@ -1,31 +1,32 @@
-"""The shares of strong duality that leave least of a charge bilinear, and the proven range of what is left."""
+"""The candidates of strong duality that leave least of a settlement bilinear, and the proven range of what is left."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cosim.errors import InputError
-from cosim.optimization.bilevel.model.settlement import Box, Charge, Remainder
+from cosim.optimization.bilevel.model.settlement import Box, Settlement, SettlementShares
 from cosim.optimization.bilevel.relaxation.obbt import FollowerBounds
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.parametric import ParametricQP
 
 _NOISE = 1e-12
 
 
-def take_apart(follower: ParametricQP, charge: Charge, bounds: FollowerBounds | None = None) -> Remainder:
+def find_shares(follower: ParametricQP, settlement: Settlement, settings: SearchSettings = DEFAULT) -> SettlementShares:
     """Choose for each block the share with the least error of the McCormick envelope, of those that fit its
     inequalities or its equalities best.
 
     Args:
         follower: with a bounded box of its parameters.
-        charge: see `Charge`.
-        bounds: proven bounds of the follower, if they have been made before.
+        settlement: see `Settlement`.
+        settings: of the search.
 
     Raises:
         InputError: where a parameter is not bounded, or no range of a rest can be proven.
     """
-    bounds = bounds or FollowerBounds(follower)
+    bounds = FollowerBounds(follower, settings=settings)
     lower, upper = follower.theta_lower, follower.theta_upper
     share_x, share_nu, share_sigma = (
         np.ones(len(of)) for of in (follower.variables, follower.eq_rows, follower.ineq_rows)
@@ -35,29 +36,29 @@ def take_apart(follower: ParametricQP, charge: Charge, bounds: FollowerBounds | 
         if not len(block.parameters):
             continue
         at = (block.eq_rows, block.ineq_rows, block.parameters)
-        mine, whole = charge.part(*at), Charge.of(follower).part(*at)
+        mine, whole = settlement.part(*at), Settlement.of(follower).part(*at)
         width = (upper - lower)[block.parameters]
-        shares = {1.0, _fit(whole.by_sigma, mine.by_sigma), _fit(whole.by_nu, mine.by_nu)}
+        candidates = {1.0, _fit(whole.by_sigma, mine.by_sigma), _fit(whole.by_nu, mine.by_nu)}
         best, share, least, most = np.inf, 1.0, np.full(len(width), -np.inf), np.full(len(width), np.inf)
-        for candidate in sorted(shares):
+        for candidate in sorted(candidates):
             rest = _less(mine, whole, candidate, candidate)
-            ends = np.array([bounds.charge(b, rest, k) for k in range(len(width))]).reshape(-1, 2)
+            ends = np.array([bounds.settlement(b, rest, k) for k in range(len(width))]).reshape(-1, 2)
             error = float((ends[:, 1] - ends[:, 0]) @ width)
             if error < best:
                 best, share, least, most = error, candidate, ends[:, 0], ends[:, 1]
         share_x[block.variables], share_nu[block.eq_rows], share_sigma[block.ineq_rows] = share, share, share
         low[block.parameters] += least
         high[block.parameters] += most
-    rest = _less(charge, Charge.of(follower), share_nu, share_sigma)
+    rest = _less(settlement, Settlement.of(follower), share_nu, share_sigma)
     used = rest.used()
     low[~used], high[~used] = 0.0, 0.0
     root = Box(lower, upper, low, high)
-    for name, box in (("parameter", (lower, upper)), ("charge", (low, high))):
+    for name, box in (("parameter", (lower, upper)), ("settlement", (low, high))):
         open_ends = ~np.isfinite(box[0]) | ~np.isfinite(box[1])
         if np.any(open_ends & used):
             first = follower.parameters[int(np.argmax(open_ends & used))]
-            raise InputError(f"a bilinear payment needs a bounded {name}", key="charge", value=first)
-    return Remainder(charge, share_x, share_nu, share_sigma, rest, root)
+            raise InputError(f"a bilinear payment needs a bounded {name}", key="settlement", value=first)
+    return SettlementShares(settlement, share_x, share_nu, share_sigma, rest, root)
 
 
 def _fit(whole: Matrix, part: Matrix) -> float:
@@ -66,12 +67,14 @@ def _fit(whole: Matrix, part: Matrix) -> float:
     return 1.0 if size == 0.0 else max(0.0, float(whole.multiply(part).sum()) / size)
 
 
-def _less(charge: Charge, whole: Charge, share_nu: Vector | float, share_sigma: Vector | float) -> Charge:
-    """A charge without its constant, less a share of the whole price row by row."""
-    return Charge(
-        np.zeros_like(charge.constant),
-        _difference(charge.by_nu, whole.by_nu, share_nu),
-        _difference(charge.by_sigma, whole.by_sigma, share_sigma),
+def _less(
+    settlement: Settlement, whole: Settlement, share_nu: Vector | float, share_sigma: Vector | float
+) -> Settlement:
+    """A settlement without its constant, less a share of the whole price row by row."""
+    return Settlement(
+        np.zeros_like(settlement.constant),
+        _difference(settlement.by_nu, whole.by_nu, share_nu),
+        _difference(settlement.by_sigma, whole.by_sigma, share_sigma),
     )
 
 

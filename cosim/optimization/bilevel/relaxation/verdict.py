@@ -16,16 +16,16 @@ import numpy as np
 from cosim.errors import RunFailure
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Vector, rows
 from cosim.optimization.qp.two_sided import Limits, full_form
 from cosim.optimization.solvers.backends import Highs, directions, falls, flat_directions
 
 _TOLERANCE = 1e-9
 _MOVES = 1e-7
-_MOST_NODES = 5000
 
 
-def verdict(level: SingleLevel, deadline: float = np.inf) -> str:
+def verdict(level: SingleLevel, deadline: float = np.inf, settings: SearchSettings = DEFAULT) -> str:
     """'infeasible', 'unbounded', or 'bounded'.
 
     'bounded' says that the cost has a lower end where there are points; 'infeasible' only that not even the relaxation
@@ -34,18 +34,19 @@ def verdict(level: SingleLevel, deadline: float = np.inf) -> str:
     Args:
         level: the single-level form.
         deadline: `time.perf_counter()` at which to stop.
+        settings: of the search.
 
     Raises:
-        RunFailure: it could not be decided in time, or within 5000 choices of pairs.
+        RunFailure: it could not be decided in time, or within `verdict_nodes` choices of pairs.
     """
-    return _Search(level).run(deadline)
+    return _Search(level, settings).run(deadline)
 
 
 class _Search:
     """The pairs decided one after the other, and two linear programs for each choice: of points, and of directions."""
 
-    def __init__(self, level: SingleLevel) -> None:
-        self._level, self._relaxation = level, Relaxation(level)
+    def __init__(self, level: SingleLevel, settings: SearchSettings) -> None:
+        self._level, self._relaxation = level, Relaxation(level, settings)
         qp = level.qp
         self._size = len(qp.variables)
         base = full_form(0.0 * qp.hessian, qp.eq_matrix, rows(qp.ineq_matrix, self._relaxation.first_rows))
@@ -74,7 +75,7 @@ class _Search:
             pair = self._undecided(decisions, point, ray)
             if pair is None:
                 return "unbounded"
-            if nodes >= _MOST_NODES or time.perf_counter() > deadline:
+            if nodes >= self._relaxation.settings.verdict_nodes or time.perf_counter() > deadline:
                 raise RunFailure("it could not be decided whether a bilevel problem has a lower end")
             todo += both(decisions, pair)
         return "bounded"

@@ -1,7 +1,7 @@
-"""What one bilevel solve leaves to the next: the pieces and the trees of blocks that come back with the same numbers.
+"""What one bilevel solve leaves to the next: the regions and the trees of blocks that come back with the same numbers.
 
 Windows that roll on share most of their steps. A block whose numbers are the same, wherever it now stands among the
-others, keeps the pieces found so far and the leaves of its tree, whose bounds hold whatever the leader does.
+others, keeps the regions found so far and the leaves of its tree, whose bounds hold whatever the leader does.
 """
 
 from __future__ import annotations
@@ -10,52 +10,55 @@ import copy
 import hashlib
 from dataclasses import dataclass, field
 
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
-from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
+from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.blocks import Block
 
 
 @dataclass(slots=True)
-class Memory:
-    """Pieces and oracles of blocks by their numbers; what the last two problems did not ask for is forgotten.
+class SearchCache:
+    """Critical regions and pricing of blocks by their numbers; what the last two problems did not ask for is forgotten.
 
     Attributes:
         reused: how many blocks of the last problem were known.
     """
 
     reused: int = 0
-    _pieces: dict[bytes, BlockPieces] = field(default_factory=dict)
-    _oracles: dict[bytes, BlockOracle] = field(default_factory=dict)
+    _settings: SearchSettings = DEFAULT
+    _regions: dict[bytes, CriticalRegions] = field(default_factory=dict)
+    _pricing: dict[bytes, PricingProblem] = field(default_factory=dict)
     _now: set[bytes] = field(default_factory=set)
     _before: set[bytes] = field(default_factory=set)
 
-    def begin(self) -> None:
+    def begin(self, settings: SearchSettings) -> None:
         """A new problem."""
+        self._settings = settings
         keep = self._now | self._before
         self._before, self._now, self.reused = self._now, set(), 0
-        self._pieces = {key: value for key, value in self._pieces.items() if key in keep}
-        self._oracles = {key: value for key, value in self._oracles.items() if key in keep}
+        self._regions = {key: value for key, value in self._regions.items() if key in keep}
+        self._pricing = {key: value for key, value in self._pricing.items() if key in keep}
 
-    def pieces(self, block: Block, constant_theta: Vector) -> BlockPieces:
-        """The pieces of a block, as far as they are known."""
+    def regions(self, block: Block, constant_theta: Vector) -> CriticalRegions:
+        """The regions of a block, as far as they are known."""
         key = _key(block, constant_theta)
         self._now.add(key)
-        if key not in self._pieces:
-            self._pieces[key] = BlockPieces(block, constant_theta)
-            return self._pieces[key]
+        if key not in self._regions:
+            self._regions[key] = CriticalRegions(block, constant_theta, settings=self._settings)
+            return self._regions[key]
         self.reused += bool(len(block.parameters))
-        found = copy.copy(self._pieces[key])
+        found = copy.copy(self._regions[key])
         found.block = block
         return found
 
-    def oracle(self, block: Block, constant_theta: Vector, pieces: BlockPieces) -> BlockOracle:
-        """The oracle of a block with the tree it has grown."""
+    def problem(self, block: Block, constant_theta: Vector, regions: CriticalRegions) -> PricingProblem:
+        """The problem of a block with the tree it has grown."""
         key = _key(block, constant_theta)
-        if key not in self._oracles:
-            self._oracles[key] = BlockOracle(block, constant_theta, pieces)
+        if key not in self._pricing:
+            self._pricing[key] = PricingProblem(block, constant_theta, regions, settings=self._settings)
         # A copy, because what one problem prunes another one may need.
-        return self._oracles[key].copy(block, pieces)
+        return self._pricing[key].copy(block, regions)
 
 
 def _key(block: Block, constant_theta: Vector) -> bytes:

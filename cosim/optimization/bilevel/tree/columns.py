@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZERO
-from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.qp.arrays import Vector
 
 _USED = 1e-3
@@ -20,7 +20,7 @@ class Column:
     """A point of a block: its parameters, the payment, duals and slacks (exactly zero where they count as zero), and
     its rests.
 
-    One that is `hopeful` comes from a search that was broken off: its payment may be too low.
+    One that is `underestimated` comes from a search that was broken off: its payment may be too low.
     """
 
     theta: Vector
@@ -28,7 +28,7 @@ class Column:
     dual: Vector
     slack: Vector
     rest: Vector | None = None
-    hopeful: bool = False
+    underestimated: bool = False
 
     @property
     def dual_zero(self) -> npt.NDArray[np.bool_]:
@@ -42,7 +42,7 @@ class Column:
         zero: npt.NDArray[np.bool_] = self.slack == 0.0
         return zero
 
-    def lies_in(self, part: Part) -> bool:
+    def lies_in(self, part: BlockDomain) -> bool:
         """Whether the point keeps what is decided in a part of its block, and lies in its box."""
         if part.box is not None and self.rest is not None and not part.box.holds(self.theta, self.rest):
             return False
@@ -75,7 +75,7 @@ class Mixture:
         return cls(tuple(columns[i] for i in used.tolist()), chosen)
 
     @property
-    def torn(self) -> bool:
+    def mixed(self) -> bool:
         """Whether there is more than one."""
         return len(self.columns) > 1
 

@@ -8,29 +8,25 @@ into blocks, the tree over their convex hulls (see `hull_tree`) comes first: its
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from cosim.optimization.bilevel.model.settlement import Box
-from cosim.optimization.bilevel.model.single_level import cheapest_together
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
-from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.bilevel.tree.hull_tree import HullResult, HullTree
 from cosim.optimization.bilevel.tree.lagrangian import decompose
 from cosim.optimization.qp.arrays import Vector, relative_gap
+from cosim.optimization.qp.best_first import BestFirst
 
 Progress: TypeAlias = Callable[[float, float, float], None]
 _SETTLED = 1e-7
-_WORTH = 0.01
-_EAGER, _EVERY = 20, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +56,13 @@ class BranchResult:
     status: str
 
 
-@dataclass(order=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Node:
     bound: float
     depth: int
-    order: int
-    decisions: Decisions = field(compare=False)
-    point: Vector | None = field(compare=False)
-    box: Box | None = field(compare=False, default=None)
+    decisions: Decisions
+    point: Vector | None
+    box: Box | None
 
 
 class BranchAndBound:
@@ -77,12 +72,11 @@ class BranchAndBound:
         relaxation: of the bilevel problem.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
-        start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
-            leader and follower together, if left out.
-        payment: whether the objective contains the payment; then pieces serve incumbents, and blocks, if there are
+        start: parameters th from which a first incumbent is sought, before any relaxation is solved.
+        payment: whether the objective contains the payment; then regions serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
-        memory: of solves before this one.
+        cache: of solves before this one.
     """
 
     def __init__(
@@ -94,86 +88,88 @@ class BranchAndBound:
         start: Vector | None = None,
         payment: bool = False,
         progress: Progress | None = None,
-        memory: Memory | None = None,
+        cache: SearchCache | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._deadline = self._began + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
         self._payment, self._progress = payment, progress
-        self._memory = memory
-        if memory is not None:
-            memory.begin()
-        known = BlockPieces if memory is None else memory.pieces
-        self._pieces = patchwork(relaxation.level, payment=payment, least=_WORTH * gap, known=known)
-        self._points = Incumbents(relaxation, payment=payment, pieces=self._pieces, deadline=self._deadline)
-        self._opened = 0
+        self._cache = cache
+        if cache is not None:
+            cache.begin(relaxation.settings)
+        self._regions = region_search(
+            relaxation.level,
+            payment=payment,
+            least=relaxation.settings.improvement * gap,
+            known=None if cache is None else cache.regions,
+            settings=relaxation.settings,
+        )
+        self._points = Incumbents(relaxation, payment=payment, regions=self._regions, deadline=self._deadline)
+        self._queue, self._opened = BestFirst[_Node](), 0
 
     def run(self) -> BranchResult:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
-        points = self._points
-        start = cheapest_together(self._relaxation.level) if self._start is None and self._payment else self._start
+        points, start = self._points, self._start
         if start is not None:
             points.near(start)
             if points.z is None:
                 points.at(start)
         # The hulls of blocks need no relaxation of the whole, only a point to begin with.
-        heap: list[_Node] = []
-        closed, by_blocks = np.inf, self._by_blocks()
+        queue, by_blocks = self._queue, self._by_blocks()
         if by_blocks is None or not by_blocks.finished:
-            closed = self._open(root, self._relaxation.root(), -np.inf, 0, 0, heap)
-            by_blocks = self._by_blocks() if by_blocks is None and heap else by_blocks
+            self._open(root, self._relaxation.root(), -np.inf, 0)
+            by_blocks = self._by_blocks() if by_blocks is None and queue else by_blocks
         floor, before = (-np.inf, 0) if by_blocks is None else (by_blocks.bound, by_blocks.nodes)
         if by_blocks is not None and by_blocks.finished:
-            closed, heap = min(closed, floor), []
-        lower, nodes, status = self._search(heap, closed, floor)
+            queue.clear()
+            queue.close(floor)
+        nodes, status = self._search(floor)
+        lower = max(floor, queue.bound)
         lower = min(points.best, lower)
         gap = relative_gap(points.best, lower)
         if not status:
             status = "infeasible" if points.z is None else "optimal" if gap <= self._gap else "gap open"
-        solves = self._relaxation.solves + (0 if self._pieces is None else self._pieces.solves)
+        solves = self._relaxation.solves + (0 if self._regions is None else self._regions.solves)
         return BranchResult(
             points.z, points.decisions, points.exact, points.best, lower, gap, before + nodes + 1,
             solves + (0 if by_blocks is None else by_blocks.solves), time.perf_counter() - self._began, status,
         )  # fmt: skip
 
-    def _search(self, heap: list[_Node], closed: float, floor: float) -> tuple[float, int, str]:
-        """Work on these open nodes, best bound first, until the gap is closed.
+    def _search(self, floor: float) -> tuple[int, str]:
+        """Work on the open nodes, best bound first, until the gap is closed.
 
         Args:
-            heap: open nodes. closed: least bound of the nodes closed so far. floor: a bound that is known otherwise.
+            floor: a bound that is known otherwise.
 
         Returns:
-            The bound, how many nodes were opened, and 'unbounded', 'time limit' or nothing.
+            How many nodes were opened, and 'unbounded', 'time limit' or nothing.
         """
-        nodes, status = 0, ""
-        while heap:
-            lower = max(floor, min(heap[0].bound, closed))
+        queue, nodes = self._queue, 0
+        for bound, node in queue:
+            lower = max(floor, min(bound, queue.closed))
             self._report(lower)
-            if relative_gap(self._points.best, lower) <= self._gap:
-                break
-            if time.perf_counter() > self._deadline:
-                status = "time limit"
-                break
-            node = heapq.heappop(heap)
+            closed = relative_gap(self._points.best, lower) <= self._gap
+            if closed or time.perf_counter() > self._deadline:
+                queue.push(bound, node)
+                return nodes, "" if closed else "time limit"
             nodes += 1
             children = self._children(node)
+            if children is None and bound == -np.inf:
+                queue.push(bound, node)
+                return nodes, "unbounded"
             if children is None:
-                if node.bound == -np.inf:
-                    status = "unbounded"
-                    heapq.heappush(heap, node)
-                    break
-                closed = min(closed, node.bound)
+                queue.close(bound)
                 continue
-            for side, (child, box) in enumerate(children):
-                closed = min(closed, self._open(child, box, node.bound, node.depth - 1, 2 * nodes + side, heap))
-        return max(floor, min(closed, heap[0].bound if heap else np.inf)), nodes, status
+            for child, box in children:
+                self._open(child, box, bound, node.depth + 1)
+        return nodes, ""
 
     def _by_blocks(self) -> HullResult | None:
         """The tree over the follower's blocks, if it has any; finds incumbents on the way."""
-        if self._pieces is None or self._points.patch is None:
+        if self._regions is None or self._points.optimum is None:
             return None
-        parts = decompose(self._relaxation.level, self._pieces, self._memory)
+        parts = decompose(self._relaxation.level, self._regions, self._cache, self._relaxation.settings)
         if parts is None:
             return None
         return HullTree(parts, self._relaxation, self._points, self._gap, self._deadline, self._report).run()
@@ -184,17 +180,13 @@ class BranchAndBound:
             bound = min(bound, self._points.best)
             self._progress(self._points.best, bound, relative_gap(self._points.best, bound))
 
-    def _open(
-        self, decisions: Decisions, box: Box | None, floor: float, depth: int, order: int, heap: list[_Node]
-    ) -> float:
-        """Solve a new node, look for an incumbent near it, and put it on the heap; the bound if it is closed
-        at once.
-        """
-        found = self._relaxation.solve(decisions, box=box)
+    def _open(self, decisions: Decisions, box: Box | None, floor: float, depth: int) -> None:
+        """Solve a new node, look for an incumbent near it, and close it or put it into the queue."""
+        found, settings = self._relaxation.solve(decisions, box=box), self._relaxation.settings
         theta_at = self._relaxation.level.theta_at
         point: Vector | None
         if found.status == "infeasible":
-            return np.inf
+            return
         if found.status == "optimal":
             bound, point = max(floor, found.objective), found.z
             self._opened += 1
@@ -203,7 +195,7 @@ class BranchAndBound:
             )
             if violation <= _SETTLED * max(1.0, abs(found.objective)):
                 self._points.accept(found, decisions, violation)
-            elif self._opened <= _EAGER or self._opened % _EVERY == 0:
+            elif self._opened <= settings.eager_nodes or self._opened % settings.node_stride == 0:
                 # Nearby nodes lead to the same incumbents, so after the first few only some are asked.
                 self._points.near(found.z[theta_at])
         else:
@@ -213,9 +205,9 @@ class BranchAndBound:
             if point is not None:
                 self._points.near(point[theta_at])
         if relative_gap(self._points.best, bound) <= self._gap:
-            return bound
-        heapq.heappush(heap, _Node(bound, depth, order, decisions, point, box))
-        return np.inf
+            self._queue.close(bound)
+        else:
+            self._queue.push(bound, _Node(bound, depth, decisions, point, box), -depth)
 
     def _children(self, node: _Node) -> list[tuple[Decisions, Box | None]] | None:
         """What is decided in the two nodes below, and their boxes; None if there is nothing left to decide."""

@@ -14,13 +14,13 @@ from cosim.optimization.qp.arrays import Indices
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A region's part of one block.
+class BlockDomain:
+    """A domain's part of one block.
 
     Attributes:
         held: (m,) what is decided of each pair.
         box: where parameters and rests lie, of a payment with products.
-        cell: number of the set of leaves of the block's tree (see `oracle`) that it is confined to; 0 for all.
+        cell: number of the set of leaves of the block's tree (see `problem`) that it is confined to; 0 for all.
     """
 
     held: Decisions
@@ -32,7 +32,7 @@ class Part:
         box = b"" if self.box is None else self.box.key()
         return self.cell.to_bytes(8, "big") + self.held.tobytes() + box
 
-    def meet(self, other: Part) -> Part | None:
+    def meet(self, other: BlockDomain) -> BlockDomain | None:
         """What lies in both, one of which is in no cell or in the other's; None where nothing does."""
         if np.any((self.held != OPEN) & (other.held != OPEN) & (self.held != other.held)):
             return None
@@ -41,15 +41,15 @@ class Part:
             box = self.box.meet(other.box)
             if box is None:
                 return None
-        return Part(np.maximum(self.held, other.held), box, max(self.cell, other.cell))
+        return BlockDomain(np.maximum(self.held, other.held), box, max(self.cell, other.cell))
 
-    def decided(self, pair: int) -> list[Part]:
+    def decided(self, pair: int) -> list[BlockDomain]:
         """With one more pair decided, one way and the other."""
         return [replace(self, held=held) for held in both(self.held, pair)]
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class Domain:
     """What a node holds of the whole follower.
 
     Attributes:
@@ -61,16 +61,16 @@ class Region:
     box: Box | None = None
     cells: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
 
-    def part(self, number: int, rows: Indices, parameters: Indices) -> Part:
+    def part(self, number: int, rows: Indices, parameters: Indices) -> BlockDomain:
         """The part of a block whose rows and parameters lie there."""
         box = None if self.box is None else self.box.part(parameters)
-        return Part(self.held[rows], box, self.cells.get(number, 0))
+        return BlockDomain(self.held[rows], box, self.cells.get(number, 0))
 
-    def decided(self, pair: int) -> list[Region]:
+    def decided(self, pair: int) -> list[Domain]:
         """With one more pair decided, one way and the other."""
         return [replace(self, held=held) for held in both(self.held, pair)]
 
-    def within(self, number: int, cell: int) -> Region:
+    def within(self, number: int, cell: int) -> Domain:
         """With a block confined to a cell."""
         return replace(self, cells=MappingProxyType({**self.cells, number: cell}))
 

@@ -7,7 +7,6 @@ they are told apart next (see `hull_branching`).
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +18,7 @@ from cosim.optimization.bilevel.tree.bundle import Ascent, Goal, Node
 from cosim.optimization.bilevel.tree.hull_branching import Branching
 from cosim.optimization.bilevel.tree.lagrangian import Decomposition
 from cosim.optimization.qp.arrays import Vector
-
-_INSIDE = 0.01
+from cosim.optimization.qp.best_first import BestFirst
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class HullTree:
     Args:
         parts: the decomposition.
         relaxation: of the same problem.
-        points: keeps the best point; it has one over pieces.
+        points: keeps the best point; it has one over regions.
         gap: relative gap at which to stop.
         deadline: `time.perf_counter()` at which to stop.
         report: told of the best bound whenever it moves.
@@ -54,54 +52,53 @@ class HullTree:
         deadline: float,
         report: Callable[[float], None],
     ) -> None:
-        assert points.pieces is not None
+        assert points.regions is not None
         self._parts, self._report = parts, report
-        self._goal = Goal(points, gap, deadline)
+        self._goal, self._settings = Goal(points, gap, deadline), relaxation.settings
         self._ascent = Ascent(parts, relaxation, self._goal, report)
-        self._branching = Branching(parts, relaxation, points.pieces)
+        self._branching = Branching(parts, relaxation, points.regions)
 
     def run(self) -> HullResult:
         """Search until the gap is closed, the time is up, or a block cannot be minimised."""
-        goal = self._goal
-        heap = [self._ascent.first()]
-        closed, nodes = np.inf, 0
-
-        def result(bound: float, finished: bool) -> HullResult:
-            return HullResult(bound, nodes, self._parts.solves, finished)
-
-        while heap:
-            lower = min(heap[0].bound, closed)
+        goal, queue, nodes, finished = self._goal, BestFirst[Node](), 0, True
+        first = self._ascent.first()
+        queue.push(first.bound, first)
+        for bound, node in queue:
+            lower = min(bound, queue.closed)
             self._report(lower)
             if goal.missing(lower) <= 0 or goal.late():
+                queue.push(bound, node)
                 break
-            node = heapq.heappop(heap)
             nodes += 1
-            step = self._ascent.bound(node, min(closed, heap[0].bound) if heap else closed)
+            step = self._ascent.bound(node, queue.bound)
             if nodes == 1 and step is not None:
-                closed = self._leave_out(node)
+                queue.close(self._leave_out(node))
             missing = goal.missing(node.bound)
             if missing <= 0:
-                closed = min(closed, node.bound)
+                queue.close(node.bound)
                 continue
             known = np.isfinite(node.bound) and not goal.late()
-            children = self._branching.children(node.region, step, missing) if known else None
+            children = self._branching.children(node.domain, step, missing) if known else None
             if children is None:
-                return result(min(node.bound, closed, heap[0].bound if heap else np.inf), False)
-            for k, child in enumerate(children):
-                heapq.heappush(heap, Node(node.bound, 2 * nodes + k, child, node.center, node.step))
-        lower = min(heap[0].bound, closed) if heap else closed
-        return result(lower, not heap or goal.missing(lower) <= 0)
+                queue.push(node.bound, node)
+                finished = False
+                break
+            for child in children:
+                queue.push(node.bound, Node(node.bound, child, node.center, node.step))
+        finished &= not queue or goal.missing(queue.bound) <= 0
+        return HullResult(queue.bound, nodes, self._parts.solves, finished)
 
     def _leave_out(self, root: Node) -> float:
         """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points
         were left out.
         """
-        goal = self._goal
-        value = None if goal.missing(root.bound) <= 0 else self._ascent.value(root, root.center, whole=True)
+        goal, settings = self._goal, self._settings
+        done = goal.missing(root.bound) <= 0 or not settings.prune_leaves
+        value = None if done else self._ascent.value(root, root.center)
         if value is None or not np.isfinite(value):
             return np.inf
         # What is left out lies a little inside the gap, so that rounding does not keep it open.
-        inside = goal.missing(value) + _INSIDE * goal.allowed
+        inside = goal.missing(value) + settings.inside * goal.allowed
         return value + inside if self._parts.prune(root.center, inside) else np.inf
 
     def root(self) -> Vector:

@@ -6,7 +6,7 @@ Give leader and follower a copy each of the parameters th and price their differ
     c_b(mu_b) = min over the exact optimality conditions of block b of  payment_b - mu_b'th_b
 
 For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks, where
-the relaxation of `relaxation` only has each block's convex relaxation. c_b is found exactly by `oracle`; mu moves
+the relaxation of `relaxation` only has each block's convex relaxation. c_b is found exactly by `problem`; mu moves
 by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 2002).
 """
 
@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.settlement import Remainder
+from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.bilevel.model.single_level import SingleLevel
-from cosim.optimization.bilevel.primal.region_search import Patch, Patchwork
-from cosim.optimization.bilevel.tree.cache import Memory
+from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
+from cosim.optimization.bilevel.tree.cache import SearchCache
 from cosim.optimization.bilevel.tree.columns import Column, Mixture
-from cosim.optimization.bilevel.tree.domain import Part, Region
-from cosim.optimization.bilevel.tree.pricing import BlockOracle
+from cosim.optimization.bilevel.tree.domain import BlockDomain, Domain
+from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.arrays import Vector, csr, rows
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
@@ -37,7 +38,6 @@ _TOLERANCE = 1e-8
 _LEADER_TOLERANCE = 1e-9
 _SAME = 1e-9
 _ZERO = 1e-7
-_FIRST_STEP = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +64,30 @@ class Decomposition:
 
     Args:
         level: the whole problem.
-        oracles: of its blocks, each parameter in exactly one.
-        home: for each of them its place among the blocks of the patchwork.
+        pricing: of its blocks, each parameter in exactly one.
+        home: for each of them its place among the blocks of the region_search.
+        settings: of the search.
 
     Attributes:
-        level, oracles, home: see above.
+        level, pricing, home: see above.
         columns: the points found so far, block by block.
         minima: bounds of the blocks' minima at the multipliers asked for last.
         width: mean width of the parameters' box.
     """
 
-    def __init__(self, level: SingleLevel, oracles: Sequence[BlockOracle], home: Sequence[int]) -> None:
-        self.level, self.oracles, self.home = level, tuple(oracles), tuple(home)
+    def __init__(
+        self,
+        level: SingleLevel,
+        pricing: Sequence[PricingProblem],
+        home: Sequence[int],
+        settings: SearchSettings = DEFAULT,
+    ) -> None:
+        self.level, self.pricing, self.home, self._settings = level, tuple(pricing), tuple(home), settings
         leader, follower = level.leader, level.follower
         place = {name: i for i, name in enumerate(leader.variables)}
         self._at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
-        self.columns: list[list[Column]] = [[] for _ in self.oracles]
-        self.minima = np.full(len(self.oracles), -np.inf)
+        self.columns: list[list[Column]] = [[] for _ in self.pricing]
+        self.minima = np.full(len(self.pricing), -np.inf)
         eye = sp.eye_array(len(leader.variables), format="csr")
         matrix = sp.vstack([leader.ineq_matrix, eye[self._at], -eye[self._at]])
         rhs = np.concatenate([leader.ineq_rhs, follower.theta_upper, -follower.theta_lower])
@@ -109,7 +116,7 @@ class Decomposition:
     @property
     def solves(self) -> int:
         """QPs solved so far by all blocks."""
-        return sum(oracle.solves for oracle in self.oracles)
+        return sum(problem.solves for problem in self.pricing)
 
     @property
     def size(self) -> int:
@@ -118,24 +125,22 @@ class Decomposition:
 
     def first_step(self, mu: Vector) -> float:
         """Change of mu per difference of parameters from which the proximal term starts."""
-        return _FIRST_STEP * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
+        return self._settings.first_step * max(float(np.mean(np.abs(mu))), 1e-6) / self.width
 
     def evaluate(
         self,
         mu: Vector,
-        region: Region,
+        domain: Domain,
         enough: float,
         deadline: float = np.inf,
-        suffices: float = np.inf,
     ) -> float | None:
-        """L(mu) of a region, and a new column of every block.
+        """L(mu) of a domain, and a new column of every block.
 
         Args:
             mu: (k,) multipliers in the order of the follower's parameters.
-            region: where to look.
+            domain: where to look.
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
-            suffices: a bound at which to stop, before all blocks are at their minima.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -143,38 +148,32 @@ class Decomposition:
         total = self._leader_cost(mu)
         if total is None:
             return None
-        asked = self.parts(region)
-        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
-        # to go.
-        order = sorted(range(len(asked)), key=lambda b: not self.oracles[b].knows(asked[b]))
-        for b in order:
-            oracle = self.oracles[b]
-            price = mu[oracle.parameters]
-            fit = [c for c in self.columns[b] if oracle.lies_in(c, asked[b])]
-            sure = (c for c in fit if not c.hopeful)
+        for b, (problem, part) in enumerate(zip(self.pricing, self.parts(domain), strict=True)):
+            price = mu[problem.parameters]
+            fit = [c for c in self.columns[b] if problem.lies_in(c, part)]
+            sure = (c for c in fit if not c.underestimated)
             known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            most = suffices - total if b == order[-1] else np.inf
-            found = oracle.minimise(price, asked[b], enough, known, deadline, most)
+            found = problem.minimise(price, part, enough, known, deadline)
             if found is None:
                 return None
             self.minima[b] = found.bound
             total += found.bound
             if total == np.inf:
                 return total
-            self._sober(b, fit, price, found.bound)
+            self._raise(b, fit, price, found.bound)
             if found.column is not None and found.column is not known:
                 self._add(b, found.column)
         return total
 
-    def parts(self, region: Region) -> list[Part]:
-        """A region's part of each block."""
-        return [region.part(b, oracle.rows, oracle.parameters) for b, oracle in enumerate(self.oracles)]
+    def parts(self, domain: Domain) -> list[BlockDomain]:
+        """A domain's part of each block."""
+        return [domain.part(b, problem.rows, problem.parameters) for b, problem in enumerate(self.pricing)]
 
-    def divide(self, region: Region, number: int, direction: Vector, at: float) -> list[Region] | None:
-        """Two regions that cover this one, in which a block is confined to a part of its leaves; see the oracle."""
-        oracle = self.oracles[number]
-        found = oracle.divide(region.part(number, oracle.rows, oracle.parameters), direction, at)
-        return None if found is None else [region.within(number, cell) for cell in found]
+    def divide(self, domain: Domain, number: int, direction: Vector, at: float) -> list[Domain] | None:
+        """Two domains that cover this one, in which a block is confined to a part of its leaves; see the problem."""
+        problem = self.pricing[number]
+        found = problem.divide(domain.part(number, problem.rows, problem.parameters), direction, at)
+        return None if found is None else [domain.within(number, cell) for cell in found]
 
     def prune(self, mu: Vector, missing: float) -> int:
         """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
@@ -183,30 +182,30 @@ class Decomposition:
         be asked right after `evaluate` at these multipliers with nothing decided.
         """
         gone = 0
-        for b, oracle in enumerate(self.oracles):
-            price, most = mu[oracle.parameters], float(self.minima[b]) + missing
-            gone += oracle.prune(price, most)
+        for b, problem in enumerate(self.pricing):
+            price, most = mu[problem.parameters], float(self.minima[b]) + missing
+            gone += problem.prune(price, most)
             self.columns[b] = [c for c in self.columns[b] if c.payment - float(price @ c.theta) < most]
         return gone
 
-    def take(self, patch: Patch, pieces: Patchwork) -> Vector:
+    def take(self, optimum: RegionOptimum, regions: RegionSearch) -> Vector:
         """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
         mu = np.zeros(len(self._at))
-        theta = pieces.theta(patch.y)
-        z, _ = pieces.point(patch)
+        theta = regions.theta(optimum.y)
+        z, _ = regions.point(optimum)
         slack, dual = self.level.slack(z), z[self.level.sigma_at]
         rest = self.level.rest(z)
-        mu += patch.bounds[self._at]
+        mu += optimum.bounds[self._at]
         loose = dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0))
         binding = slack <= _ZERO * (1.0 + np.abs(self.level.follower.ineq_rhs))
-        for b, (oracle, home) in enumerate(zip(self.oracles, self.home, strict=True)):
-            piece, at = patch.pieces[home], theta[oracle.parameters]
-            mu[oracle.parameters] += piece.hessian @ at + piece.linear + piece.matrix.T @ patch.pull[home]
-            mine = None if rest is None else rest[oracle.parameters]
+        for b, (problem, home) in enumerate(zip(self.pricing, self.home, strict=True)):
+            region, at = optimum.regions[home], theta[problem.parameters]
+            mu[problem.parameters] += region.hessian @ at + region.linear + region.matrix.T @ optimum.multipliers[home]
+            mine = None if rest is None else rest[problem.parameters]
             mine_dual, mine_slack = (
-                np.where(zero, 0.0, of)[oracle.rows] for zero, of in ((loose, dual), (binding, slack))
+                np.where(zero, 0.0, of)[problem.rows] for zero, of in ((loose, dual), (binding, slack))
             )
-            self._add(b, Column(at, piece.payment(at), mine_dual, mine_slack, mine))
+            self._add(b, Column(at, region.payment(at), mine_dual, mine_slack, mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:
@@ -217,7 +216,7 @@ class Decomposition:
                 return
         self.columns[b].append(new)
 
-    def _sober(self, b: int, fit: Sequence[Column], price: Vector, bound: float) -> None:
+    def _raise(self, b: int, fit: Sequence[Column], price: Vector, bound: float) -> None:
         """Raise the payment of columns to what the block's least payment at these multipliers proves."""
         raised = {
             id(c): replace(c, payment=bound + float(price @ c.theta))
@@ -237,13 +236,13 @@ class Decomposition:
             return np.inf if raw.status == "infeasible" else None
         return float(cost @ raw.x + 0.5 * raw.x @ (leader.hessian @ raw.x)) + leader.constant
 
-    def propose(self, center: Vector, step: float, region: Region) -> Step | None:
+    def propose(self, center: Vector, step: float, domain: Domain) -> Step | None:
         """The leader against mixtures of the blocks' columns, with a quadratic penalty on their difference."""
         leader, k = self._leader, len(self._at)
         n = len(leader.cost)
         columns = [
-            [c for c in mine if oracle.lies_in(c, part)]
-            for oracle, mine, part in zip(self.oracles, self.columns, self.parts(region), strict=True)
+            [c for c in mine if problem.lies_in(c, part)]
+            for problem, mine, part in zip(self.pricing, self.columns, self.parts(domain), strict=True)
         ]
         count = sum(map(len, columns))
         mixture, member, paid = self._mixtures(columns)
@@ -273,8 +272,8 @@ class Decomposition:
         mu = center + step * difference
         own = float(leader.cost @ y + 0.5 * y @ (leader.hessian @ y) + mu @ y[self._at]) + leader.constant
         value, mixtures, first = own, [], 0
-        for oracle, mine in zip(self.oracles, columns, strict=True):
-            at = mu[oracle.parameters]
+        for problem, mine in zip(self.pricing, columns, strict=True):
+            at = mu[problem.parameters]
             value += min((c.payment - float(at @ c.theta) for c in mine), default=np.inf)
             mixtures.append(Mixture.of(mine, weights[first : first + len(mine)]))
             first += len(mine)
@@ -286,9 +285,9 @@ class Decomposition:
         at_row, at_column, value = [], [], []
         block: list[int] = []
         paid: npt.NDArray[np.float64] = np.array([c.payment for mine in columns for c in mine])
-        for b, (oracle, mine) in enumerate(zip(self.oracles, columns, strict=True)):
+        for b, (problem, mine) in enumerate(zip(self.pricing, columns, strict=True)):
             for c in mine:
-                at_row.append(oracle.parameters)
+                at_row.append(problem.parameters)
                 at_column.append(np.full(len(c.theta), len(block)))
                 value.append(c.theta)
                 block.append(b)
@@ -302,30 +301,32 @@ class Decomposition:
         return mixture, member, paid
 
 
-def decompose(level: SingleLevel, pieces: Patchwork, memory: Memory | None = None) -> Decomposition | None:
+def decompose(
+    level: SingleLevel, regions: RegionSearch, cache: SearchCache | None = None, settings: SearchSettings = DEFAULT
+) -> Decomposition | None:
     """The decomposition of a problem, or None where it has nothing to offer.
 
-    It needs at least two blocks and a bounded box; the patchwork has seen to the rest. Blocks without parameters pay
-    nothing and are left out.
+    It needs at least two blocks and a bounded box; the search over critical regions has its own needs. Blocks without
+    parameters pay nothing and are left out.
     """
     follower = level.follower
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))
-    blocks = [pieces_of.block for pieces_of in pieces.blocks]
+    blocks = [regions_of.block for regions_of in regions.blocks]
     rows_known = sum(len(block.ineq_rows) for block in blocks) == len(follower.ineq_rows)
-    if len(blocks) < 2 or not bounded or not rows_known:
+    if len(blocks) < 2 or not bounded or not rows_known or not settings.decompose:
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
     constants = [follower.constant_theta[blocks[b].parameters] for b in home]
-    oracles = [
-        BlockOracle(blocks[b], constant, pieces.blocks[b], _part(level, blocks[b]))
-        if level.products is not None or memory is None
-        else memory.oracle(blocks[b], constant, pieces.blocks[b])
+    pricing = [
+        PricingProblem(blocks[b], constant, regions.blocks[b], _part(level, blocks[b]), settings)
+        if level.products is not None or cache is None
+        else cache.problem(blocks[b], constant, regions.blocks[b])
         for b, constant in zip(home, constants, strict=True)
     ]
-    return Decomposition(level, oracles, home)
+    return Decomposition(level, pricing, home, settings)
 
 
-def _part(level: SingleLevel, block: Block) -> Remainder | None:
+def _part(level: SingleLevel, block: Block) -> SettlementShares | None:
     if level.products is None:
         return None
-    return level.products.remainder.part(block.variables, block.eq_rows, block.ineq_rows, block.parameters)
+    return level.products.shares.part(block.variables, block.eq_rows, block.ineq_rows, block.parameters)

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.optimization.bilevel.relaxation.relaxation import Point
-from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.qp.arrays import Vector
-
-_KEPT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +16,14 @@ class Seen:
     """Optima of a leaf, or of one that contains it, at several multipliers, a row each.
 
     Attributes:
-        mu, theta, pull: (e, k) the multipliers, the parameters there, and what an increase of each would cost that its
-            box alone prevents (not positive at its upper end, not negative at its lower one).
+        mu, theta, reduced_cost: (e, k) the multipliers, the parameters there, and their reduced costs (not positive at
+            the upper end of their box, not negative at the lower one).
         bound: (e,) the values.
     """
 
     mu: Vector
     theta: Vector
-    pull: Vector
+    reduced_cost: Vector
     bound: Vector
 
     def at(self, mu: Vector, lower: Vector, upper: Vector) -> float:
@@ -35,17 +33,19 @@ class Seen:
         that what is left is linear in the parameters and least at an end of their box.
         """
         change = self.mu - mu
-        slope = change + self.pull
+        slope = change + self.reduced_cost
         ends = np.minimum(slope * (lower - self.theta), slope * (upper - self.theta))
         moved = np.sum(change * self.theta + ends, axis=1)
-        # At multipliers that were solved for, the pull is only the solver's rounding.
+        # At multipliers that were solved for, the reduced_cost is only the solver's rounding.
         moved[~np.any(change, axis=1)] = 0.0
         return float((self.bound + moved).max())
 
-    def before(self, older: Seen) -> Seen:
+    def before(self, older: Seen, kept: int) -> Seen:
         """These optima, then older ones as far as they are kept."""
-        pairs = ((self.mu, older.mu), (self.theta, older.theta), (self.pull, older.pull), (self.bound, older.bound))
-        return Seen(*(np.concatenate([new, old])[:_KEPT] for new, old in pairs))
+        mine, others = (
+            (of.mu, of.theta, of.reduced_cost, of.bound) for of in (self, older)
+        )
+        return Seen(*(np.concatenate([new, old])[:kept] for new, old in zip(mine, others, strict=True)))
 
 
 @dataclass(slots=True)
@@ -58,14 +58,14 @@ class Leaf:
         short: how far below the optimum that answer may lie.
     """
 
-    part: Part
+    part: BlockDomain
     seen: Seen | None = None
     tight: bool = False
     mu: Vector | None = None
     z: Vector | None = field(default=None, repr=False)
     short: float = 0.0
 
-    def below(self, part: Part) -> Leaf:
+    def below(self, part: BlockDomain) -> Leaf:
         """A part of this leaf, which knows what this one knows."""
         return Leaf(part, self.seen)
 
@@ -81,8 +81,8 @@ class Leaf:
         """Whether its optimum at these multipliers is at hand."""
         return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
 
-    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, pull: Vector) -> None:
+    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, reduced_cost: Vector, kept: int) -> None:
         """Note an optimum, and the bound that it gives."""
-        new = Seen(mu[None], theta[None], pull[None], np.array([bound]))
-        self.seen = new if self.seen is None else new.before(self.seen)
+        new = Seen(mu[None], theta[None], reduced_cost[None], np.array([bound]))
+        self.seen = new if self.seen is None else new.before(self.seen, kept)
         self.mu, self.z, self.short = mu, found.z, found.short

@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.optimization.bilevel.model.single_level import SingleLevel, cheapest_together
+from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
-from cosim.optimization.bilevel.primal.region_search import patchwork
+from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
 from cosim.optimization.bilevel.relaxation.relaxation import Relaxation
-from cosim.optimization.bilevel.tree.domain import Region
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
+from cosim.optimization.bilevel.tree.domain import Domain
 from cosim.optimization.bilevel.tree.hull_tree import HullTree
 from cosim.optimization.bilevel.tree.lagrangian import decompose
 from cosim.optimization.qp.arrays import Vector
 
-_ROOM = 1e-4
 
-
-def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: float) -> Cutoff | None:
+def find_cutoff(
+    level: SingleLevel, start: Vector | None, gap: float, deadline: float, settings: SearchSettings = DEFAULT
+) -> Cutoff | None:
     """The limits that the decomposition's root gives; None where the problem has no decomposition or no point is found.
 
     Args:
@@ -35,23 +36,26 @@ def find_cutoff(level: SingleLevel, start: Vector | None, gap: float, deadline: 
         start: parameters of a good point, if one is known.
         gap: relative gap below which the root is good enough.
         deadline: `time.perf_counter()` at which to stop.
+        settings: of the search.
     """
-    pieces = patchwork(level, payment=True, least=0.01 * gap)
-    if pieces is None:
+    regions = region_search(level, payment=True, least=settings.improvement * gap, settings=settings)
+    if regions is None:
         return None
-    relaxation = Relaxation(level)
-    points = Incumbents(relaxation, payment=True, pieces=pieces, deadline=deadline)
-    start = cheapest_together(level) if start is None else start
+    relaxation = Relaxation(level, settings)
+    points = Incumbents(relaxation, payment=True, regions=regions, deadline=deadline)
+    if start is None:
+        root = relaxation.solve(np.zeros(relaxation.pairs, dtype=np.int8))
+        start = root.z[level.theta_at] if root.status == "optimal" else None
     if start is not None:
         points.near(start)
-    parts = decompose(level, pieces) if points.patch is not None else None
+    parts = decompose(level, regions, settings=settings) if points.optimum is not None else None
     if parts is None:
         return None
     mu = HullTree(parts, relaxation, points, gap, deadline, lambda _: None).root()
-    value = parts.evaluate(mu, Region(np.zeros(relaxation.pairs, dtype=np.int8)), 0.0, deadline)
+    value = parts.evaluate(mu, Domain(np.zeros(relaxation.pairs, dtype=np.int8)), 0.0, deadline)
     if value is None or points.z is None or not np.isfinite(value):
         return None
-    most = np.full(len(pieces.blocks), np.inf)
-    room = max(0.0, points.best - value) + max(gap, _ROOM) * max(1.0, abs(points.best))
+    most = np.full(len(regions.blocks), np.inf)
+    room = max(0.0, points.best - value) + max(gap, settings.cutoff_room) * max(1.0, abs(points.best))
     most[list(parts.home)] = parts.minima + room
     return Cutoff(mu, most, points.best, value, points.z)

@@ -4,7 +4,7 @@ A block is a part of the follower that shares no variable with the rest. For mul
 
     c(mu) = min of  payment - mu'th   over the block's optimality conditions and the box of th.
 
-Where the payment is not the follower's whole price (see `charge`), a leaf is also a box of parameters and rests.
+Where the payment is not the follower's whole price (see `settlement`), a leaf is also a box of parameters and rests.
 
 The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
 and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
@@ -14,29 +14,26 @@ and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu)
 from __future__ import annotations
 
 import copy
-import heapq
-import itertools
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from cosim.optimization.bilevel.model.settlement import Remainder
+from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.bilevel.model.single_level import single_level
-from cosim.optimization.bilevel.primal.critical_regions import BlockPieces
+from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.bilevel.relaxation.outer_approximation import TangentRelaxation
-from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO
+from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.columns import Column
-from cosim.optimization.bilevel.tree.domain import Part
+from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.bilevel.tree.leaf import Leaf
 from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.qp.parametric import ParametricQP
 
 _ZERO = 1e-7
-_HARD, _MOST_SOLVES = 200, 2000
-_TIGHTER = 0.7
 _EXACT = 1e-9
 
 
@@ -48,46 +45,52 @@ class BlockAnswer:
     column: Column | None
 
 
-class BlockOracle:
+class PricingProblem:
     """One block, its relaxation, and the leaves of the trees of earlier questions.
 
     Args:
         block: the part of the follower.
         constant_theta: (k,) linear price that the follower's constant adds to each parameter.
-        pieces: of the same block.
-        remainder: the block's part of a charge that is not the whole price.
+        regions: of the same block.
+        shares: the block's part of a settlement that is not the whole price.
+        settings: of the search.
 
     Attributes:
-        block, pieces: see above.
+        block, regions: see above.
         parameters, rows: where the block's parameters and inequalities lie in the whole follower.
         solves: QPs solved so far.
     """
 
     def __init__(
-        self, block: Block, constant_theta: Vector, pieces: BlockPieces, remainder: Remainder | None = None
+        self,
+        block: Block,
+        constant_theta: Vector,
+        regions: CriticalRegions,
+        shares: SettlementShares | None = None,
+        settings: SearchSettings = DEFAULT,
     ) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
-        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, remainder=remainder))
+        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, shares=shares), settings)
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
-        self.block, self.pieces = block, pieces
+        self.block, self.regions, self._settings = block, regions, settings
         self.parameters: Indices = block.parameters
         self.rows: Indices = block.ineq_rows
         self._leaves: dict[bytes, list[Leaf]] = {}
-        self._cells: dict[int, list[Part]] = {}
+        self._cells: dict[int, list[BlockDomain]] = {}
         self._confined: dict[bytes, list[Leaf]] = {}
 
-    def copy(self, block: Block, pieces: BlockPieces) -> BlockOracle:
+    def copy(self, block: Block, regions: CriticalRegions) -> PricingProblem:
         """One that knows the same leaves, for a block with the same numbers, which may be elsewhere. What either finds
         out of the whole block is shared, cells and what is left out are not.
         """
         found = copy.copy(self)
-        found.block, found.pieces, found.parameters, found.rows = block, pieces, block.parameters, block.ineq_rows
+        found.block, found.regions, found.parameters, found.rows = block, regions, block.parameters, block.ineq_rows
         found._cells, found._confined = {}, {}
         return found
 
-    def _known(self, part: Part) -> dict[bytes, list[Leaf]]:
+    def _known(self, part: BlockDomain) -> dict[bytes, list[Leaf]]:
         """Where leaves of a part are kept."""
         return self._confined if part.cell else self._leaves
 
@@ -99,11 +102,10 @@ class BlockOracle:
     def minimise(
         self,
         mu: Vector,
-        part: Part,
+        part: BlockDomain,
         enough: float,
         known: Column | None,
         deadline: float,
-        suffices: float = np.inf,
     ) -> BlockAnswer | None:
         """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
         or there is no lower end.
@@ -114,72 +116,59 @@ class BlockOracle:
             enough: how far the bound may stay below the minimum.
             known: a point of that part, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
-            suffices: a bound at which to stop.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
         relaxation.cost[level.theta_at] -= mu
-        leaves, key, number = self._known(part), part.key(), itertools.count()
-        heap: list[tuple[float, int, Leaf]] = []
+        leaves, key, queue = self._known(part), part.key(), BestFirst[Leaf]()
         for leaf in self._start(part):
-            heapq.heappush(heap, (self._bound(leaf, mu), next(number), leaf))
-        hard, limit = relaxation.solves + _HARD, relaxation.solves + _MOST_SOLVES
+            queue.push(self._bound(leaf, mu), leaf)
+        settings = self._settings
+        hard, limit = relaxation.solves + settings.cuts_after, relaxation.solves + settings.most_programs
         relaxation.enough = enough
 
-        def target() -> float:
-            """Where the search may stop."""
-            best = np.inf if known is None else known.payment - float(mu @ known.theta)
-            relaxation.suffices = min(best - enough, suffices)
-            return relaxation.suffices
-
-        target()
-        while heap:
-            bound, _, leaf = heapq.heappop(heap)
-            if bound >= target() or (time.perf_counter() > deadline and np.isfinite(bound)):
-                leaves[key] = [other for _, _, other in heap] + [leaf]
+        # A bound that close to the known point ends the search.
+        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
+        relaxation.suffices = target
+        for bound, leaf in queue:
+            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
+                leaves[key] = [*queue.nodes, leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
             missing = float(product.sum() + errors.sum())
             if leaf.solved(mu) and leaf.short <= relaxation.allowed(missing, bound):
-                if missing <= enough and leaf.z is not None:
-                    # What breaks complementarity by little may still cost far more in truth.
-                    real = self._real(leaf.z[level.theta_at])
-                    if real is not None and self.lies_in(real, part):
-                        if known is None or (real.payment - known.payment) < float(mu @ (real.theta - known.theta)):
-                            known = real
-                        if bound >= target():
-                            leaves[key] = [other for _, _, other in heap] + [leaf]
-                            return BlockAnswer(bound, known)
                 if missing <= min(enough, _EXACT * (1.0 + abs(bound))) or relaxation.solves >= limit:
-                    leaves[key] = [other for _, _, other in heap] + [leaf]
-                    # A column may lie a little too low, by what its point violates: the model is then too hopeful.
-                    return BlockAnswer(bound, self._column(leaf, bound, mu, hopeful=missing > enough))
+                    leaves[key] = [*queue.nodes, leaf]
+                    # The payment of such a column may be too low by what its point violates.
+                    return BlockAnswer(bound, self._column(leaf, bound, mu, underestimated=missing > enough))
                 if self._tighten(leaf, product, errors):
                     if leaf.z is None:
-                        heapq.heappush(heap, (bound, next(number), leaf))
+                        queue.push(bound, leaf)
                     continue
                 for child in self._children(leaf, product, errors):
-                    heapq.heappush(heap, (bound, next(number), child))
+                    queue.push(bound, child)
                 continue
             if relaxation.solves == hard and relaxation.tighten():
                 # Worth beginning anew: the tree of a tighter relaxation is another one.
-                heap = [(-np.inf, next(number), leaf) for leaf in self._anew(part)]
+                queue.clear()
+                for leaf in self._anew(part):
+                    queue.push(-np.inf, leaf)
                 continue
             found = relaxation.solve(leaf.part.held, box=leaf.part.box)
             if found.status == "infeasible":
                 continue
-            if found.status != "optimal" or found.pull is None:
+            if found.status != "optimal" or found.reduced_cost is None:
                 # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
                 split = self._split(leaf)
                 if split is None or relaxation.solves >= limit:
                     return None
                 for child in split:
-                    heapq.heappush(heap, (bound, next(number), child))
+                    queue.push(bound, child)
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
-            leaf.take(mu, found, bound, found.z[level.theta_at], found.pull)
-            heapq.heappush(heap, (bound, next(number), leaf))
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost, settings.optima_kept)
+            queue.push(bound, leaf)
         leaves[key] = []
         return BlockAnswer(np.inf, None)
 
@@ -195,28 +184,13 @@ class BlockOracle:
             self._leaves = {key: kept}
         return len(known) - len(kept)
 
-    def told_apart(self, held: Decisions) -> npt.NDArray[np.bool_]:
-        """(m,) pairs that some leaves of the whole block decide one way and some the other, where these are decided."""
-        leaves = self._leaves.get(self._root().key(), [])
-        if not leaves:
-            return np.zeros(len(held), dtype=bool)
-        decided = np.array([leaf.part.held for leaf in leaves])
-        fit = ~np.any((decided != OPEN) & (held != OPEN) & (decided != held), axis=1)
-        one, other = decided[fit] == DUAL_ZERO, decided[fit] == SLACK_ZERO
-        apart: npt.NDArray[np.bool_] = one.any(axis=0) & other.any(axis=0)
-        return apart
-
-    def knows(self, part: Part) -> bool:
-        """Whether the block was asked for its minimum in this part before."""
-        return part.key() in self._known(part)
-
-    def lies_in(self, column: Column, part: Part) -> bool:
+    def lies_in(self, column: Column, part: BlockDomain) -> bool:
         """Whether a point of the block lies in a part of it."""
         if not column.lies_in(part):
             return False
         return part.cell == 0 or any(column.lies_in(leaf) for leaf in self._cells[part.cell])
 
-    def divide(self, part: Part, direction: Vector, at: float) -> tuple[int, int] | None:
+    def divide(self, part: BlockDomain, direction: Vector, at: float) -> tuple[int, int] | None:
         """Two new cells that cover a part: its leaves whose last optimum lies before a plane of parameters, and those
         where it lies beyond; None if one of them is all of it.
         """
@@ -234,19 +208,21 @@ class BlockOracle:
             self._confined[self._root(cell).key()] = inside
         return first, first + 1
 
-    def _root(self, cell: int = 0) -> Part:
+    def _root(self, cell: int = 0) -> BlockDomain:
         """The whole block, or a cell of it."""
-        return Part(np.zeros(len(self.rows), dtype=np.int8), self._relaxation.root(), cell)
+        return BlockDomain(np.zeros(len(self.rows), dtype=np.int8), self._relaxation.root(), cell)
 
-    def _anew(self, part: Part) -> list[Leaf]:
+    def _anew(self, part: BlockDomain) -> list[Leaf]:
         """Leaves that cover a part, of which nothing is known."""
         if not part.cell:
             return [Leaf(part)]
         return [Leaf(inside) for leaf in self._cells[part.cell] if (inside := leaf.meet(part)) is not None]
 
-    def _start(self, part: Part) -> list[Leaf]:
+    def _start(self, part: BlockDomain) -> list[Leaf]:
         """The leaves known for this part, or those of the whole block as far as they lie in it."""
         known = self._known(part).get(part.key())
+        if not self._settings.keep_leaves:
+            return self._anew(part)
         if known is not None:
             return known
         whole = self._known(part).get(self._root(part.cell).key())
@@ -276,7 +252,7 @@ class BlockOracle:
         if box is None:
             return True
         leaf.part = replace(leaf.part, box=box)
-        if box.area().sum() > _TIGHTER * before.area().sum():
+        if box.area().sum() > self._settings.box_shrinks * before.area().sum():
             return False
         leaf.z = None
         return True
@@ -297,21 +273,7 @@ class BlockOracle:
             return None
         return [leaf.below(part) for part in leaf.part.decided(int(undecided[0]))]
 
-    def _real(self, theta: Vector) -> Column | None:
-        """The follower's answer at these parameters, with the leader's choice among its duals."""
-        point = self.pieces.point(theta)
-        if point is None:
-            return None
-        x, nu, sigma, binding, payment = point
-        level = self._relaxation.level
-        qp = level.follower
-        slack = np.maximum(qp.ineq_rhs + qp.ineq_theta @ theta - qp.ineq_matrix @ x, 0.0)
-        slack[binding | (slack <= _ZERO * (1.0 + np.abs(qp.ineq_rhs)))] = 0.0
-        sigma[sigma <= _ZERO * (1.0 + np.abs(sigma).max(initial=0.0))] = 0.0
-        rest = None if level.products is None else level.products.remainder.rest.price(nu, sigma)
-        return Column(theta.copy(), payment, sigma, slack, rest)
-
-    def _column(self, leaf: Leaf, bound: float, mu: Vector, hopeful: bool) -> Column:
+    def _column(self, leaf: Leaf, bound: float, mu: Vector, underestimated: bool) -> Column:
         level, z = self._relaxation.level, leaf.z
         assert z is not None
         theta, slack, dual = z[level.theta_at].copy(), level.slack(z), z[level.sigma_at]
@@ -319,4 +281,4 @@ class BlockOracle:
         dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
         dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
-        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), hopeful)
+        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), underestimated)

@@ -1,0 +1,10 @@
+"""What several rooms name or count by, stated once."""
+
+from __future__ import annotations
+
+KILO = 1000.0
+"""kW in a MW, W in a kW, USD/MWh in a USD/kWh."""
+PHASES = ("a", "b", "c")
+LEGS = ("ab", "bc", "ca")
+PRICE_PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")
+"""The parts of a price, which add up to it."""
