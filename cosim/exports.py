@@ -33,7 +33,7 @@ MOVED = {
     "cosim.preparation": "cosim.scenario.preparation",
     "cosim.scenario_channel": "cosim.scenario.channel",
     "cosim.scenario_types": "cosim.scenario.types",
-    "cosim.series": "cosim.scenario.series",
+    "cosim.series": "cosim.scenario.series.reading",
     "cosim.grid.ac_linear": "cosim.grid.linear.ac_tangent",
     "cosim.grid.dss": "cosim.grid.opendss.importer",
     "cosim.grid.lindist3flow": "cosim.grid.linear.lindist3flow",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.types import (
     KIND,
     BriefSection,

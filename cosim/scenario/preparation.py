@@ -21,10 +21,10 @@ from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
 from cosim.scenario.schema import DataCenterSpec, Scenario
-from cosim.scenario.series import read_series
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.reading import read_series
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.series.units import Quantity
 from cosim.scenario.types import Section
-from cosim.scenario.units import Quantity
 
 Array = NDArray[np.float64]
 _NEAR_PU = (0.5, 1.5)

@@ -27,7 +27,7 @@ from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.modes import Mode
-from cosim.scenario.series_spec import SeriesSpec as SeriesSpec
+from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
     BusName,

@@ -16,7 +16,7 @@ from cosim.errors import InputError
 from cosim.grid.feeder.tables import read_feeder
 from cosim.results.record import versions
 from cosim.scenario.own_code import source_beside
-from cosim.scenario.series import find_table
+from cosim.scenario.series.reading import find_table
 
 STORE_VERSION = 2
 _PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")

@@ -33,8 +33,8 @@ from cosim.grid.opendss.importer.importer import import_feeder
 from cosim.protocol.roles import Array
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.schema import GeneratorSpec, NetworkSpec
-from cosim.scenario.series_spec import SeriesSpec
-from cosim.scenario.units import Quantity
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.series.units import Quantity
 
 LOW_KV, HIGH_KV = 1.0, 50.0
 SHARE = 0.3

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.series import read_series
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.reading import read_series
+from cosim.scenario.series.spec import SeriesSpec
 
 Array = NDArray[np.float64]
 DAYS, SEED, FIRST_WEEKDAY = 365, 1, 6

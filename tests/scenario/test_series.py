@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from cosim.errors import InputError
 from cosim.experiments.studies import synthetic_year
 from cosim.scenario.calendar import MarketCalendar
-from cosim.scenario.series import Array, read_series, shipped_series
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.reading import Array, read_series, shipped_series
+from cosim.scenario.series.spec import SeriesSpec
 
 DAY = [float(hour) for hour in range(24)]
 PRICES = "prices/caiso_np15_july_2024_mean_day"

@@ -15,9 +15,9 @@ from cosim.errors import InputError
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
-from cosim.scenario.series import Series, read_series
-from cosim.scenario.series_spec import SeriesSpec
-from cosim.scenario.units import UNITS, conversion, unit_named
+from cosim.scenario.series.reading import Series, read_series
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.series.units import UNITS, conversion, unit_named
 from tests.scenario.series_cases import BERLIN, CASES, COLUMN, YEAR, Case, rows
 
 YEAR_OVERRIDES = {"clock.start": "2024-02-28T00:00", "clock.steps": 48, "clock.window_steps": 24}

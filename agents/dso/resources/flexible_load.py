@@ -13,7 +13,7 @@ from cosim.agents.dso.resources.resource import Resource, ResourceSpec, Site, Sy
 from cosim.agents.dso.resources.statement import Expression, Statement
 from cosim.constants import KILO
 from cosim.grid.feeder.phases import Terminal
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.types import NonNegative, Positive
 
 DAY_S = 86_400

@@ -25,9 +25,9 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.scenario.calendar import MarketCalendar
 from cosim.scenario.loading import validated
-from cosim.scenario.series_spec import SeriesSpec
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.series.units import Quantity
 from cosim.scenario.types import BusName, Connection, Name, Section
-from cosim.scenario.units import Quantity
 
 Real = NDArray[np.float64]
 Row: TypeAlias = "tuple[str, str, str, float, float]"

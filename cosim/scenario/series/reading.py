@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from cosim.errors import InputError, did_you_mean
 from cosim.files import is_file
 from cosim.scenario.calendar import MarketCalendar, zone_of
-from cosim.scenario.series_axis import DAY_S, Axis, Repeat, positions, regular_axis, resampled, stamped_axis
-from cosim.scenario.series_spec import SeriesSpec
-from cosim.scenario.series_table import SeriesTable, read_table
-from cosim.scenario.units import OURS, Quantity, conversion
+from cosim.scenario.series.axis import DAY_S, Axis, Repeat, positions, regular_axis, resampled, stamped_axis
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.series.table import SeriesTable, read_table
+from cosim.scenario.series.units import OURS, Quantity, conversion
 
 Array = NDArray[np.float64]
 HOUR_S = 3600
