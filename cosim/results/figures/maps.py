@@ -104,9 +104,9 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
 
 
 def _draw_branches(ax: Axes, layout: Layout, place: pd.DataFrame) -> None:
-    at = place.to_numpy(dtype=float)
-    segments = np.stack([at[place.index.get_indexer(layout.branches[end])] for end in ("from_bus", "to_bus")], axis=1)
-    ax.add_collection(LineCollection(segments, colors="#9ca3af", linewidths=1.2, zorder=2))
+    at, ends = place.to_numpy(dtype=float), (layout.branches[end] for end in ("from_bus", "to_bus"))
+    segments = np.stack([at[place.index.get_indexer(pd.Index(buses))] for buses in ends], axis=1)
+    ax.add_collection(LineCollection(list(segments), colors="#9ca3af", linewidths=1.2, zorder=2))
 
 
 def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
@@ -229,6 +229,6 @@ def _heatmap(
     labels = [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in times.iloc[::every]]
     ax.set_xticks(np.arange(len(times))[::every] + 0.5, labels, rotation=0)
     thin = max(1, -(-len(data) // 60))
-    places, names = np.arange(len(data))[::thin] + 0.5, list(data.index[::thin])
-    ax.set_yticks(*((places, names) if named else ([], [])), rotation=0, fontsize=7.5)
+    names = list(data.index[::thin]) if named else []
+    ax.set_yticks((np.arange(len(data))[::thin] + 0.5)[: len(names)], names, rotation=0, fontsize=7.5)
     ax.set_xlabel("local time" if one_day else "date")

@@ -39,7 +39,7 @@ MODE_COLOURS = {
     "uncoordinated": "#8a8f98", "decentralized": "#0072B2", "welfare": "#009E73", "centralized": "#D55E00",
 }  # fmt: skip
 
-_WHITE_GRID: dict[str, Any] = {
+_WHITE_GRID: Any = {
     "axes.axisbelow": True, "axes.facecolor": "white", "axes.grid": True, "axes.labelcolor": ".15",
     "axes.spines.bottom": True, "axes.spines.left": True, "grid.linestyle": "-", "lines.solid_capstyle": "round",
     "patch.edgecolor": "w", "patch.force_edgecolor": True, "text.color": ".15", "xtick.bottom": False,
@@ -47,7 +47,7 @@ _WHITE_GRID: dict[str, Any] = {
     "ytick.left": False, "ytick.right": False,
 }  # fmt: skip
 """Seaborn's style "whitegrid", whose import takes longer than drawing a figure."""
-_RC: dict[str, Any] = {
+_RC: Any = {
     **_WHITE_GRID,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
