@@ -42,13 +42,20 @@ MODE_COLOURS = {
 _WHITE_GRID: Any = {
     "axes.axisbelow": True, "axes.facecolor": "white", "axes.grid": True, "axes.labelcolor": ".15",
     "axes.spines.bottom": True, "axes.spines.left": True, "grid.linestyle": "-", "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w", "patch.force_edgecolor": True, "text.color": ".15", "xtick.bottom": False,
+    "patch.edgecolor": "w", "patch.force_edgecolor": True, "text.color": ".15",
     "xtick.color": ".15", "xtick.direction": "out", "xtick.top": False, "ytick.color": ".15", "ytick.direction": "out",
     "ytick.left": False, "ytick.right": False,
 }  # fmt: skip
 """Seaborn's style "whitegrid", whose import takes longer than drawing a figure."""
+_NO_MARKS: Any = {
+    "xtick.bottom": True, "xtick.major.size": 0.0, "xtick.major.pad": 7.0, "xtick.minor.size": 0.0,
+    "xtick.minor.pad": 5.4,
+}  # fmt: skip
+"""No marks at the ticks of x axes: of length 0, and the labels where those of marks would be. Marks that are switched
+off would look the same, but then matplotlib measures all labels again to place a title."""
 _RC: Any = {
     **_WHITE_GRID,
+    **_NO_MARKS,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.0,
