@@ -6,8 +6,7 @@ from cosim.agents.dso.clearing import Limits
 from cosim.constants import KILO
 from cosim.errors import InputError
 from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
-from cosim.grid.linear import lindist3flow
-from cosim.grid.linear.response import strongest_response
+from cosim.grid.linear.response import flow_branches, strongest_response
 from cosim.scenario.schema import Scenario
 
 
@@ -36,8 +35,7 @@ def limits_of(scenario: Scenario, feeder: Feeder) -> Limits:
                 f"feeder {feeder.name} has no such bus{what}", key=f"network.unbalance.buses.{i}", value=bus,
                 allowed=", ".join(sorted(buses)),
             )  # fmt: skip
-    flat = lindist3flow.build(feeder, losses=False)
-    branches = sorted({label[0] for label in flat.flows_p.labels})
+    branches = flow_branches(feeder)
     for name in network.branch_rating_kva:
         if name not in branches:
             raise InputError(

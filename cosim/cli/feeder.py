@@ -1,7 +1,11 @@
-"""``cosim feeder import | show``: feeders as tables. Everything heavy is imported when a command runs."""
+"""``cosim feeder import | show``: feeders as tables, and circuits as they are.
+
+Everything heavy is imported when a command runs.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +18,12 @@ from cosim.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cosim.grid.feeder.feeder import Feeder
     from cosim.grid.opendss.importer.naming import Omission
 
 MOST = 12
+ORDER = ("dropped", "approximated", "control", "skipped")
+_NUMBER = re.compile(r"\d[\d.e+-]*")
 feeder_app = typer.Typer(name="feeder", help="Import feeders from OpenDSS, and look at them.", no_args_is_help=True)
 
 
@@ -60,20 +67,38 @@ def import_(
 
 
 def _print_omissions(omissions: Sequence[Omission], file: Path) -> None:
-    counts = Counter(o.kind for o in omissions)
-    order = ("dropped", "approximated", "control", "skipped")
-    text = ", ".join(f"{counts[kind]} {kind}" for kind in order if counts[kind])
+    """Count what the tables do not say: alike things together, the gravest first, what is out of service apart."""
+    from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE
+
+    off = [o for o in omissions if o.reason == OUT_OF_SERVICE]
+    told = [o for o in omissions if o.reason != OUT_OF_SERVICE]
+    counts = Counter(o.kind for o in told)
+    text = ", ".join(f"{counts[kind]} {kind}" for kind in ORDER if counts[kind])
     typer.echo(f"Not represented as they were: {text or 'nothing'}")
-    shown = sorted(omissions, key=lambda o: order.index(o.kind))[:MOST]
-    for o in shown:
-        typer.echo(f"  {o.element} ({o.kind}): {o.reason}")
-    if len(omissions) > MOST:
-        typer.echo(f"  ... and {len(omissions) - MOST} more in {file}")
+    groups: dict[tuple[str, str, str], list[Omission]] = {}
+    for o in told:
+        kind, _, _ = o.element.partition(".")
+        groups.setdefault((o.kind, kind, _NUMBER.sub("#", o.reason)), []).append(o)
+    ordered = sorted(groups.values(), key=lambda found: (ORDER.index(found[0].kind), -len(found)))
+    for found in ordered[:MOST]:
+        first = found[0]
+        more = f" and {len(found) - 1} more like it" if len(found) > 1 else ""
+        typer.echo(f"  {first.element}{more} ({first.kind}): {first.reason}")
+    if len(ordered) > MOST:
+        typer.echo(f"  ... and {len(ordered) - MOST} more kinds")
+    if off:
+        names = ", ".join(o.element for o in off[:5]) + (", ..." if len(off) > 5 else "")
+        typer.echo(f"Out of service in the script, so left out: {len(off)} ({names})")
+    if omissions:
+        typer.echo(f"One by one: {file}")
 
 
 @feeder_app.command()
 def show(
-    feeder: Annotated[str, typer.Argument(metavar="NAME_OR_DIR", help="A shipped feeder, or a folder of tables.")],
+    feeder: Annotated[
+        str,
+        typer.Argument(metavar="NAME_OR_PATH", help="A shipped feeder, a folder of tables, or an OpenDSS script."),
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Where the map goes; below results/ by default.")
     ] = None,
@@ -84,7 +109,12 @@ def show(
         from cosim.results.figures.feeder_maps import base_case_map, summary
         from cosim.results.figures.style import png
 
-        found = read_feeder(feeder)
+        if feeder.lower().endswith(".dss"):
+            from cosim.grid.opendss.whole.reader import read_dss
+
+            found: Feeder = read_dss(feeder)
+        else:
+            found = read_feeder(feeder)
         lines, solution = summary(found)
         for what, value in lines:
             typer.echo(f"{what:<16}{value}")

@@ -247,9 +247,10 @@ def calendar_of(scenario: Scenario) -> MarketCalendar:
 
 
 def feeder_of(scenario: Scenario, path: Path) -> Feeder:
-    """The scenario's feeder (shipped by name, or a folder of tables beside the scenario) with its settings."""
+    """The scenario's feeder with its settings: tables (shipped by name, or a folder beside the scenario), or an OpenDSS
+    script beside it."""
     spec = scenario.network
-    feeder = read_feeder(spec.feeder, path.parent)
+    feeder = read_feeder(spec.feeder or "", path.parent) if spec.dss is None else _circuit(spec.dss, path.parent)
     if spec.source_pu is not None:
         feeder = replace(feeder, source_pu=spec.source_pu)
     if spec.taps:
@@ -263,6 +264,14 @@ def feeder_of(scenario: Scenario, path: Path) -> Feeder:
         )  # fmt: skip
     check_feeder(feeder)
     return feeder
+
+
+def _circuit(file: str, folder: Path) -> Feeder:
+    """An OpenDSS circuit whose files lie inside the scenario's folder, or inside its own if that is elsewhere."""
+    from cosim.grid.opendss.whole.reader import read_dss
+
+    script, inside = (folder / file).resolve(), folder.resolve()
+    return read_dss(script, inside=inside if script.is_relative_to(inside) else None)
 
 
 def _with_taps(feeder: Feeder, taps: Mapping[str, int]) -> Feeder:

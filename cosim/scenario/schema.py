@@ -27,6 +27,7 @@ from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.modes import Mode
+from cosim.scenario.network_door import NetworkDoor
 from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
@@ -84,24 +85,18 @@ class UnbalanceSpec(Section):
         return self
 
 
-class NetworkSpec(Section):
+class NetworkSpec(NetworkDoor):
     """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
 
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
     transformers and regulators. ``ac_rounds`` is how often a window may be agreed on again on the tangent of the
-    AC power flow at the best point so far. ``controls``: regulators and capacitors stay where the tables and
-    ``taps`` have them (``fixed``), or their controls move them before each step, never within one
-    (``between_steps``).
+    AC power flow at the best point so far.
     """
 
-    feeder: str
-    model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     losses: bool = True
     ac_rounds: Annotated[int, Field(ge=0, le=20)] = 0
     source_pu: PerUnit | None = None
-    taps: dict[str, int] = Field(default_factory=dict)
-    controls: Literal["fixed", "between_steps"] = "fixed"
     v_min_pu: PerUnit = 0.95
     v_max_pu: PerUnit = 1.05
     price_cap_usd_per_mwh: Positive = 2000.0

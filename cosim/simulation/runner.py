@@ -324,9 +324,10 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None, i
         units = len(layout_of(prepared).units)
     lines.append(("placement", f"{units} units on the feeder{'s' if len(prepared.feeders) > 1 else ''}"))
     for f, ac in zip(prepared.feeders, cases, strict=True):
-        network, low, high = f.scenario.network, min(ac.voltages.values()), max(ac.voltages.values())
-        words = "within" if network.v_min_pu <= low and high <= network.v_max_pu else "outside the"
-        told = f"{low:.4f} to {high:.4f} pu at peak load without data centers: {words} limits"
+        network, volts = f.scenario.network, ac.voltages.values()
+        beyond = sum(not network.v_min_pu <= v <= network.v_max_pu for v in volts)
+        words = f"{beyond} of {len(volts)} outside the limits" if beyond else "within limits"
+        told = f"{min(volts):.4f} to {max(volts):.4f} pu at peak load without data centers: {words}"
         lines.append((_titled(f, "base case, AC"), told))
     return Validation(tuple(lines))
 

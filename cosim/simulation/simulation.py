@@ -19,16 +19,19 @@ from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
+from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
 from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Delivered, TerminalLoad
 from cosim.results.columns import Columns, Pile
+from cosim.results.kpis import VIOLATION_TOLERANCE_PU
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file
+from cosim.simulation.alone import FeederAlone
 
 _TOGETHER = 1 << 10
 Progress = Callable[[int, int, str], None]
@@ -181,7 +184,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         self.env.run(until=process)
         self._take_messages(self.market.channel.log)
         for seat, place in zip(self.market.operator.seats, self._places, strict=True):
-            self.books.notes += [seat.named(note) for note in filter(None, [place.ranges.note()])]
+            self.books.notes += [seat.named(note) for note in place.notes()]
         return self.books
 
     def _clock(self) -> Generator[Any, Any, None]:
@@ -322,7 +325,10 @@ class Place:
 
     def __init__(self, prepared: PreparedFeeder) -> None:
         self.prepared = prepared
-        self.ranges = LoadRanges(prepared.feeder)
+        self._ranges = LoadRanges(prepared.feeder)
+        network = prepared.scenario.network
+        low, high = network.v_min_pu - VIOLATION_TOLERANCE_PU, network.v_max_pu + VIOLATION_TOLERANCE_PU
+        self._alone = FeederAlone(prepared.feeder, low, high)
         self._circuit = AcCircuit(prepared.feeder)
 
     def base_case(self) -> AcSolution:
@@ -339,10 +345,17 @@ class Place:
         with self.prepared.part.naming_keys():
             check_base_case(self.base_case(), float(self.prepared.load_scale.max()))
 
+    def notes(self) -> list[str]:
+        """What a reader of results should know of the feeder and of its voltages in the steps so far."""
+        feeder = self.prepared.feeder
+        remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
+        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note()])]
+
     def solve(self, t: int, delivered: Delivered) -> AcSolution:
         """AC solution of a delivered step."""
         self._circuit.move_to(delivered.feeder or self.prepared.feeder)
         injections = [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections]
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
-        self.ranges.see(t, self._circuit.node_phasors)
+        self._ranges.see(t, self._circuit.node_phasors)
+        self._alone.see(t, float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder, solution)
         return solution

@@ -128,20 +128,33 @@ class InputDigests:
         several = [(f"feeders.{name}.", part) for name, part in scenario.get("feeders", {}).items()]
         found = {}
         for place, part in several or [("", scenario)]:
-            feeder = str(part["network"]["feeder"])
-            found[f"feeder {feeder}"] = self._digest("feeder", feeder, f"{place}network.feeder")
+            network = part["network"]
+            door = "dss" if network.get("dss") is not None else "feeder"
+            feeder = str(network[door])
+            found[f"{door} {feeder}"] = self._digest(door, feeder, f"{place}network.{door}")
         for key, file in _series_files(scenario):
             found[f"series {file}"] = self._digest("series", file, key)
         return found
 
     def _digest(self, kind: str, name: str, key: str) -> str:
         if (kind, name) not in self._known:
-            self._known[kind, name] = (self._feeder if kind == "feeder" else self._series)(name, key)
+            kinds = {"feeder": self._feeder, "dss": self._circuit, "series": self._series}
+            self._known[kind, name] = kinds[kind](name, key)
         return self._known[kind, name]
 
     def _series(self, name: str, key: str) -> str:
         table, _ = find_table(name, self._path.parent, key)
         return hashlib.sha256(table.read_bytes()).hexdigest()
+
+    def _circuit(self, name: str, key: str) -> str:
+        """Hash of an OpenDSS script and of all that it reads."""
+        from cosim.grid.opendss.importer.script import read_script, script_digest
+
+        folder = self._path.parent.resolve()
+        script = (folder / name).resolve()
+        if not script.is_file():
+            raise InputError("no such file", file=self._path, key=key, value=name, allowed="an OpenDSS script")
+        return script_digest(read_script(script, folder if script.is_relative_to(folder) else None))
 
     def _feeder(self, name: str, key: str) -> str:
         """Hash of a feeder as it is read, so that neither the place nor the order of its files counts."""

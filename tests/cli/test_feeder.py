@@ -19,6 +19,7 @@ set voltagebases=[12.47]
 calcvoltagebases
 solve
 """
+LOOPED = SCRIPT.replace("new load.a", "new line.on bus1=e bus2=f\nnew line.back bus1=f bus2=s\nnew load.a")
 
 
 def invoke(*arguments: str) -> Result:
@@ -43,11 +44,11 @@ def test_import_leaves_tables_that_can_be_read_and_says_what_is_missing(script: 
 
 
 def test_wrong_input_leaves_nothing_and_code_two(script: Path, tmp_path: Path) -> None:
-    script.write_text(SCRIPT.replace("new load.a", "new line.back bus1=e bus2=s\nnew load.a"))
+    script.write_text(LOOPED)
     before = sorted(tmp_path.rglob("*"))
     done = invoke("import", str(script), "--out", str(tmp_path / "out"))
     assert done.exit_code == 2
-    assert "loop" in done.output and "line.back" in done.output
+    assert "loop" in done.output and "line.on" in done.output and "dss: FILE" in done.output
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -76,6 +77,29 @@ def test_an_existing_folder_is_refused_before_anything_is_read(tmp_path: Path) -
     done = invoke("import", str(tmp_path / "nothing.dss"), "--out", str(tmp_path))
     assert done.exit_code == 2
     assert "the folder exists" in done.output
+
+
+def test_what_is_missing_is_told_in_groups_and_what_is_out_of_service_apart(script: Path, tmp_path: Path) -> None:
+    odd = "".join(f"new load.odd{k} bus1=e.1.4 phases=1 kv=7.2 kw={k} kvar=0\n" for k in range(2, 30))
+    off = "".join(f"new line.off{k} bus1=e bus2=f enabled=no\n" for k in range(40))
+    script.write_text(SCRIPT.replace("set voltage", f"{odd}{off}new monitor.m element=line.x\nset voltage"))
+    done = invoke("import", str(script), "--out", str(tmp_path / "out"), "--most-apart-pu", "1")
+    assert done.exit_code == 0, done.output
+    said = done.output.splitlines()
+    assert "Not represented as they were: 29 dropped, 1 control" in said
+    assert said.index(next(x for x in said if "load.odd and 28 more like it (dropped)" in x)) < said.index(
+        next(x for x in said if "monitor.m (control)" in x)
+    )
+    assert sum("line.off" in x for x in said) == 1
+    assert "Out of service in the script, so left out: 40 (line.off0, line.off1," in done.output.replace("\n", " ")
+
+
+def test_show_takes_a_script_whatever_its_circuit(script: Path, tmp_path: Path) -> None:
+    script.write_text(LOOPED)
+    done = invoke("show", str(script), "--out", str(tmp_path / "map.png"))
+    assert done.exit_code == 0, done.output
+    assert "3 line" in done.output and "voltage, AC" in done.output
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123"])

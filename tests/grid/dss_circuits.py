@@ -143,6 +143,10 @@ RADIAL: dict[str, str] = {
         f"new line.p{k} phases=1 bus1=m.{k} bus2=e.{k} r1=0.{k} r0=0.{k} x1=0.4 x0=0.4 c1=0 c0=0 length=1\n"
         for k in (1, 2, 3)
     ) + WYE_LOADS,
+    "lines in parallel, of all phases and of some": WYE + TRUNK
+    + "new line.x bus1=m bus2=e linecode=c length=1 units=mi normamps=300\n"
+    + "new line.y bus1=e bus2=m linecode=c length=2 units=mi normamps=200\n"
+    + "new line.z phases=2 bus1=m.3.1 bus2=e.3.1 linecode=two length=9 units=kft\n" + WYE_LOADS,
 }  # fmt: skip
 RADIAL = {what: text + END for what, text in RADIAL.items()}
 
@@ -151,10 +155,6 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nnew line.back bus1=e bus2=s linecode=c "
         "length=1\n"
         + WYE_LOADS, "closes a loop", "line.",
-    ),
-    "two lines in parallel": (
-        WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nnew line.y bus1=m bus2=e linecode=c length=2\n"
-        + WYE_LOADS, "in parallel", "line.y",
     ),
     "an island": (
         WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nopen line.x 1\n" + WYE_LOADS,
@@ -168,3 +168,72 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
 }  # fmt: skip
 REFUSED = {what: (text + END, message, key) for what, (text, message, key) in REFUSED.items()}
+
+RING = (
+    HEAD + "new circuit.ring basekv=69 bus1=high pu=1.03 mvasc3=900 mvasc1=700\n"
+    + CODE.replace("units=mi", "units=mi normamps=350")
+    + "new transformer.sub phases=3 windings=2 buses=(high m) conns=(delta wye) kvs=(69 12.47) kvas=(9000 9000) xhl=8 "
+    + "%loadloss=0.7\nnew regcontrol.r transformer=sub winding=2 vreg=122 band=2 ptratio=60 ctprim=400\n"
+    + "".join(
+        f"new line.{name} bus1={a} bus2={b} linecode=c length={miles} units=mi\n"
+        for name, a, b, miles in (
+            ("a", "m", "n1", 1.2), ("b", "n1", "n2", 0.9), ("b2", "n1", "n2", 1.1), ("c", "n2", "n3", 1.4),
+            ("d", "m", "n4", 1.0), ("e", "n4", "n5", 1.3), ("tie", "n5", "n3", 0.7), ("stub", "n5", "dead", 0.7),
+        )
+    )
+    + "open line.stub 1\n"
+    + "new line.lateral phases=1 bus1=n4.2 bus2=l4.2 r1=0.6 x1=0.7 r0=0.6 x0=0.7 c1=5 c0=5 length=1 units=mi\n"
+    + "new transformer.yd phases=3 windings=2 buses=(n3 s3) conns=(wye delta) kvs=(12.47 4.16) kvas=(3000 3000) "
+    + "xhl=5.5 %loadloss=0.9\n"
+    + "".join(
+        f"new transformer.dy{k} phases=3 windings=2 buses=({bus} q.1.2.3.4) conns=(delta wye) kvs=(12.47 0.48) "
+        "kvas=(1500 1500) xhl=5 %loadloss=1\n" for k, bus in ((1, "n5"), (2, "n2"))
+    )
+    + "new reactor.ground phases=1 bus1=q.4 bus2=q.0 r=0.05 x=0.02\n"
+    + "new line.four phases=4 bus1=q.1.2.3.4 bus2=q2.1.2.3.4 length=0.3 "
+    + "rmatrix=(0.02 | 0.005 0.02 | 0.005 0.005 0.02 | 0.005 0.005 0.005 0.02) "
+    + "xmatrix=(0.02 | 0.008 0.02 | 0.008 0.008 0.02 | 0.008 0.008 0.008 0.02) cmatrix=(0 | 0 0 | 0 0 0 | 0 0 0 0)\n"
+    + "new capacitor.cap bus1=n2 phases=3 kvar=600 kv=12.47\n"
+    + "new load.n1 bus1=n1 phases=3 kv=12.47 kw=900 kvar=300 model=1\n"
+    + "new load.n2 bus1=n2 phases=3 kv=12.47 kw=700 kvar=250 model=4 cvrwatts=0.8 cvrvars=2.5\n"
+    + "new load.n4 bus1=l4.2 phases=1 kv=7.2 kw=250 kvar=90 model=5\n"
+    + "new load.n5 bus1=n5.1.3 phases=1 conn=delta kv=12.47 kw=300 kvar=100 model=2\n"
+    + "new load.s3 bus1=s3 phases=3 conn=delta kv=4.16 kw=600 kvar=200 model=8 zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.7)\n"
+    + "new load.s3b bus1=s3.1.2 phases=1 conn=delta kv=4.16 kw=200 kvar=80 model=3\n"
+    + "".join(f"new load.q{k} bus1=q2.{k}.4 phases=1 kv=0.277 kw={kw} kvar=10 model={model}\n"
+              for k, kw, model in ((1, 40, 1), (2, 70, 7), (3, 20, 6)))
+    + "new generator.g bus1=n3 phases=3 kv=12.47 kw=200 kvar=0 model=1\n"
+    + "new pvsystem.pv bus1=q phases=3 kv=0.48 kva=100 pmpp=80 irradiance=0.7 pf=1\n"
+    + "set voltagebases=[69 12.47 4.16 0.48]\ncalcvoltagebases\nset maxiterations=100\nset tolerance=1e-9\nsolve\n"
+)  # fmt: skip
+"""Two loops, two transformers and two lines in parallel, wye-delta and delta-wye, a neutral conductor that is grounded
+through an impedance, a stub without voltage, loads of every model, generation."""
+MESHED: dict[str, str] = {
+    "a ring with everything": RING,
+    "loads outside their range of voltages": WYE + TRUNK.replace("length=2", "length=9")
+    + "new line.x bus1=m bus2=e linecode=c length=6 units=mi\n"
+    + "new line.back bus1=e bus2=s linecode=c length=16 units=mi\n"
+    + "".join(
+        f"new load.l{model}k{n} bus1=e.{1 + model % 3} phases=1 kv={kv} kw=300 kvar=100 model={model} vlowpu={lowest} "
+        "zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.1)\n"
+        for model in range(1, 9) for n, (kv, lowest) in enumerate(((8.0, 0.5), (6.3, 0.5), (9.0, 0.8)))
+    ) + END,
+    "ungrounded behind wye-delta in parallel": WYE + TRUNK + LOW_LINE
+    + "".join(
+        f"new transformer.t{k} phases=3 windings=2 buses=({bus} {low}) conns=({high} delta) kvs=(12.47 4.16) "
+        f"kvas=(1500 1500) xhl={x} {more}\n"
+        for k, bus, low, high, x, more in ((1, "m", "l", "wye", 5, ""), (2, "k", "l", "wye", 6, "wdg=2 tap=0.98"))
+    )
+    + "new line.k bus1=m bus2=k linecode=c length=1 units=mi\n"
+    + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")
+    + _load("ab", "l.1.2", "phases=1 conn=delta kv=4.16 kw=250 kvar=100 model=5") + END,
+    "three windings and an autotransformer": WYE + TRUNK
+    + "new transformer.t phases=3 windings=3 buses=(m l t) conns=(delta wye delta) kvs=(12.47 4.16 0.48) "
+    + "kvas=(2000 1500 500) xhl=6 xht=8 xlt=5\n"
+    + "new autotrans.at phases=3 windings=2 buses=(m e) conns=(series wye) kvs=(14 12.47) kvas=(3000 3000) xhx=2\n"
+    + _load("l", "l", "phases=3 kv=4.16 kw=700 kvar=200 model=1")
+    + _load("t", "t", "phases=3 conn=delta kv=0.48 kw=200 kvar=90 model=1")
+    + _load("e", "e", "phases=3 kv=13.2 kw=300 kvar=90 model=1")
+    + END.replace("[12.47,", "[14, 12.47,"),
+}  # fmt: skip
+"""Circuits that no tables say."""

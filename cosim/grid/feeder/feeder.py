@@ -251,7 +251,22 @@ class Generator:
 Branch = Line | Transformer | Regulator
 
 
-def phase_rating_kva(branch: Branch, bus: Bus) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A line, transformer, reactor or series capacitor of an OpenDSS circuit that is a feeder itself.
+
+    Attributes:
+        name: ``class.name`` in OpenDSS; from_bus: the end nearer to the source, by the number of elements between.
+        phase_kva: what each phase may carry at nominal voltage, kVA; None if nobody says.
+    """
+
+    name: str
+    from_bus: str
+    to_bus: str
+    phase_kva: float | None
+
+
+def phase_rating_kva(branch: Branch | Element, bus: Bus) -> float | None:
     """What each phase of a branch may carry at nominal voltage, kVA; None if its table does not say.
 
     A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating.
@@ -259,6 +274,8 @@ def phase_rating_kva(branch: Branch, bus: Bus) -> float | None:
     Args:
         branch: of a feeder. bus: its end away from the source.
     """
+    if isinstance(branch, Element):
+        return branch.phase_kva
     if isinstance(branch, Line):
         return None if branch.amps is None else branch.amps * bus.kv_neutral
     if isinstance(branch, Transformer):

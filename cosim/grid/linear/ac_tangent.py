@@ -30,8 +30,10 @@ from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.banks import across
-from cosim.grid.feeder.phases import ALPHA, Terminal, centroid, terminal_map
+from cosim.grid.feeder.circuit import CircuitFeeder, in_frames
+from cosim.grid.feeder.phases import ALPHA, Terminal, terminal_map
 from cosim.grid.linear.ac_pattern import Pattern, pattern_of
+from cosim.grid.linear.circuit_pattern import circuit_pattern, parts_drawn
 from cosim.grid.linear.network import Affine, LinearNetwork
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 
@@ -72,12 +74,14 @@ class _Tangent:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """The operating point: phasors by voltage node, as they are and in the frame of their bus; demand (MW) by node."""
+    """The operating point: phasors by voltage node, as they are and in the frame of their bus; demand (MW) by node;
+    currents of a source that is not stiff."""
 
     v: Complex
     framed: Complex
     p: Real
     q: Real
+    fed: Complex
 
 
 def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Injection] = ()) -> LinearNetwork:
@@ -100,11 +104,12 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
             f"feeder {circuit.feeder.name}: no AC solution within 0.8 to 1.2 pu to linearise at "
             f"(load scale {load_scale:g})"
         )
-    pattern = pattern_of(circuit.feeder)
+    feeder = circuit.feeder
+    pattern = circuit_pattern(feeder) if isinstance(feeder, CircuitFeeder) else pattern_of(feeder)
     at = _point(pattern, circuit, injections)
     tangent, constant = _Tangent(len(pattern.states)), np.zeros(len(pattern.states))
     phasors = circuit.node_phasors_in(pattern.structure)
-    own, conjugate = _load_tangents(pattern.structure, phasors, load_scale, injections)
+    own, conjugate = _load_tangents(pattern, phasors, load_scale, injections)
     _add_currents(tangent, constant, pattern, at, own, conjugate)
     _add_demand(tangent, pattern)
     _add_voltages(tangent, constant, pattern, at)
@@ -127,47 +132,67 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
 
 
 def _point(pattern: Pattern, circuit: AcCircuit, injections: Sequence[Injection]) -> _Point:
-    s = pattern.structure
-    phasors = circuit.node_phasors_in(s)
-    framed = np.where(s.grounded[:, None], phasors, centroid(phasors))
+    phasors = circuit.node_phasors_in(pattern.structure)
+    framed = in_frames(phasors, pattern.three_wire, pattern.neutral)
     p, q = np.zeros((2, len(pattern.nodes)))
     for terminal, kw, kvar in injections:
         t = terminal_map(terminal, pattern.nodes)
         p += (t.pp * kw + t.pq * kvar) / KILO
         q += (t.qp * kw + t.qq * kvar) / KILO
-    return _Point(phasors[s.phases], framed[s.phases], p, q)
+    fed = circuit.source_currents() if len(pattern.fed) else np.zeros(0, dtype=complex)
+    places = pattern.node_bus, pattern.node_place
+    return _Point(phasors[places], framed[places], p, q, fed)
 
 
 def _load_tangents(
-    s: Structure, phasors: Complex, load_scale: float, injections: Sequence[Injection]
+    n: Pattern, phasors: Complex, load_scale: float, injections: Sequence[Injection]
 ) -> tuple[Complex, Complex]:
-    """(n, 3, 3) slope of the currents that loads draw at each bus, by dv and by conj(dv)."""
-    loads = s.loads
-    # capacitors are in the wires' admittance already
-    wires = np.array([m == "Z" for m in loads.model], dtype=bool) & ~loads.scaled
-    place = {bus.name: k for k, bus in enumerate(s.buses)}
+    """(n, k, k) slope of the currents that loads draw at each bus, by dv and by conj(dv)."""
+    if isinstance(n.structure, CircuitFeeder):
+        bus, e, nominal, power, exponent = parts_drawn(n.structure, phasors, load_scale)
+    else:
+        bus, e, nominal, power, exponent = _table_loads(n.structure, load_scale)
     members = [
-        (place[t.bus], member, complex(kw, kvar) / KILO / len(t.phases))
+        (n.rows[t.bus], member, complex(kw, kvar) / KILO / len(t.phases))
         for t, kw, kvar in injections
         for member in t.phases
     ]
-    bus = np.concatenate([loads.bus[~wires], np.array([m[0] for m in members], dtype=np.intp)])
-    e = np.concatenate([loads.incidence[~wires], np.array([across(m[1]) for m in members]).reshape(-1, 3)])
-    scale = np.where(loads.scaled[~wires], load_scale, 1.0)
-    power = np.concatenate([loads.power[~wires] * scale, np.array([m[2] for m in members], dtype=complex)])
-    exponent = np.array([{"PQ": 0, "I": 1, "Z": 2}[m] for m in loads.model])[~wires]
-    exponent = np.concatenate([exponent, np.zeros(len(members), dtype=int)])
+    bus = np.concatenate([bus, np.array([m[0] for m in members], dtype=np.intp)])
+    e = np.concatenate([e, _across(n, [m[:2] for m in members], phasors.shape[1])])
+    nominal = np.concatenate([nominal, np.ones(len(members))])
+    power = np.concatenate([power, np.array([m[2] for m in members], dtype=complex)])
+    exponent = np.concatenate([exponent, np.zeros(len(members))])
     w = (e * np.where(np.isnan(phasors[bus]), 0.0, phasors[bus])).sum(axis=1)
-    leg = np.abs(e).sum(axis=1) == 2
-    nominal = np.where(leg, 1 / np.sqrt(s.line_scale[bus]), 1.0)
     current = np.conj(power * (np.abs(w) / nominal) ** exponent / w)
     # i = conj(S) |w|^k / conj(w): d|w|^k = k |w|^k Re(dw / w), and -dconj(w) / conj(w) of the quotient
     by, by_conjugate = current * exponent / 2 / w, current * (exponent / 2 - 1) / np.conj(w)
     outer = e[:, :, None] * e[:, None, :]
-    own, conjugate = np.zeros((2, len(s.buses), 3, 3), dtype=complex)
+    own, conjugate = np.zeros((2, len(phasors), phasors.shape[1], phasors.shape[1]), dtype=complex)
     np.add.at(own, bus, by[:, None, None] * outer)
     np.add.at(conjugate, bus, by_conjugate[:, None, None] * outer)
     return own, conjugate
+
+
+def _table_loads(s: Structure, load_scale: float) -> tuple[Index, Real, Real, Complex, Real]:
+    """Bus, incidence on its phases, nominal voltage, power and exponent of the loads of a feeder's tables."""
+    loads = s.loads
+    # capacitors are in the wires' admittance already
+    wires = np.array([m == "Z" for m in loads.model], dtype=bool) & ~loads.scaled
+    bus, e = loads.bus[~wires], loads.incidence[~wires]
+    nominal = np.where(np.abs(e).sum(axis=1) == 2, 1 / np.sqrt(s.line_scale[bus]), 1.0)
+    power = loads.power[~wires] * np.where(loads.scaled[~wires], load_scale, 1.0)
+    exponent = np.array([{"PQ": 0.0, "I": 1.0, "Z": 2.0}[m] for m in loads.model])[~wires]
+    return bus, e, nominal, power, exponent
+
+
+def _across(n: Pattern, members: Sequence[tuple[int, str]], places: int) -> Real:
+    """(m, places) rows that give the voltage across phases or legs of some buses; a phase goes to its neutral."""
+    e = np.zeros((len(members), places))
+    for k, (row, member) in enumerate(members):
+        e[k, :3] = across(member)
+        if len(member) == 1 and n.neutral is not None and n.neutral[row] >= 0:
+            e[k, n.neutral[row]] = -1.0
+    return e
 
 
 def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own: Complex, conjugate: Complex) -> None:
@@ -184,11 +209,12 @@ def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own
     stiff = n.stiffness[i]
     t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places] / stiff, conjugate[places] / stiff)
     # demand: conj(s / v), on three-wire buses less the mean of the three
-    share: Complex = np.asarray(n.block_share / np.conj(at.framed[j]) / stiff)
+    i, j = n.draw_rows, n.draw_columns
+    share: Complex = np.asarray(n.draw_share / np.conj(at.framed[n.draw_node]) / n.stiffness[i])
     _draw(t, constant, n, at, i, j, share)
     # and conj(s / (v_a - v_b)) from one phase of a leg into the other
     across_leg = np.conj(at.v[n.leg_first] - at.v[n.leg_second])[n.leg_columns]
-    j = n.leg_columns + len(n.structure.nodes)
+    j = n.leg_columns + n.legs_from
     of_leg: Complex = np.asarray(n.leg_sign / across_leg / n.stiffness[n.leg_rows])
     _draw(t, constant, n, at, n.leg_rows, j, of_leg)
 
@@ -225,6 +251,7 @@ def _add_flows(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> Non
     n = pattern
     current = n.entering @ at.v
     v = at.framed[n.flow_node]
+    current[n.fed], v[n.fed] = at.fed, at.v[n.flow_node[n.fed]]
     power = v * np.conj(current)
     t.add(n.flow_p, n.flow_p, 1.0)
     t.add(n.flow_q, n.flow_q, 1.0)

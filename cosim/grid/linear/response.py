@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import dijkstra
 
-from cosim.grid.feeder.arrays import Structure, structure_of
+from cosim.grid.feeder.arrays import Structure, branch_labels, structure_of
+from cosim.grid.feeder.circuit import CircuitFeeder, Wiring
 from cosim.grid.feeder.feeder import Feeder
-from cosim.grid.linear import lindist3flow
+from cosim.grid.linear import ac_tangent, lindist3flow
+from cosim.grid.linear.circuit_pattern import circuit_pattern
 from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.opendss.circuit import AcCircuit
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -20,19 +24,45 @@ CANDIDATES = 48
 
 
 def strongest_response(feeder: Feeder) -> float:
-    """Largest change of a squared voltage (pu^2) by one MW of demand at any node, of the unloaded feeder.
+    """Largest change of a squared voltage (pu^2) by one MW of demand at any node, of the unloaded feeder (of an OpenDSS
+    circuit itself: at its base case).
 
     On a radial feeder it is the bus farthest from the source, by the impedance on the way, that moves most, and by
     demand of its own. On feeders of more than ``ALL_NODES`` nodes only the farthest ``CANDIDATES`` buses are tried,
     and whatever moves more than they do by the same demand, or by whose demand their voltage moves more, until nothing
     does.
     """
-    network, s = lindist3flow.build(feeder, losses=False), structure_of(feeder)
+    if isinstance(feeder, CircuitFeeder):
+        network = ac_tangent.build(AcCircuit(feeder))
+    else:
+        network = lindist3flow.build(feeder, losses=False)
     if len(network.nodes) <= ALL_NODES:
         return max(float(_by_demand(network, part).max()) for part in _parts(len(network.nodes)))
+    if isinstance(feeder, CircuitFeeder):
+        n = circuit_pattern(feeder)
+        first = np.concatenate([np.zeros(n.legs_from, dtype=np.intp), n.leg_first])
+        first[n.draw_columns] = n.draw_node
+        return _climb(network, np.argsort(-_impedance_of_nodes(feeder.wiring)[first], kind="stable")[:CANDIDATES])
+    s = structure_of(feeder)
     farthest = np.argsort(-impedance_from_source(s))[:CANDIDATES]
     nodes = s.node[farthest]
     return _climb(network, nodes[nodes >= 0])
+
+
+def flow_branches(feeder: Feeder) -> list[str]:
+    """Names of the branches that flows enter, sorted."""
+    if isinstance(feeder, CircuitFeeder):
+        return sorted({name for name, _ in feeder.wiring.flows})
+    return sorted({name for name, _ in branch_labels(structure_of(feeder))})
+
+
+def _impedance_of_nodes(w: Wiring) -> Real:
+    """(nn,) impedance on the easiest way from the source to each node, per unit; nought where there is none."""
+    way = sp.csr_array(w.admittance - sp.diags_array(w.admittance.diagonal()))
+    way.eliminate_zeros()
+    resistance = sp.csr_array((1 / np.abs(way.data), way.indices, way.indptr), shape=way.shape)
+    found = dijkstra(resistance, directed=False, indices=w.source_nodes, min_only=True)
+    return np.where(np.isfinite(found), found, 0.0)
 
 
 def impedance_from_source(s: Structure) -> Real:

@@ -166,10 +166,11 @@ def _windings(r: Regulator, unit: str, rated_kv: float, phases: int) -> str:
     )
 
 
-def load_command(feeder: Feeder, load: Load) -> str:
-    """A load on one leg or phase."""
+def load_command(feeder: Feeder, load: Load, neutral: int = 0) -> str:
+    """A load on one leg or phase; ``neutral`` is the node that it returns to from a phase."""
+    back = f".{neutral}" if neutral and load.connection == "wye" else ""
     return (
-        f"new load.{load.name} bus1={load.bus}{_nodes(load.phases)} phases=1 conn={load.connection} "
+        f"new load.{load.name} bus1={load.bus}{_nodes(load.phases)}{back} phases=1 conn={load.connection} "
         f"model={LOAD_MODEL[load.model]} kv={_rated_kv(feeder, load)!r} "
         f"kw={load.p_kw!r} kvar={load.q_kvar!r} "
         f"vminpu={V_MIN} vmaxpu={V_MAX}"

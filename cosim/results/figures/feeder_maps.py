@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.figures.maps import feeder_map
@@ -35,11 +37,7 @@ def summary(feeder: Feeder) -> tuple[list[tuple[str, str]], AcSolution]:
     lines = [
         ("buses", f"{len(feeder.buses)} ({nodes} nodes; {three_wire} buses without neutral, {split} split-phase)"),
         ("voltage levels", f"{levels} kV"),
-        ("lines", f"{len(feeder.lines)} of {len(feeder.line_codes)} codes"),
-        ("transformers", str(len(feeder.transformers))),
-        ("regulators", "; ".join(_taps(r.name, dict(r.taps)) for r in feeder.regulators) or "none"),
-        ("capacitors", f"{len(feeder.capacitors)}, {sum(c.kvar_on for c in feeder.capacitors):g} kvar"),
-        ("controls", f"{len(feeder.regulator_controls)} of regulators, {len(feeder.capacitor_controls)} of capacitors"),
+        *(_of_circuit(feeder) if isinstance(feeder, CircuitFeeder) else _of_tables(feeder)),
         ("loads", f"{len(feeder.loads)}, {feeder.load_kw:.6g} kW + {feeder.load_kvar:.6g} kvar"),
         ("generators", f"{len(feeder.generators)}, {sum(g.p_kw for g in feeder.generators):.6g} kW"),
     ]
@@ -53,6 +51,25 @@ def summary(feeder: Feeder) -> tuple[list[tuple[str, str]], AcSolution]:
     else:
         lines.append(("AC power flow", "did not converge within 0.8 to 1.2 pu"))
     return lines, solution
+
+
+def _of_tables(feeder: Feeder) -> list[tuple[str, str]]:
+    return [
+        ("lines", f"{len(feeder.lines)} of {len(feeder.line_codes)} codes"),
+        ("transformers", str(len(feeder.transformers))),
+        ("regulators", "; ".join(_taps(r.name, dict(r.taps)) for r in feeder.regulators) or "none"),
+        ("capacitors", f"{len(feeder.capacitors)}, {sum(c.kvar_on for c in feeder.capacitors):g} kvar"),
+        ("controls", f"{len(feeder.regulator_controls)} of regulators, {len(feeder.capacitor_controls)} of capacitors"),
+    ]
+
+
+def _of_circuit(feeder: CircuitFeeder) -> list[tuple[str, str]]:
+    """Its branches by class, and what there is to remark."""
+    kinds = Counter(e.name.partition(".")[0] for e in feeder.elements)
+    return [
+        ("branches", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
+        *(("remark", text) for text in feeder.remarks),
+    ]
 
 
 def _taps(name: str, taps: dict[str, int]) -> str:

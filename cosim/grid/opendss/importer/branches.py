@@ -25,9 +25,11 @@ from cosim.grid.feeder.feeder import (
 from cosim.grid.opendss.importer.naming import NODE_HALF, NODE_PHASE, Names, Omissions, in_order, listed, member_of
 from cosim.grid.opendss.importer.reading import RawCircuit
 from cosim.grid.opendss.importer.sections import connections
-from cosim.grid.opendss.importer.tree import JUMPER_OHM, RawBranch, Tree
+from cosim.grid.opendss.importer.tree import AS_IT_IS, JUMPER_OHM, RawBranch, Tree
 
 Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
 LENGTHS_PER_MILE = {
     "mi": 1.0, "kft": 5.28, "km": 1.609344, "m": 1609.344, "ft": 5280.0, "in": 63360.0, "cm": 160934.4,
     "mm": 1609344.0, "none": 5.28,
@@ -36,6 +38,8 @@ LENGTHS_PER_MILE = {
 DIGITS = 12
 UNSTATED_AMPS = 400.0
 """What OpenDSS gives a line of which nothing is said."""
+NO_IMPEDANCE = 1e-9
+"""Reactance of a switch without any, ohm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Branches:
     def _refusal(self, branch: RawBranch, message: str) -> InputError:
         return InputError(
             message, file=self.raw.file, key=branch.element, value=" - ".join(branch.buses),
-            allowed="a radial circuit of lines, reactors, transformers and regulators",
+            allowed=f"a radial circuit of lines, reactors, transformers and regulators; {AS_IT_IS}",
         )  # fmt: skip
 
     def _from(self, group: Sequence[RawBranch]) -> str:
@@ -104,11 +108,8 @@ class Branches:
     def _add_lines(self, upper: str, lower: str, group: Sequence[RawBranch]) -> None:
         section = self.tree.section[lower]
         first = group[0]
-        seen: set[int] = set()
-        for branch in group:
-            if seen & set(branch.ends[0].nodes):
-                raise self._refusal(branch, f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
-            seen |= set(branch.ends[0].nodes)
+        seen = {node for branch in group for node in branch.ends[0].nodes}
+        shared = sum(len(branch.ends[0].nodes) for branch in group) > len(seen)
         letters = NODE_HALF if section.split else NODE_PHASE
         if not section.grounded and seen != {1, 2, 3}:
             raise self._refusal(first, f"{first.element} lacks a phase in a section without a neutral")
@@ -117,28 +118,33 @@ class Branches:
         per_mile, length = _length(first) if len(group) == 1 else (1.0, 1.0)
         phases = in_order(letters[n] for n in seen)
         self.phases[lower] = phases
-        code = self._code_of(group, phases, per_mile)
+        code = self._code_of(group, phases, per_mile, shared)
         name = self.names.new(first.name)
-        for branch in group:
+        for branch in () if shared else group:  # no control can measure one of several that are one line here
             own = "".join(letters[n] for n in branch.ends[0].nodes)
             self.converted[branch.element] = Converted(name, branch.ends[0].bus != upper, own)
+        amps = self._amps_together(group) if shared else _amps(group)
         self.lines.append(
             Line(
                 name, self.bus_name[upper], self.bus_name[lower], phases,
-                round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group), _amps(group),
+                round(length / per_mile * FEET_PER_MILE, 9), code, self._from(group), amps,
             )
         )  # fmt: skip
 
-    def _code_of(self, group: Sequence[RawBranch], phases: str, per_mile: float) -> str:
-        """Name of the code of a group; thousands of lines share a few dozen constructions, so these are kept."""
+    def _code_of(self, group: Sequence[RawBranch], phases: str, per_mile: float, shared: bool) -> str:
+        """Name of the code of a group; thousands of lines share a few dozen constructions, so these are kept.
+
+        Args:
+            shared: lines of the group have phases in common: their admittances add up.
+        """
         first = group[0]
         p = first.properties
         own = (p[k] for k in ("RMatrix", "XMatrix", "CMatrix", "BaseFreq")) if first.kind == "line" else ()
         key = (phases, first.ends[0].nodes, per_mile, str(list(own))) if first.kind == "line" else None
         if len(group) == 1 and key in self.known_codes:
             return self.known_codes[key]
-        r, x, b = np.zeros((3, 3, 3))
-        for branch in group:
+        r, x, b = self._together(group) if shared else np.zeros((3, 3, 3))
+        for branch in () if shared else group:
             places = [n - 1 for n in branch.ends[0].nodes]
             at = np.ix_(places, places)
             r[at], x[at], b[at] = self._matrices(branch, per_mile, whole=len(group) > 1)
@@ -161,6 +167,32 @@ class Branches:
         r, x, c = (np.array(p[key], dtype=float) * factor for key in ("RMatrix", "XMatrix", "CMatrix"))
         return r, x * hz / base_hz, c * 2 * math.pi * hz * 1e-3
 
+    def _together(self, group: Sequence[RawBranch]) -> tuple[Real, Real, Real]:
+        """Resistance, reactance and susceptance of lines in parallel, without coupling between them, as one mile."""
+        series, shunt = np.zeros((3, 3), dtype=complex), np.zeros((3, 3))
+        for branch in group:
+            at, y, b = self._series_admittance(branch)
+            series[at] += y
+            shunt[at] += b
+        places = np.flatnonzero(series.any(axis=0))
+        z = np.zeros((3, 3), dtype=complex)
+        z[np.ix_(places, places)] = np.linalg.inv(series[np.ix_(places, places)])
+        return z.real, z.imag, shunt
+
+    def _series_admittance(self, branch: RawBranch) -> tuple[tuple[Index, ...], Complex, Real]:
+        """Places of its conductors, its whole series admittance (S) and susceptance (microsiemens)."""
+        r, x, b = self._matrices(branch, 1.0, whole=True)
+        z = r + 1j * x + NO_IMPEDANCE * 1j * np.diag(np.diag(r + x) == 0)
+        places = [n - 1 for n in branch.ends[0].nodes]
+        return np.ix_(places, places), np.asarray(np.linalg.inv(z), dtype=np.complex128), b
+
+    def _amps_together(self, group: Sequence[RawBranch]) -> float | None:
+        """Current of lines in parallel at which the first of them carries what it may (A); they share it by their
+        admittance."""
+        share = [float(np.abs(np.diag(self._series_admittance(b)[1])).mean()) for b in group]
+        stated = [(_amps([b]), y) for b, y in zip(group, share, strict=True)]
+        return min((a * sum(share) / y for a, y in stated if a is not None), default=None)
+
     def add_source_impedance(self, z1: complex, z0: complex, ideal: str, source: str) -> None:
         """The impedance of the source as a line between an ideal source and its bus."""
         own, mutual = (2 * z1 + z0) / 3, (z0 - z1) / 3
@@ -176,7 +208,7 @@ class Branches:
         r, x, b = (_rounded((m + m.T) / 2) for m in (r, x, b))
         for place in (PLACE[phase] for phase in phases):
             if r[place, place] == 0 and x[place, place] == 0:
-                x[place, place] = 1e-9  # a switch without any impedance
+                x[place, place] = NO_IMPEDANCE
         key = (phases, np.concatenate([r, x, b]).tobytes())
         if key not in self.codes:
             own = wanted if phases == "abc" else f"{wanted}-{phases}"

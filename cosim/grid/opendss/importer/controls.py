@@ -13,7 +13,7 @@ from cosim.grid.feeder.controls import OF_ALL, CapacitorControl, RegulatorContro
 from cosim.grid.feeder.feeder import TAP_STEP, Feeder
 from cosim.grid.opendss.importer.branches import Branches, Converted
 from cosim.grid.opendss.importer.devices import Devices
-from cosim.grid.opendss.importer.naming import NODE_PHASE, Names, Omissions, bus_and_nodes, listed
+from cosim.grid.opendss.importer.naming import NODE_PHASE, OUT_OF_SERVICE, Names, Omissions, bus_and_nodes, listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 
 C = TypeVar("C", RegulatorControl, CapacitorControl)
@@ -48,7 +48,7 @@ class Controls:
                 element = f"{kind}.{name}"
                 try:
                     if not p["Enabled"]:
-                        raise _Unsuited("out of service (enabled=no)")
+                        raise _Unsuited(OUT_OF_SERVICE)
                     if kind == "regcontrol":
                         self._add_regulator_control(element, name, p)
                     else:

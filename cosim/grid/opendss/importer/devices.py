@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cosim.grid.feeder.feeder import Bus, Capacitor, Generator, Load
-from cosim.grid.opendss.importer.naming import Names, Omissions, bus_and_nodes, in_series, listed, member_of
+from cosim.grid.opendss.importer.naming import (
+    OUT_OF_SERVICE,
+    Names,
+    Omissions,
+    bus_and_nodes,
+    in_series,
+    listed,
+    member_of,
+)
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 from cosim.grid.opendss.importer.tree import Tree
 
@@ -60,7 +68,7 @@ class Devices:
             if p["Enabled"]:
                 yield name, p
             elif kind != "reactor":
-                self.omissions.dropped(f"{kind}.{name}", "out of service (enabled=no)")
+                self.omissions.dropped(f"{kind}.{name}", OUT_OF_SERVICE)
 
     def places(self, element: str, p: Properties) -> list[Place]:
         """Where a device lies; empty, and listed, where our tables have no such place."""
@@ -101,7 +109,7 @@ class Devices:
             self.omissions.approximated(element, f"its status is {p['Status']}; here it follows the load scale too")
         kw, kvar = (float(p[key]) * scale / max(len(places), 1) for key in ("kW", "kvar"))
         for place in places:
-            rated = _rated_kv(p)
+            rated = rated_kv(p)
             here = self._within_model(element, p, place, rated, parts)
             for model, (share_p, share_q) in here.items():
                 # to our nominal voltage: power at that voltage grows with the exponent of the model
@@ -172,7 +180,7 @@ class Devices:
         places = self.places(element, p)
         if places and name in self._controlled() and len(set(each)) == 1 and len(each) == len(states):
             for place in places:
-                value = sum(each) / len(places) * (place.kv / _rated_kv(p)) ** 2
+                value = sum(each) / len(places) * (place.kv / rated_kv(p)) ** 2
                 self._add_shunt(name, place, value, len(places), element, len(states), sum(states))
             self.switched[name] = tuple(c.name for c in self.capacitors[-len(places) :])
             return
@@ -180,7 +188,7 @@ class Devices:
             self.omissions.control(element, "switched off in the solved circuit")
             return
         for place in places:
-            value = kvar / len(places) * (place.kv / _rated_kv(p)) ** 2
+            value = kvar / len(places) * (place.kv / rated_kv(p)) ** 2
             self._add_shunt(name, place, value, len(places), element)
 
     def _add_reactor(self, name: str, p: Properties) -> None:
@@ -265,7 +273,7 @@ def devices_at(raw: RawCircuit) -> dict[str, list[str]]:
     return found
 
 
-def _rated_kv(p: Properties) -> float:
+def rated_kv(p: Properties) -> float:
     """Rated voltage across the member: devices of several phases are rated line to line."""
     kv = float(p["kV"])
     return kv if int(p["Phases"]) == 1 or _in_delta(p) else kv / 3**0.5

@@ -21,13 +21,14 @@ class Files:
     """Access to the files below one folder.
 
     Attributes:
-        root: the folder, without symbolic links.
+        root: the folder, without symbolic links. opened: the files that were read or looked at, in order.
     """
 
     root: Path
     scripts: int = 0
     data: int = 0
     reads: int = 0
+    opened: list[Path] = field(default_factory=list)
     _names: dict[Path, dict[str, str]] = field(default_factory=dict)
 
     def find(self, folder: Path, text: str) -> Path:
@@ -83,7 +84,7 @@ class Files:
         """
         raw = _read(path, SCRIPT_BYTES - self.scripts, "all scripts together", SCRIPT_BYTES)
         self.scripts += len(raw) + 1
-        self._count()
+        self._count(path)
         if b"\0" in raw:
             raise Refused("no text", "an OpenDSS script")
         try:
@@ -99,10 +100,11 @@ class Files:
             Refused: no ordinary file, or more than all of them together may have.
         """
         self.data += _size(path, DATA_BYTES - self.data, "all files of numbers together", DATA_BYTES)
-        self._count()
+        self._count(path)
         return path
 
-    def _count(self) -> None:
+    def _count(self, path: Path) -> None:
+        self.opened.append(path)
         self.reads += 1
         if self.reads > READS:
             raise Refused("too many files are read", f"{READS} files")

@@ -20,7 +20,7 @@ from cosim.grid.opendss.circuit import AcCircuit
 from cosim.grid.opendss.importer.branches import Branches
 from cosim.grid.opendss.importer.controls import STAYS, Controls
 from cosim.grid.opendss.importer.devices import Devices, devices_at, neutral_users
-from cosim.grid.opendss.importer.naming import Names, Omission, Omissions
+from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Names, Omission, Omissions
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit, read_circuit
 from cosim.grid.opendss.importer.sections import divide
 from cosim.grid.opendss.importer.tree import grow, raw_branches
@@ -186,9 +186,11 @@ def _list_the_rest(raw: RawCircuit, omissions: Omissions) -> None:
     for kind, elements in raw.elements.items():
         if kind in REPRESENTED:
             continue
-        for name in elements:
+        for name, p in elements.items():
             element = f"{kind}.{name}"
-            if kind in METERS:
+            if not p.get("Enabled", True):
+                omissions.dropped(element, OUT_OF_SERVICE)
+            elif kind in METERS:
                 omissions.control(element, "a meter: it changes nothing")
             elif kind.endswith("control") or kind in CONTROLS:
                 omissions.control(element, f"a control: {STAYS}")

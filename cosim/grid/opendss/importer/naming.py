@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+OUT_OF_SERVICE = "out of service (enabled=no)"
+"""Why an element is missing that the script itself takes out."""
 NODE_PHASE = {1: "a", 2: "b", 3: "c"}
 NODE_HALF = {1: "1", 2: "2"}
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")

@@ -78,6 +78,12 @@ def read_circuit(file: str | Path, inside: str | Path | None = None) -> RawCircu
             (see :func:`cosim.grid.opendss.importer.script.read_script`) or wrong, no
             circuit, or a circuit without a solution.
     """
+    dss, script = open_circuit(file, inside)
+    return replace(read_solved(dss, Path(file).resolve()), left_out=script.left_out)
+
+
+def open_circuit(file: str | Path, inside: str | Path | None = None) -> tuple[Any, Script]:
+    """The OpenDSS context of a script's circuit, solved, and the script; errors as :func:`read_circuit`."""
     path = Path(file).resolve()
     if not path.is_file():
         raise InputError("no such file", file=path, key="FILE", value=str(file), allowed="an OpenDSS script")
@@ -90,7 +96,7 @@ def read_circuit(file: str | Path, inside: str | Path | None = None) -> RawCircu
         _solve(dss, path)
     except opendssdirect.DSSException as error:
         raise _stopped(error, path, "FILE") from None
-    return replace(_read(dss, path), left_out=script.left_out)
+    return dss, script
 
 
 def _build(dss: Any, script: Script) -> None:
@@ -128,7 +134,8 @@ def _solve(dss: Any, path: Path) -> None:
         )
 
 
-def _read(dss: Any, path: Path) -> RawCircuit:
+def read_solved(dss: Any, path: Path) -> RawCircuit:
+    """What a solved context holds."""
     elements: dict[str, dict[str, Properties]] = {}
     for kind in dss.Basic.Classes():
         name = kind.lower()

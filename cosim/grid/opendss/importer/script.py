@@ -10,6 +10,7 @@ of numbers only those that were looked at.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,10 +57,23 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as it is given to OpenDSS."""
+    """A script as it is given to OpenDSS.
+
+    Attributes:
+        files: every script and file of numbers that it reads, in order.
+    """
 
     commands: tuple[Command, ...]
     left_out: tuple[LeftOut, ...]
+    files: tuple[Path, ...] = ()
+
+
+def script_digest(script: Script) -> str:
+    """Hash of all files that a script reads, whatever they are called and wherever they lie."""
+    whole = hashlib.sha256()
+    for path in script.files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def read_script(file: Path, inside: Path | None = None) -> Script:
@@ -82,7 +96,7 @@ def read_script(file: Path, inside: Path | None = None) -> Script:
     except Refused as error:
         value = error.value or ascii(file.name)
         raise InputError(error.message, file=path, key="FILE", value=value, allowed=error.allowed) from None
-    return Script(tuple(reader.commands), tuple(reader.left_out))
+    return Script(tuple(reader.commands), tuple(reader.left_out), tuple(reader.files.opened))
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cosim.errors import InputError
-from cosim.grid.opendss.importer.naming import Omissions, bus_and_nodes, in_series, listed
+from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Omissions, bus_and_nodes, in_series, listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 
+AS_IT_IS = "network: {dss: FILE} runs on any circuit as it is"
 JUMPER_OHM = 0.05
 """A single-phase line beside an open delta that has less than this is its through conductor."""
 
@@ -72,7 +73,7 @@ def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
         for name, p in raw.of(kind).items():
             element = f"{kind}.{name}"
             if not p["Enabled"]:
-                omissions.dropped(element, "out of service (enabled=no)")
+                omissions.dropped(element, OUT_OF_SERVICE)
                 continue
             ends = _ends(kind, p)
             if kind == "reactor" and not in_series(p):
@@ -169,7 +170,8 @@ def grow(
                 names = ", ".join(b.element for b in group)
                 raise InputError(
                     f"the circuit is not radial: {names} closes a loop at bus {there}", file=raw.file,
-                    key=group[0].element, value=f"{here} - {there}", allowed="a radial circuit, switches of ties open",
+                    key=group[0].element, value=f"{here} - {there}",
+                    allowed=f"a radial circuit, switches of ties open; {AS_IT_IS}",
                 )  # fmt: skip
             reached[there] = here
             tree.groups.append((here, there, tuple(group)))

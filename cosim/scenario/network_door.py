@@ -1,0 +1,47 @@
+"""Which network a scenario runs on: a feeder of tables, or an OpenDSS circuit itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cosim.scenario.types import Section
+
+
+class NetworkDoor(Section):
+    """The feeder and its model.
+
+    The feeder is one of tables (``feeder``: a shipped one by name, or a folder beside the scenario), or an OpenDSS
+    circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``, and regulators and
+    capacitors stay where the script's own solution leaves them. ``controls`` of tables: regulators and capacitors stay
+    where the tables and ``taps`` have them (``fixed``), or their controls move them before each step, never within one
+    (``between_steps``).
+    """
+
+    feeder: str | None = None
+    dss: str | None = None
+    model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
+    taps: dict[str, int] = Field(default_factory=dict)
+    controls: Literal["fixed", "between_steps"] = "fixed"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_of_a_circuit(cls, data: object) -> object:
+        """A circuit has one model, which need not be written."""
+        if isinstance(data, dict) and data.get("dss") is not None and "model" not in data:
+            return {**data, "model": "ac-linear"}
+        return data
+
+    @model_validator(mode="after")
+    def _one_door(self) -> NetworkDoor:
+        if (self.feeder is None) == (self.dss is None):
+            raise ValueError("exactly one of feeder (tables) and dss (an OpenDSS script) says what the network is")
+        if self.dss is not None:
+            if self.model != "ac-linear":
+                raise ValueError(f"model {self.model} needs a feeder of tables; with dss: model ac-linear")
+            if self.taps:
+                raise ValueError("taps needs a feeder of tables; with dss the script says where regulators stand")
+            if self.controls != "fixed":
+                raise ValueError(f"controls {self.controls} needs a feeder of tables; with dss: controls fixed")
+        return self

@@ -1,0 +1,84 @@
+"""A scenario on an OpenDSS circuit itself, from the file to the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cosim.errors import InputError
+from cosim.simulation.runner import run, validate
+from tests.grid.dss_circuits import RADIAL, RING
+
+SITES: dict[str, Any] = {
+    "ring": [("n3", 900.0), ("q2", 120.0)],
+    "split": [("m", 200.0), ("m", 150.0)],
+}
+
+
+def scenario(folder: Path, name: str, text: str, **network: Any) -> Path:
+    """Two data centers and a PV plant on a circuit, for a few hours around noon."""
+    (folder / "circuit").mkdir()
+    (folder / "circuit" / "master.dss").write_text(text)
+    sites = SITES[name]
+    data = {
+        "schema_version": 1, "name": name, "seed": 1, "mode": "decentralized",
+        "clock": {"start": "2024-07-15T10:00:00", "steps": 2, "window_steps": 2, "gate_s": 3600, "round_s": 5},
+        "network": {"dss": "circuit/master.dss", "ac_rounds": 5, "v_max_pu": 1.06, "load_scale": {"constant": 0.9},
+                    **network},
+        "market": {"price_usd_per_mwh": {"values": [40.0, 60.0]}},
+        "resources": [{"kind": "pv", "name": "pv", "bus": sites[0][0], "p_max_kw": 300.0, "s_kva": 330.0,
+                       "profile": {"constant": 0.8}}],
+        "datacenters": [{"name": f"dc{k}", "bus": bus, "it_peak_kw": kw, "it_idle_kw": 0.3 * kw, "pue": 1.3,
+                         "power_factor": 0.95} for k, (bus, kw) in enumerate(sites)],
+        "workload": {"utilisation": {"constant": 0.6},
+                     "classes": [{"name": "fixed", "share": 0.5},
+                                 {"name": "free", "share": 0.5, "movable": True, "max_delay_steps": 1,
+                                  "delay_cost_usd_per_mwh_h": 0.5, "migration_cost_usd_per_mwh": 2.0}]},
+        "decentralized": {"rule": "admm", "max_rounds": 200, "tolerance": 1e-6, "penalty_usd_per_mw2h": 50.0},
+    }  # fmt: skip
+    file = folder / "scenario.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+@pytest.mark.parametrize(("name", "text"), [("ring", RING), ("split", RADIAL["centre-tapped secondaries"])])
+def test_what_is_agreed_holds_in_opendss(name: str, text: str, tmp_path: Path) -> None:
+    result = run(scenario(tmp_path, name, text))
+    v = result.voltages
+    assert abs(v["v_pu"] - v["v_ac_pu"]).max() <= 5e-4
+    outside = ~v["v_ac_pu"].between(0.95 - 1e-6, 1.06 + 1e-6)
+    assert not outside.any()
+    imported = result.steps
+    assert abs(imported["p_sub_kw"] - imported["p_sub_ac_kw"]).max() <= 0.05
+
+
+def test_a_rating_of_a_branch_in_a_loop_binds_and_holds(tmp_path: Path) -> None:
+    """The flow over the tie falls to what it may carry, and no further."""
+    free = run(scenario(tmp_path, "ring", RING), mode="welfare")
+    assert free.steps["slack_kwh"].max() <= 1e-6
+    (tmp_path / "rated").mkdir()
+    file = scenario(tmp_path / "rated", "ring", RING, branch_rating_kva={"transformer.dy2": 60.0})
+    rated = run(file, mode="welfare")
+    prices = rated.prices[rated.prices["bus"] == "q2"]["dlmp_p"]
+    assert prices.max() > free.prices[free.prices["bus"] == "q2"]["dlmp_p"].max() + 1.0
+
+
+def test_validation_names_what_is_not_there(tmp_path: Path) -> None:
+    file = scenario(tmp_path, "ring", RING)
+    assert any("11 buses" in text for _, text in validate(file).lines)
+    with pytest.raises(InputError, match="no such branch") as caught:
+        validate(file, {"network.branch_rating_kva": {"line.nowhere": 5.0}})
+    assert "line.tie" in str(caught.value)
+    with pytest.raises(InputError, match="lindist3flow"):
+        validate(file, {"network.model": "lindist3flow"})
+    with pytest.raises(InputError, match="no such bus"):
+        validate(file, {"datacenters.0.bus": "dead"})
+
+
+def test_the_notes_and_the_report_say_what_was_assumed(tmp_path: Path) -> None:
+    result = run(scenario(tmp_path, "ring", RING), out=tmp_path / "out", mode="uncoordinated")
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert any("regcontrol.r" in note for note in result.notes)
