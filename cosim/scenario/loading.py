@@ -280,7 +280,7 @@ def _finding(
     value = None if found["type"] == "missing" or not location else found["input"]
     if isinstance(value, dict | list | tuple):
         value = None
-    unit = _unit(str(location[-1])) if location else None
+    unit = unit_of(str(location[-1])) if location else None
     allowed = f"a number in {unit}" if unit and "valid number" in message else None
     return InputError(message[0].lower() + message[1:], file=path, key=key or None, value=value, allowed=allowed)
 
@@ -311,7 +311,8 @@ _UNITS = (
 )  # fmt: skip
 
 
-def _unit(key: str) -> str | None:
+def unit_of(key: str) -> str | None:
+    """The unit that a key's name says; None for what has none."""
     return next((unit for suffix, unit in _UNITS if key.endswith(suffix)), None)
 
 
@@ -323,18 +324,19 @@ def _known_keys(location: tuple[int | str, ...], schema: type[BaseModel]) -> lis
             name_follows = False
             continue
         field = model.model_fields.get(part)
-        found = None if field is None else _section_in(field.annotation)
+        found = None if field is None else section_in(field.annotation)
         if field is None or found is None:
             break
         model, name_follows = found, typing.get_origin(field.annotation) is dict
     return sorted(model.model_fields)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, alone, in a list or by name; None if it holds none."""
     if typing.get_origin(annotation) is None and inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return annotation
     for argument in typing.get_args(annotation):
-        found = _section_in(argument)
+        found = section_in(argument)
         if found is not None:
             return found
     return None
