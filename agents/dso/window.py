@@ -221,8 +221,8 @@ class WindowClearing:
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows
 
-    def states(self, p_mw: Array, solution: QPSolution) -> Array:
-        """(steps, states) of the networks of a solved window."""
+    def states(self, p_mw: Array, solution: QPSolution) -> list[Array]:
+        """(states,) of the network of each step of a solved window."""
         injections, n = self.model.injections, len(self.model.variables)
         own = solution.x[: n * len(self.networks)].reshape(-1, n)[:, injections.own]
         inputs = np.concatenate([own, p_mw, p_mw * self._ratio], axis=1)

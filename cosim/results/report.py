@@ -198,7 +198,8 @@ def _comparison_figures(
     """Figures of a comparison by file name; of several feeders each has its voltages and unbalance."""
     from cosim.results.figures.modes import comparison_figures
 
-    table, found = comparison_table(records), dict[str, Figure]()
+    table = comparison_table(records)
+    found: dict[str, Figure] = {}
     parts = {mode: tables_by_feeder(tables, limits) for mode, tables in finished.items()}
     for name, (_, own) in next(iter(parts.values())).items():
         drawn = comparison_figures(table, {mode: part[name][0] for mode, part in parts.items()}, own)

@@ -145,7 +145,7 @@ def test_validation_runs_nothing_and_tells_of_every_check(tmp_path: Path, monkey
     found = cosim.validate("ieee37_stress")
     assert list(tmp_path.iterdir()) == []
     assert [check for check, _ in found.lines] == [
-        "scenario", "feeder", "series", "work", "placement", "base case, AC",
+        "scenario", "feeder", "series", "merged", "work", "placement", "base case, AC",
     ]  # fmt: skip
 
 

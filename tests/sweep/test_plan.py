@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from cosim.errors import InputError
+from cosim.scenario.loading import find_scenario, scenario_data
 from cosim.sweep import digest
+from cosim.sweep.digest import InputDigests
 from cosim.sweep.plan import make_plan
 
 from .conftest import LIMITS, Make
@@ -81,3 +84,14 @@ def test_one_points_changes_do_not_reach_another(experiment: Make) -> None:
     runs = make_plan(experiment(factors=factors)).runs
     assert [run.scenario["channel"]["loss"] for run in runs] == [0.1, 0.2]
     assert runs[0].factors["channel"] == {"latency": latency}
+
+
+def test_runs_on_several_feeders_are_told_apart_by_each_of_them() -> None:
+    path = find_scenario("two_feeders")
+    found = InputDigests(path).of(scenario_data(path))
+    assert {"feeder ieee37", "feeder ieee123"} <= set(found) and found["feeder ieee37"] != found["feeder ieee123"]
+    given = scenario_data(path)
+    given["feeders"]["east"]["network"]["feeder"] = "nowhere"
+    with pytest.raises(InputError) as caught:
+        InputDigests(path).of(given)
+    assert caught.value.key == "feeders.east.network.feeder"

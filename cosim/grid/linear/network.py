@@ -155,18 +155,22 @@ def alike(networks: Sequence[LinearNetwork]) -> list[list[int]]:
     return list(groups.values())
 
 
-def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> Real:
-    """(networks, ny) states of several networks at node demand ``p`` (MW) and ``q`` (Mvar), both (networks, nn)."""
-    found = np.empty((len(networks), len(networks[0].states)))
+def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> list[Real]:
+    """States of several networks at node demand ``p`` (MW) and ``q`` (Mvar), both (networks, nn).
+
+    A feeder may have more states where its devices stand otherwise, so that each network has an array of its own.
+    """
+    found: dict[int, Real] = {}
     for places in alike(networks):
         some, first = [networks[i] for i in places], networks[places[0]]
         demand = (first.demand_p @ p[places].T + first.demand_q @ q[places].T).T
         right = np.array([n.constant for n in some]) + demand
         if first.tree is None:
-            found[places] = [n.states_at(r) for n, r in zip(some, right, strict=True)]
+            solved = [n.states_at(r) for n, r in zip(some, right, strict=True)]
         else:
-            found[places] = first.tree.solve(_numbers(some), right[..., None])[..., 0]
-    return found
+            solved = list(first.tree.solve(_numbers(some), right[..., None])[..., 0])
+        found |= dict(zip(places, solved, strict=True))
+    return [found[i] for i in range(len(networks))]
 
 
 def affine_together(

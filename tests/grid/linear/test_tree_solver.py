@@ -52,7 +52,7 @@ def test_networks_of_many_steps_are_solved_as_each_by_itself(name: str, monkeypa
     p, q = 1e-3 * rng.random((2, steps, nodes))
     networks = lindist3flow.fixed_points(feeder, np.array([0.3, 0.6, 0.9]), p, q, [None] * steps)
     monkeypatch.setattr(tree_solver, "LARGEST", 1)  # one step after the other, as on a large feeder
-    together = solve_together(networks, p, q)
+    together = np.array(solve_together(networks, p, q))
     apart = np.array([n.solve(p[k], q[k]) for k, n in enumerate(networks)])
     assert together == pytest.approx(apart, rel=1e-11, abs=1e-12)
-    assert solve_together([replace(n, tree=None) for n in networks], p, q) == pytest.approx(apart, abs=1e-12)
+    assert np.array(solve_together([replace(n, tree=None) for n in networks], p, q)) == pytest.approx(apart, abs=1e-12)
