@@ -21,14 +21,20 @@ class SearchSettings:
     """Presolve takes out variables that no row and no square ties to another one."""
     decompose: bool = True
     """Bound by Lagrangian decomposition where the follower has several blocks; else only by complementarities."""
+    start_at_welfare: bool = True
+    """Take the parameters that are cheapest for leader and follower together as a first point to search from."""
     conflicts: bool = True
     """Deciding that a row binds sets the duals of all rows to zero that cannot bind together with it."""
     linear_programs: bool = True
     """Solve pricing problems by linear programs with tangents; else by quadratic programs."""
     warm_start: bool = True
     """Start the simplex method from the last basis."""
+    order_rows: bool = True
+    """Store rows that join blocks so that factorisations take the blocks first."""
     keep_leaves: bool = True
     """Start a pricing problem from the leaves of the last one instead of from its root."""
+    stop_pricing_early: bool = True
+    """Stop the last pricing problem of an evaluation once the sum of bounds closes the gap."""
     prune_leaves: bool = True
     """After the root leave out leaves whose bound is too high for any better point (reduced-cost fixing)."""
     branch_on_leaves: bool = True
@@ -46,6 +52,12 @@ class SearchSettings:
     """Steps of a descent at most."""
     single_moves: int = 4
     """Blocks that a step of a descent moves alone, at most."""
+    closest_facets: int = 20
+    """Facets of a critical region that a program begins with, those closest to the point; 0 for all."""
+    facet_rounds: int = 4
+    """How often broken facets are added before all are put in."""
+    impatient_iterations: int = 40
+    """Iterations of an interior-point solve after which regions count as incompatible."""
     concave_rounds: int = 20
     """Tangents of a concave part of a payment before the point stands."""
     cell_walk: int = 12
@@ -80,6 +92,8 @@ class SearchSettings:
 
     # --- bundle method ----------------------------------------------------------------------------------------------
 
+    rough: float = 0.9
+    """Accuracy of a first value at a center, as a part of the gap; 0 for none."""
     fine: float = 0.05
     """Accuracy of all other values, as a part of the gap."""
     closer: float = 0.25

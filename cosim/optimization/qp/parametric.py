@@ -111,7 +111,7 @@ class ParametricQP:
         theta_lower: Iterable[float] | None = None,
         theta_upper: Iterable[float] | None = None,
     ) -> ParametricQP:
-        """Build from dense or sparse pieces; what is left out is zero, unnamed pieces are numbered.
+        """Build from dense or sparse arrays; what is left out is zero, columns and rows without names are numbered.
 
         The number of variables is that of `cost`, the number of rows that of the right-hand sides, and the
         number of parameters that of `parameters` or of `theta_lower`.

@@ -9,9 +9,9 @@ import scipy.sparse as sp
 
 from cosim.errors import RunFailure
 from cosim.optimization.qp.arrays import Matrix, Vector, columns, rows
-from cosim.optimization.qp.null_space import blocks, null_space
 from cosim.optimization.qp.parametric import ParametricQP, Theta
 from cosim.optimization.qp.solution import QPSolution
+from cosim.optimization.solvers.null_space import blocks, null_space
 from cosim.optimization.solvers.qp_solver import QPSolver
 
 _RANK = 1e-10

@@ -146,6 +146,18 @@ def _parts(
     return parts, mu, _whole(follower)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bound_that_suffices_is_reached_and_not_above_the_whole_one(seed: int) -> None:
+    parts, mu, held = _parts(seed)
+    whole = parts.evaluate(mu, held, 1e-7)
+    assert whole is not None
+    again, _, _ = _parts(seed)
+    suffices = whole - 1.0
+    part = again.evaluate(mu, held, 1e-7, suffices=suffices)
+    assert part is not None
+    assert suffices <= part <= whole + 1e-6 * abs(whole)
+
+
 @pytest.mark.parametrize("seed", [1, 4, 5])
 def test_searches_broken_off_come_to_the_same_bound_when_asked_again(seed: int) -> None:
     parts, mu, held = _parts(seed)

@@ -50,7 +50,7 @@ def test_tangents_lead_to_the_optimum_of_the_whole(seed: int, together: bool) ->
 
 
 def test_the_slope_told_holds_the_point_there() -> None:
-    """Paying the slopes as prices, the same point is the best one, up to the pull of the centre."""
+    """Paying the slopes as prices, the same point is the best one, up to the proximal term."""
     problem, y = budget(1), np.full((2, 2), 0.75)
     model = CutModel(problem, COLUMNS)
     for _ in range(5):

@@ -137,7 +137,7 @@ class Box:
 
 @dataclass(frozen=True)
 class SettlementShares:
-    """A settlement taken apart; see the module.
+    """A settlement as shares of the whole price and a rest; see the module.
 
     Attributes:
         settlement: the settlement itself.

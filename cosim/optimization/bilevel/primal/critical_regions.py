@@ -1,8 +1,8 @@
-"""The regions of a follower's answer: while the same rows bind, x and the duals are affine in the parameters.
+"""Critical regions of a parametric QP: while the same rows bind, x and the duals are affine in the parameters.
 
-On a region, a polyhedron of parameters, the price is affine with a positive semidefinite slope (it is the gradient of
-the convex optimal value), so price'th is a convex quadratic. Where regions touch, the least payment over all optimal
-duals is that of one of them, so the closed regions tell the optimistic payment everywhere they cover.
+On a critical region, a polyhedron of parameters, the price is affine with a positive semidefinite slope (it is the
+gradient of the convex optimal value), so price'th is a convex quadratic. Where regions touch, the least payment over
+all optimal duals is that of one of them, so that the closed regions give the optimistic payment wherever they cover.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REGULAR, _OPEN = 1e-9, 1e30
 
 @dataclass(frozen=True, slots=True)
 class CriticalRegion:
-    """One region of a block: everything it needs to answer at parameters th of the block.
+    """One critical region of a block, with x, the duals and the payment as functions of its parameters th.
 
     Attributes:
         binding: (m,) which rows bind.
@@ -78,7 +78,7 @@ class CriticalRegion:
 
 
 class CriticalRegions:
-    """The regions of one block, found where asked for and kept.
+    """The critical regions of one block, found where they are asked for, and kept.
 
     Args:
         block: a part of the follower whose parameters enter right-hand sides only.
@@ -115,10 +115,10 @@ class CriticalRegions:
         return len(self._qp.variables) + len(self._qp.eq_rows) <= self._settings.largest_block
 
     def at(self, theta: Vector) -> CriticalRegion | None:
-        """A region that holds these parameters, one of them where several meet; None where there is none to be had.
+        """A region that contains these parameters; None where none is found.
 
-        Of several known ones it is that with the least payment. Where regions meet, what binds may not tell one of
-        them; then one a little aside is taken.
+        Of several known ones it is that with the least payment. Where regions meet, the rows that bind may not
+        determine one; then a region nearby is taken.
         """
         qp = self._qp
         known = [region for region in self._known.values() if region is not None and region.holds(theta)]
@@ -159,7 +159,7 @@ class CriticalRegions:
         return self._known[key]
 
     def across(self, region: CriticalRegion, row: int, theta: Vector) -> CriticalRegion | None:
-        """The region beyond a side of this one, near parameters on that side; None at the box's end."""
+        """The region beyond a facet of this one, near parameters on that facet; None at the end of the box."""
         qp = self._qp
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         normal = region.matrix[row]

@@ -1,6 +1,6 @@
 """Points of a bilevel problem: the best one so far, and the searches that look for better ones near given parameters.
 
-Where the follower's regions can be had (see `region_search`) the search walks over them. Otherwise: clear the follower,
+Where the follower has critical regions (see `region_search`) the search moves over them. Otherwise: clear the follower,
 decide every pair as that answer does, solve the relaxation so decided (a cell: its optimum is a point of the bilevel
 problem, the best with this pattern), and walk to neighbouring cells.
 """
@@ -34,15 +34,15 @@ class Incumbents:
     Args:
         relaxation: of the problem.
         payment: whether the leader pays.
-        regions: of the follower, if they can be had.
+        regions: search over the critical regions of the follower, where there is one.
         deadline: `time.perf_counter()` after which no search begins.
 
     Attributes:
         best: cost of the best point; infinite as long as there is none.
         z: all variables of the single-level form there.
         decisions: its pattern.
-        optimum: the best point found over regions, which may be another one than `z`.
-        exact: whether `z` comes from regions, to the accuracy of linear algebra.
+        optimum: the best point of the search over critical regions, which may be another one than `z`.
+        exact: whether `z` comes from that search, to the accuracy of linear algebra.
     """
 
     def __init__(self, relaxation: Relaxation, *, payment: bool, regions: RegionSearch | None, deadline: float) -> None:
@@ -59,7 +59,7 @@ class Incumbents:
 
         Args:
             theta: parameters of the follower.
-            others: per block, further regions to try where the search runs over regions.
+            others: per block, further critical regions to try.
         """
         if time.perf_counter() > self._deadline:
             return
@@ -73,7 +73,7 @@ class Incumbents:
         self._keep(self.regions, self.regions.descend(start, deadline, others, known))
 
     def onward(self, others: Sequence[Sequence[CriticalRegion]]) -> None:
-        """Search on from the best point over regions, with these further regions per block."""
+        """Search on from the best optimum, with these further critical regions per block."""
         if self.regions is not None and self.optimum is not None and time.perf_counter() <= self._deadline:
             self._keep(self.regions, self.regions.onward(self.optimum, self._deadline, others))
 

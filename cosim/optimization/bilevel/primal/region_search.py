@@ -1,7 +1,7 @@
-"""Points of a bilevel problem from one region per block of the follower: a convex QP in the leader's variables alone.
+"""Local search over critical regions: with one region per block the problem is a convex QP in the leader's variables.
 
-With a region chosen for every block the whole problem is min of own cost + sum of the regions' payments over the
-leader's rows and the regions' sides. The local search walks over sides that hold the optimum back.
+It minimises own cost + sum of the regions' payments over the leader's rows and the regions' facets. The search moves
+to neighbouring regions across facets whose multipliers are positive.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.single_level import SingleLevel
@@ -21,22 +22,25 @@ from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
 from cosim.optimization.solvers.backends import Piqp
+from cosim.optimization.solvers.ordering import joining_last
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
+_PATIENT_ITERATIONS = 100
 _NO_MULTIPLIER = 1e-6
 _SETTLED = 1e-6
+_TOUCH = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
 class RegionOptimum:
-    """The optimum of one choice of regions.
+    """The optimum with one critical region per block.
 
     Attributes:
         regions: one per block.
         cost: the leader's whole cost.
         y: the leader's variables.
-        multipliers: per block, the multipliers of its region's sides.
+        multipliers: per block, of the facets of its region.
         bounds: those of the leader's variables' bounds, of upper ones less those of lower ones.
     """
 
@@ -48,7 +52,7 @@ class RegionOptimum:
 
 
 class RegionSearch:
-    """All regions of a follower and the leader over them; make it with `region_search`.
+    """The critical regions of all blocks, and the leader's problem over them; make it with `region_search`.
 
     Args:
         level: the problem.
@@ -69,7 +73,9 @@ class RegionSearch:
         at = np.array([place[name] for name in follower.parameters], dtype=np.int64)
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
-        self._rows = rows(leader.ineq_matrix, put.first_rows)
+        self._rows, self._eq_rows = rows(leader.ineq_matrix, put.first_rows), leader.eq_matrix
+        if settings.order_rows:
+            self._rows, self._eq_rows = joining_last(self._rows, self._at), joining_last(self._eq_rows, self._at)
         self._limits, self._possible = two_sided(put, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
         low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
@@ -89,29 +95,59 @@ class RegionSearch:
             out[block.block.parameters] = y[at]
         return out
 
-    def solve(self, regions: Sequence[CriticalRegion]) -> RegionOptimum | None:
-        """The best point with these regions; None if they have no point in common with the leader's rows."""
+    def solve(
+        self, regions: Sequence[CriticalRegion], patient: bool = True, near: Vector | None = None
+    ) -> RegionOptimum | None:
+        """The best point with these regions; None if they do not go together, which without patience is concluded from
+        many iterations.
+
+        Args:
+            near: values of the leader's variables thereabouts. Few sides bind, mostly of those that are close; the
+                others are put in where they turn out to be broken.
+        """
+        closest = self._settings.closest_facets
+        if near is not None and closest:
+            kept = [_closest(region, near[at], closest) for region, at in zip(regions, self._at, strict=True)]
+            for _ in range(self._settings.facet_rounds):
+                found = self._optimum(regions, kept, patient)
+                if found is None:
+                    return None
+                broken = [
+                    region.matrix @ found.y[at] > region.rhs + _TOUCH
+                    for region, at in zip(regions, self._at, strict=True)
+                ]
+                if not any(np.any(b & ~k) for b, k in zip(broken, kept, strict=True)):
+                    return found
+                kept = [b | k for b, k in zip(broken, kept, strict=True)]
+        return self._optimum(regions, [np.ones(len(region.rhs), dtype=bool) for region in regions], patient)
+
+    def _optimum(
+        self, regions: Sequence[CriticalRegion], kept: Sequence[npt.NDArray[np.bool_]], patient: bool
+    ) -> RegionOptimum | None:
+        """As `solve`, with only these facets of each region."""
         leader, n = self._level.leader, len(self._level.leader.variables)
-        counts = [len(region.rhs) for region in regions]
+        counts = [int(np.count_nonzero(of)) for of in kept]
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
         first = 0
-        for region, at, count in zip(regions, self._at, counts, strict=True):
+        for region, at, of, count in zip(regions, self._at, kept, counts, strict=True):
             cost[at] += region.linear
             size = len(at)
             curved, off = (region.hessian, None) if self._whole else region.convex()
             if off is not None:
                 concave.append((off, at))
             squares.append((curved.ravel(), np.repeat(at, size), np.tile(at, size)))
-            entries.append((region.matrix.ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
+            entries.append((region.matrix[of].ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
             first += count
         hessian = leader.hessian + _gather(squares, (n, n))
         matrix = sp.vstack([self._rows, _gather(entries, (first, n))])
-        upper = np.concatenate([self._limits.upper, *(region.rhs for region in regions)])
+        sides = [region.rhs[of] for region, of in zip(regions, kept, strict=True)]
+        upper = np.concatenate([self._limits.upper, *sides])
         lower = np.concatenate([self._limits.lower, np.full(first, -np.inf)])
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
         self.solves += 1
-        form = full_form(hessian, leader.eq_matrix, matrix)
-        solver = Piqp(form, _TOLERANCE)
+        form = full_form(hessian, self._eq_rows, matrix)
+        limit = _PATIENT_ITERATIONS if patient else self._settings.impatient_iterations
+        solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
         raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
@@ -126,8 +162,11 @@ class RegionSearch:
             raw = again
         value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
         value -= sum(0.5 * float(raw.x[at] @ (off @ raw.x[at])) for off, at in concave)
-        ends = np.cumsum([self._rows.shape[0], *counts])
-        multipliers = np.split(raw.rows, ends)[1:-1]
+        multipliers = [np.zeros(len(region.rhs)) for region in regions]
+        first = self._rows.shape[0]
+        for mine, of, count in zip(multipliers, kept, counts, strict=True):
+            mine[of] = raw.rows[first : first + count]
+            first += count
         return RegionOptimum(tuple(regions), value, raw.x, tuple(multipliers), raw.bounds)
 
     def descend(
@@ -137,15 +176,15 @@ class RegionSearch:
         others: Sequence[Sequence[CriticalRegion]] = (),
         known: float = np.inf,
     ) -> RegionOptimum | None:
-        """Walk from one choice of regions to better ones until none is near; what was tried before is not tried again.
+        """Move from one choice of regions to better ones until no neighbour is; no choice is tried twice.
 
         Args:
             start: one region per block.
             deadline: `time.perf_counter()` at which to stop.
             others: per block, further regions to try.
-            known: cost of a optimum that has been walked on from; another name of the same point is not walked on from.
+            known: cost of an optimum whose neighbours are known; the search does not go on from one of the same cost.
         """
-        best = self._new(start)
+        best = self._new(start, patient=True)
         if best is None or abs(best.cost - known) <= self._enough(best.cost):
             return best
         return self.onward(best, deadline, others)
@@ -153,7 +192,7 @@ class RegionSearch:
     def onward(
         self, best: RegionOptimum, deadline: float, others: Sequence[Sequence[CriticalRegion]] = ()
     ) -> RegionOptimum:
-        """Walk on from a optimum; see `descend`."""
+        """Search on from an optimum; see `descend`."""
         for _ in range(self._settings.descent_steps):
             better = self._step(best, others, deadline)
             if better is None:
@@ -164,7 +203,7 @@ class RegionSearch:
     def _step(
         self, now: RegionOptimum, others: Sequence[Sequence[CriticalRegion]], deadline: float
     ) -> RegionOptimum | None:
-        """The first better neighbour: all held-back blocks moved on together, then one block at a time."""
+        """The first better neighbour: all blocks moved across a facet together, then one block at a time."""
         if time.perf_counter() > deadline:
             return None
         least = self._enough(now.cost)
@@ -174,7 +213,7 @@ class RegionSearch:
         for _, b, region in strongest:
             together[b] = region
         if len(strongest) > 1 and sum(gain for gain, _, _ in strongest) < -least:
-            found = self._new(together)
+            found = self._new(together, near=now.y)
             if found is not None and found.cost < now.cost - least:
                 return found
         given = others if others else [()] * len(self.blocks)
@@ -184,7 +223,7 @@ class RegionSearch:
                 return None
             single = list(now.regions)
             single[b] = region
-            found = self._new(single)
+            found = self._new(single, near=now.y)
             if found is not None and found.cost < now.cost - least:
                 return found
         return None
@@ -193,13 +232,15 @@ class RegionSearch:
         """A difference of costs that is worth a step."""
         return max(self._least, _BETTER) * max(1.0, abs(cost))
 
-    def _new(self, regions: Sequence[CriticalRegion]) -> RegionOptimum | None:
+    def _new(
+        self, regions: Sequence[CriticalRegion], patient: bool = False, near: Vector | None = None
+    ) -> RegionOptimum | None:
         """The best point with these regions, unless they were tried before."""
         key = tuple(id(region) for region in regions)
         if key in self._tried:
             return None
         self._tried.add(key)
-        return self.solve(regions)
+        return self.solve(regions, patient, near)
 
     def _moves(
         self, now: RegionOptimum, b: int, most: int | None, others: Sequence[CriticalRegion] = ()
@@ -207,7 +248,7 @@ class RegionSearch:
         """Other regions for one block, each with a bound of what it changes the cost by (see `_change`).
 
         Args:
-            most: across how many sides to look, those with the largest multipliers; None for all.
+            most: how many facets to cross, those with the largest multipliers; None for all.
             others: further regions.
         """
         block, region, theta, multipliers = self.blocks[b], now.regions[b], now.y[self._at[b]], now.multipliers[b]
@@ -233,7 +274,7 @@ class RegionSearch:
         return other.least(mu, self._low[at], self._high[at]) - float(region.payment(theta) - mu @ theta)
 
     def point(self, optimum: RegionOptimum) -> tuple[Vector, Decisions]:
-        """All variables of the single-level form at a optimum, and its pattern."""
+        """All variables of the single-level form at an optimum, and its decisions."""
         level, follower = self._level, self._level.follower
         x, nu, sigma = (np.zeros(len(of)) for of in (follower.variables, follower.eq_rows, follower.ineq_rows))
         decisions = np.full(len(sigma), DUAL_ZERO, dtype=np.int8)
@@ -257,9 +298,9 @@ def region_search(
     known: Callable[[Block, Vector], CriticalRegions] | None = None,
     settings: SearchSettings = DEFAULT,
 ) -> RegionSearch | None:
-    """The region_search of a problem; None where regions cannot serve.
+    """The search over critical regions of a problem; None where it does not apply.
 
-    They need a payment, a leader that does not name follower variables, each parameter in a block, and blocks small
+    It needs a payment, a leader that does not name follower variables, each parameter in a block, and blocks small
     enough for dense algebra.
 
     Args:
@@ -281,6 +322,15 @@ def region_search(
             for part, constant in zip(parts, constants, strict=True)
         ]
     return RegionSearch(level, blocks, least, settings) if all(block.usable for block in blocks) else None
+
+
+def _closest(region: CriticalRegion, theta: Vector, count: int) -> npt.NDArray[np.bool_]:
+    """(facets,) whether a facet is among the closest to some parameters, or violated there."""
+    distance = region.rhs - region.matrix @ theta
+    if len(distance) <= count:
+        return np.ones(len(distance), dtype=bool)
+    near: npt.NDArray[np.bool_] = distance <= max(float(np.partition(distance, count)[count]), _TOUCH)
+    return near
 
 
 def _gather(parts: Sequence[tuple[Vector, Indices, Indices]], shape: tuple[int, int]) -> sp.csr_array:

@@ -1,4 +1,4 @@
-"""The candidates of strong duality that leave least of a settlement bilinear, and the proven range of what is left."""
+"""Shares of strong duality that leave little of a settlement bilinear, and the proven range of the rest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The bound of one node of the tree over hulls: the multipliers are moved by a proximal bundle method.
+"""The bound of one node of the tree over hulls: multipliers are improved by a proximal bundle method.
 
-The model of the decomposition proposes a step; the value there either keeps what was promised (then the step's end is
-the next center) or gives the model new columns. On the way points are sought where the model puts the leader.
+The model of the decomposition proposes a step. Where the value rises as predicted the step is serious, and its end is
+the next center; otherwise the model gets new columns. Incumbents are sought near the leader's point in the model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Node:
 
     Attributes:
         bound: the best known.
-        domain: what it holds.
-        center, step: multipliers from which the search for better ones goes on, and the length of its steps.
+        domain: of the node.
+        center, step: multipliers from which the search goes on, and the weight of its proximal term.
     """
 
     bound: float
@@ -87,17 +87,19 @@ class Ascent:
         self._longest = self._settings.longest_step * step
         return Node(-np.inf, domain, mu, step)
 
-    def value(self, node: Node, mu: Vector) -> float | None:
-        """L(mu) of a node.
+    def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
+        """L(mu) of a node, or, unless the whole is asked for, as much of it as closes the gap.
 
-        All blocks together may stay below their minima by a part of the gap, or of what is missing where that is less.
+        All blocks together may stay a part of the gap below their minima, or less where that could be all that is
+        missing.
         """
         goal, settings = self._goal, self._settings
-        allowed, missing = settings.fine * goal.allowed, goal.missing(node.bound)
+        allowed, missing = (settings.rough if rough else settings.fine) * goal.allowed, goal.missing(node.bound)
         if 0 < missing < allowed:
             allowed = settings.closer * missing
         enough = max(_LEAST, allowed / len(self._parts.pricing))
-        return self._parts.evaluate(mu, node.domain, enough, goal.deadline)
+        suffices = np.inf if whole else self._points.best - goal.allowed
+        return self._parts.evaluate(mu, node.domain, enough, goal.deadline, suffices)
 
     def bound(self, node: Node, others: float) -> Step | None:
         """Raise a node's bound until it closes the gap or the model promises little more; its last step.
@@ -121,14 +123,16 @@ class Ascent:
             step = self._proposed(node, best)
             if step is None:
                 break
-            before, last, promised = parts.size, step, step.value - best
-            missing, value = goal.missing(node.bound), self.value(node, step.mu)
+            before = parts.size
+            last, mu, promised = step, step.mu, step.value - best
+            missing = goal.missing(node.bound)
+            value = self.value(node, mu)
             if value is None:
                 return None
             gained = value - best
             serious = gained > settings.serious * promised
             if gained > 0:
-                node.center, best = step.mu, value
+                node.center, best = mu, value
             vain = 0 if serious else vain + 1
             another = serious or vain > settings.vain_steps or gained < -promised
             if another and promised > settings.promise_noise * missing:
@@ -148,12 +152,19 @@ class Ascent:
         return last
 
     def _at_center(self, node: Node) -> float | None:
-        """The value at a node's center; None if it closes the gap, or there is none to be had."""
-        value = self.value(node, node.center)
-        if value is None:
-            return None
-        node.bound = max(node.bound, value)
-        return None if self._goal.missing(node.bound) <= 0 else value
+        """The value at a node's center; None if it closes the gap, or there is none to be had.
+
+        Often a rough value is enough. A model of rough ones would promise what is only roughness.
+        """
+        value: float | None = None
+        for rough in (True, False) if self._settings.rough else (False,):
+            value = self.value(node, node.center, rough=rough)
+            if value is None:
+                return None
+            node.bound = max(node.bound, value)
+            if self._goal.missing(node.bound) <= 0:
+                return None
+        return value
 
     def _proposed(self, node: Node, best: float) -> Step | None:
         """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
@@ -176,7 +187,7 @@ class Ascent:
         return float(np.abs(step.apart).sum()) <= self._settings.agree * self._parts.width
 
     def _ask(self, step: Step) -> None:
-        """Search for a point near the parameters of a step, and over the regions that its mixtures come from."""
+        """Look for an incumbent near the parameters of a step, and in the critical regions of its columns."""
         others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
         for home, mixture in zip(self._parts.home, step.mixtures, strict=True):
             if mixture.mixed:
@@ -186,8 +197,8 @@ class Ascent:
         self._take()
 
     def _recentre(self, node: Node, best: float) -> float:
-        """As long as the blocks' last columns lead to a clearly better point, go to the multipliers that hold it; the
-        value at the node's center.
+        """Move the center to the multipliers of a better incumbent while the blocks' last columns lead to one; the
+        value there.
         """
         for _ in range(self._settings.recentres):
             missing, before = self._goal.missing(node.bound), self._points.best
@@ -206,7 +217,7 @@ class Ascent:
         return best
 
     def _switch(self) -> Vector | None:
-        """From the best point, try for each block the region of its last column; the multipliers of a new best."""
+        """Try the critical regions of the blocks' last columns from the incumbent; multipliers of a new one."""
         others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
         for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
             region = self._regions.blocks[home].at(columns[-1].theta)
@@ -215,7 +226,7 @@ class Ascent:
         return self._take()
 
     def _take(self) -> Vector | None:
-        """Give the model the best point as columns when it is a new one; the multipliers that hold it."""
+        """Add a new incumbent to the model as columns; its multipliers."""
         if self._points.optimum is None or self._points.optimum is self._taken:
             return None
         self._taken = self._points.optimum

@@ -1,7 +1,8 @@
-"""What one bilevel solve leaves to the next: the regions and the trees of blocks that come back with the same numbers.
+"""What one bilevel solve leaves to the next: critical regions and trees of blocks that come back with the same numbers.
 
-Windows that roll on share most of their steps. A block whose numbers are the same, wherever it now stands among the
-others, keeps the regions found so far and the leaves of its tree, whose bounds hold whatever the leader does.
+Windows that roll on share most of their steps, and solves with other directions of batteries share the follower. A
+block with the same numbers keeps the critical regions found so far and the leaves of its pricing problem, whose bounds
+hold whatever the leader does.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from cosim.optimization.qp.blocks import Block
 
 @dataclass(slots=True)
 class SearchCache:
-    """Critical regions and pricing of blocks by their numbers; what the last two problems did not ask for is forgotten.
+    """Critical regions and pricing problems of blocks by their numbers; what two solves did not use is dropped.
 
     Attributes:
-        reused: how many blocks of the last problem were known.
+        reused: how many blocks of the last solve were known.
     """
 
     reused: int = 0
@@ -33,7 +34,7 @@ class SearchCache:
     _before: set[bytes] = field(default_factory=set)
 
     def begin(self, settings: SearchSettings) -> None:
-        """A new problem."""
+        """Begin a new solve."""
         self._settings = settings
         keep = self._now | self._before
         self._before, self._now, self.reused = self._now, set(), 0
@@ -41,7 +42,7 @@ class SearchCache:
         self._pricing = {key: value for key, value in self._pricing.items() if key in keep}
 
     def regions(self, block: Block, constant_theta: Vector) -> CriticalRegions:
-        """The regions of a block, as far as they are known."""
+        """The critical regions of a block, with those found before."""
         key = _key(block, constant_theta)
         self._now.add(key)
         if key not in self._regions:
@@ -52,12 +53,12 @@ class SearchCache:
         found.block = block
         return found
 
-    def problem(self, block: Block, constant_theta: Vector, regions: CriticalRegions) -> PricingProblem:
-        """The problem of a block with the tree it has grown."""
+    def pricing(self, block: Block, constant_theta: Vector, regions: CriticalRegions) -> PricingProblem:
+        """The pricing problem of a block, with the leaves of its tree."""
         key = _key(block, constant_theta)
         if key not in self._pricing:
             self._pricing[key] = PricingProblem(block, constant_theta, regions, settings=self._settings)
-        # A copy, because what one problem prunes another one may need.
+        # A copy, because one solve prunes leaves that another one may need.
         return self._pricing[key].copy(block, regions)
 
 

@@ -17,10 +17,9 @@ _USED = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: its parameters, the payment, duals and slacks (exactly zero where they count as zero), and
-    its rests.
+    """A point of a block: parameters, payment, duals and slacks (exactly zero where they count as zero), and rests.
 
-    One that is `underestimated` comes from a search that was broken off: its payment may be too low.
+    The payment of an `underestimated` column may be too low: its pricing problem was stopped early.
     """
 
     theta: Vector
@@ -43,24 +42,24 @@ class Column:
         return zero
 
     def lies_in(self, part: BlockDomain) -> bool:
-        """Whether the point keeps what is decided in a part of its block, and lies in its box."""
+        """Whether the point satisfies the decisions of a domain of its block, and lies in its box."""
         if part.box is not None and self.rest is not None and not part.box.holds(self.theta, self.rest):
             return False
         broken = ((part.held == DUAL_ZERO) & ~self.dual_zero) | ((part.held == SLACK_ZERO) & ~self.slack_zero)
         return not bool(np.any(broken))
 
     def covers(self, other: Column) -> bool:
-        """Whether every decision that the other point keeps is kept by this one."""
+        """Whether this point satisfies every decision that the other one satisfies."""
         lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
         return not bool(np.any(lost))
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Points of one block between which a model meets the block's hull.
+    """A convex combination of columns of one block.
 
     Attributes:
-        columns: those of some weight.
+        columns: those with a weight above rounding.
         weights: (columns,) which add up to one.
     """
 
@@ -69,14 +68,14 @@ class Mixture:
 
     @classmethod
     def of(cls, columns: Sequence[Column], weights: Vector) -> Mixture:
-        """Columns with their weights, but for those of next to none."""
+        """The combination with these weights, without columns of next to no weight."""
         used = np.flatnonzero(weights > _USED)
         chosen: Vector = weights[used] / max(float(weights[used].sum()), _USED)
         return cls(tuple(columns[i] for i in used.tolist()), chosen)
 
     @property
     def mixed(self) -> bool:
-        """Whether there is more than one."""
+        """Whether it combines more than one column."""
         return len(self.columns) > 1
 
     @property

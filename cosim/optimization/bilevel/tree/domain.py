@@ -1,4 +1,4 @@
-"""Where a node of the tree over blocks looks: which pairs are decided, and where the parameters lie."""
+"""Domains of nodes: which complementarities are decided, and where the parameters lie."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cosim.optimization.qp.arrays import Indices
 
 @dataclass(frozen=True, slots=True)
 class BlockDomain:
-    """A domain's part of one block.
+    """The domain of one block in a node.
 
     Attributes:
-        held: (m,) what is decided of each pair.
-        box: where parameters and rests lie, of a payment with products.
-        cell: number of the set of leaves of the block's tree (see `problem`) that it is confined to; 0 for all.
+        held: (m,) decision for each pair of dual and slack.
+        box: bounds of parameters and rests, for a payment with products.
+        cell: number of the set of leaves of the pricing problem's tree that the block is confined to; 0 for all.
     """
 
     held: Decisions
@@ -28,12 +28,12 @@ class BlockDomain:
     cell: int = 0
 
     def key(self) -> bytes:
-        """Equal for equal parts of a block."""
+        """Equal for equal domains of a block."""
         box = b"" if self.box is None else self.box.key()
         return self.cell.to_bytes(8, "big") + self.held.tobytes() + box
 
     def meet(self, other: BlockDomain) -> BlockDomain | None:
-        """What lies in both, one of which is in no cell or in the other's; None where nothing does."""
+        """The intersection of two domains, one of which has no cell or the other's; None where it is empty."""
         if np.any((self.held != OPEN) & (other.held != OPEN) & (self.held != other.held)):
             return None
         box = self.box if other.box is None else other.box
@@ -50,11 +50,11 @@ class BlockDomain:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What a node holds of the whole follower.
+    """The domain of a node: of the whole follower.
 
     Attributes:
-        held, box: as of a part, over all blocks.
-        cells: by number of the block.
+        held, box: as of a block, over all blocks.
+        cells: cell by number of the block.
     """
 
     held: Decisions
@@ -62,7 +62,7 @@ class Domain:
     cells: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def part(self, number: int, rows: Indices, parameters: Indices) -> BlockDomain:
-        """The part of a block whose rows and parameters lie there."""
+        """The domain of the block with these rows and parameters."""
         box = None if self.box is None else self.box.part(parameters)
         return BlockDomain(self.held[rows], box, self.cells.get(number, 0))
 

@@ -1,4 +1,4 @@
-"""How a node of the tree over hulls is told apart: between the points at which a block's hull is met."""
+"""Branching in the tree over hulls: between the columns whose combination the model uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLOSED = 1e-6
 
 
 class Branching:
-    """Finds what to tell apart next.
+    """Chooses how to divide a domain.
 
     Args:
         parts: the decomposition.
@@ -32,7 +32,7 @@ class Branching:
         self._parts, self._relaxation, self._regions = parts, relaxation, regions
 
     def children(self, domain: Domain, step: Step | None, missing: float) -> list[Domain] | None:
-        """The two parts of a domain; None if there is nothing to tell apart.
+        """Two domains that cover this one; None if there is nothing to divide.
 
         First come the leaves of the block whose convex hull is met farthest below its payment, then a pair in which
         leaves differ, a box, or the pair that the relaxation violates most.
@@ -54,12 +54,12 @@ class Branching:
         return None if pair is None else domain.decided(pair)
 
     def _gap(self, home: int, mixture: Mixture) -> float | None:
-        """How far a block's hull lies below its payment where it is met; None where no region can be had."""
+        """How far a combination's payment lies below the true one at its mean; None where no region is found."""
         region = self._regions.blocks[home].at(mixture.theta)
         return None if region is None else region.payment(mixture.theta) - mixture.payment
 
     def _mixed(self, domain: Domain, step: Step, missing: float) -> list[Domain] | None:
-        """Split the block whose hull is met farthest below its payment, between the leaves that tear it apart."""
+        """Divide the leaves of the block whose combination lies farthest below its true payment."""
         best, found = 0.0, None
         for b, (home, mixture) in enumerate(zip(self._parts.home, step.mixtures, strict=True)):
             gap = self._gap(home, mixture) if mixture.mixed else None
@@ -73,8 +73,8 @@ class Branching:
         return self._parts.divide(domain, found, axes[0], float(axes[0] @ mixture.theta))
 
     def _halves(self, box: Box, step: Step) -> tuple[Box, Box] | None:
-        """Two boxes that tell apart the points between which a block's hull is met, along the parameter in which they
-        are farthest apart for the width of its rest.
+        """Two boxes that separate the columns of a combination, along the parameter in which they differ most for the
+        width of its rest.
         """
         best, found = _APART, None
         for problem, mixture in zip(self._parts.pricing, step.mixtures, strict=True):
@@ -90,7 +90,7 @@ class Branching:
         return None if found is None else box.split(*found)
 
     def _pair(self, domain: Domain, step: Step) -> int | None:
-        """The undecided pair that best tells apart the points between which a block's hull is met."""
+        """The undecided pair that best separates the columns of a combination."""
         best, found = 0.0, None
         blocks = zip(self._parts.pricing, self._parts.home, self._parts.columns, step.mixtures, strict=True)
         for problem, home, columns, mixture in blocks:

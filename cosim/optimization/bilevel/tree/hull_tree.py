@@ -94,7 +94,7 @@ class HullTree:
         """
         goal, settings = self._goal, self._settings
         done = goal.missing(root.bound) <= 0 or not settings.prune_leaves
-        value = None if done else self._ascent.value(root, root.center)
+        value = None if done else self._ascent.value(root, root.center, whole=True)
         if value is None or not np.isfinite(value):
             return np.inf
         # What is left out lies a little inside the gap, so that rounding does not keep it open.

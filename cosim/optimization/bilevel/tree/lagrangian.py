@@ -1,4 +1,4 @@
-"""A stronger bound for bilevel problems whose follower falls apart into blocks: Lagrangian decomposition.
+"""Lagrangian decomposition: a stronger bound for bilevel problems whose follower consists of blocks.
 
 Give leader and follower a copy each of the parameters th and price their difference by mu:
 
@@ -6,8 +6,8 @@ Give leader and follower a copy each of the parameters th and price their differ
     c_b(mu_b) = min over the exact optimality conditions of block b of  payment_b - mu_b'th_b
 
 For every mu, L(mu) is a lower bound, and at its best the bound is that of the convex hulls of all blocks, where
-the relaxation of `relaxation` only has each block's convex relaxation. c_b is found exactly by `problem`; mu moves
-by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 2002).
+the relaxation of `relaxation` only has each block's convex relaxation. c_b is the value of a pricing problem, solved
+exactly by `pricing`; mu moves by a proximal bundle method with one model per block (Kiwiel 1990; Frangioni 2002).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _ZERO = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the model of all blocks proposes.
+    """A step that the cutting-plane model of all blocks proposes.
 
     Attributes:
         mu: the next multipliers.
         value: what the model promises for L(mu).
         theta: the leader's parameters.
-        mixtures: for each block the columns that it is met between.
+        mixtures: for each block the combination of its columns.
         apart: (k,) by how much the leader's parameters exceed those of the mixtures.
     """
 
@@ -64,8 +64,8 @@ class Decomposition:
 
     Args:
         level: the whole problem.
-        pricing: of its blocks, each parameter in exactly one.
-        home: for each of them its place among the blocks of the region_search.
+        pricing: pricing problems of its blocks, each parameter in exactly one.
+        home: for each of them its place among the blocks of the region search.
         settings: of the search.
 
     Attributes:
@@ -103,7 +103,7 @@ class Decomposition:
         put = place_rows(self._leader)
         self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
         self._rows = rows(self._leader.ineq_matrix, put.first_rows)
-        # The model is about the leader's own limits alone: blocks see to the box, and multipliers have less room.
+        # The model has the leader's own limits alone: the blocks keep the box, and multipliers have less freedom.
         own = place_rows(leader)
         self._own_limits, _ = two_sided(own, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         self._own_rows = rows(leader.ineq_matrix, own.first_rows)
@@ -133,14 +133,16 @@ class Decomposition:
         domain: Domain,
         enough: float,
         deadline: float = np.inf,
+        suffices: float = np.inf,
     ) -> float | None:
         """L(mu) of a domain, and a new column of every block.
 
         Args:
             mu: (k,) multipliers in the order of the follower's parameters.
-            domain: where to look.
+            domain: of the node.
             enough: how far each block's part may stay below its minimum.
             deadline: `time.perf_counter()` after which blocks return the bounds they have.
+            suffices: a bound at which to stop, before all blocks are at their minima.
 
         Returns:
             The bound; infinite if leader or a block has no point; None if one could not be minimised.
@@ -148,12 +150,18 @@ class Decomposition:
         total = self._leader_cost(mu)
         if total is None:
             return None
-        for b, (problem, part) in enumerate(zip(self.pricing, self.parts(domain), strict=True)):
+        asked = self.parts(domain)
+        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
+        # to go.
+        order = sorted(range(len(asked)), key=lambda b: not self.pricing[b].knows(asked[b]))
+        for b in order:
+            problem = self.pricing[b]
             price = mu[problem.parameters]
-            fit = [c for c in self.columns[b] if problem.lies_in(c, part)]
+            fit = [c for c in self.columns[b] if problem.lies_in(c, asked[b])]
             sure = (c for c in fit if not c.underestimated)
             known = min(sure, key=lambda c: c.payment - float(price @ c.theta), default=None)
-            found = problem.minimise(price, part, enough, known, deadline)
+            most = suffices - total if b == order[-1] and self._settings.stop_pricing_early else np.inf
+            found = problem.minimise(price, asked[b], enough, known, deadline, most)
             if found is None:
                 return None
             self.minima[b] = found.bound
@@ -166,17 +174,17 @@ class Decomposition:
         return total
 
     def parts(self, domain: Domain) -> list[BlockDomain]:
-        """A domain's part of each block."""
+        """The domain of each block."""
         return [domain.part(b, problem.rows, problem.parameters) for b, problem in enumerate(self.pricing)]
 
     def divide(self, domain: Domain, number: int, direction: Vector, at: float) -> list[Domain] | None:
-        """Two domains that cover this one, in which a block is confined to a part of its leaves; see the problem."""
+        """Two domains that cover this one, each with a block confined to some leaves of its pricing problem."""
         problem = self.pricing[number]
         found = problem.divide(domain.part(number, problem.rows, problem.parameters), direction, at)
         return None if found is None else [domain.within(number, cell) for cell in found]
 
     def prune(self, mu: Vector, missing: float) -> int:
-        """Leave out what no point has that costs less than L(mu) + `missing`; how many leaves of blocks that were.
+        """Remove leaves that no point has which costs less than L(mu) + `missing`; how many those were.
 
         A point costs at least L(mu), and where one of its blocks is not at its minimum at least by that much more. To
         be asked right after `evaluate` at these multipliers with nothing decided.
@@ -189,7 +197,7 @@ class Decomposition:
         return gone
 
     def take(self, optimum: RegionOptimum, regions: RegionSearch) -> Vector:
-        """Take up a point of the whole problem as columns; the multipliers (k,) that hold it."""
+        """Add a point of the whole problem as columns; the multipliers (k,) at which it is optimal."""
         mu = np.zeros(len(self._at))
         theta = regions.theta(optimum.y)
         z, _ = regions.point(optimum)
@@ -320,7 +328,7 @@ def decompose(
     pricing = [
         PricingProblem(blocks[b], constant, regions.blocks[b], _part(level, blocks[b]), settings)
         if level.products is not None or cache is None
-        else cache.problem(blocks[b], constant, regions.blocks[b])
+        else cache.pricing(blocks[b], constant, regions.blocks[b])
         for b, constant in zip(home, constants, strict=True)
     ]
     return Decomposition(level, pricing, home, settings)

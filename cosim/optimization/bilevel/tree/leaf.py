@@ -29,14 +29,14 @@ class Seen:
     def at(self, mu: Vector, lower: Vector, upper: Vector) -> float:
         """A lower bound at other multipliers.
 
-        The Lagrangian of an optimum gives  payment - mu_j'th  >=  bound_j + pull_j'(th - th_j)  on the whole leaf, so
+        The Lagrangian of an optimum gives  payment - mu_j'th >= bound_j + reduced_cost_j'(th - th_j)  on the leaf, so
         that what is left is linear in the parameters and least at an end of their box.
         """
         change = self.mu - mu
         slope = change + self.reduced_cost
         ends = np.minimum(slope * (lower - self.theta), slope * (upper - self.theta))
         moved = np.sum(change * self.theta + ends, axis=1)
-        # At multipliers that were solved for, the reduced_cost is only the solver's rounding.
+        # At multipliers that were solved for, such reduced costs are only the solver's rounding.
         moved[~np.any(change, axis=1)] = 0.0
         return float((self.bound + moved).max())
 
@@ -50,10 +50,10 @@ class Seen:
 
 @dataclass(slots=True)
 class Leaf:
-    """A part of a block.
+    """A leaf of a pricing problem's tree.
 
     Attributes:
-        part: what makes it; `tight` if its box was drawn together.
+        part: its domain; `tight` if its box was tightened.
         mu, z: where it was solved last, and its optimum there; None before that.
         short: how far below the optimum that answer may lie.
     """
@@ -66,7 +66,7 @@ class Leaf:
     short: float = 0.0
 
     def below(self, part: BlockDomain) -> Leaf:
-        """A part of this leaf, which knows what this one knows."""
+        """A child of this leaf, which inherits its optima."""
         return Leaf(part, self.seen)
 
     def bound(self, mu: Vector, lower: Vector, upper: Vector) -> float:

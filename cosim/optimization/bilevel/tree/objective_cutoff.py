@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.optimization.bilevel.model.single_level import SingleLevel
+from cosim.optimization.bilevel.model.single_level import SingleLevel, cheapest_together
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
@@ -43,9 +43,7 @@ def find_cutoff(
         return None
     relaxation = Relaxation(level, settings)
     points = Incumbents(relaxation, payment=True, regions=regions, deadline=deadline)
-    if start is None:
-        root = relaxation.solve(np.zeros(relaxation.pairs, dtype=np.int8))
-        start = root.z[level.theta_at] if root.status == "optimal" else None
+    start = cheapest_together(level) if start is None else start
     if start is not None:
         points.near(start)
     parts = decompose(level, regions, settings=settings) if points.optimum is not None else None

@@ -1,4 +1,4 @@
-"""The exact least payment of one block at given multipliers, asked for again and again.
+"""Pricing problems: the exact least payment of one block less the worth of its parameters at given multipliers.
 
 A block is a part of the follower that shares no variable with the rest. For multipliers mu of its parameters th
 
@@ -6,8 +6,8 @@ A block is a part of the follower that shares no variable with the rest. For mul
 
 Where the payment is not the follower's whole price (see `settlement`), a leaf is also a box of parameters and rests.
 
-The search tree of the last question is the start of the next one: its leaves cover the block whatever mu is,
-and a leaf's old bound moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
+The leaves of one solve are the start of the next one: they cover the block whatever mu is, and a leaf's old bound
+moves with mu by at most the box, bound(mu') >= bound(mu) + min over the box of
 (mu - mu')'th, so that most leaves need no new solve.
 """
 
@@ -46,7 +46,7 @@ class BlockAnswer:
 
 
 class PricingProblem:
-    """One block, its relaxation, and the leaves of the trees of earlier questions.
+    """One block, its relaxation, and the leaves of earlier solves.
 
     Args:
         block: the part of the follower.
@@ -82,8 +82,9 @@ class PricingProblem:
         self._confined: dict[bytes, list[Leaf]] = {}
 
     def copy(self, block: Block, regions: CriticalRegions) -> PricingProblem:
-        """One that knows the same leaves, for a block with the same numbers, which may be elsewhere. What either finds
-        out of the whole block is shared, cells and what is left out are not.
+        """The pricing problem of a block with the same numbers at other places.
+
+        Leaves of the whole block are shared between the two; cells and what is pruned are not.
         """
         found = copy.copy(self)
         found.block, found.regions, found.parameters, found.rows = block, regions, block.parameters, block.ineq_rows
@@ -106,6 +107,7 @@ class PricingProblem:
         enough: float,
         known: Column | None,
         deadline: float,
+        suffices: float = np.inf,
     ) -> BlockAnswer | None:
         """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
         or there is no lower end.
@@ -116,6 +118,7 @@ class PricingProblem:
             enough: how far the bound may stay below the minimum.
             known: a point of that part, the better the sooner the search ends.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
+            suffices: a bound at which to stop.
         """
         relaxation, level = self._relaxation, self._relaxation.level
         relaxation.cost = self._plain.copy()
@@ -128,10 +131,10 @@ class PricingProblem:
         relaxation.enough = enough
 
         # A bound that close to the known point ends the search.
-        target = np.inf if known is None else known.payment - float(mu @ known.theta) - enough
-        relaxation.suffices = target
+        best = np.inf if known is None else known.payment - float(mu @ known.theta)
+        relaxation.suffices = min(best - enough, suffices)
         for bound, leaf in queue:
-            if bound >= target or (time.perf_counter() > deadline and np.isfinite(bound)):
+            if bound >= relaxation.suffices or (time.perf_counter() > deadline and np.isfinite(bound)):
                 leaves[key] = [*queue.nodes, leaf]
                 return BlockAnswer(bound, known)
             product, errors = self._broken(leaf, mu)
@@ -173,9 +176,7 @@ class PricingProblem:
         return BlockAnswer(np.inf, None)
 
     def prune(self, mu: Vector, most: float) -> int:
-        """Leave out for good, in this object, what of the whole block has payment - mu'th of at least `most`; how many
-        leaves that were.
-        """
+        """Remove leaves of the whole block whose payment - mu'th is at least `most`, in this object; how many."""
         key = self._root().key()
         known = self._leaves.get(key, [])
         kept = [leaf for leaf in known if self._bound(leaf, mu) < most]
@@ -184,6 +185,10 @@ class PricingProblem:
             self._leaves = {key: kept}
         return len(known) - len(kept)
 
+    def knows(self, part: BlockDomain) -> bool:
+        """Whether the block was asked for its minimum in this part before."""
+        return part.key() in self._known(part)
+
     def lies_in(self, column: Column, part: BlockDomain) -> bool:
         """Whether a point of the block lies in a part of it."""
         if not column.lies_in(part):
@@ -191,8 +196,8 @@ class PricingProblem:
         return part.cell == 0 or any(column.lies_in(leaf) for leaf in self._cells[part.cell])
 
     def divide(self, part: BlockDomain, direction: Vector, at: float) -> tuple[int, int] | None:
-        """Two new cells that cover a part: its leaves whose last optimum lies before a plane of parameters, and those
-        where it lies beyond; None if one of them is all of it.
+        """Two new cells that cover a domain: its leaves whose last optimum lies before a plane of parameters, and those
+        where it lies beyond; None if one of them has all leaves.
         """
         known = self._known(part).get(part.key(), [])
         where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
@@ -242,8 +247,9 @@ class PricingProblem:
         return self._relaxation.violations(leaf.z, leaf.part.held), self._relaxation.errors(leaf.z)
 
     def _tighten(self, leaf: Leaf, product: Vector, errors: Vector) -> bool:
-        """Draw the box of a leaf together before products are told apart, once; whether the leaf is to be looked at
-        anew. One that is empty keeps its old answer, one that is not is left without.
+        """Tighten the box of a leaf once before products are branched on; whether it is done or to be solved anew.
+
+        An empty leaf keeps its old answer; one to be solved anew has none.
         """
         before = leaf.part.box
         if leaf.tight or before is None or errors.max() <= product.max(initial=0.0):
@@ -258,7 +264,7 @@ class PricingProblem:
         return True
 
     def _children(self, leaf: Leaf, product: Vector, errors: Vector) -> list[Leaf]:
-        """The worst pair decided both ways; where a product of parameter and rest is worse, two boxes."""
+        """Branch on the most violated pair, or divide the box where a product is violated more."""
         products, box = self._relaxation.level.products, leaf.part.box
         if products is not None and box is not None and errors.max() > product.max(initial=0.0):
             assert leaf.z is not None

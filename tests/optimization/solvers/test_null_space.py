@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse as sp
 
-from cosim.optimization.qp.null_space import null_space
+from cosim.optimization.solvers.null_space import null_space
 
 
 def blocks(seed: int) -> sp.csr_array:
