@@ -47,6 +47,18 @@ def test_a_file_is_read_as_it_is_meant_or_refused(case: Case, tmp_path: Path) ->
         assert read(case, tmp_path).values.tolist() == pytest.approx(case.values)
 
 
+@pytest.mark.parametrize("source", [{"constant": 2.0}, {"values": [1.0, 2.0]}, {"file": "f.csv", "column": "x"}])
+def test_a_series_written_out_in_full_is_the_same_series(source: dict[str, object]) -> None:
+    spec = SeriesSpec.model_validate(source)
+    assert SeriesSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize("source", [{"constant": 2.0, "repeat": "day"}, {"values": [1.0], "column": "x"}])
+def test_a_key_that_means_nothing_for_a_source_is_refused(source: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="takes no"):
+        SeriesSpec.model_validate(source)
+
+
 def test_every_case_has_a_name_of_its_own() -> None:
     assert len({c.name for c in CASES}) == len(CASES)
 

@@ -91,7 +91,7 @@ def test_a_run_without_a_folder_leaves_none(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_earlier_results_are_replaced_only_by_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosim.results.report.write_run_report", lambda folder: None)  # takes most of the time
+    monkeypatch.setattr("cosim.results.report.write_run_report", lambda *_: None)  # takes most of the time
 
     def go(steps: int, force: bool) -> None:
         overrides = {**HOURS, "clock.steps": steps}

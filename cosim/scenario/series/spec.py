@@ -43,9 +43,10 @@ class SeriesSpec(Section):
         if self.file is not None and self.column is None:
             raise ValueError("a series from a file names its column")
         of_files = {"column", "time", "timezone", "stamp"}
-        idle = sorted(self.model_fields_set & (of_files if self.file is None else set()))
+        said = {k for k, field in type(self).model_fields.items() if getattr(self, k) != field.default}
+        idle = sorted(said & (of_files if self.file is None else set()))
         if self.constant is not None:
-            idle = sorted(self.model_fields_set & (of_files | {"step_s", "begins", "rule", "repeat"}))
+            idle = sorted(said & (of_files | {"step_s", "begins", "rule", "repeat"}))
         if idle:
             raise ValueError(f"a series of {given[0]} takes no {', '.join(idle)}")
         return self
