@@ -42,6 +42,7 @@ from cosim.optimization.qp.arrays import Vector, relative_gap
 from cosim.optimization.qp.parametric import ParametricQP, Theta
 from cosim.optimization.qp.presolve import Presolved, empty_ranges, presolve
 from cosim.optimization.qp.solution import NoSolution
+from cosim.optimization.solvers.mip_solvers import BOUND_TOLERANCE
 
 FORMULATIONS = ("strong-duality", "kkt-mccormick")
 SOLVERS = ("branch", "auto", "highs", "scip", "gurobi")
@@ -91,7 +92,7 @@ class BilevelSolution:
         nodes: nodes of the tree (0 where the solver does not say).
         time_s: wall time, presolve and certificate included.
         solver: which one was used, 'branch', 'highs', 'scip' or 'gurobi'.
-        status: 'optimal' (the gap was reached), 'time limit', or what else kept the gap open.
+        status: 'optimal' (the gap was reached), 'time limit', or what else kept the gap open ('solver tolerance').
         certificate: the follower cleared again.
     """
 
@@ -376,6 +377,8 @@ def _finish(
     ).require()  # fmt: skip
     cost = own + payment
     bound = min(bound, cost)
+    if status == "optimal" and counted is None and relative_gap(cost, bound) > task.gap + 2.0 * BOUND_TOLERANCE:
+        status = "solver tolerance"  # what the solver took for optimal was a little infeasible
     return BilevelSolution(
         leader_x=leader_x,
         theta=theta,
