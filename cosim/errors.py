@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 MESSAGE_BYTES = 1900
 """Most bytes of the text of an error."""
@@ -52,6 +52,15 @@ class InputError(ValueError):
         """File, key, value and what is allowed, those that are known, each as one line."""
         named = {"file": self.file, "key": self.key, "value": self.value, "allowed": self.allowed}
         return {name: _part(name, _text(value)) for name, value in named.items() if value is not None}
+
+    def changed(self, **parts: Any) -> InputError:
+        """The same error with some of its parts (``message``, ``file``, ``key``, ...) changed."""
+        names = ("message", "file", "key", "value", "allowed", "others")
+        return InputError(**{name: parts.get(name, getattr(self, name)) for name in names})
+
+    def placed(self, place: Callable[[str | None], str]) -> InputError:
+        """The same error with its key, and those of its others, where ``place`` says that they stand."""
+        return self.changed(key=place(self.key), others=[one.placed(place) for one in self.others])
 
     def also(self) -> list[str]:
         """What else is wrong: key, message and what is allowed, each as one line."""

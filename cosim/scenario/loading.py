@@ -239,11 +239,7 @@ def validated(model: type[Model], data: Mapping[str, Any], key: str) -> Model:
         return model.model_validate(dict(data))
     except ValidationError as error:
         told = explain(error, None, model, data)
-        where = key if told.key is None else f"{key}.{told.key}"
-        others = [InputError(one.message, key=f"{key}.{one.key}", allowed=one.allowed) for one in told.others]
-        raise InputError(
-            told.message, key=where, value=told.value, allowed=told.allowed, others=others
-        ) from None
+        raise told.placed(lambda below: key if below is None else f"{key}.{below}") from None
 
 
 def explain(
@@ -260,10 +256,7 @@ def explain(
     findings = sorted(error.errors(), key=lambda f: f["type"] != "extra_forbidden")
     told = [_finding(f, path, schema, data) for f in findings[:_MOST_FINDINGS]]
     distinct = list({(one.key, one.message): one for one in told}.values())
-    first, others = distinct[0], distinct[1:]
-    return InputError(
-        first.message, file=path, key=first.key, value=first.value, allowed=first.allowed, others=others
-    )
+    return distinct[0].changed(others=distinct[1:])
 
 
 def _finding(

@@ -62,7 +62,7 @@ def imported(import_path: str, key: str, file: str | Path | None = None, beside:
     try:
         found = getattr(_module(module, None if beside is None else beside.resolve().parent), name)
     except InputError as error:
-        raise InputError(error.message, file=file, key=key, value=import_path, allowed=error.allowed) from None
+        raise error.changed(file=file, key=key, value=import_path) from None
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise InputError(f"it cannot be imported ({type(error).__name__}: {error})", file=file, key=key,
                          value=import_path, allowed=_ALLOWED) from None  # fmt: skip

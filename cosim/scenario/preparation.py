@@ -147,9 +147,7 @@ def naming_file(path: Path) -> Iterator[None]:
     except InputError as error:
         if error.file is not None:
             raise
-        raise InputError(
-            error.message, file=path, key=error.key, value=error.value, allowed=error.allowed, others=error.others
-        ) from None
+        raise error.changed(file=path) from None
 
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:

@@ -163,8 +163,7 @@ class InputDigests:
         except InputError as error:
             if error.file is not None:
                 raise
-            raise InputError(error.message, file=self._path, key=key, value=name,
-                             allowed=error.allowed) from None  # fmt: skip
+            raise error.changed(file=self._path, key=key, value=name) from None
 
 
 def _series_files(scenario: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
