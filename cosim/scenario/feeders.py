@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cosim.errors import InputError
-from cosim.scenario.schema import Scenario
+from cosim.scenario.schema import AT_SOURCE, OF_FEEDER, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,7 @@ class FeederPart:
             told = error.key is not None and error.key.startswith(f"feeders.{self.name}.")
             if not self.name or told or error.key is None or error.file is not None:
                 raise
-            raise InputError(
-                error.message, key=self.key(error.key), value=error.value, allowed=error.allowed
-            ) from None
+            raise error.placed(lambda key: self.key(key or "")) from None
 
 
 def parts_of(scenario: Scenario) -> tuple[FeederPart, ...]:
@@ -52,17 +50,12 @@ def parts_of(scenario: Scenario) -> tuple[FeederPart, ...]:
 def _alone(scenario: Scenario, name: str) -> Scenario:
     """A scenario as it would be written for one of its feeders alone."""
     spec = scenario.feeders[name]
-    at_source = ("price_usd_per_mwh", "slope_usd_per_mwh_per_mw", "reactive_price_usd_per_mvarh")
-    market = scenario.market.model_copy(update={key: getattr(spec, key) for key in at_source})
+    market = scenario.market.model_copy(update={key: getattr(spec, key) for key in AT_SOURCE})
     return scenario.model_copy(
         update={
             "feeders": {},
-            "network": spec.network,
             "market": market,
-            "generators": spec.generators,
-            "svgs": spec.svgs,
-            "resources": spec.resources,
-            "operator": spec.operator,
+            **{key: getattr(spec, key) for key in ("network", *OF_FEEDER)},
             "datacenters": tuple(d for d in scenario.datacenters if scenario.feeder_of(d) == name),
         }
     )

@@ -282,7 +282,7 @@ class Scenario(BriefSection):
         if not info.data.get("feeders", True) and value.price_usd_per_mwh is None:
             _missing("price_usd_per_mwh")
         if info.data.get("feeders"):
-            told = [k for k in _AT_SOURCE if getattr(value, k) != MarketSpec.model_fields[k].default]
+            told = [k for k in AT_SOURCE if getattr(value, k) != MarketSpec.model_fields[k].default]
             if told:
                 raise ValueError(f"{', '.join(told)}: with feeders these stand in each feeder's section")
         return value
@@ -290,7 +290,7 @@ class Scenario(BriefSection):
     @model_validator(mode="after")
     def _feeders_whole(self) -> Scenario:
         """Everything of a feeder in its section, and every site on a feeder."""
-        told = [k for k in _OF_FEEDER if self.feeders and getattr(self, k) != type(self).model_fields[k].default]
+        told = [k for k in OF_FEEDER if self.feeders and getattr(self, k) != type(self).model_fields[k].default]
         if told:
             raise ValueError(f"{', '.join(told)}: with feeders these stand in each feeder's section")
         names = list(self.feeders)
@@ -351,8 +351,10 @@ class Scenario(BriefSection):
         return site.feeder or next(iter(self.feeders), "")
 
 
-_AT_SOURCE = ("price_usd_per_mwh", "slope_usd_per_mwh_per_mw", "reactive_price_usd_per_mvarh")
-_OF_FEEDER = ("generators", "svgs", "resources", "operator")
+AT_SOURCE = ("price_usd_per_mwh", "slope_usd_per_mwh_per_mw", "reactive_price_usd_per_mvarh")
+"""Keys of a feeder's section that stand in ``market`` where there is one feeder."""
+OF_FEEDER = ("generators", "svgs", "resources", "operator")
+"""Keys of a feeder's section that stand at the top where there is one feeder, besides ``network``."""
 
 
 def _named(operator: OperatorSpec, name: str) -> OperatorSpec:
