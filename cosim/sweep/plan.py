@@ -36,6 +36,7 @@ class PlannedRun:
         key: hash of its content; two runs of the same content share one.
         replicate: which of the spawned seeds, from 0; None where the scenario's own seed counts.
         factors: value of each factor by its name.
+        code: import paths of a user's own agents, rules and resources that the scenario names.
         scenario: the effective scenario, as data.
     """
 
@@ -46,6 +47,7 @@ class PlannedRun:
     replicate: int | None
     factors: Mapping[str, Any]
     scenario: Mapping[str, Any]
+    code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool
                     scenario = _scenario(data, point, mode, seed, path)
                     dump = scenario.model_dump(mode="json")  # tuples become lists
                     inputs = digests.of(dump)
-                modules = _modules(scenario)
+                modules = tuple(sorted(set(code_named_by(scenario).values())))
                 if modules not in surroundings:
                     for module in modules if importing else ():
                         imported(module, "scenario", path, beside=path)
@@ -116,7 +118,7 @@ def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool
                     )
                 key = run_key(dump, inputs, surroundings[modules])
                 number = None if experiment.replicates is None else replicate
-                yield PlannedRun(index, key, scenario.mode, scenario.seed, number, point.factors, dump)
+                yield PlannedRun(index, key, scenario.mode, scenario.seed, number, point.factors, dump, modules)
                 index += 1
 
 
@@ -139,8 +141,7 @@ def _naming_point(point: Point, file: Path | None) -> Iterator[None]:
     except InputError as error:
         at = ", ".join(f"{name} = {shown(value)}" for name, value in point.factors.items())
         where = f" (at {at})" if at else ""
-        raise InputError(f"{error.message}{where}", file=file or error.file, key=error.key, value=error.value,
-                         allowed=error.allowed) from None  # fmt: skip
+        raise error.changed(message=f"{error.message}{where}", file=file or error.file) from None
 
 
 def _seed(experiment: Experiment, point: Point, replicate: int) -> int:
@@ -152,16 +153,10 @@ def _seed(experiment: Experiment, point: Point, replicate: int) -> int:
     return int(np.random.SeedSequence(experiment.seed, spawn_key=spawn).generate_state(1)[0])
 
 
-def _modules(scenario: Scenario) -> tuple[str, ...]:
-    """Import paths in a scenario that lead outside of cosim."""
-    return tuple(sorted(set(code_named_by(scenario).values())))
-
-
 def named_code(plan: Plan) -> list[str]:
     """Import paths of what a sweep runs besides cosim: measurement, analysis, agents and rules of a user's own."""
     own = [path for path in (plan.experiment.measure, plan.experiment.analysis) if path is not None]
-    found = (module for run in plan.runs for module in _modules(Scenario.model_validate(run.scenario)))
-    return list(dict.fromkeys([*own, *found]))
+    return list(dict.fromkeys([*own, *(module for run in plan.runs for module in run.code)]))
 
 
 def shown(value: Any) -> Any:
