@@ -21,7 +21,7 @@ from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
 from cosim.scenario.schema import DataCenterSpec, Scenario
-from cosim.scenario.series.reading import read_series
+from cosim.scenario.series.reading import Series, read_series
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.series.units import Quantity
 from cosim.scenario.types import Section
@@ -39,7 +39,7 @@ class PreparedFeeder:
         part: of the scenario, and where its keys stand in the file.
         price_usd_per_mwh: energy price at the substation.
         load_scale: scale of the feeder's base load.
-        notes: what was assumed of the series, shared with the whole; see :attr:`Prepared.notes`.
+        read: reads further series; shared with the whole, whose notes say what was assumed of them.
     """
 
     part: FeederPart
@@ -48,7 +48,7 @@ class PreparedFeeder:
     calendar: MarketCalendar
     price_usd_per_mwh: Array
     load_scale: Array
-    notes: list[str] = field(default_factory=list)
+    read: SeriesReader
 
     @property
     def name(self) -> str:
@@ -73,8 +73,7 @@ class PreparedFeeder:
         Raises:
             InputError: it cannot be read, is in a unit of something else than ``quantity``, or a value is out of range.
         """
-        read = _Reader(self.calendar, self.path, self.notes)
-        return read(spec, self.part.key(key), lower, upper, quantity)
+        return self.read(spec, self.part.key(key), lower, upper, quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def naming_file(path: Path) -> Iterator[None]:
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
-    read = _Reader(calendar, path, _clock_notes(calendar))
+    read = SeriesReader(calendar, path, _clock_notes(calendar))
     tariff = scenario.market.tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
@@ -165,7 +164,7 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
     )
 
 
-def _prepared_feeder(part: FeederPart, read: _Reader) -> PreparedFeeder:
+def _prepared_feeder(part: FeederPart, read: SeriesReader) -> PreparedFeeder:
     scenario = part.scenario
     price = scenario.market.price_usd_per_mwh
     assert price is not None, "the schema sees to it"
@@ -181,13 +180,13 @@ def _prepared_feeder(part: FeederPart, read: _Reader) -> PreparedFeeder:
         calendar=read.calendar,
         price_usd_per_mwh=read(price, part.key("market.price_usd_per_mwh"), quantity="price"),
         load_scale=read(scenario.network.load_scale, part.key("network.load_scale"), 0.0, np.inf, "share"),
-        notes=read.notes,
+        read=read,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads series on a calendar, within limits; files lie beside the scenario or are shipped.
+class SeriesReader:
+    """Reads series on a calendar, within limits, each once; files lie beside the scenario or are shipped.
 
     Attributes:
         notes: what was assumed of the series is added to these.
@@ -196,6 +195,7 @@ class _Reader:
     calendar: MarketCalendar
     path: Path
     notes: list[str]
+    _known: dict[tuple[SeriesSpec, str, Quantity | None], Series] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -205,7 +205,10 @@ class _Reader:
         upper: float = np.inf,
         quantity: Quantity | None = None,
     ) -> Array:
-        found = read_series(spec, self.calendar, base_dir=self.path.parent, key=key, quantity=quantity)
+        known = (spec, key, quantity)
+        if known not in self._known:
+            self._known[known] = read_series(spec, self.calendar, base_dir=self.path.parent, key=key, quantity=quantity)
+        found = self._known[known]
         values = found.values
         if values.min() < lower or values.max() > upper:
             worst = values.min() if values.min() < lower else values.max()
