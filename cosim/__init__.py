@@ -6,6 +6,9 @@
 
     found = cosim.run_sweep("tariffs", out="results/tariffs")
     found.runs             # one row per run: factors, key figures, status
+
+    cosim.read("results/first")                               # a run, comparison or sweep, from its folder
+    cosim.rerun("results/first", "results/again").identical   # run again from its own inputs, and compared
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from cosim.exports import exported, watch_imports
 
 if TYPE_CHECKING:
     from cosim.errors import InputError, RunFailure
+    from cosim.simulation.rerun import Rerun
     from cosim.simulation.runner import Comparison, RunResult, Validation, compare, run, validate
     from cosim.sweep.reading import Sweep, read_sweep
+    from cosim.sweep.rerun import read, rerun
     from cosim.sweep.run import run_sweep
 
 __all__ = [
-    "Comparison", "InputError", "RunFailure", "RunResult", "Sweep", "Validation", "compare", "read_sweep", "run",
-    "run_sweep", "validate",
+    "Comparison", "InputError", "Rerun", "RunFailure", "RunResult", "Sweep", "Validation", "compare", "read",
+    "read_sweep", "rerun", "run", "run_sweep", "validate",
 ]  # fmt: skip
 
 # Loaded only when asked for, so that importing cosim is quick.
@@ -34,6 +39,8 @@ __getattr__ = exported(
             ("Comparison", "RunResult", "Validation", "compare", "run", "validate"), "cosim.simulation.runner"
         ),
         **dict.fromkeys(("Sweep", "read_sweep"), "cosim.sweep.reading"),
+        **dict.fromkeys(("read", "rerun"), "cosim.sweep.rerun"),
+        "Rerun": "cosim.simulation.rerun",
         "run_sweep": "cosim.sweep.run",
     },
 )

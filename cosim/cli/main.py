@@ -1,4 +1,4 @@
-"""The command line: ``cosim run | compare | sweep | validate | report | feeder | schema | explain``.
+"""The command line: ``cosim run | compare | sweep | rerun | validate | report | feeder | schema | explain``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -187,6 +187,34 @@ def report(
         from cosim.results.report import write_report
 
         typer.echo(f"Report: {write_report(out, not no_figures)}")
+
+
+@app.command()
+def rerun(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a run, a comparison or a sweep.")],
+    out: OutOption = None,
+    force: ForceOption = False,
+    no_figures: FiguresOption = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs of a sweep at a time.")] = None,
+) -> None:
+    """Run a folder of results again from its own inputs, and compare the tables byte for byte (0: the same, 1: not).
+
+    This imports the modules among the inputs, which runs their code.
+    """
+    with _exit_codes():
+        import cosim
+        from cosim.simulation.rerun import surroundings_in_words
+
+        place = out or _free_folder(folder.resolve().name, "rerun")
+        with _progress_bar(folder.name) as progress:
+            found = cosim.rerun(folder, place, force, progress, not no_figures, workers)
+        for line in surroundings_in_words(found.surroundings):
+            typer.echo(f"Different now: {line}")
+        typer.echo(f"The same byte for byte: {len(found.compared) - len(found.differing)} of {len(found.compared)}")
+        typer.echo(f"Results: {place}")
+        if not found.identical:
+            lines = [f"  {name}: {how}" for name, how in found.differing.items()]
+            raise RunFailure("\n".join(["the results are not the same", *lines[:20]]))
 
 
 def _or_say_where(folder: Path, work: Callable[[], Result]) -> Result:

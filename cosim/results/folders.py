@@ -20,6 +20,8 @@ SCENARIO_FILE = "scenario.yaml"
 COMPARISON_FILE = "comparison.csv"
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
+KEPT_FOLDER = "inputs"
+"""What a run is made from; a run that failed keeps it too, see :mod:`cosim.scenario.inputs`."""
 
 
 class ResultFolder:
@@ -126,6 +128,8 @@ class RunFolder(ResultFolder):
 
     def _keep_only_the_failure(self, error: Exception) -> None:
         for written in self.path.iterdir():
+            if written.name == KEPT_FOLDER:
+                continue
             shutil.rmtree(written) if written.is_dir() else written.unlink()
         self._write_scenario()
         note = ErrorNote(type(error).__name__, str(error))

@@ -83,6 +83,14 @@ def scenario_data(path: Path) -> dict[str, Any]:
     return _merged(path, ())
 
 
+def files_read(path: Path) -> list[Path]:
+    """A scenario file and its bases, in order; see :func:`load_scenario` for errors."""
+    found = [path]
+    while isinstance(base := read_yaml(found[-1]).get("base"), str) and len(found) <= _MAX_BASES:
+        found.append(find_scenario(base, beside=found[-1]))
+    return found
+
+
 def check_scenario(data: Mapping[str, Any], path: Path | None = None) -> Scenario:
     """Check merged scenario data against the schema; see :func:`load_scenario` for errors."""
     try:

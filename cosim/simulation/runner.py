@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from cosim.errors import InputError, RunFailure
@@ -19,66 +18,21 @@ from cosim.results.kpis import RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
-from cosim.scenario.loading import load_scenario, merged_lists
+from cosim.scenario.inputs.keeping import keep_inputs
+from cosim.scenario.inputs.manifest import SCENARIO_COPY
+from cosim.scenario.inputs.named import named_inputs
+from cosim.scenario.loading import files_read, load_scenario, merged_lists
 from cosim.scenario.modes import MODES
 from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
 from cosim.simulation.notes import run_notes
 from cosim.simulation.placement import Symbols, layout_of
+from cosim.simulation.result import Comparison as Comparison
+from cosim.simulation.result import RunResult as RunResult
 from cosim.simulation.simulation import Books, Simulation
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class RunResult:
-    """What a run leaves, in memory; the tables are attributes (``steps``, ``prices``, ...), all pandas frames.
-
-    Attributes:
-        record: everything that is not a table, as in ``record.json``.
-        tables: the result tables.
-        layout: buses, branches and units, for maps.
-        folder: where it was written, or None.
-    """
-
-    record: Record
-    tables: Tables
-    layout: Layout
-    folder: Path | None
-
-    @property
-    def kpis(self) -> dict[str, float | None]:
-        """Key figures by name, without their units (those are in ``record.kpis``)."""
-        return {name: kpi.value for name, kpi in self.record.kpis.items()}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader should know: limits broken, fall-backs, AC violations."""
-        return self.record.notes
-
-    def __getattr__(self, name: str) -> pd.DataFrame:
-        if name.startswith("_") or name not in Tables.names():
-            raise AttributeError(name)
-        frame: pd.DataFrame = getattr(self.tables, name)
-        return frame
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Several modes on the same scenario and seed.
-
-    Attributes:
-        table: one row per mode, key figures as columns.
-        runs: result of each mode that ended well.
-        failures: message of each mode that did not.
-        folder: where it was written, or None.
-    """
-
-    table: pd.DataFrame
-    runs: dict[str, RunResult]
-    failures: dict[str, str]
-    folder: Path | None
 
 
 def run(
@@ -202,12 +156,23 @@ def _run_ready(
 
     try:
         with RunFolder(out, draft, text, force=force) as folder:
+            problems = _keep_inputs(simulation.prepared, folder.path)
             record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
+            record = replace(record, notes=(*record.notes, *problems))
             folder.save(record, layout)
             write_run_report(folder.path, figures)
     except OSError as error:
         raise RunFailure(f"the results cannot be written to {out} ({error.strerror or error})") from error
     return RunResult(record, StoredTables(folder.out, keep=True), layout, Path(out))
+
+
+def _keep_inputs(prepared: Prepared, folder: Path) -> tuple[str, ...]:
+    """Keep what a run is made from beside its results, and return what could not be."""
+    scenario = prepared.scenario
+    data = scenario.model_dump(mode="json")
+    code = code_named_by(scenario).values()
+    bases = files_read(prepared.path)[1:]
+    return keep_inputs(folder, prepared.path, {SCENARIO_COPY: data}, named_inputs(data), code, bases).problems
 
 
 def scenario_text(scenario: Scenario) -> str:

@@ -119,6 +119,10 @@ class Sweep:
             raise AttributeError(f"no table {name!r} was kept")
         return self.table(name)
 
+    def __dir__(self) -> list[str]:
+        """With the names of the tables that were kept."""
+        return sorted({*object.__dir__(self), *(t for note in self._notes.values() for t in note.tables)})
+
     def scenario(self, run: str) -> dict[str, Any]:
         """The effective scenario of a complete run."""
         return dict(self._notes[run].scenario)

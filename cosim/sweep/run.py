@@ -10,11 +10,15 @@ from typing import Any
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.folders import REPORT_FILE
+from cosim.scenario.inputs.keeping import keep_inputs
+from cosim.scenario.inputs.manifest import EXPERIMENT_COPY, SCENARIO_COPY
+from cosim.scenario.inputs.named import named_inputs
+from cosim.scenario.loading import files_read, scenario_data
 from cosim.scenario.own_code import imported
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
 from cosim.sweep.findings import Findings
-from cosim.sweep.plan import Plan, PlannedRun, estimate_s, make_plan
+from cosim.sweep.plan import Plan, PlannedRun, estimate_s, make_plan, named_code
 from cosim.sweep.reading import OUTCOME_COLUMNS, RUN_COLUMNS, Sweep, read_sweep
 from cosim.sweep.report import write_findings, write_sweep_report
 from cosim.sweep.schedule import Schedule
@@ -109,6 +113,8 @@ def run_sweep(
         todo = outlook(plan, store, only_failed, workers)
         repairs = _repairs(todo, store)
         replanned = store.write_plan(plan)
+        for problem in _keep_inputs(plan, store):
+            store.log(problem)
         store.log(f"plan: {len(plan.runs)} runs, {len(todo.due)} to do, engine {engine}, {todo.workers} workers")
         try:
             if todo.due:
@@ -136,6 +142,18 @@ def run_sweep(
             finish(found, figures)
     found.repairs = tuple(repairs)
     return found
+
+
+def _keep_inputs(plan: Plan, store: Store) -> tuple[str, ...]:
+    """Keep what the runs are made from in the sweep's folder, and return what could not be."""
+    experiment = {**plan.experiment.model_dump(mode="json"), "scenario": SCENARIO_COPY}
+    documents = {SCENARIO_COPY: scenario_data(plan.scenario_path), EXPERIMENT_COPY: experiment}
+    named = {(n.kind, n.name): n for run in plan.runs for n in named_inputs(run.scenario)}
+    experiment_files = [] if plan.file is None else [plan.file]
+    besides = [*files_read(plan.scenario_path)[1:], *experiment_files]
+    return keep_inputs(
+        store.root, plan.scenario_path, documents, named.values(), named_code(plan), besides, experiment_files
+    ).problems
 
 
 def _repairs(todo: Outlook, store: Store) -> list[str]:

@@ -106,18 +106,24 @@ def read_feeder(path_or_name: str | Path, base_dir: Path | None = None) -> Feede
     Raises:
         InputError: no such feeder, a table that cannot be read, or data that fail :func:`check_feeder`.
     """
-    folder = (base_dir or Path()) / path_or_name
-    if not is_folder(folder):
-        names = shipped_feeders()
-        if str(path_or_name) not in names:
-            raise InputError(
-                f"no such feeder{did_you_mean(path_or_name, names)}", key="feeder", value=str(path_or_name),
-                allowed=f"a folder of tables, or one of {', '.join(names)}",
-            )  # fmt: skip
-        folder = Path(str(importlib.resources.files("cosim.data"))) / "feeders" / str(path_or_name)
+    folder = feeder_folder(path_or_name, base_dir)
     feeder = _feeder_of(folder)
     check_feeder(feeder, folder)
     return feeder
+
+
+def feeder_folder(path_or_name: str | Path, base_dir: Path | None = None) -> Path:
+    """The folder of a feeder's tables, there or shipped; see :func:`read_feeder`."""
+    folder = (base_dir or Path()) / path_or_name
+    if is_folder(folder):
+        return folder
+    names = shipped_feeders()
+    if str(path_or_name) not in names:
+        raise InputError(
+            f"no such feeder{did_you_mean(path_or_name, names)}", key="feeder", value=str(path_or_name),
+            allowed=f"a folder of tables, or one of {', '.join(names)}",
+        )  # fmt: skip
+    return Path(str(importlib.resources.files("cosim.data"))) / "feeders" / str(path_or_name)
 
 
 def _feeder_of(folder: Path) -> Feeder:

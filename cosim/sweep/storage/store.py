@@ -3,6 +3,7 @@
     OUT/plan.json              the experiment and its runs, with their keys
     OUT/runs/run=KEY/          log.txt, one Parquet file per table that is kept, and run.json, which is written last
     OUT/runs.csv, times.csv    one row per run: what follows from the seed, and what belongs to the machine
+    OUT/inputs/                what the runs are made from: see cosim.scenario.inputs.manifest
     OUT/outputs.json           sizes and hashes of what the analysis and the report have written
     OUT/sweep.log              what happened when
 
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.durable import PART, flush_folder, flush_tree, write_at_once
-from cosim.results.folders import FIGURES_FOLDER, REPORT_FILE
+from cosim.results.folders import FIGURES_FOLDER, KEPT_FOLDER, REPORT_FILE
 from cosim.sweep.digest import STORE_VERSION
 from cosim.sweep.plan import Plan
 from cosim.sweep.storage.manifest import Damage, check_files, content_of, entries_of, sealed, unsealed
@@ -41,7 +42,7 @@ OUTPUTS_FILE = "outputs.json"
 RUNS_FOLDER = "runs"
 _LOCK_FILE, _SWEEP_LOG = ".lock", "sweep.log"
 _PREFIX = "run="
-_OWN = {RUNS_FOLDER, _LOCK_FILE, _SWEEP_LOG}
+_OWN = {RUNS_FOLDER, KEPT_FOLDER, _LOCK_FILE, _SWEEP_LOG}
 """What may stand in a folder in which a sweep came to an end before it had a plan."""
 _LEFT = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(PART)}|\.probe\.[0-9a-f]{{8}}")
 """Names of files that were not finished."""

@@ -1,0 +1,93 @@
+"""What a run and a comparison leave, live or read back from their folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cosim.errors import InputError
+from cosim.results.comparison import comparison_table, read_comparison
+from cosim.results.record import Record
+from cosim.results.spool import StoredTables
+from cosim.results.tables import Layout, Tables
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run leaves, in memory; the tables are attributes (``steps``, ``prices``, ...), all pandas frames.
+
+    Attributes:
+        record: everything that is not a table, as in ``record.json``.
+        tables: the result tables.
+        layout: buses, branches and units, for maps.
+        folder: where it was written, or None.
+    """
+
+    record: Record
+    tables: Tables
+    layout: Layout
+    folder: Path | None
+
+    @property
+    def kpis(self) -> dict[str, float | None]:
+        """Key figures by name, without their units (those are in ``record.kpis``)."""
+        return {name: kpi.value for name, kpi in self.record.kpis.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know: limits broken, fall-backs, AC violations."""
+        return self.record.notes
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or name not in Tables.names():
+            raise AttributeError(name)
+        frame: pd.DataFrame = getattr(self.tables, name)
+        return frame
+
+    def __dir__(self) -> list[str]:
+        """With the names of the tables that the run has."""
+        return sorted({*object.__dir__(self), *self.tables.lengths()})
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several modes on the same scenario and seed.
+
+    Attributes:
+        table: one row per mode, key figures as columns.
+        runs: result of each mode that ended well.
+        failures: message of each mode that did not.
+        folder: where it was written, or None.
+    """
+
+    table: pd.DataFrame
+    runs: dict[str, RunResult]
+    failures: dict[str, str]
+    folder: Path | None
+
+
+def stored_run(folder: Path) -> RunResult:
+    """A run read back; its tables are read when they are asked for.
+
+    Raises:
+        InputError: there is no run in the folder, or it failed.
+    """
+    record = Record.read(folder)
+    if record.status != "ok":
+        why = "it does not say why" if record.error is None else record.error.message
+        raise InputError(f"the run in this folder failed ({why}), so it has no tables", file=folder)
+    return RunResult(record, StoredTables(folder, keep=True), Layout.read(folder), folder)
+
+
+def stored_comparison(folder: Path) -> Comparison:
+    """A comparison read back.
+
+    Raises:
+        InputError: there is none in the folder, or one of its runs is missing.
+    """
+    records = read_comparison(folder)
+    failures = {mode: "" if r.error is None else r.error.message for mode, r in records.items() if r.status != "ok"}
+    runs = {mode: stored_run(folder / mode) for mode in records if mode not in failures}
+    return Comparison(comparison_table(records), runs, failures, folder)
