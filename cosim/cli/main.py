@@ -1,4 +1,4 @@
-"""The command line: ``cosim run | compare | sweep | rerun | validate | report | feeder | schema | explain``.
+"""The command line: ``cosim new | run | compare | sweep | rerun | validate | report | feeder | schema | explain``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -20,6 +20,7 @@ from rich.table import Table
 from cosim.cli.exit_codes import exit_codes as _exit_codes
 from cosim.cli.feeder import feeder_app
 from cosim.cli.keys import explain_command, schema_command
+from cosim.cli.new import new_command
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import MODES
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 app.add_typer(feeder_app)
+app.command("new")(new_command)
 app.command("sweep")(sweep_command)
 app.command("schema")(schema_command)
 app.command("explain")(explain_command)
