@@ -269,7 +269,8 @@ class Element:
 def phase_rating_kva(branch: Branch | Element, bus: Bus) -> float | None:
     """What each phase of a branch may carry at nominal voltage, kVA; None if its table does not say.
 
-    A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating.
+    A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating. Both halves of
+    a centre-tapped secondary are fed through one phase, which carries the rating of the unit.
 
     Args:
         branch: of a feeder. bus: its end away from the source.
@@ -279,7 +280,7 @@ def phase_rating_kva(branch: Branch | Element, bus: Bus) -> float | None:
     if isinstance(branch, Line):
         return None if branch.amps is None else branch.amps * bus.kv_neutral
     if isinstance(branch, Transformer):
-        return branch.kva / len(bus.phases)
+        return branch.kva / (len(branch.windings) if bus.split else len(bus.phases))
     return branch.kva
 
 
