@@ -158,6 +158,26 @@ SCHEMAS: dict[str, Schema] = {
             ("step", "feeder", "bus", "phase"),
         ),
         Schema(
+            "flows",
+            "What enters branches at their end nearer to the source (negative: towards it), current, and loading in "
+            "percent of the rating; of the linear network and of AC power flow",
+            (
+                *_key("step", "feeder", "branch"),
+                _phase(*_PLACES),
+                *_key("bus"),
+                *_floats("kW", "p_kw"),
+                *_floats("kvar", "q_kvar"),
+                *_floats("A", "current_a"),
+                *_floats("%", "loading_pct", nullable=True),
+                *_floats("kW", "p_ac_kw", nullable=True),
+                *_floats("kvar", "q_ac_kvar", nullable=True),
+                *_floats("A", "current_ac_a", nullable=True),
+                *_floats("%", "loading_ac_pct", nullable=True),
+            ),
+            ("step", "feeder", "branch", "phase"),
+            optional=True,
+        ),
+        Schema(
             "unbalance",
             "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
             (*_key("step", "feeder", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),

@@ -28,6 +28,7 @@ from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.network_door import NetworkDoor
+from cosim.scenario.results_spec import ResultsSpec as ResultsSpec
 from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
@@ -260,6 +261,7 @@ class Scenario(BriefSection):
     decentralized: DecentralizedSpec = DecentralizedSpec()
     centralized: CentralizedSpec = CentralizedSpec()
     channel: ChannelSpec = ChannelSpec()
+    results: Annotated[ResultsSpec, LeftOut] = ResultsSpec()
 
     @field_validator("feeders")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mesa
@@ -20,7 +20,9 @@ from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.circuit import CircuitFeeder
+from cosim.grid.feeder.flows import flow_ends
 from cosim.grid.feeder.load_ranges import LoadRanges
+from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
 from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Delivered, TerminalLoad
@@ -349,13 +351,25 @@ class Place:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder = self.prepared.feeder
         remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
-        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note()])]
+        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note(), self._note_of_flows()])]
+
+    def _note_of_flows(self) -> str | None:
+        """That not all flows are written, where nobody asked for that."""
+        spec, steps = self.prepared.scenario.results, self.prepared.calendar.steps
+        rows = len(flow_ends(self.prepared.feeder).labels) * steps
+        if spec.flows != "auto" or spec.flows_of(rows) == "all":
+            return None
+        return (
+            f"the table of flows has only branches loaded by at least {spec.loaded_pct:g} % of their rating: all flows "
+            f"in {steps} steps would be {rows} rows (results.flows: all writes them)"
+        )
 
     def solve(self, t: int, delivered: Delivered) -> AcSolution:
         """AC solution of a delivered step."""
         self._circuit.move_to(delivered.feeder or self.prepared.feeder)
         injections = [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections]
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
+        solution = replace(solution, flows=ac_flows(self._circuit))
         self._ranges.see(t, self._circuit.node_phasors)
         self._alone.see(t, float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder, solution)
         return solution

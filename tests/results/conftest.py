@@ -82,6 +82,12 @@ def make_rows() -> Rows:
                 ("cap", "capacitor", "a", (0, 1, 1)),
             )
         ],
+        "flows": [
+            {"step": t, "branch": b, "phase": x, "bus": b[0], "p_kw": 300.0 - t, "q_kvar": 90.0, "current_a": 40.0,
+             "loading_pct": None if b == "s-1" else 60.0 + t, "p_ac_kw": 301.0, "q_ac_kvar": 91.0,
+             "current_ac_a": 41.0, "loading_ac_pct": None if b == "s-1" else 61.0}
+            for t in reversed(STEPS) for b in ("s-1", "1-2", "2-3") for x in PHASES
+        ],
         "prices": [], "voltages": [], "unbalance": [],
     }  # fmt: skip
     for t in STEPS:
