@@ -377,7 +377,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Prices, dispatch, voltages, unbalance, flows and positions of devices of the step committed last."""
         result = self._committed
         return {
-            **self._writer.rows(self.clearing_model, t, result, ac),
+            **self._writer.rows(self.clearing.model, t, result, ac),
             "taps": {} if self._devices is None else self._devices.rows(t),
         }
 

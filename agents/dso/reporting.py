@@ -9,19 +9,20 @@ import numpy as np
 import scipy.sparse as sp
 
 from cosim.agents.dso.clearing import ClearingModel, Limits
-from cosim.agents.dso.limits import ratings_mva
+from cosim.agents.dso.limit_rows import LimitRows
 from cosim.agents.dso.prices import NodePrices
 from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import Port
 from cosim.agents.dso.window import StepResult
 from cosim.constants import KILO, PRICE_PARTS
 from cosim.grid.feeder.feeder import Feeder
-from cosim.grid.feeder.flows import flow_ends
+from cosim.grid.feeder.flows import BranchFlows, flow_ends
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear.branch_flows import LinearFlows
 from cosim.grid.linear.network import LinearNetwork, Node
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.results.columns import Columns
+from cosim.scenario.network_limits import limits_of_network, ratings_mva
 from cosim.scenario.schema import Scenario
 
 
@@ -36,9 +37,11 @@ class StepRows:
         self._scenario, self._feeder, self._steps = scenario, feeder, steps
         self._prices: dict[tuple[Node, ...], PriceRows] = {}
         self._flows: dict[tuple[Node, ...], FlowRows] = {}
+        self._limits: dict[int, LimitRows] = {}
+        self._kept = limits_of_network(scenario.network, feeder)
 
     def rows(self, model: ClearingModel, t: int, result: StepResult, ac: AcSolution) -> dict[str, Columns]:
-        """Prices, dispatch, voltages, unbalance and flows.
+        """Prices, dispatch, voltages, unbalance, flows and limits.
 
         Args:
             model: the clearing, whose variables and rows are those of the result.
@@ -47,12 +50,16 @@ class StepRows:
         if nodes not in self._prices:  # they differ between the two models of the network
             self._prices[nodes] = PriceRows(self._feeder, nodes)
             self._flows[nodes] = FlowRows(self._scenario, self._feeder, network, self._steps)
+        if id(model) not in self._limits:
+            self._limits[id(model)] = LimitRows(self._kept, model, network, model.hours)
+        flows = self._flows[nodes].linear.at(network, result.states)
         return {
             "prices": self._prices[nodes].of(t, result.prices),
             "dispatch": dispatch_rows(model.resources, model.ports, t, result),
             "voltages": voltage_rows(t, result, ac),
             "unbalance": unbalance_rows(t, ac),
-            "flows": self._flows[nodes].of(t, result, ac),
+            "flows": self._flows[nodes].of(t, flows, ac),
+            "limits": self._limits[id(model)].of(t, result, flows),
         }
 
 
@@ -117,21 +124,21 @@ class FlowRows:
 
     def __init__(self, scenario: Scenario, feeder: Feeder, network: LinearNetwork, steps: int) -> None:
         ends = flow_ends(feeder)
-        self._linear = LinearFlows(ends, network)
+        self.linear = LinearFlows(ends, network)
         self._branches = [branch for branch, _ in ends.labels]
         self._phases = [phase for _, phase in ends.labels]
         self._buses = [bus.name for bus in ends.buses]
-        mva = ratings_mva(scenario, feeder, kept=False)
+        mva = ratings_mva(scenario.network, feeder, kept=False)
         self._phase_kva = np.array([KILO * mva.get(name, np.nan) / 3 for name in self._branches])
         self._kept = scenario.results.flows_of(len(ends.labels) * steps)
         self._least_pct = scenario.results.loaded_pct
 
-    def of(self, t: int, result: StepResult, ac: AcSolution) -> Columns:
+    def of(self, t: int, linear: BranchFlows, ac: AcSolution) -> Columns:
         """Power, current and loading of each branch and phase; of the AC solution where it has flows."""
         if self._kept == "none":
             return {}
         columns: dict[str, Any] = {"branch": self._branches, "phase": self._phases, "bus": self._buses}
-        for flows, mark in ((self._linear.at(result.network, result.states), ""), (ac.flows, "_ac")):
+        for flows, mark in ((linear, ""), (ac.flows, "_ac")):
             absent = np.full(len(self._branches), np.nan)
             columns |= {
                 f"p{mark}_kw": absent if flows is None else flows.p_kw,

@@ -178,6 +178,25 @@ SCHEMAS: dict[str, Schema] = {
             optional=True,
         ),
         Schema(
+            "limits",
+            "Limits that bind in the linear network, or are broken there or in AC power flow: by how much, and what "
+            "loosening them by one unit would save (0 or more)",
+            (
+                *_key("step", "feeder", "kind", "element"),
+                _phase(*_ANY_PHASE),
+                Column("source", "text", allowed=("linear", "ac")),
+                Column("status", "text", allowed=("binding", "broken")),
+                *_floats("as unit says", "value", "limit", "beyond"),
+                *_floats("%", "beyond_pct"),
+                Column("unit", "text", allowed=("pu", "kVA", "kW", "kvar", "%")),
+                *_floats("as price_unit says", "shadow_price", nullable=True),
+                *_key("price_unit"),
+                Column("in_base_case", "text", allowed=("yes", "no", "unknown")),
+            ),
+            ("step", "feeder", "kind", "element", "phase", "source"),
+            optional=True,
+        ),
+        Schema(
             "unbalance",
             "Voltage unbalance: VUF (IEC), LVUR (NEMA, line to line), PVUR (IEEE, phase)",
             (*_key("step", "feeder", "bus"), *_floats("%", "vuf_pct", "lvur_pct", "pvur_pct", nullable=True)),

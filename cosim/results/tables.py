@@ -212,6 +212,7 @@ class Tables(_Frames):
     taps: pd.DataFrame = field(default_factory=lambda: empty("taps"))
     feeders: pd.DataFrame = field(default_factory=lambda: empty("feeders"))
     flows: pd.DataFrame = field(default_factory=lambda: empty("flows"))
+    limits: pd.DataFrame = field(default_factory=lambda: empty("limits"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,6 @@ from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
 from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Delivered, TerminalLoad
 from cosim.results.columns import Columns, Pile
-from cosim.results.kpis import VIOLATION_TOLERANCE_PU
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
@@ -294,7 +293,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         """Commit a step on one feeder, write it into the books, and return its part of the step's sums."""
         delivered = seat.operator.commit(t)
         ac = place.solve(t, delivered)
-        for table, columns in seat.operator.rows(t, ac).items():
+        rows = dict(seat.operator.rows(t, ac))
+        told = [("limits", columns) for columns in place.limit_rows(t, rows.pop("limits", {}), ac)]
+        for table, columns in [*rows.items(), *told]:
             self.books.add(table, {**columns, "feeder": seat.feeder} if columns and seat.feeder else columns)
         if not ac.converged:
             self.books.notes.append(seat.named(f"step {t}: the AC power flow did not converge"))
@@ -328,9 +329,7 @@ class Place:
     def __init__(self, prepared: PreparedFeeder) -> None:
         self.prepared = prepared
         self._ranges = LoadRanges(prepared.feeder)
-        network = prepared.scenario.network
-        low, high = network.v_min_pu - VIOLATION_TOLERANCE_PU, network.v_max_pu + VIOLATION_TOLERANCE_PU
-        self._alone = FeederAlone(prepared.feeder, low, high)
+        self._alone = FeederAlone(prepared.feeder, prepared.limits)
         self._circuit = AcCircuit(prepared.feeder)
 
     def base_case(self) -> AcSolution:
@@ -371,5 +370,10 @@ class Place:
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
         solution = replace(solution, flows=ac_flows(self._circuit))
         self._ranges.see(t, self._circuit.node_phasors)
-        self._alone.see(t, float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder, solution)
+        self._now = self._alone.at(float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder)
+        self._alone.see(t, solution, self._now)
         return solution
+
+    def limit_rows(self, t: int, linear: Columns, ac: AcSolution) -> list[Columns]:
+        """Rows of the table of limits of the step that was solved last; see :meth:`FeederAlone.limit_rows`."""
+        return self._alone.limit_rows(t, linear, ac, self._now)

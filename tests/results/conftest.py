@@ -88,6 +88,13 @@ def make_rows() -> Rows:
              "current_ac_a": 41.0, "loading_ac_pct": None if b == "s-1" else 61.0}
             for t in reversed(STEPS) for b in ("s-1", "1-2", "2-3") for x in PHASES
         ],
+        "limits": [
+            {"step": t, "kind": "rating", "element": "1-2", "phase": x, "source": source, "status": "broken",
+             "value": 420.0, "limit": 400.0, "beyond": 20.0 + t, "beyond_pct": 5.0 + t / 4, "unit": "kVA",
+             "shadow_price": 12.5 if source == "linear" else None, "price_unit": "USD/MVAh",
+             "in_base_case": ("no", "yes", "unknown")[t]}
+            for t in reversed(STEPS) for x in PHASES for source in ("linear", "ac")
+        ],
         "prices": [], "voltages": [], "unbalance": [],
     }  # fmt: skip
     for t in STEPS:

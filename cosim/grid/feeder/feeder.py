@@ -42,6 +42,7 @@ class Bus:
         phases: present phases in order, such as ``abc`` or ``b``; ``12``, ``1`` or ``2`` behind a centre tap.
         grounded: True with a neutral (line-to-neutral voltages), False in a three-wire section.
         x, y: coordinates for maps, in any unit.
+        v_min_pu, v_max_pu: limits of its voltage that are its own; None where those of the scenario hold.
         source: where the data come from.
     """
 
@@ -52,6 +53,8 @@ class Bus:
     x: float = 0.0
     y: float = 0.0
     source: str = ""
+    v_min_pu: float | None = None
+    v_max_pu: float | None = None
 
     @property
     def split(self) -> bool:
