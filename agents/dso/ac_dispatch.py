@@ -177,7 +177,8 @@ class AcDispatch:
         x[defined[0]] = defined[1]
         np.maximum.at(x, *limited)
         volts = np.sqrt(np.maximum(outputs[2 : 2 + model.outputs.voltages], 0.0))
-        beyond = max(self._limits.v_min_pu - volts.min(), volts.max() - self._limits.v_max_pu, 0.0)
+        low, high = model.voltage_range
+        beyond = max((low - volts).max(), (volts - high).max(), 0.0)
         return own.usd(x), float(beyond)
 
     def dispatch_of(self, window: WindowClearing, p_mw: Array) -> Array:

@@ -17,8 +17,8 @@ the explicit clearing (:meth:`ClearingModel.at`), with the states solved for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ from cosim.agents.dso.network_rows import NetworkRows, OutputChoice
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow, order_of, own_window
 from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import MARKET, Port, Statement
+from cosim.grid.feeder.limits import VoltageLimits
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear.network import LinearNetwork, affine_together, alike
 from cosim.optimization.qp.parametric import ParametricQP
@@ -45,7 +46,8 @@ class Limits:
     """What the operator keeps, and what breaking it costs.
 
     Attributes:
-        v_min_pu, v_max_pu: voltage limits, line-to-line on three-wire buses.
+        v_min_pu, v_max_pu: voltage limits, line-to-line on three-wire buses; bus_voltage_pu: (lowest, highest) of buses
+            that have others.
         price_cap_usd_per_mwh: price above which a limit is broken rather than kept.
         voltage_penalty_usd_per_pu2h: price of the worst violation of a squared voltage in a step.
         branch_rating_mva: three-phase rating of some branches, by name.
@@ -62,6 +64,12 @@ class Limits:
     unbalance_buses: tuple[str, ...]
     unbalance_limit_pct: float | None = None
     pvur_limit_pct: float | None = None
+    bus_voltage_pu: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def voltage(self) -> VoltageLimits:
+        """Limits of the voltage at each bus."""
+        return VoltageLimits(self.v_min_pu, self.v_max_pu, self.bus_voltage_pu)
 
     @property
     def unbalance_penalty_usd_per_pct_h(self) -> float:
@@ -138,6 +146,7 @@ class ClearingModel:
         counted = limits.unbalance_price_usd_per_pct2h > 0 or limits.unbalance_limit_pct is not None
         buses = limits.unbalance_buses if counted else ()
         self.outputs = network_rows.choose_outputs(network, limits.branch_rating_mva, buses)
+        self.voltage_range = limits.voltage.at(bus for bus, _ in network.voltages.labels)
         self.hours, self._slope, self._reactive_price = hours, slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh
         first = self._statement(0, np.zeros(1))
         self._order, self._ports = order_of(first), first.ports
@@ -284,7 +293,7 @@ class ClearingModel:
             parts = np.array([place[f"vuf_part[{i}]"] for i in choice.unbalance])
             equalities.append(network_rows.unbalance_equations(choice, parts))
         low, high, flow = (place[f"{name}_slack"] for name in ("v_low", "v_high", "flow"))
-        inequalities = network_rows.voltage_limits(choice, low, high, limits.v_min_pu, limits.v_max_pu)
+        inequalities = network_rows.voltage_limits(choice, low, high, *self.voltage_range)
         rating = np.array([limits.branch_rating_mva[network.flows_p.labels[i][0]] for i in choice.flows])
         inequalities += network_rows.branch_limits(choice, flow, rating) if len(rating) else []
         if limits.unbalance_limit_pct is not None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from cosim.agents.dso.clearing import Limits
-from cosim.constants import KILO
 from cosim.errors import InputError
-from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
+from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.linear.response import flow_branches, strongest_response
+from cosim.scenario.network_limits import ratings_mva, voltage_limits_of
 from cosim.scenario.schema import Scenario
-
-
-def _ratings(scenario: Scenario, feeder: Feeder) -> dict[str, float]:
-    """Three-phase rating of each rated branch, MVA: the scenario's, then the feeder's if they count."""
-    found = {}
-    if scenario.network.feeder_ratings:
-        each = {b.name: phase_rating_kva(b, feeder.bus_by_name[b.to_bus]) for b in feeder.branches}
-        found = {name: 3 * kva / KILO for name, kva in each.items() if kva is not None}
-    return found | {name: kva / KILO for name, kva in scenario.network.branch_rating_kva.items()}
 
 
 def limits_of(scenario: Scenario, feeder: Feeder) -> Limits:
@@ -47,9 +38,10 @@ def limits_of(scenario: Scenario, feeder: Feeder) -> Limits:
         v_max_pu=network.v_max_pu,
         price_cap_usd_per_mwh=network.price_cap_usd_per_mwh,
         voltage_penalty_usd_per_pu2h=network.price_cap_usd_per_mwh / strongest_response(feeder),
-        branch_rating_mva=_ratings(scenario, feeder),
+        branch_rating_mva=ratings_mva(network, feeder),
         unbalance_price_usd_per_pct2h=network.unbalance.price_usd_per_pct2h,
         unbalance_buses=network.unbalance.buses,
         unbalance_limit_pct=network.unbalance.limit_pct,
         pvur_limit_pct=network.unbalance.pvur_limit_pct,
+        bus_voltage_pu=voltage_limits_of(network, feeder).buses,
     )

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.constants import LEGS, PHASES
+from cosim.grid.feeder.limits import KINDS
 from cosim.grid.feeder.phases import LINE_TO_CENTROID
 from cosim.grid.linear.network import Affine, LinearNetwork
 
@@ -75,6 +76,9 @@ class NetworkRows:
         names: of the rows; part: index into ``PARTS`` of each, (k,).
         own: (k, own variables); outputs: (k, outputs); rhs: (k,).
         family: (k,) rows of equal number can be compared with each other: they differ in outputs and rhs only.
+        kind: (k,) index into ``KINDS`` of the limit that a row is a part of, -1 for none; of: (k,) which one of its
+            kind; looser: (k,) by how much the right-hand side grows if the limit is loosened by one unit (of PVUR: per
+            unit of the mean squared voltage).
     """
 
     names: tuple[str, ...]
@@ -83,6 +87,9 @@ class NetworkRows:
     outputs: sp.csr_array[np.float64]
     rhs: Real
     family: Index
+    kind: Index
+    of: Index
+    looser: Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,9 @@ class _Family:
     own: tuple[Index, Index, Real]
     outputs: tuple[Index, Index, Real]
     rhs: Real
+    kind: str = ""
+    of: Index | None = None
+    looser: Real | float = 0.0
 
 
 def choose_outputs(network: LinearNetwork, rated: Mapping[str, float], priced: Sequence[str]) -> OutputChoice:
@@ -113,9 +123,13 @@ def import_equation(kind: str, variable: int) -> _Family:
 
 
 def voltage_limits(
-    choice: OutputChoice, low_slack: int, high_slack: int, v_min_pu: float, v_max_pu: float
+    choice: OutputChoice, low_slack: int, high_slack: int, v_min_pu: Real, v_max_pu: Real
 ) -> list[_Family]:
-    """Squared voltage between its limits, softened by the worst violation of the step (one slack each way)."""
+    """Squared voltage between its limits, softened by the worst violation of the step (one slack each way).
+
+    Args:
+        v_min_pu, v_max_pu: (voltages,) limits of each.
+    """
     n = choice.voltages
     every, w = np.arange(n), 2 + np.arange(n)
     families = []
@@ -129,7 +143,10 @@ def voltage_limits(
                 part="voltage",
                 own=(every, np.full(n, slack), np.full(n, -1.0)),
                 outputs=(every, w, np.full(n, sign)),
-                rhs=np.full(n, limit),
+                rhs=limit,
+                kind=f"voltage_{name[2:]}",
+                of=every,
+                looser=2 * np.sqrt(np.abs(limit)),
             )
         )
     return families
@@ -155,6 +172,9 @@ def branch_limits(choice: OutputChoice, slack: int, rating_mva: Real) -> list[_F
                 own=(every, np.full(n, slack), np.full(n, -1.0)),
                 outputs=(np.tile(every, 2), np.concatenate([p, q]), np.repeat(_side(k), n)),
                 rhs=np.asarray(rating_mva) / 3 * _INSCRIBED,
+                kind="rating",
+                of=every,
+                looser=_INSCRIBED,
             )
         )
     return families
@@ -189,6 +209,9 @@ def unbalance_limits(choice: OutputChoice, slack: int, limit_pct: float) -> list
                 own=(every, np.full(n, slack), np.full(n, -1.0)),
                 outputs=(np.tile(every, 2), np.concatenate([real, imaginary]), np.repeat(normal, n)),
                 rhs=np.full(n, limit_pct * _INSCRIBED),
+                kind="vuf",
+                of=every,
+                looser=_INSCRIBED,
             )
         )
     return families
@@ -210,17 +233,17 @@ def phase_rate_limits(
         slack: own variable by which the worst limit of the step is exceeded (percent; of u twice as much).
     """
     place = {label: 2 + i for i, label in enumerate(labels)}
-    maps = ((PHASES, np.eye(3)), (LEGS, LINE_TO_CENTROID))
-    full = [(bus, names, u) for bus in buses for names, u in maps if all((bus, x) in place for x in names)]
+    full = three_phase_squares(labels, buses)
     n, rate = 3 * len(full), limit_pct / 100
     every = np.arange(n)
     columns = np.array([[place[bus, x] for x in names] for bus, names, _ in full], dtype=np.intp).reshape(-1, 3)
     squares = np.array([u for _, _, u in full]).reshape(-1, 3, 3)
     mean = squares.mean(axis=1, keepdims=True)
     families = []
-    for side, rows in (
-        ("high", squares - (1 + 2 * rate) * mean), ("low", (1 - 2 * rate + rate**2 / 2) * mean - squares),
-    ):  # fmt: skip
+    for side, rows, looser in (
+        ("high", squares - (1 + 2 * rate) * mean, 2 / 100),
+        ("low", (1 - 2 * rate + rate**2 / 2) * mean - squares, (2 - rate) / 100),
+    ):
         families.append(
             _Family(
                 names=tuple(f"pvur_{side}[{bus},{k}]:up" for bus, _, _ in full for k in range(3)),
@@ -228,9 +251,22 @@ def phase_rate_limits(
                 own=(every, np.full(n, slack), np.full(n, -2 / 100)),
                 outputs=(np.repeat(every, 3), np.repeat(columns, 3, axis=0).ravel(), rows.ravel()),
                 rhs=np.zeros(n),
+                kind="pvur",
+                of=every // 3,
+                looser=looser,
             )
         )
     return families
+
+
+def three_phase_squares(
+    labels: Sequence[tuple[str, str]], buses: Sequence[str]
+) -> list[tuple[str, Sequence[str], Real]]:
+    """Those of some buses that have three phases: name, members of its squared voltages, and the matrix that makes the
+    squared phase magnitudes of them."""
+    known = set(labels)
+    maps: tuple[tuple[Sequence[str], Real], ...] = ((PHASES, np.eye(3)), (LEGS, LINE_TO_CENTROID))
+    return [(bus, names, u) for bus in buses for names, u in maps if all((bus, x) in known for x in names)]
 
 
 def _side(k: int) -> Real:
@@ -264,7 +300,18 @@ def gather(families: Sequence[_Family], own: int, outputs: int) -> NetworkRows:
         outputs=block([f.outputs for f in families], outputs),
         rhs=np.concatenate([np.zeros(0), *(f.rhs for f in families)]),
         family=np.repeat(np.arange(len(families)), sizes),
+        kind=np.repeat(np.array([_kind_number(f.kind) for f in families], dtype=np.intp), sizes),
+        of=np.concatenate([np.zeros(0, dtype=np.intp), *(_places(f) for f in families)]),
+        looser=np.concatenate([np.zeros(0), *(np.broadcast_to(f.looser, len(f.names)) for f in families)]),
     )
+
+
+def _kind_number(kind: str) -> int:
+    return KINDS.index(kind) if kind else -1
+
+
+def _places(family: _Family) -> Index:
+    return np.zeros(len(family.names), dtype=np.intp) if family.of is None else family.of
 
 
 def _some(output: Affine, rows: Index) -> Affine:

@@ -26,7 +26,7 @@ from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.linear import ac_tangent
-from cosim.grid.linear.network import LinearNetwork, Node
+from cosim.grid.linear.network import LinearNetwork
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
@@ -74,7 +74,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._known: dict[int, OwnWindow] = {}
         self._refinement: Refinement | None = None
         self._settled: tuple[Array, QPSolution] | None = None
-        self._writers: dict[tuple[Node, ...], reporting.PriceRows] = {}
+        self._writer = reporting.StepRows(scenario, feeder, len(self.price))
 
     def _compiled(self, network: LinearNetwork) -> ClearingModel:
         """The clearing of a step, compiled for networks of this structure."""
@@ -374,21 +374,12 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return symbols_of(self.resources)
 
     def rows(self, t: int, ac: AcSolution) -> dict[str, Columns]:
-        """Prices, dispatch, voltages, unbalance and positions of devices of the step committed last."""
+        """Prices, dispatch, voltages, unbalance, flows and positions of devices of the step committed last."""
         result = self._committed
         return {
-            "prices": self._price_rows(result.prices.nodes).of(t, result.prices),
-            "dispatch": reporting.dispatch_rows(self.resources, self.clearing_model.ports, t, result),
-            "voltages": reporting.voltage_rows(t, result, ac),
-            "unbalance": reporting.unbalance_rows(t, ac),
+            **self._writer.rows(self.clearing.model, t, result, ac),
             "taps": {} if self._devices is None else self._devices.rows(t),
         }
-
-    def _price_rows(self, nodes: tuple[Node, ...]) -> reporting.PriceRows:
-        """Writer of prices at these nodes, which differ between the two models of the network."""
-        if nodes not in self._writers:
-            self._writers[nodes] = reporting.PriceRows(self.feeder, nodes)
-        return self._writers[nodes]
 
     # -- prices -----------------------------------------------------------------------------------------------
 

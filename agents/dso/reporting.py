@@ -3,20 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from cosim.agents.dso.clearing import Limits
+from cosim.agents.dso.clearing import ClearingModel, Limits
+from cosim.agents.dso.limit_rows import LimitRows
 from cosim.agents.dso.prices import NodePrices
 from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import Port
 from cosim.agents.dso.window import StepResult
 from cosim.constants import KILO, PRICE_PARTS
 from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.flows import BranchFlows, flow_ends
 from cosim.grid.feeder.phases import Terminal, terminal_map
+from cosim.grid.linear.branch_flows import LinearFlows
+from cosim.grid.linear.network import LinearNetwork, Node
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.results.columns import Columns
+from cosim.scenario.network_limits import limits_of_network, ratings_mva
+from cosim.scenario.schema import Scenario
+
+
+class StepRows:
+    """Writes what the tables say of a committed step.
+
+    Args:
+        scenario, feeder: of the operator. steps: of the horizon.
+    """
+
+    def __init__(self, scenario: Scenario, feeder: Feeder, steps: int) -> None:
+        self._scenario, self._feeder, self._steps = scenario, feeder, steps
+        self._prices: dict[tuple[Node, ...], PriceRows] = {}
+        self._flows: dict[tuple[Node, ...], FlowRows] = {}
+        self._limits: dict[int, LimitRows] = {}
+        self._kept = limits_of_network(scenario.network, feeder)
+
+    def rows(self, model: ClearingModel, t: int, result: StepResult, ac: AcSolution) -> dict[str, Columns]:
+        """Prices, dispatch, voltages, unbalance, flows and limits.
+
+        Args:
+            model: the clearing, whose variables and rows are those of the result.
+        """
+        nodes, network = result.prices.nodes, result.network
+        if nodes not in self._prices:  # they differ between the two models of the network
+            self._prices[nodes] = PriceRows(self._feeder, nodes)
+            self._flows[nodes] = FlowRows(self._scenario, self._feeder, network, self._steps)
+        if id(model) not in self._limits:
+            self._limits[id(model)] = LimitRows(self._kept, model, network, model.hours)
+        flows = self._flows[nodes].linear.at(network, result.states)
+        return {
+            "prices": self._prices[nodes].of(t, result.prices),
+            "dispatch": dispatch_rows(model.resources, model.ports, t, result),
+            "voltages": voltage_rows(t, result, ac),
+            "unbalance": unbalance_rows(t, ac),
+            "flows": self._flows[nodes].of(t, flows, ac),
+            "limits": self._limits[id(model)].of(t, result, flows),
+        }
 
 
 class PriceRows:
@@ -67,6 +111,46 @@ class PriceRows:
             **dict(zip(PRICE_PARTS, active.T, strict=True)),
             **dict(zip((f"q_{k}" for k in PRICE_PARTS), reactive.T, strict=True)),
         }
+
+
+class FlowRows:
+    """Writes what enters the branches, in the linear network and in AC power flow.
+
+    Args:
+        scenario, feeder: whose ratings flows are compared with, whether they are limits or not.
+        network: any of the feeder's networks.
+        steps: of the horizon.
+    """
+
+    def __init__(self, scenario: Scenario, feeder: Feeder, network: LinearNetwork, steps: int) -> None:
+        ends = flow_ends(feeder)
+        self.linear = LinearFlows(ends, network)
+        self._branches = [branch for branch, _ in ends.labels]
+        self._phases = [phase for _, phase in ends.labels]
+        self._buses = [bus.name for bus in ends.buses]
+        mva = ratings_mva(scenario.network, feeder, kept=False)
+        self._phase_kva = np.array([KILO * mva.get(name, np.nan) / 3 for name in self._branches])
+        self._kept = scenario.results.flows_of(len(ends.labels) * steps)
+        self._least_pct = scenario.results.loaded_pct
+
+    def of(self, t: int, linear: BranchFlows, ac: AcSolution) -> Columns:
+        """Power, current and loading of each branch and phase; of the AC solution where it has flows."""
+        if self._kept == "none":
+            return {}
+        columns: dict[str, Any] = {"branch": self._branches, "phase": self._phases, "bus": self._buses}
+        for flows, mark in ((linear, ""), (ac.flows, "_ac")):
+            absent = np.full(len(self._branches), np.nan)
+            columns |= {
+                f"p{mark}_kw": absent if flows is None else flows.p_kw,
+                f"q{mark}_kvar": absent if flows is None else flows.q_kvar,
+                f"current{mark}_a": absent if flows is None else flows.current_a,
+                f"loading{mark}_pct": absent if flows is None else flows.loading_pct(self._phase_kva),
+            }
+        if self._kept == "loaded":
+            loading = np.fmax(columns["loading_pct"], columns["loading_ac_pct"])
+            some = np.flatnonzero(loading >= self._least_pct)
+            columns = {k: v[some] if isinstance(v, np.ndarray) else [v[i] for i in some] for k, v in columns.items()}
+        return {"step": t, **columns} if len(columns["branch"]) else {}
 
 
 def dispatch_rows(resources: Sequence[Resource], ports: Sequence[Port], t: int, result: StepResult) -> Columns:

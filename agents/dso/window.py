@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
-from cosim.agents.dso.own_problem import OwnWindow
+from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
@@ -41,7 +41,11 @@ class StepValues:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states."""
+    """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states.
+
+    Attributes:
+        duals: of the network's inequalities; own: what the operator alone decides, and own_duals: of its rows (USD).
+    """
 
     values: dict[str, float]
     x: Array
@@ -49,6 +53,9 @@ class StepResult:
     prices: NodePrices
     states: Array
     network: LinearNetwork
+    duals: Array
+    own: OwnStep
+    own_duals: Array
 
 
 class WindowClearing:
@@ -84,6 +91,7 @@ class WindowClearing:
         self._tied = joined is not None and joined.tied
         self._full = assembled.qp if joined is None else with_joined(assembled.qp, joined)
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
+        self._owns = [step.own for step in reduced]
         self._constants = np.array([step.own.constant for step in reduced])
         self._last: tuple[Array, QPSolution] | None = None
         self._closed: set[str] = set()
@@ -241,8 +249,13 @@ class WindowClearing:
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
         """Everything about one step of a solved window, prices at all nodes included."""
         found, network = self.values(t, p_mw, solution), self.networks[t]
-        prices = node_prices(self.model, network, *self.duals(t, solution), hours)
-        return StepResult(found.values, found.x, found.cost_usd, prices, found.states, network)
+        equalities, inequalities = self.duals(t, solution)
+        prices = node_prices(self.model, network, equalities, inequalities, hours)
+        own = np.zeros(len(self._owns[t].rhs))
+        own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
+        return StepResult(
+            found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own
+        )
 
     def duals(self, t: int, solution: QPSolution) -> tuple[Array, Array]:
         """Duals of the network's equalities and inequalities in a step, zero for rows that cannot bind."""

@@ -99,6 +99,7 @@ def run(
     """Run one scenario in one mode; leaves tables, figures and a report."""
     with _exit_codes():
         import cosim
+        from cosim.results.limit_table import summary_rows
 
         overrides = _overrides(changes, steps)
         folder = out or _free_folder(scenario, mode or "")
@@ -117,6 +118,7 @@ def run(
                 ),
             )
         _print_kpis({"value": result.kpis})
+        _print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
         _print_notes(result.record.notes)
         _say_where(folder)
 
@@ -294,6 +296,17 @@ def _print_kpis(columns: Mapping[str, Mapping[str, Any]]) -> None:
         texts = [shown(name, values.get(name)) for values in columns.values()]
         if any(text != "–" for text in texts):
             table.add_row(name, *texts, "" if measure.unit in ("1", "count") else measure.unit)
+    _stdout().print(table)
+
+
+def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("worst limits", "steps", "worst"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     _stdout().print(table)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from cosim.constants import KILO
+from cosim.grid.feeder.limits import VOLTAGE_TOLERANCE_PU
 from cosim.results.ac_notes import relative_import_excess
 from cosim.results.by_feeder import Limits, tables_by_feeder
 from cosim.results.record import Kpi, VoltageLimits
 from cosim.results.tables import Tables
 
-VIOLATION_TOLERANCE_PU = 1e-4
-"""A voltage counts as a violation when beyond its limit by more than this: solvers stop short of exact."""
+VIOLATION_TOLERANCE_PU = VOLTAGE_TOLERANCE_PU
 
 Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
 
@@ -185,19 +185,20 @@ def _extreme(values: pd.Series, which: Literal["min", "max"]) -> float | None:
 def _all_violations(tables: Tables, column: str, limits: Limits, tolerance_pu: float) -> int | None:
     """How many voltages of all feeders are beyond a limit; None if there are no voltages."""
     found = [
-        _violations(part.only("voltages", column)[column], own, tolerance_pu)
+        _violations(part.only("voltages", *(("bus", column) if own.buses else (column,))), column, own, tolerance_pu)
         for part, own in tables_by_feeder(tables, limits).values()
     ]
     known = [count for count in found if count is not None]
     return sum(known) if known else None
 
 
-def _violations(values: pd.Series, limits: VoltageLimits, tolerance_pu: float) -> int | None:
+def _violations(voltages: pd.DataFrame, column: str, limits: VoltageLimits, tolerance_pu: float) -> int | None:
     """How many voltages (bus, phase, step) are beyond a limit; None if there are no voltages."""
+    values = voltages[column]
     if values.notna().sum() == 0:
         return None
-    low, high = limits.v_min_pu - tolerance_pu, limits.v_max_pu + tolerance_pu
-    return int(((values < low) | (values > high)).sum())
+    low, high = limits.at(voltages["bus"]) if limits.buses else (limits.v_min_pu, limits.v_max_pu)
+    return int(((values < low - tolerance_pu) | (values > high + tolerance_pu)).sum())
 
 
 def shown(name: str, value: float | int | None) -> str:

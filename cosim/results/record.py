@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cosim.errors import InputError
+from cosim.grid.feeder.limits import VoltageLimits as VoltageLimits
 
 FORMAT = "cosim-run"
 SCHEMA_VERSION = 1
@@ -30,14 +31,6 @@ class Kpi:
 
     value: float | int | None
     unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class VoltageLimits:
-    """Voltage limits of a run in per unit."""
-
-    v_min_pu: float
-    v_max_pu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +85,9 @@ class Record:
         data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
         if not self.feeder_limits:
             del data["feeder_limits"]
+        for own in (data["limits"], *data.get("feeder_limits", {}).values()):
+            if own is not None and not own["buses"]:
+                del own["buses"]
         return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -121,8 +117,8 @@ class Record:
     def _from_data(cls, data: dict[str, Any]) -> Record:
         data["kpis"] = {name: Kpi(k["value"], k["unit"]) for name, k in data["kpis"].items()}
         data["notes"] = tuple(data["notes"])
-        data["limits"] = None if data["limits"] is None else VoltageLimits(**data["limits"])
-        data["feeder_limits"] = {name: VoltageLimits(**own) for name, own in data.get("feeder_limits", {}).items()}
+        data["limits"] = None if data["limits"] is None else _limits(data["limits"])
+        data["feeder_limits"] = {name: _limits(own) for name, own in data.get("feeder_limits", {}).items()}
         data["error"] = None if data["error"] is None else ErrorNote(**data["error"])
         return cls(**data)
 
@@ -141,6 +137,11 @@ class Record:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"the record cannot be read ({error})", file=path) from None
         return cls.from_json(text, path)
+
+
+def _limits(data: Mapping[str, Any]) -> VoltageLimits:
+    buses = {bus: (float(low), float(high)) for bus, (low, high) in data.get("buses", {}).items()}
+    return VoltageLimits(data["v_min_pu"], data["v_max_pu"], buses)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
+from cosim.results.limit_table import summary_rows
 from cosim.results.record import RECORD_FILE, Kpi, Record
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
@@ -87,6 +88,7 @@ class _Page:
     error: object = None
     headline: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    limits: list[tuple[str, str, str]] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
     sections: list[dict[str, Any]] = field(default_factory=list)
     kpi_columns: list[str] = field(default_factory=list)
@@ -140,6 +142,7 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
     drawn: dict[str, Figure] = {}
     if record.status == "ok":
         tables, layout = StoredTables(folder), Layout.read(folder)
+        page.limits = summary_rows(tables.limits, record.step_s / 3600)
         if figures:
             drawn = _run_figures(tables, layout, record.voltage_limits)
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]

@@ -197,8 +197,8 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
-    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps`` and ``feeders`` may be left
-    out."""
+    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps``, ``feeders``,
+    ``flows`` and ``limits`` may be left out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -211,6 +211,8 @@ class Tables(_Frames):
     messages: pd.DataFrame
     taps: pd.DataFrame = field(default_factory=lambda: empty("taps"))
     feeders: pd.DataFrame = field(default_factory=lambda: empty("feeders"))
+    flows: pd.DataFrame = field(default_factory=lambda: empty("flows"))
+    limits: pd.DataFrame = field(default_factory=lambda: empty("limits"))
 
 
 @dataclass(frozen=True, eq=False)

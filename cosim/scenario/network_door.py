@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cosim.scenario.types import Section
+from cosim.scenario.types import BriefSection
 
 
-class NetworkDoor(Section):
+class NetworkDoor(BriefSection):
     """The feeder and its model.
 
     The feeder is one of tables (``feeder``: a shipped one by name, or a folder beside the scenario), or an OpenDSS

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from cosim.errors import InputError
 from cosim.grid.feeder.check import check_feeder
 from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
+from cosim.scenario.network_limits import limits_of_network, voltage_limits_of
 from cosim.scenario.schema import DataCenterSpec, Scenario
 from cosim.scenario.series.reading import Series, read_series
 from cosim.scenario.series.spec import SeriesSpec
@@ -59,6 +61,16 @@ class PreparedFeeder:
     def scenario(self) -> Scenario:
         """The scenario as it is for this feeder alone."""
         return self.part.scenario
+
+    @property
+    def limits(self) -> NetworkLimits:
+        """What is kept in its network."""
+        return limits_of_network(self.scenario.network, self.feeder)
+
+    @property
+    def voltage_limits(self) -> VoltageLimits:
+        """Voltage limits of its buses."""
+        return voltage_limits_of(self.scenario.network, self.feeder)
 
     def series(
         self,
@@ -173,6 +185,7 @@ def _prepared_feeder(part: FeederPart, read: SeriesReader) -> PreparedFeeder:
             read(g.profile, part.key(f"generators.{g.name}.profile"), 0.0, 1.0, "share")
     with part.naming_keys():
         feeder = feeder_of(scenario, read.path)
+        voltage_limits_of(scenario.network, feeder)
     return PreparedFeeder(
         part=part,
         path=read.path,

@@ -28,6 +28,7 @@ from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.network_door import NetworkDoor
+from cosim.scenario.results_spec import ResultsSpec as ResultsSpec
 from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
@@ -85,8 +86,26 @@ class UnbalanceSpec(Section):
         return self
 
 
+class VoltageLimitSpec(Section):
+    """Voltage limits of some buses, by name (``buses``), or of all with a nominal line-to-line voltage (``kv``)"""
+
+    buses: tuple[BusName, ...] = ()
+    kv: Positive | None = None
+    v_min_pu: PerUnit | None = None
+    v_max_pu: PerUnit | None = None
+
+    @model_validator(mode="after")
+    def _of_something(self) -> VoltageLimitSpec:
+        if bool(self.buses) == (self.kv is not None):
+            raise ValueError("exactly one of buses and kv says whose limits they are")
+        if self.v_min_pu is None and self.v_max_pu is None:
+            raise ValueError("no limit is given; allowed: v_min_pu, v_max_pu or both")
+        return self
+
+
 class NetworkSpec(NetworkDoor):
-    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral.
+    """The feeder and its limits. Voltage limits are line-to-line where a section has no neutral; ``voltage_limits``
+    has those of single buses or voltage levels, before those of the feeder's table of buses and the general ones.
 
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
@@ -99,6 +118,7 @@ class NetworkSpec(NetworkDoor):
     source_pu: PerUnit | None = None
     v_min_pu: PerUnit = 0.95
     v_max_pu: PerUnit = 1.05
+    voltage_limits: Annotated[tuple[VoltageLimitSpec, ...], LeftOut] = ()
     price_cap_usd_per_mwh: Positive = 2000.0
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
     feeder_ratings: bool = False
@@ -260,6 +280,7 @@ class Scenario(BriefSection):
     decentralized: DecentralizedSpec = DecentralizedSpec()
     centralized: CentralizedSpec = CentralizedSpec()
     channel: ChannelSpec = ChannelSpec()
+    results: Annotated[ResultsSpec, LeftOut] = ResultsSpec()
 
     @field_validator("feeders")
     @classmethod

@@ -45,6 +45,8 @@ class BriefSection(Section):
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
+        if not isinstance(self, BriefSection):  # a section that is absent
+            return data
         for name, field in type(self).model_fields.items():
             if LeftOut in field.metadata and getattr(self, name) == field.get_default(call_default_factory=True):
                 data.pop(name, None)

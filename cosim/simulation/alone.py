@@ -1,47 +1,52 @@
-"""The feeder alone, without data centers and resources: which broken voltage limits are there in any case."""
+"""The feeder alone, without data centers and resources: which broken limits are there in any case."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.flows import flow_ends
+from cosim.grid.feeder.limits import VOLTAGE_TOLERANCE_PU, LimitBook, NetworkLimits, Real
+from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.results.columns import Columns, height
+from cosim.results.limit_table import row_columns
 
 
-@dataclass(slots=True)
+@dataclass
 class FeederAlone:
-    """Compares the AC voltages of a run with those of its feeder alone, in steps in which a limit is broken.
+    """Compares the limits that a run breaks with those that its feeder alone breaks, in the same steps.
 
     Attributes:
-        low_pu, high_pu: voltages beyond which a limit is broken.
+        limits: what is kept.
         broken: voltages beyond a limit in the run; also_alone: those that are so in the feeder alone;
         worst: of the latter the one farthest beyond, as (distance, step, bus, phase, voltage).
     """
 
     feeder: Feeder
-    low_pu: float
-    high_pu: float
+    limits: NetworkLimits
     broken: int = 0
     also_alone: int = 0
     worst: tuple[float, int, str, str, float] = (0.0, 0, "", "", 0.0)
     _circuit: list[AcCircuit] = field(default_factory=list)
+    _book: list[LimitBook] = field(default_factory=list)
 
-    def see(self, step: int, load_scale: float, feeder: Feeder, ac: AcSolution) -> None:
-        """Look at the AC solution of a step, and at that of the feeder alone with its devices where they stand then."""
-        broken = [label for label, v in ac.voltages.items() if self._beyond(v) > 0]
+    def see(self, step: int, ac: AcSolution, alone: Alone) -> None:
+        """Look at the AC voltages of a step."""
+        broken = [label for label, v in ac.voltages.items() if self._beyond(label[0], v) > 0]
         if not broken:
             return
-        if not self._circuit:  # one of its own: where an iteration starts shows in the last digits
-            self._circuit.append(AcCircuit(self.feeder))
-        circuit = self._circuit[0]
-        circuit.move_to(feeder)
-        alone = circuit.solve(load_scale)
+        solution = alone.solution
         self.broken += len(broken)
-        if not alone.settled:
+        if not solution.settled:
             return
         for label in broken:
-            v = alone.voltages[label]
-            beyond = self._beyond(v)
+            v = solution.voltages[label]
+            beyond = self._beyond(label[0], v)
             self.also_alone += beyond > 0
             if beyond > self.worst[0]:
                 self.worst = (beyond, step, *label, v)
@@ -57,5 +62,82 @@ class FeederAlone:
             f"resource, at worst {v:.4f} pu (step {step}, bus {bus} {phase})"
         )
 
-    def _beyond(self, v: float) -> float:
-        return max(self.low_pu - v, v - self.high_pu, 0.0)
+    def at(self, load_scale: float, feeder: Feeder) -> Alone:
+        """The feeder alone at a load, its devices standing as in ``feeder``."""
+        return Alone(self, load_scale, feeder)
+
+    def solve(self, load_scale: float, feeder: Feeder) -> AcSolution:
+        """AC solution of the feeder alone."""
+        if not self._circuit:  # one of its own: where an iteration starts shows in the last digits
+            self._circuit.append(AcCircuit(self.feeder))
+        circuit = self._circuit[0]
+        circuit.move_to(feeder)
+        solution = circuit.solve(load_scale)
+        return replace(solution, flows=ac_flows(circuit)) if self.limits.phase_kva and solution.settled else solution
+
+    def limit_rows(self, t: int, linear: Columns, ac: AcSolution, alone: Alone) -> list[Columns]:
+        """Rows of the table of limits: those of the linear network, and the limits that AC power flow breaks.
+
+        Args:
+            linear: rows of the operator, without what the base case says.
+        """
+        book = self._book_of(ac)
+        values = self._values(ac)
+        told = np.flatnonzero(book.broken(values))
+        price = np.full(len(told), np.nan)
+        broken = row_columns(
+            t, "ac", book.kinds[told].tolist(), book.elements[told].tolist(), book.phases[told].tolist(), values[told],
+            book.limit[told], book.beyond(values)[told], np.ones(len(told), dtype=bool), book.units_of(told), price,
+        )  # fmt: skip
+        return [{**rows, "in_base_case": alone.judge(rows)} for rows in (linear, broken) if height("limits", rows)]
+
+    def broken_in(self, solution: AcSolution) -> set[tuple[str, str, str]]:
+        """(kind, element, phase) of the limits that a solution breaks."""
+        book = self._book_of(solution)
+        told = np.flatnonzero(book.broken(self._values(solution)))
+        return set(zip(book.kinds[told], book.elements[told], book.phases[told], strict=True))
+
+    def _book_of(self, ac: AcSolution) -> LimitBook:
+        if not self._book:
+            labels = flow_ends(self.feeder).labels if self.limits.phase_kva else ()
+            buses = self.limits.unbalance_buses
+            self._book.append(LimitBook(self.limits, tuple(ac.voltages), labels, buses, buses))
+        return self._book[0]
+
+    def _values(self, ac: AcSolution) -> Real:
+        v = np.array(list(ac.voltages.values()))
+        rates: list[Mapping[str, float]] = [
+            {bus: getattr(ac.unbalance[bus], rate) for bus in self.limits.unbalance_buses if bus in ac.unbalance}
+            for rate in ("vuf_pct", "pvur_pct")
+        ]
+        return self._book_of(ac).values(v, ac.flows, *rates)
+
+    def _beyond(self, bus: str, v: float) -> float:
+        low, high = self.limits.voltage.of(bus)
+        return max(low - VOLTAGE_TOLERANCE_PU - v, v - (high + VOLTAGE_TOLERANCE_PU), 0.0)
+
+
+@dataclass
+class Alone:
+    """The feeder alone in one step, solved when it is asked for."""
+
+    of: FeederAlone
+    load_scale: float
+    feeder: Feeder
+
+    @cached_property
+    def solution(self) -> AcSolution:
+        """Its AC solution."""
+        return self.of.solve(self.load_scale, self.feeder)
+
+    @cached_property
+    def _broken(self) -> set[tuple[str, str, str]] | None:
+        return self.of.broken_in(self.solution) if self.solution.settled else None
+
+    def judge(self, rows: Columns) -> list[str]:
+        """Whether the limits of some rows are broken in it; ``unknown`` where it has no solution."""
+        keys = zip(rows["kind"], rows["element"], rows["phase"], strict=True)
+        known = self._broken
+        if known is None:
+            return ["unknown" for _ in keys]
+        return ["yes" if key in known else "no" for key in keys]

@@ -39,10 +39,11 @@ def _feeder_notes(prepared: PreparedFeeder, tables: Tables, limits: VoltageLimit
         listed = ", ".join(map(str, slack["step"]))
         notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
     notes += _price_notes(prepared, tables)
-    low, high = limits.v_min_pu - VIOLATION_TOLERANCE_PU, limits.v_max_pu + VIOLATION_TOLERANCE_PU
+    low, high = limits.at(v["bus"])
+    low, high = low - VIOLATION_TOLERANCE_PU, high + VIOLATION_TOLERANCE_PU
     broken = v[(v["v_ac_pu"] < low) | (v["v_ac_pu"] > high)]
     if len(broken):
-        beyond = (broken["v_ac_pu"] - broken["v_ac_pu"].clip(low, high)).abs()
+        beyond = limits.beyond(broken["bus"], broken["v_ac_pu"])
         worst = broken.assign(by=beyond).sort_values("by", ascending=False, kind="stable").head(_LISTED_VIOLATIONS)
         listed = "; ".join(
             f"step {row.step} bus {row.bus} {row.phase} {row.v_ac_pu:.4f} pu" for row in worst.itertuples()

@@ -15,7 +15,7 @@ from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import RunFacts, compute_kpis
-from cosim.results.record import ErrorNote, Record, VoltageLimits, run_id, utc_now, versions
+from cosim.results.record import ErrorNote, Record, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
 from cosim.scenario.inputs.keeping import keep_inputs
@@ -183,9 +183,7 @@ def scenario_text(scenario: Scenario) -> str:
 def _draft(prepared: Prepared, text: str) -> Record:
     """What is known of a run before it starts."""
     scenario = prepared.scenario
-    limits = {
-        f.name: VoltageLimits(f.scenario.network.v_min_pu, f.scenario.network.v_max_pu) for f in prepared.feeders
-    }
+    limits = {f.name: f.voltage_limits for f in prepared.feeders}
     only = limits.pop("", None)
     return Record(
         run_id=run_id(text, scenario.mode, scenario.seed),
@@ -289,8 +287,8 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None, i
         units = len(layout_of(prepared).units)
     lines.append(("placement", f"{units} units on the feeder{'s' if len(prepared.feeders) > 1 else ''}"))
     for f, ac in zip(prepared.feeders, cases, strict=True):
-        network, volts = f.scenario.network, ac.voltages.values()
-        beyond = sum(not network.v_min_pu <= v <= network.v_max_pu for v in volts)
+        volts = ac.voltages.values()
+        beyond = int((f.voltage_limits.beyond((bus for bus, _ in ac.voltages), volts) > 0).sum())
         words = f"{beyond} of {len(volts)} outside the limits" if beyond else "within limits"
         told = f"{min(volts):.4f} to {max(volts):.4f} pu at peak load without data centers: {words}"
         lines.append((_titled(f, "base case, AC"), told))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mesa
@@ -20,12 +20,13 @@ from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.circuit import CircuitFeeder
+from cosim.grid.feeder.flows import flow_ends
 from cosim.grid.feeder.load_ranges import LoadRanges
+from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
 from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Delivered, TerminalLoad
 from cosim.results.columns import Columns, Pile
-from cosim.results.kpis import VIOLATION_TOLERANCE_PU
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
@@ -292,7 +293,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         """Commit a step on one feeder, write it into the books, and return its part of the step's sums."""
         delivered = seat.operator.commit(t)
         ac = place.solve(t, delivered)
-        for table, columns in seat.operator.rows(t, ac).items():
+        rows = dict(seat.operator.rows(t, ac))
+        told = [("limits", columns) for columns in place.limit_rows(t, rows.pop("limits", {}), ac)]
+        for table, columns in [*rows.items(), *told]:
             self.books.add(table, {**columns, "feeder": seat.feeder} if columns and seat.feeder else columns)
         if not ac.converged:
             self.books.notes.append(seat.named(f"step {t}: the AC power flow did not converge"))
@@ -326,9 +329,7 @@ class Place:
     def __init__(self, prepared: PreparedFeeder) -> None:
         self.prepared = prepared
         self._ranges = LoadRanges(prepared.feeder)
-        network = prepared.scenario.network
-        low, high = network.v_min_pu - VIOLATION_TOLERANCE_PU, network.v_max_pu + VIOLATION_TOLERANCE_PU
-        self._alone = FeederAlone(prepared.feeder, low, high)
+        self._alone = FeederAlone(prepared.feeder, prepared.limits)
         self._circuit = AcCircuit(prepared.feeder)
 
     def base_case(self) -> AcSolution:
@@ -349,13 +350,30 @@ class Place:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder = self.prepared.feeder
         remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
-        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note()])]
+        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note(), self._note_of_flows()])]
+
+    def _note_of_flows(self) -> str | None:
+        """That not all flows are written, where nobody asked for that."""
+        spec, steps = self.prepared.scenario.results, self.prepared.calendar.steps
+        rows = len(flow_ends(self.prepared.feeder).labels) * steps
+        if spec.flows != "auto" or spec.flows_of(rows) == "all":
+            return None
+        return (
+            f"the table of flows has only branches loaded by at least {spec.loaded_pct:g} % of their rating: all flows "
+            f"in {steps} steps would be {rows} rows (results.flows: all writes them)"
+        )
 
     def solve(self, t: int, delivered: Delivered) -> AcSolution:
         """AC solution of a delivered step."""
         self._circuit.move_to(delivered.feeder or self.prepared.feeder)
         injections = [(terminal, KILO * p, KILO * q) for terminal, p, q in delivered.injections]
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
+        solution = replace(solution, flows=ac_flows(self._circuit))
         self._ranges.see(t, self._circuit.node_phasors)
-        self._alone.see(t, float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder, solution)
+        self._now = self._alone.at(float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder)
+        self._alone.see(t, solution, self._now)
         return solution
+
+    def limit_rows(self, t: int, linear: Columns, ac: AcSolution) -> list[Columns]:
+        """Rows of the table of limits of the step that was solved last; see :meth:`FeederAlone.limit_rows`."""
+        return self._alone.limit_rows(t, linear, ac, self._now)

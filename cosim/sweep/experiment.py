@@ -19,7 +19,8 @@ from cosim.yaml_reading import read_yaml
 
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[
-    "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages", "taps", "feeders"
+    "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages", "taps", "feeders",
+    "flows", "limits",
 ]  # fmt: skip
 _OWN_KEYS = {"mode": "modes", "name": "the scenario file", "schema_version": "the scenario file"}
 

@@ -22,7 +22,7 @@ from cosim.results.figures.style import COLOURS, new_figure, style
 from cosim.results.kpis import VIOLATION_TOLERANCE_PU
 from cosim.results.layout import layout_of_feeder
 from cosim.scenario.schema import Scenario
-from cosim.simulation.runner import simulate
+from cosim.simulation.runner import RunResult, simulate
 from cosim.sweep.findings import Findings
 from cosim.sweep.reading import Sweep
 from cosim.sweep.worker import Outcome
@@ -47,8 +47,8 @@ def largest(scenario: Scenario, path: Path) -> Outcome:
 
     def margins(size_kw: float) -> Margins:
         if size_kw not in seen:
-            kpis = simulate(_sized(scenario, size_kw), path).kpis
-            seen[size_kw] = (_margin(kpis, scenario, "v"), _margin(kpis, scenario, "ac_v"))
+            run = simulate(_sized(scenario, size_kw), path)
+            seen[size_kw] = (_margin(run, "v_pu"), _margin(run, "v_ac_pu"))
         return seen[size_kw]
 
     found = {}
@@ -58,12 +58,11 @@ def largest(scenario: Scenario, path: Path) -> Outcome:
     return Outcome({**found, "runs_needed": len(seen)})
 
 
-def _margin(kpis: dict[str, float | None], scenario: Scenario, which: str) -> float:
+def _margin(run: RunResult, column: str) -> float:
     """Distance of the worst voltage from its limit (pu); below 0 where it is broken by more than solvers err."""
-    low, high = kpis[f"{which}_min_pu"], kpis[f"{which}_max_pu"]
-    assert low is not None and high is not None
-    network = scenario.network
-    return min(low - network.v_min_pu, network.v_max_pu - high) + VIOLATION_TOLERANCE_PU
+    limits, v = run.record.limits, run.tables.voltages
+    assert limits is not None, "a run with one feeder"
+    return float(limits.room(v["bus"], v[column]).min()) + VIOLATION_TOLERANCE_PU
 
 
 def _sized(scenario: Scenario, size_kw: float) -> Scenario:

@@ -16,6 +16,7 @@ from .conftest import opened
 STEP = 2
 OVERRIDES: dict[str, dict[str, object]] = {
     "limits": {"network.branch_rating_kva": {"711-740": 300}},
+    "limits by bus": {"network.voltage_limits": [{"buses": ["740", "718"], "v_min_pu": 0.975}]},
     "unbalance": {"network.unbalance": {"price_usd_per_pct2h": 5.0, "buses": ["740", "718"]}},
     "reactive": {"market.reactive_price_usd_per_mvarh": 4.0, "market.slope_usd_per_mwh_per_mw": 3.0},
     "unbalance limit": {"network.unbalance": {"limit_pct": 1.0, "buses": ["740", "718"]}},

@@ -82,6 +82,19 @@ def make_rows() -> Rows:
                 ("cap", "capacitor", "a", (0, 1, 1)),
             )
         ],
+        "flows": [
+            {"step": t, "branch": b, "phase": x, "bus": b[0], "p_kw": 300.0 - t, "q_kvar": 90.0, "current_a": 40.0,
+             "loading_pct": None if b == "s-1" else 60.0 + t, "p_ac_kw": 301.0, "q_ac_kvar": 91.0,
+             "current_ac_a": 41.0, "loading_ac_pct": None if b == "s-1" else 61.0}
+            for t in reversed(STEPS) for b in ("s-1", "1-2", "2-3") for x in PHASES
+        ],
+        "limits": [
+            {"step": t, "kind": "rating", "element": "1-2", "phase": x, "source": source, "status": "broken",
+             "value": 420.0, "limit": 400.0, "beyond": 20.0 + t, "beyond_pct": 5.0 + t / 4, "unit": "kVA",
+             "shadow_price": 12.5 if source == "linear" else None, "price_unit": "USD/MVAh",
+             "in_base_case": ("no", "yes", "unknown")[t]}
+            for t in reversed(STEPS) for x in PHASES for source in ("linear", "ac")
+        ],
         "prices": [], "voltages": [], "unbalance": [],
     }  # fmt: skip
     for t in STEPS:

@@ -42,6 +42,7 @@ class Bus:
         phases: present phases in order, such as ``abc`` or ``b``; ``12``, ``1`` or ``2`` behind a centre tap.
         grounded: True with a neutral (line-to-neutral voltages), False in a three-wire section.
         x, y: coordinates for maps, in any unit.
+        v_min_pu, v_max_pu: limits of its voltage that are its own; None where those of the scenario hold.
         source: where the data come from.
     """
 
@@ -52,6 +53,8 @@ class Bus:
     x: float = 0.0
     y: float = 0.0
     source: str = ""
+    v_min_pu: float | None = None
+    v_max_pu: float | None = None
 
     @property
     def split(self) -> bool:
@@ -269,7 +272,8 @@ class Element:
 def phase_rating_kva(branch: Branch | Element, bus: Bus) -> float | None:
     """What each phase of a branch may carry at nominal voltage, kVA; None if its table does not say.
 
-    A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating.
+    A line's conductors carry ``amps`` each; the units of a transformer or regulator share their rating. Both halves of
+    a centre-tapped secondary are fed through one phase, which carries the rating of the unit.
 
     Args:
         branch: of a feeder. bus: its end away from the source.
@@ -279,7 +283,7 @@ def phase_rating_kva(branch: Branch | Element, bus: Bus) -> float | None:
     if isinstance(branch, Line):
         return None if branch.amps is None else branch.amps * bus.kv_neutral
     if isinstance(branch, Transformer):
-        return branch.kva / len(bus.phases)
+        return branch.kva / (len(branch.windings) if bus.split else len(bus.phases))
     return branch.kva
 
 

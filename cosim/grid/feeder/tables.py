@@ -62,6 +62,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 EXTRA: dict[str, dict[str, object]] = {
+    "buses": {"v_min_pu": None, "v_max_pu": None},
     "transformers": {
         "phases_high": "abc", "phases_low": "abc", "no_load_percent": 0.0, "magnetizing_percent": 0.0,
         "r_low_percent": 0.0, "x_low_percent": 0.0,

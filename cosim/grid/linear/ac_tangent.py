@@ -31,6 +31,7 @@ from cosim.errors import RunFailure
 from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.banks import across
 from cosim.grid.feeder.circuit import CircuitFeeder, in_frames
+from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import ALPHA, Terminal, terminal_map
 from cosim.grid.linear.ac_pattern import Pattern, pattern_of
 from cosim.grid.linear.circuit_pattern import circuit_pattern, parts_drawn
@@ -104,9 +105,8 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
             f"feeder {circuit.feeder.name}: no AC solution within 0.8 to 1.2 pu to linearise at "
             f"(load scale {load_scale:g})"
         )
-    feeder = circuit.feeder
-    pattern = circuit_pattern(feeder) if isinstance(feeder, CircuitFeeder) else pattern_of(feeder)
-    at = _point(pattern, circuit, injections)
+    pattern = tangent_pattern(circuit.feeder)
+    at = operating_point(pattern, circuit, injections)
     tangent, constant = _Tangent(len(pattern.states)), np.zeros(len(pattern.states))
     phasors = circuit.node_phasors_in(pattern.structure)
     own, conjugate = _load_tangents(pattern, phasors, load_scale, injections)
@@ -131,7 +131,13 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
     )
 
 
-def _point(pattern: Pattern, circuit: AcCircuit, injections: Sequence[Injection]) -> _Point:
+def tangent_pattern(feeder: Feeder) -> Pattern:
+    """Where the numbers of a feeder's tangent stand."""
+    return circuit_pattern(feeder) if isinstance(feeder, CircuitFeeder) else pattern_of(feeder)
+
+
+def operating_point(pattern: Pattern, circuit: AcCircuit, injections: Sequence[Injection]) -> _Point:
+    """The last solution of a circuit, and the demand of injections (kW, kvar) there."""
     phasors = circuit.node_phasors_in(pattern.structure)
     framed = in_frames(phasors, pattern.three_wire, pattern.neutral)
     p, q = np.zeros((2, len(pattern.nodes)))
@@ -246,12 +252,18 @@ def _add_voltages(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> 
     constant[n.u] = scale * np.abs(w) ** 2
 
 
-def _add_flows(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> None:
-    """Power that enters each branch, v conj(i), at the voltage in the frame of its upper bus."""
-    n = pattern
+def entering(n: Pattern, at: _Point) -> tuple[Complex, Complex]:
+    """(nf,) voltage in the frame of its bus at which each flow enters its branch, and its current."""
     current = n.entering @ at.v
     v = at.framed[n.flow_node]
     current[n.fed], v[n.fed] = at.fed, at.v[n.flow_node[n.fed]]
+    return v, current
+
+
+def _add_flows(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> None:
+    """Power that enters each branch, v conj(i), at the voltage in the frame of its upper bus."""
+    n = pattern
+    v, current = entering(n, at)
     power = v * np.conj(current)
     t.add(n.flow_p, n.flow_p, 1.0)
     t.add(n.flow_q, n.flow_q, 1.0)

@@ -21,6 +21,7 @@ from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.check import check_feeder
 from cosim.grid.feeder.circuit import CircuitFeeder, in_frames
 from cosim.grid.feeder.feeder import PLACE, Feeder, Load
+from cosim.grid.feeder.flows import BranchFlows
 from cosim.grid.feeder.phases import Terminal, line_to_line, lvur, pvur, vuf
 from cosim.grid.opendss.commands import V_MAX, V_MIN, circuit_commands, load_command, states_of
 from cosim.grid.opendss.context import new_context
@@ -53,6 +54,7 @@ class AcSolution:
         converged: False when the numbers are no solution of the feeder as given: the iteration did not
             settle, or a voltage left 0.8 to 1.2 per unit, where loads no longer keep their model.
         settled: whether the iteration settled.
+        flows: what enters the branches, where it was asked for.
     """
 
     voltages: dict[tuple[str, str], float]
@@ -63,6 +65,7 @@ class AcSolution:
     losses_kw: float
     converged: bool
     settled: bool = True
+    flows: BranchFlows | None = None
 
 
 class AcCircuit:
