@@ -29,8 +29,6 @@ class SearchSettings:
     """Solve pricing problems by linear programs with tangents; else by quadratic programs."""
     warm_start: bool = True
     """Start the simplex method from the last basis."""
-    order_rows: bool = True
-    """Store rows that join blocks so that factorisations take the blocks first."""
     keep_leaves: bool = True
     """Start a pricing problem from the leaves of the last one instead of from its root."""
     stop_pricing_early: bool = True
@@ -52,12 +50,6 @@ class SearchSettings:
     """Steps of a descent at most."""
     single_moves: int = 4
     """Blocks that a step of a descent moves alone, at most."""
-    closest_facets: int = 20
-    """Facets of a critical region that a program begins with, those closest to the point; 0 for all."""
-    facet_rounds: int = 4
-    """How often broken facets are added before all are put in."""
-    impatient_iterations: int = 40
-    """Iterations of an interior-point solve after which regions count as incompatible."""
     concave_rounds: int = 20
     """Tangents of a concave part of a payment before the point stands."""
     cell_walk: int = 12
@@ -81,8 +73,6 @@ class SearchSettings:
     """Programs of one pricing problem after which complementarity cuts are added and it begins anew."""
     most_programs: int = 2000
     """Programs of one pricing problem after which the leaf at hand is taken as it is."""
-    optima_kept: int = 6
-    """Optima of a leaf from which its bound at other multipliers is computed."""
     tangent_share: float = 0.1
     """Part of the accuracy asked of a bound that may be lost to tangents."""
     tangent_rounds: int = 40

@@ -165,6 +165,18 @@ def quiet_highs() -> Any:
     return solver
 
 
+def linear_program(cost: Vector, rows: Matrix, limits: Limits) -> Any:
+    """The linear program of `limits` as HiGHS takes it; ``rows`` (csr) are those of the equations and of the rest."""
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(cost), rows.shape[0]
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
+    lp.row_lower_ = np.concatenate([limits.eq_rhs, limits.lower])
+    lp.row_upper_ = np.concatenate([limits.eq_rhs, limits.upper])
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    return lp
+
+
 _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where only the cost changes
 
 
@@ -207,7 +219,7 @@ class Highs:
         else:
             lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
             lower.eliminate_zeros()
-            solver.passModel(self._model(cost, limits, row_lower, row_upper, lower))
+            solver.passModel(self._model(cost, limits, lower))
             self._ready = lower.nnz == 0
         self._sides = sides
         solver.run()
@@ -227,16 +239,10 @@ class Highs:
             return unsolved(form, "infeasible")
         return unsolved(form, "unbounded" if status == highspy.HighsModelStatus.kUnbounded else "failed")
 
-    def _model(self, cost: Vector, limits: Limits, row_lower: Vector, row_upper: Vector, lower: Matrix) -> Any:
+    def _model(self, cost: Vector, limits: Limits, lower: Matrix) -> Any:
         """The model as HiGHS takes it; ``lower`` is the lower triangle of the Hessian."""
         model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_col_, lp.num_row_ = len(cost), self._rows.shape[0]
-        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
-        lp.row_lower_, lp.row_upper_ = row_lower, row_upper
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
-        lp.a_matrix_.value_ = self._rows.data
+        model.lp_ = linear_program(cost, self._rows, limits)
         if lower.nnz:
             model.hessian_.dim_ = len(cost)
             model.hessian_.format_ = highspy.HessianFormat.kTriangular
@@ -271,8 +277,13 @@ def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> 
     flat = full_form(sp.csc_array((n, n)), form.eq_matrix, form.row_matrix)
     if Highs(flat, 1e-9).solve(np.zeros(n), None, limits).status == "infeasible":
         return "infeasible"
-    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, n))
-    return "unbounded" if ray.status == "optimal" and falls(cost, ray.x) else "bounded"
+    return "unbounded" if falls_without_end(form, hessian, cost, limits) else "bounded"
+
+
+def falls_without_end(form: Form, hessian: Matrix, cost: Vector, limits: Limits) -> bool:
+    """Whether a convex cost has no lower end on the (nonempty) set of these limits, decided by one linear program."""
+    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, hessian.shape[0]))
+    return ray.status == "optimal" and falls(cost, ray.x)
 
 
 def flat_directions(form: Form, hessian: Matrix) -> Form:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.qp.arrays import Indices, Matrix, csr
+from cosim.optimization.bilevel.model.single_level import together
 from cosim.optimization.qp.bound_propagation import variable_bounds
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import Limits, full_form
-from cosim.optimization.solvers.backends import Highs, directions, falls, flat_directions
+from cosim.optimization.solvers.backends import Highs, falls_without_end
 
 _SHORT = 1e-6
 
@@ -46,35 +46,16 @@ def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, .
 
     The follower is only asked to have a feasible answer, not a best one.
     """
-    names = list(dict.fromkeys((*leader.variables, *follower.variables)))
-    place = {name: i for i, name in enumerate(names)}
-    of_leader, of_answer, of_theta = (
-        np.array([place[name] for name in part], dtype=np.int64)
-        for part in (leader.variables, follower.variables, follower.parameters)
-    )
-    n, k = len(names), len(follower.parameters)
-    box = _spread(sp.eye_array(k, format="csr"), of_theta, n)
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    eq = sp.vstack([
-        _spread(leader.eq_matrix, of_leader, n),
-        _spread(follower.eq_matrix, of_answer, n) - _spread(follower.eq_theta, of_theta, n),
-    ])  # fmt: skip
-    ineq = sp.vstack([
-        _spread(leader.ineq_matrix, of_leader, n),
-        _spread(follower.ineq_matrix, of_answer, n) - _spread(follower.ineq_theta, of_theta, n),
-        box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
-    ])  # fmt: skip
-    eq_rhs = np.concatenate([leader.eq_rhs, follower.eq_rhs])
-    rhs = np.concatenate(
-        [leader.ineq_rhs, follower.ineq_rhs, follower.theta_upper[high], -follower.theta_lower[low]]
-    )
-    limits = [f"range of {name}" for flag in (high, low) for name in np.array(follower.parameters)[flag]]
-    rows = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows, *limits]
+    both = together(leader, follower)
+    n, eq_rhs, rhs = len(both.variables), both.eq_rhs, both.ineq_rhs
+    own = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows]
+    box = both.ineq_rows[len(own) - len(eq_rhs) :]
+    rows = [*own, *(f"range of {name.removeprefix('follower ')[:-3]}" for name in box)]
     p, m = len(eq_rhs), len(rhs)
     # One variable per row says how far it gives way; an equality may do so both ways.
     give = sp.vstack([sp.hstack([sp.eye_array(p), -sp.eye_array(p), sp.csr_array((p, m))]),
                       sp.hstack([sp.csr_array((m, 2 * p)), -sp.eye_array(m)])])  # fmt: skip
-    matrix = sp.hstack([sp.vstack([eq, ineq]), give])
+    matrix = sp.hstack([sp.vstack([both.eq_matrix, both.ineq_matrix]), give])
     size = n + 2 * p + m
     form = full_form(sp.csr_array((size, size)), sp.csr_array((0, size)), matrix)
     cost = np.concatenate([np.zeros(n), np.ones(2 * p + m)])
@@ -115,15 +96,9 @@ def without_end(follower: ParametricQP) -> bool:
     form = full_form(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
     open_end = np.full(n, np.inf)
     limits = Limits(np.zeros(p), np.full(len(follower.ineq_rhs), -np.inf), follower.ineq_rhs, -open_end, open_end)
-    ray = Highs(flat_directions(form, form.hessian), 1e-9).solve(follower.cost, None, directions(limits, n))
-    return ray.status == "optimal" and falls(follower.cost, ray.x)
+    return falls_without_end(form, form.hessian, follower.cost, limits)
 
 
 def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(family(name) for name, flag in zip(names, which, strict=True) if flag))
 
-
-def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
-    entries = sp.coo_array(matrix)
-    row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))

@@ -9,7 +9,7 @@ convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,8 +18,9 @@ from cosim.errors import InputError
 from cosim.optimization.bilevel.model.mccormick import Products
 from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import payment_terms
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows, stacked
-from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.arrays import Indices, Matrix, Vector, csr, stacked
+from cosim.optimization.qp.parametric import ParametricQP, join, selector
+from cosim.optimization.qp.transform import rename
 from cosim.optimization.solvers.qp_solver import QPSolver
 
 _SHARP = 1e-7
@@ -148,45 +149,26 @@ def single_level(
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
 
 
+def together(leader: ParametricQP, follower: ParametricQP) -> ParametricQP:
+    """Both problems as one QP, in which the leader also decides the follower's variables: own costs added, rows put
+    together. The leader's rows come first, then the follower's, then the box of its parameters.
+
+    What the parameters make of the follower's linear cost is left out, because it is not convex.
+    """
+    plain = replace(follower, cost_theta=csr(None, follower.cost_theta.shape))
+    return join([leader, rename(plain.free(plain.parameters), str, "follower {}".format)])
+
+
 def cheapest_together(level: SingleLevel) -> Vector | None:
     """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
     are none to be had.
     """
-    follower, leader = level.follower, level.leader
-    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
-    cost, k = np.zeros(n), np.arange(len(level.theta_at))
-    np.add.at(cost, level.leader_at, leader.cost)
-    np.add.at(cost, level.x_at, follower.cost)
-    np.add.at(cost, level.theta_at, follower.constant_theta)
-    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
-    both = ParametricQP.build(
-        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
-        cost=cost,
-        eq_matrix=stacked(n, [
-            [(leader.eq_matrix, level.leader_at, 1.0)],
-            [(follower.eq_matrix, level.x_at, 1.0), (follower.eq_theta, level.theta_at, -1.0)],
-        ]),
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
-        ineq_matrix=stacked(n, [
-            [(leader.ineq_matrix, level.leader_at, 1.0)],
-            [
-                (rows(follower.ineq_matrix, finite), level.x_at, 1.0),
-                (rows(follower.ineq_theta, finite), level.theta_at, -1.0),
-            ],
-            [(box[np.flatnonzero(high)], np.arange(n), 1.0)],
-            [(box[np.flatnonzero(low)], np.arange(n), -1.0)],
-        ]),
-        ineq_rhs=np.concatenate([
-            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
-        ]),
-    )  # fmt: skip
+    follower, both = level.follower, together(level.leader, level.follower)
     found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
     if not found.optimal:
         return None
-    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
-    return theta
+    theta: Vector = selector(follower.parameters, both.variables) @ found.x
+    return np.clip(theta, follower.theta_lower, follower.theta_upper)
 
 
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:

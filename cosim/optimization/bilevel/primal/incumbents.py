@@ -13,13 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.settlement import settled_at
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegion
 from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.qp.parametric import selector
+from cosim.optimization.qp.transform import with_rows
 from cosim.optimization.solvers.dual_face import DualFace
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -110,15 +111,8 @@ class Incumbents:
         """
         level = self._relaxation.level
         leader, follower = level.leader, level.follower
-        at = [leader.variables.index(name) for name in follower.parameters]
-        picks = sp.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), len(leader.variables)))
-        held = replace(
-            leader,
-            eq_matrix=sp.csr_array(sp.vstack([leader.eq_matrix, picks])),
-            eq_rhs=np.concatenate([leader.eq_rhs, theta]),
-            eq_theta=sp.csr_array((len(leader.eq_rows) + len(at), 0)),
-            eq_rows=leader.eq_rows + tuple(f"at {name}" for name in follower.parameters),
-        )
+        picks = selector(follower.parameters, leader.variables)
+        held = with_rows(leader, picks, theta, tuple(f"at {name}" for name in follower.parameters), equality=True)
         answer, rest = self._relaxation.follower_solver.solve(theta), QPSolver(held).solve()
         if not (self._payment and answer.optimal and rest.optimal):
             return

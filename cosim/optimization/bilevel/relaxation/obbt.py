@@ -25,7 +25,8 @@ from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.backends import quiet_highs
+from cosim.optimization.qp.two_sided import Limits
+from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
 _MARGIN = 1e-6
 _COMPLEMENTARY = 1e-7
@@ -163,18 +164,11 @@ class _Program:
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
         self._size = len(qp.variables)
-        self._rows = sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix]))
         self._eq_count = len(qp.eq_rows)
         self._conflicts = conflicts(follower)
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = self._rows.shape[1], self._rows.shape[0]
-        lp.col_cost_ = np.zeros(self._size)
-        lp.col_lower_, lp.col_upper_ = np.full(self._size, -np.inf), np.full(self._size, np.inf)
-        lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(len(qp.ineq_rows), -np.inf)])
-        lp.row_upper_ = np.concatenate([qp.eq_rhs, qp.ineq_rhs])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
-        lp.a_matrix_.value_ = self._rows.data
+        open_end = np.full(self._size, np.inf)
+        limits = Limits(qp.eq_rhs, np.full(len(qp.ineq_rhs), -np.inf), qp.ineq_rhs, -open_end, open_end)
+        lp = linear_program(np.zeros(self._size), sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix])), limits)
         lp.sense_ = highspy.ObjSense.kMaximize
         self._solver = quiet_highs()
         self._solver.setOptionValue("presolve", "off")

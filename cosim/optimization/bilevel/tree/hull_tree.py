@@ -23,11 +23,10 @@ from cosim.optimization.qp.best_first import BestFirst
 
 @dataclass(frozen=True, slots=True)
 class HullResult:
-    """The bound, how many nodes and QPs it took, and whether the tree was finished (else time, or a block gave up)."""
+    """The bound, how many nodes it took, and whether the tree was finished (else time, or a block gave up)."""
 
     bound: float
     nodes: int
-    solves: int
     finished: bool
 
 
@@ -86,7 +85,7 @@ class HullTree:
             for child in children:
                 queue.push(node.bound, Node(node.bound, child, node.center, node.step))
         finished &= not queue or goal.missing(queue.bound) <= 0
-        return HullResult(queue.bound, nodes, self._parts.solves, finished)
+        return HullResult(queue.bound, nodes, finished)
 
     def _leave_out(self, root: Node) -> float:
         """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points

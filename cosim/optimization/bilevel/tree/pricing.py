@@ -58,7 +58,6 @@ class PricingProblem:
     Attributes:
         block, regions: see above.
         parameters, rows: where the block's parameters and inequalities lie in the whole follower.
-        solves: QPs solved so far.
     """
 
     def __init__(
@@ -94,11 +93,6 @@ class PricingProblem:
     def _known(self, part: BlockDomain) -> dict[bytes, list[Leaf]]:
         """Where leaves of a part are kept."""
         return self._confined if part.cell else self._leaves
-
-    @property
-    def solves(self) -> int:
-        """QPs solved so far."""
-        return self._relaxation.solves
 
     def minimise(
         self,
@@ -170,7 +164,7 @@ class PricingProblem:
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
-            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost, settings.optima_kept)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost)
             queue.push(bound, leaf)
         leaves[key] = []
         return BlockAnswer(np.inf, None)
@@ -200,7 +194,7 @@ class PricingProblem:
         where it lies beyond; None if one of them has all leaves.
         """
         known = self._known(part).get(part.key(), [])
-        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
+        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta) for leaf in known]
         # What has no optimum yet goes to both.
         before = [leaf for leaf, along in zip(known, where, strict=True) if not along > at]
         beyond = [leaf for leaf, along in zip(known, where, strict=True) if not along <= at]
