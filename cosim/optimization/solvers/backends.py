@@ -1,4 +1,4 @@
-"""The QP solvers themselves, each behind the same two-sided form; `qp_solver.QPSolver` is the face to use.
+"""The QP solvers, each behind the same two-sided form; `qp_solver.QPSolver` is the interface to use.
 
 minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
 """
@@ -33,9 +33,9 @@ class Piqp:
         form, tolerance: the problem, and how accurate an answer has to be.
         dense: whether to factor dense matrices.
         max_iterations: after which it gives up.
-        patient: whether it then tries once more for an answer a thousand times coarser.
-        verdicts: whether it may conclude on its way that there is no point or no lower end. Its signs of that are
-            sometimes wrong; where the problem is known to have an optimum they are better ignored.
+        patient: whether it then tries again with a tolerance a thousand times coarser.
+        verdicts: whether it may report infeasibility and unboundedness. PIQP's certificates of these are sometimes
+            wrong; they are switched off where the problem is known to have an optimum.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Piqp:
         self._ready = self._shifted = self._other = False
 
     def rows(self, form: Form) -> None:
-        """Take other numbers for the rows, in the same pattern; for the sparse solver."""
+        """Replace the numbers of the rows; the sparsity pattern stays. Only for the sparse solver."""
         self._form, self._other = form, self._ready
 
     def _set_tolerance(self, tolerance: float) -> None:
@@ -140,7 +140,7 @@ class Daqp:
 
 @cache
 def introduce_highs() -> None:
-    """Let HiGHS say its name into nothing: from 1.16 on it does so once a process, before it can be told not to."""
+    """Suppress the banner of HiGHS: from 1.16 on it is printed once a process, before output can be switched off."""
     sys.stdout.flush()
     try:
         shown = os.dup(1)
@@ -181,7 +181,7 @@ _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where o
 
 
 class Highs:
-    """HiGHS: simplex for LPs, an active-set method for QPs. The reference."""
+    """HiGHS: the simplex method for LPs, an active-set method for QPs."""
 
     def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form

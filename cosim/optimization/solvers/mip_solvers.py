@@ -1,4 +1,4 @@
-"""The solvers of mixed-integer programs behind one small registry: HiGHS, SCIP and Gurobi through Pyomo."""
+"""Mixed-integer programs through Pyomo: HiGHS, SCIP and Gurobi, chosen by name or by what a model contains."""
 
 from __future__ import annotations
 
