@@ -16,9 +16,9 @@ class SearchSettings:
     # --- what the search consists of -------------------------------------------------------------------------------
 
     remove_fixed: bool = True
-    """Presolve takes out variables that their bounds hold at one value."""
+    """Presolve removes variables that their bounds fix."""
     remove_separate: bool = True
-    """Presolve takes out variables that no row and no square ties to another one."""
+    """Presolve removes variables that share neither a row nor a square with another one."""
     decompose: bool = True
     """Bound by Lagrangian decomposition where the follower has several blocks; else only by complementarities."""
     start_at_welfare: bool = True
@@ -69,8 +69,6 @@ class SearchSettings:
 
     # --- pricing problems -------------------------------------------------------------------------------------------
 
-    cuts_after: int = 200
-    """Programs of one pricing problem after which complementarity cuts are added and it begins anew."""
     most_programs: int = 2000
     """Programs of one pricing problem after which the leaf at hand is taken as it is."""
     tangent_share: float = 0.1

@@ -141,11 +141,6 @@ class CompiledBlock:
             **numbers,
         )
 
-    def load(self, x: Vector) -> None:
-        """Write the values of a solution, (n,), into the Pyomo variables."""
-        for variable, value in zip(self.variables, x, strict=True):
-            variable.set_value(float(value), skip_validation=True)
-
 
 def compile_block(
     block: Any, variables: Iterable[Any] | None = None, parameters: Sequence[Any] = ()

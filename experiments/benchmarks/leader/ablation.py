@@ -42,7 +42,6 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "conflicts of rows": {"conflicts": False},
     "pricing by linear programs": {"linear_programs": False},
     "warm start of the simplex method": {"warm_start": False},
-    "complementarity cuts": {"cuts_after": 10**9},
     "leaves kept between pricing problems": {"keep_leaves": False},
     "early end of pricing": {"stop_pricing_early": False},
     "leaving out leaves": {"prune_leaves": False},

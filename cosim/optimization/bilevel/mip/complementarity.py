@@ -2,7 +2,7 @@
 
 For each row i of G with dual sigma_i and slack s_i:
 
-    big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `bounds`)
+    big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `obbt`)
     indicator  b_i = 0 forces sigma_i = 0, b_i = 1 forces s_i = 0; the same bounds stand on the two variables
     SOS1    at most one of sigma_i and s_i is not zero
 

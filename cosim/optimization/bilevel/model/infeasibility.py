@@ -1,4 +1,5 @@
-"""Why a leader has no point: which families of its limits cannot hold together, or along which variables cost falls.
+"""Why a bilevel problem has no optimum: families of limits that cannot hold together, or variables along which the cost
+falls without end.
 
 A family is all rows whose names begin alike, up to the first digit or bracket.
 """
@@ -27,8 +28,7 @@ def family(name: str) -> str:
 
 
 def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
-    """What is to blame for 'infeasible' or 'unbounded', as far as linear programs can tell; to be put after the status.
-    """
+    """The cause of 'infeasible' or 'unbounded' as far as linear programs can tell, to be appended to the status."""
     if status == "infeasible":
         found = why_infeasible(leader, follower)
         if found:
@@ -41,10 +41,10 @@ def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
 
 
 def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, ...]:
-    """Families of rows of leader and follower that leave no room together, by the least total violation; empty if
-    there is room.
+    """Families of rows of leader and follower that have no common point, by the least total violation; empty if there
+    is one.
 
-    The follower is only asked to have a feasible answer, not a best one.
+    The follower's answer only has to be feasible, not optimal.
     """
     both = together(leader, follower)
     n, eq_rhs, rhs = len(both.variables), both.eq_rhs, both.ineq_rhs
@@ -52,7 +52,7 @@ def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, .
     box = both.ineq_rows[len(own) - len(eq_rhs) :]
     rows = [*own, *(f"range of {name.removeprefix('follower ')[:-3]}" for name in box)]
     p, m = len(eq_rhs), len(rhs)
-    # One variable per row says how far it gives way; an equality may do so both ways.
+    # One variable per row for its violation, two for an equality.
     give = sp.vstack([sp.hstack([sp.eye_array(p), -sp.eye_array(p), sp.csr_array((p, m))]),
                       sp.hstack([sp.csr_array((m, 2 * p)), -sp.eye_array(m)])])  # fmt: skip
     matrix = sp.hstack([sp.vstack([both.eq_matrix, both.ineq_matrix]), give])
@@ -74,7 +74,7 @@ def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, .
     if found.status != "optimal":
         return ()
     short = found.x[n:] > _SHORT * (1.0 + np.abs(np.concatenate([eq_rhs, eq_rhs, rhs])))
-    # Rows with a dual are those that together leave no room, whichever of them gives way.
+    # Rows with a dual cannot hold together, whichever of them is violated.
     return _families(rows, np.abs(found.rows) > _SHORT) if np.any(short) else ()
 
 

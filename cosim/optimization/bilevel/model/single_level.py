@@ -2,7 +2,7 @@
 
 Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and
 sigma. Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma =
-0. Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is
+0. Objective: the leader's own cost and, if it pays, the payment (see `strong_duality.payment_terms`), which is
 convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x (see `relaxation`).
 """
 

@@ -68,7 +68,7 @@ class Incumbents:
         if self.regions is None or start is None:
             self._from_answer(theta)
             return
-        # A first point is worth a moment after the deadline: without one there is nothing to return.
+        # A first point may be sought shortly after the deadline: without one there is nothing to return.
         deadline = self._deadline + (self._relaxation.settings.grace_s if self.optimum is None else 0.0)
         known = np.inf if self.optimum is None else self.optimum.cost
         self._keep(self.regions, self.regions.descend(start, deadline, others, known))
@@ -106,8 +106,8 @@ class Incumbents:
             self._walk(self._cell(whole), whole)
 
     def at(self, theta: Vector) -> None:
-        """Offer the point at exactly these parameters: the leader's best rest, the follower's answer, and of its
-        duals those that cost the leader least. Unlike a cell it is never lost to a pattern that was read off wrongly.
+        """Offer the point at exactly these parameters: the leader's other variables at their optimum, the follower's
+        answer, and of its optimal duals those with the least payment. It needs no pattern of binding rows.
         """
         level = self._relaxation.level
         leader, follower = level.leader, level.follower
@@ -132,8 +132,8 @@ class Incumbents:
         self.exact |= offered and level.products is not None
 
     def _from_answer(self, theta: Vector) -> None:
-        """Clear the follower at theta, take the best point of its cell, and walk on from there. The cells of a payment
-        with products have no convex optimum to be had, so that there it is the point itself.
+        """Clear the follower at theta, and search from the cell of its answer. With products the payment is not convex
+        on cells, and the point at theta is offered instead.
         """
         if self._relaxation.level.products is not None:
             self.at(theta)

@@ -87,10 +87,10 @@ class RegionSearch:
         return out
 
     def solve(self, regions: Sequence[CriticalRegion], patient: bool = True) -> RegionOptimum | None:
-        """The best point with these regions; None if they do not go together.
+        """The best point with these regions; None if they have no common point.
 
         Args:
-            patient: whether an answer a thousand times coarser is asked for where the solver finds none.
+            patient: whether a tolerance a thousand times coarser is tried where the solver does not converge.
         """
         leader, n = self._level.leader, len(self._level.leader.variables)
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
@@ -115,7 +115,7 @@ class RegionSearch:
         if raw.status != "optimal":
             return None
         for _ in range(self._settings.concave_rounds if concave else 0):
-            # A tangent lies above what is concave, so that each step is at least as good as the one before.
+            # A tangent is an upper bound of a concave function, so that no step raises the cost.
             tangent = cost.copy()
             for off, at in concave:
                 tangent[at] -= off @ raw.x[at]
@@ -219,7 +219,7 @@ class RegionSearch:
         return [(self._change(now, b, other), b, other) for other in different.values()]
 
     def _change(self, now: RegionOptimum, b: int, other: CriticalRegion) -> float:
-        """The cost changes at least by this when a block takes another region.
+        """A lower bound of the change of the cost when a block takes another region.
 
         At the multipliers mu that hold the optimum, the leader minimises own cost + mu'th, and each block minimises
         payment - mu'th. With another region only the minimum of its block changes.

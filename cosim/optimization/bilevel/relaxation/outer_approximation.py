@@ -18,7 +18,7 @@ import scipy.sparse.csgraph
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
@@ -39,10 +39,6 @@ class TangentRelaxation(Relaxation):
         super().__init__(level, settings)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
-
-    def _add_rows(self, matrix: Matrix, upper: Vector) -> None:
-        super()._add_rows(matrix, upper)
-        self._program = None
 
     def allowed(self, broken: float, value: float) -> float:
         """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""

@@ -1,13 +1,13 @@
-"""What a good point says about all better ones: a limit of each block's payment, and with it narrower bounds.
+"""The objective cutoff: a known point limits the payment of each block in all points with a lower cost.
 
-With multipliers mu of the decomposition (see `decomposition`), its bound L(mu) and a known cost U of the leader, every
+With multipliers mu of the decomposition (see `lagrangian`), its bound L(mu) and a known cost U of the leader, every
 point that costs no more than U keeps for each block b of the follower
 
     payment_b - mu_b'th_b  <=  c_b(mu_b) + U - L(mu),
 
-because the other blocks and the leader cannot stay below their own minima. Where the bound is good, little room is
-left: many pairs are decided, and parameters and prices move within narrow ranges. Some more room than that keeps the
-linear programs that use it well behaved.
+because the other blocks and the leader are at least at their own minima. Where U - L(mu) is small, bound tightening
+with these limits decides many pairs and proves narrow ranges of parameters and prices. A margin on top of U - L(mu)
+keeps these linear programs well conditioned.
 """
 
 from __future__ import annotations
