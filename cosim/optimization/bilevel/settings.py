@@ -21,8 +21,6 @@ class SearchSettings:
     """Presolve removes variables that share neither a row nor a square with another one."""
     decompose: bool = True
     """Bound by Lagrangian decomposition where the follower has several blocks; else only by complementarities."""
-    start_at_welfare: bool = True
-    """Take the parameters that are cheapest for leader and follower together as a first point to search from."""
     conflicts: bool = True
     """Deciding that a row binds sets the duals of all rows to zero that cannot bind together with it."""
     linear_programs: bool = True
@@ -110,10 +108,6 @@ class SearchSettings:
     """Part of what is missing below which a promise does not change the length of steps."""
     agree: float = 0.2
     """Distance of leader and mixtures, in mean widths of the box, within which they agree."""
-    recentres: int = 6
-    """How often a center moves to the multipliers of a better point at the root."""
-    recentre_gain: float = 0.1
-    """Part of what is missing that such a point has to gain."""
 
     # --- branching --------------------------------------------------------------------------------------------------
 

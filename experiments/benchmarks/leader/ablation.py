@@ -38,7 +38,6 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "presolve: fixed variables": {"remove_fixed": False},
     "presolve: separate variables": {"remove_separate": False},
     "decomposition": {"decompose": False},
-    "start at the welfare optimum": {"start_at_welfare": False},
     "conflicts of rows": {"conflicts": False},
     "pricing by linear programs": {"linear_programs": False},
     "warm start of the simplex method": {"warm_start": False},
@@ -50,7 +49,6 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "moving blocks alone": {"single_moves": 0},
     "screening of moves": {"screen_moves": False},
     "rough first values": {"rough": 0.0},
-    "recentring on new points": {"recentres": 0},
     "lengthening of steps": {"lengthenings": 1},
 }  # fmt: skip
 DEVICES: Mapping[str, SearchSettings] = {name: replace(SearchSettings(), **off) for name, off in _OFF.items()}

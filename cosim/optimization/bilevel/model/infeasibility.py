@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.bilevel.model.single_level import together
+from cosim.optimization.qp.arrays import csr
 from cosim.optimization.qp.bound_propagation import variable_bounds
-from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.parametric import ParametricQP, join
+from cosim.optimization.qp.transform import rename
 from cosim.optimization.qp.two_sided import Limits, full_form
 from cosim.optimization.solvers.backends import Highs, falls_without_end
 
@@ -46,7 +48,7 @@ def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, .
 
     The follower's answer only has to be feasible, not optimal.
     """
-    both = together(leader, follower)
+    both = _together(leader, follower)
     n, eq_rhs, rhs = len(both.variables), both.eq_rhs, both.ineq_rhs
     own = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows]
     box = both.ineq_rows[len(own) - len(eq_rhs) :]
@@ -97,6 +99,16 @@ def without_end(follower: ParametricQP) -> bool:
     open_end = np.full(n, np.inf)
     limits = Limits(np.zeros(p), np.full(len(follower.ineq_rhs), -np.inf), follower.ineq_rhs, -open_end, open_end)
     return falls_without_end(form, form.hessian, follower.cost, limits)
+
+
+def _together(leader: ParametricQP, follower: ParametricQP) -> ParametricQP:
+    """Both problems as one QP, in which the leader also decides the follower's variables: own costs added, rows put
+    together. The leader's rows come first, then the follower's, then the box of its parameters.
+
+    What the parameters make of the follower's linear cost is left out, because it is not convex.
+    """
+    plain = replace(follower, cost_theta=csr(None, follower.cost_theta.shape))
+    return join([leader, rename(plain.free(plain.parameters), str, "follower {}".format)])
 
 
 def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:

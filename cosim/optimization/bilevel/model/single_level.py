@@ -9,7 +9,7 @@ convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,12 +18,8 @@ from cosim.errors import InputError
 from cosim.optimization.bilevel.model.mccormick import Products
 from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import payment_terms
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, csr, stacked
-from cosim.optimization.qp.parametric import ParametricQP, join, selector
-from cosim.optimization.qp.transform import rename
-from cosim.optimization.solvers.qp_solver import QPSolver
-
-_SHARP = 1e-7
+from cosim.optimization.qp.arrays import Indices, Matrix, Vector, stacked
+from cosim.optimization.qp.parametric import ParametricQP
 
 
 @dataclass(frozen=True)
@@ -147,28 +143,6 @@ def single_level(
         variables=names + duals,
     )  # fmt: skip
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
-
-
-def together(leader: ParametricQP, follower: ParametricQP) -> ParametricQP:
-    """Both problems as one QP, in which the leader also decides the follower's variables: own costs added, rows put
-    together. The leader's rows come first, then the follower's, then the box of its parameters.
-
-    What the parameters make of the follower's linear cost is left out, because it is not convex.
-    """
-    plain = replace(follower, cost_theta=csr(None, follower.cost_theta.shape))
-    return join([leader, rename(plain.free(plain.parameters), str, "follower {}".format)])
-
-
-def cheapest_together(level: SingleLevel) -> Vector | None:
-    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
-    are none to be had.
-    """
-    follower, both = level.follower, together(level.leader, level.follower)
-    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
-    if not found.optimal:
-        return None
-    theta: Vector = selector(follower.parameters, both.variables) @ found.x
-    return np.clip(theta, follower.theta_lower, follower.theta_upper)
 
 
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:

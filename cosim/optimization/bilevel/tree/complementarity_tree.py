@@ -16,7 +16,6 @@ from typing import TypeAlias
 import numpy as np
 
 from cosim.optimization.bilevel.model.settlement import Box
-from cosim.optimization.bilevel.model.single_level import cheapest_together
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
@@ -68,8 +67,7 @@ class BranchAndBound:
         relaxation: of the bilevel problem.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
-        start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
-            leader and follower together, if left out.
+        start: parameters th from which a first incumbent is sought; those of the relaxation if left out.
         payment: whether the objective contains the payment; then regions serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
@@ -89,8 +87,7 @@ class BranchAndBound:
     ) -> None:
         self._deadline = time.perf_counter() + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
-        self._payment, self._progress = payment, progress
-        self._cache = cache
+        self._progress, self._cache = progress, cache
         if cache is not None:
             cache.begin(relaxation.settings)
         self._regions = region_search(
@@ -107,8 +104,6 @@ class BranchAndBound:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
         points, start = self._points, self._start
-        if start is None and self._payment and self._relaxation.settings.start_at_welfare:
-            start = cheapest_together(self._relaxation.level)
         if start is not None:
             points.near(start)
             if points.z is None:
