@@ -15,7 +15,7 @@ from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.optimization.qp.arrays import blocks_from_dense
 from cosim.optimization.qp.dominated_rows import can_bind, implied
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.qp.transform import with_equalities, with_rows
+from cosim.optimization.qp.transform import with_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -129,5 +129,5 @@ def with_joined(qp: ParametricQP, own: OwnWindow) -> ParametricQP:
     if len(ineq.names):
         qp = with_rows(qp, ineq.matrix, ineq.rhs, ineq.names)
     if len(eq.names):
-        qp = with_equalities(qp, eq.matrix, eq.rhs, eq.names)
+        qp = with_rows(qp, eq.matrix, eq.rhs, eq.names, equality=True)
     return qp

@@ -16,21 +16,17 @@ class SearchSettings:
     # --- what the search consists of -------------------------------------------------------------------------------
 
     remove_fixed: bool = True
-    """Presolve takes out variables that their bounds hold at one value."""
+    """Presolve removes variables that their bounds fix."""
     remove_separate: bool = True
-    """Presolve takes out variables that no row and no square ties to another one."""
+    """Presolve removes variables that share neither a row nor a square with another one."""
     decompose: bool = True
     """Bound by Lagrangian decomposition where the follower has several blocks; else only by complementarities."""
-    start_at_welfare: bool = True
-    """Take the parameters that are cheapest for leader and follower together as a first point to search from."""
     conflicts: bool = True
     """Deciding that a row binds sets the duals of all rows to zero that cannot bind together with it."""
     linear_programs: bool = True
     """Solve pricing problems by linear programs with tangents; else by quadratic programs."""
     warm_start: bool = True
     """Start the simplex method from the last basis."""
-    order_rows: bool = True
-    """Store rows that join blocks so that factorisations take the blocks first."""
     keep_leaves: bool = True
     """Start a pricing problem from the leaves of the last one instead of from its root."""
     stop_pricing_early: bool = True
@@ -52,12 +48,6 @@ class SearchSettings:
     """Steps of a descent at most."""
     single_moves: int = 4
     """Blocks that a step of a descent moves alone, at most."""
-    closest_facets: int = 20
-    """Facets of a critical region that a program begins with, those closest to the point; 0 for all."""
-    facet_rounds: int = 4
-    """How often broken facets are added before all are put in."""
-    impatient_iterations: int = 40
-    """Iterations of an interior-point solve after which regions count as incompatible."""
     concave_rounds: int = 20
     """Tangents of a concave part of a payment before the point stands."""
     cell_walk: int = 12
@@ -77,12 +67,8 @@ class SearchSettings:
 
     # --- pricing problems -------------------------------------------------------------------------------------------
 
-    cuts_after: int = 200
-    """Programs of one pricing problem after which complementarity cuts are added and it begins anew."""
     most_programs: int = 2000
     """Programs of one pricing problem after which the leaf at hand is taken as it is."""
-    optima_kept: int = 6
-    """Optima of a leaf from which its bound at other multipliers is computed."""
     tangent_share: float = 0.1
     """Part of the accuracy asked of a bound that may be lost to tangents."""
     tangent_rounds: int = 40
@@ -122,10 +108,6 @@ class SearchSettings:
     """Part of what is missing below which a promise does not change the length of steps."""
     agree: float = 0.2
     """Distance of leader and mixtures, in mean widths of the box, within which they agree."""
-    recentres: int = 6
-    """How often a center moves to the multipliers of a better point at the root."""
-    recentre_gain: float = 0.1
-    """Part of what is missing that such a point has to gain."""
 
     # --- branching --------------------------------------------------------------------------------------------------
 

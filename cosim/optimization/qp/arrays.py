@@ -38,7 +38,7 @@ def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
 
 
 def from_dense(matrix: Vector) -> Matrix:
-    """The nonzeros of a dense matrix, as csr; made by hand because it is done for every step of every window."""
+    """The nonzeros of a dense matrix, as csr; without scipy's conversions, because every step of a window needs it."""
     there = matrix != 0
     pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.count_nonzero(there, axis=1))])
     return sp.csr_array((matrix[there], np.nonzero(there)[1], pointers), shape=matrix.shape)
@@ -75,8 +75,8 @@ def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
 def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]]) -> Matrix:
     """Bands of rows one below the other over `size` columns, as csr.
 
-    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor;
-    made by hand because it is done for every block of every problem.
+    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor.
+    The entries are put together without scipy's stacking functions, which are slow for many small blocks.
     """
     value, row, column, first = [np.zeros(0)], [_NONE], [_NONE], 0
     for band in bands:

@@ -13,12 +13,12 @@ Node = TypeVar("Node")
 
 
 class BestFirst(Generic[Node]):
-    """A queue of nodes by their lower bound; of equal ones the lower `tie` comes first, then the older one.
+    """A queue of open nodes, least lower bound first; of equal bounds the lower `tie` comes first, then the older node.
 
-    Iterating takes nodes out, while others may be added.
+    Iterating removes nodes from the queue; others may be added meanwhile.
 
     Attributes:
-        closed: least bound of the nodes that were closed, that is neither divided nor empty.
+        closed: least bound of the closed nodes: those that are neither branched on nor infeasible.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class BestFirst(Generic[Node]):
         heapq.heappush(self._heap, (bound, tie, next(self._order), node))
 
     def close(self, bound: float) -> None:
-        """Count a node as closed: nothing below it needs to be looked at, and nothing there costs less than this."""
+        """Close a node with this lower bound: it is not branched on any further."""
         self.closed = min(self.closed, bound)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a follower that share no variable with each other: the hours of a day, say."""
+"""Decomposition of a follower into blocks that share no variable, such as the hours of a day."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def split(qp: ParametricQP, *, by_parameter: bool = False) -> list[Block]:
 
     Args:
         qp: the problem.
-        by_parameter: whether what shares a parameter is one block too; then each parameter enters one block at most,
-            and what is paid for it is that block's.
+        by_parameter: whether blocks that share a parameter are merged; then each parameter enters one block at most,
+            and the payment for it is a matter of that block alone.
     """
     n = len(qp.variables)
     links = abs(qp.hessian) + _neighbours(qp.eq_matrix) + _neighbours(qp.ineq_matrix)
@@ -140,13 +140,13 @@ def _part(matrix: Matrix, of_rows: _Groups, b: int, columns: Indices) -> Matrix:
 
 
 def _neighbours(matrix: Matrix) -> Matrix:
-    """Links between the variables of each row: all to the first."""
+    """(n, n) with a nonzero where two variables stand in one row."""
     pattern = abs(matrix)
     return sp.csr_array(pattern.T @ pattern)
 
 
 def _joined(count: int, labels: tuple[Indices, ...], by_theta: Sequence[Matrix]) -> tuple[int, tuple[Indices, ...]]:
-    """Fewer blocks: those that share a parameter are one."""
+    """Number of blocks and labels of columns and rows after blocks that share a parameter are merged."""
     entries = [sp.coo_array(matrix) for matrix in by_theta]
     for one in entries:
         one.eliminate_zeros()

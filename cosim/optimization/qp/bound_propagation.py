@@ -1,4 +1,6 @@
-"""Dropping inequalities that cannot bind, whatever the parameters in their box."""
+"""Bounds of variables by interval propagation, and removal of inequalities that cannot bind for any parameters in
+their box.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _PASSES = 3
 def screen(qp: ParametricQP) -> tuple[ParametricQP, Indices]:
     """Drop rows of G that keep a positive slack at every feasible point for every parameter in the box.
 
-    A row goes only if the remaining rows imply it strictly, one row after the other, so the feasible set
-    stays as it is and the multiplier of the dropped row was always zero.
+    A row is removed only if the remaining rows imply it strictly, so that the feasible set stays the same and the
+    multiplier of the removed row is always zero.
 
     Args:
         qp: the problem; open parameter boxes are allowed but drop little.
@@ -141,4 +143,5 @@ def largest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
 
 
 def smallest(matrix: Matrix, lower: Vector, upper: Vector) -> Vector:
+    """The smallest value of each row of matrix @ z for lower <= z <= upper."""
     return -largest(-matrix, lower, upper)

@@ -2,8 +2,8 @@
 
     minimise f(x) over a convex set,     min(x_i, x_j) = 0     for each pair (i, j)
 
-The program without the pairs is solved first; where both variables of a pair come out positive, one of them is closed
-(held at zero), best bound first: branch and bound (Land and Doig 1960) over the pairs that matter alone.
+Branch and bound, best bound first (Land and Doig 1960): the relaxation leaves the pairs out, and where both variables
+of a pair are positive in its optimum, each child closes one of them (holds it at zero).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Taking out variables whose value is known whatever the parameters, and rows that this empties.
+"""Presolve: removal of variables whose optimal value is known for all parameters, and of rows that are empty then.
 
-Fixed ones, which their bounds hold: a generator without sun, a box without width. Each leaves several rows that always
-bind together, whose duals nothing determines; without them the rest has fewer pairs and cleaner duals. And lone ones,
-which nothing ties to the rest: the slack of limits that cannot bind.
+Fixed variables have a lower bound equal to their upper one: a photovoltaic generator at night. Both bounds always bind,
+so that their duals are not unique and no bound of them can be proven. Separate variables share neither a row nor a
+square with another variable, such as the slack of limits that cannot bind.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _WIDTH = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One variable: its value, and the rows that hold it from above and below with its coefficients in them; -1 where
-    there is none.
+    """A removed variable: its value, the rows that are its upper and lower bound there (-1 for none), and its
+    coefficients in them.
     """
 
     variable: int
@@ -37,10 +37,10 @@ class _Held:
 
 @dataclass(frozen=True)
 class WithoutFixed:
-    """A problem without its fixed variables.
+    """A problem without its fixed (or separate) variables.
 
     Attributes:
-        qp: what is left; same optima, same prices.
+        qp: the reduced problem, with the same optima and the same prices.
         kept_variables, kept_rows: where its columns and inequalities lie in the whole.
     """
 
@@ -62,7 +62,7 @@ class WithoutFixed:
         gradient = whole.hessian @ full + whole.cost + whole.eq_matrix.T @ nu + whole.ineq_matrix.T @ dual
         down = sp.csc_array(whole.ineq_matrix)
         for held in reversed(self._held):
-            # Of later ones the rows may contain this variable, so its reduced cost is known only now.
+            # Bounds of variables removed later may contain this one, so that its reduced cost is known only now.
             cost = float(gradient[held.variable])
             at, slope = (held.upper, held.upper_slope) if cost <= 0 else (held.lower, held.lower_slope)
             if at < 0:
@@ -73,8 +73,9 @@ class WithoutFixed:
 
 
 def without_fixed(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
-    """Take out fixed variables whose linear cost no parameter moves, except those in `keep`, one after the other: one
-    that is taken out may leave another with bounds of its own.
+    """Remove fixed variables whose linear cost does not depend on parameters, except those in `keep`.
+
+    It is done one variable after the other, because a row without the removed variable may become a bound of another.
     """
     n, m = len(qp.variables), len(qp.ineq_rows)
     may = np.array([name not in set(keep) for name in qp.variables], dtype=bool)
@@ -102,10 +103,8 @@ def without_fixed(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
     return _without(qp, held, gone)
 
 
-def without_lone(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
-    """Take out variables, except those in `keep`, that share neither a row nor a square with another one and that no
-    parameter moves: their optimum is known.
-    """
+def without_separate(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
+    """Remove separate variables that do not depend on parameters, except those in `keep`."""
     m = len(qp.ineq_rows)
     matrix, eq, square = (_clean(part) for part in (qp.ineq_matrix, qp.eq_matrix, qp.hessian))
     alone = np.array([name not in set(keep) for name in qp.variables], dtype=bool)
@@ -119,7 +118,8 @@ def without_lone(qp: ParametricQP, keep: Collection[str] = ()) -> WithoutFixed:
     by_column, entries, none = sp.csc_array(matrix), np.diff(matrix.indptr), np.zeros(m, dtype=bool)
     curvature, held, gone = square.diagonal(), [], np.zeros(m, dtype=bool)
     for j in np.flatnonzero(alone).tolist():
-        found = _lone(_ends(by_column, j, qp.ineq_rhs, entries, plain, none), j, float(qp.cost[j]), float(curvature[j]))
+        ends = _ends(by_column, j, qp.ineq_rhs, entries, plain, none)
+        found = _separate(ends, j, float(qp.cost[j]), float(curvature[j]))
         if found is not None:
             held.append(found)
             gone[by_column.indices[by_column.indptr[j] : by_column.indptr[j + 1]]] = True
@@ -154,7 +154,7 @@ def _without(qp: ParametricQP, held: list[_Held], gone: np.ndarray) -> WithoutFi
 
 
 def _only(matrix: Matrix, row: int, out: np.ndarray) -> int:
-    """The one variable that a row still has."""
+    """The only variable left in a row."""
     index = matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
     return int(index[~out[index]][0])
 
@@ -162,15 +162,15 @@ def _only(matrix: Matrix, row: int, out: np.ndarray) -> int:
 def _fixed(
     by_column: Matrix, j: int, rhs: Vector, entries: Indices, plain: np.ndarray, gone: np.ndarray
 ) -> _Held | None:
-    """How variable j is held at one value by rows that have no other variable; None if it is not."""
+    """Variable j at the value at which its bounds fix it; None if they do not."""
     low, high = _ends(by_column, j, rhs, entries, plain, gone)
     if not np.isfinite(low[0]) or abs(high[0] - low[0]) > _WIDTH * (1.0 + abs(low[0])):
         return None
     return _Held(j, low[0], high[1], high[2], low[1], low[2])
 
 
-def _lone(ends: tuple[_End, _End], j: int, cost: float, curvature: float) -> _Held | None:
-    """Variable j at the optimum of its own cost; None where that has no end, or its bounds leave no value."""
+def _separate(ends: tuple[_End, _End], j: int, cost: float, curvature: float) -> _Held | None:
+    """Variable j at the optimum of its own cost; None where that is unbounded or infeasible."""
     low, high = ends
     if curvature <= 0 and cost == 0.0:
         # Any value is an optimum, and no bound has a dual.
@@ -186,7 +186,7 @@ def _lone(ends: tuple[_End, _End], j: int, cost: float, curvature: float) -> _He
 def _ends(
     by_column: Matrix, j: int, rhs: Vector, entries: Indices, plain: np.ndarray, gone: np.ndarray
 ) -> tuple[_End, _End]:
-    """Lower and upper end of variable j by rows that have no other variable: value, row and coefficient each."""
+    """Lower and upper bound of variable j from rows without any other variable: value, row and coefficient each."""
     low, high = (-np.inf, -1, 1.0), (np.inf, -1, 1.0)
     part = slice(by_column.indptr[j], by_column.indptr[j + 1])
     for i, slope in zip(by_column.indices[part].tolist(), by_column.data[part].tolist(), strict=True):

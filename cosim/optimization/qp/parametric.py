@@ -292,8 +292,8 @@ def join(problems: Sequence[ParametricQP]) -> ParametricQP:
     """
     variables = tuple(dict.fromkeys(name for qp in problems for name in qp.variables))
     parameters = tuple(dict.fromkeys(name for qp in problems for name in qp.parameters))
-    into_x = [_selector(qp.variables, variables) for qp in problems]
-    into_theta = [_selector(qp.parameters, parameters) for qp in problems]
+    into_x = [selector(qp.variables, variables) for qp in problems]
+    into_theta = [selector(qp.parameters, parameters) for qp in problems]
     lower, upper = np.full(len(parameters), -np.inf), np.full(len(parameters), np.inf)
     for qp, put in zip(problems, into_theta, strict=True):
         where = put.indices
@@ -348,7 +348,8 @@ _DENSE = ("cost", "eq_rhs", "ineq_rhs", "constant_theta", "theta_lower", "theta_
 _NAMES = ("variables", "parameters", "eq_rows", "ineq_rows", "exclusive")
 
 
-def _selector(own: tuple[str, ...], everyone: tuple[str, ...]) -> Matrix:
+def selector(own: Sequence[str], everyone: Sequence[str]) -> Matrix:
+    """(own, everyone) with a one where two names are the same: it takes a part of a vector out of the whole."""
     place = {name: i for i, name in enumerate(everyone)}
     where = np.array([place[name] for name in own], dtype=np.int64)
     return sp.csr_array((np.ones(len(own)), (np.arange(len(own)), where)), shape=(len(own), len(everyone)))

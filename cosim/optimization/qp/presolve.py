@@ -1,4 +1,4 @@
-"""What is taken out of a follower before a bilevel problem is solved, and how the answer gets it back."""
+"""Presolve of the follower of a bilevel problem, and recovery of the full answer from the reduced one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from cosim.optimization.qp.arrays import Indices, Vector
 from cosim.optimization.qp.bound_propagation import screen, variable_bounds
-from cosim.optimization.qp.fixed_variables import WithoutFixed, without_fixed, without_lone
+from cosim.optimization.qp.fixed_variables import WithoutFixed, without_fixed, without_separate
 from cosim.optimization.qp.parametric import ParametricQP
 
 _ROUNDING = 1e-9
@@ -16,10 +16,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Presolved:
-    """A follower without fixed variables, without rows that cannot bind, and without what these leave alone.
+    """A follower without fixed variables, without rows that cannot bind, and without variables that are separate then.
 
     Attributes:
-        qp: what is left, in the leader's box of the parameters.
+        qp: the reduced follower, in the leader's box of the parameters.
         rows: where its inequalities lie among those of the follower.
     """
 
@@ -44,7 +44,7 @@ def empty_ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[str, ...
 
 
 def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vector]:
-    """Lower and upper ends of the parameters by both; ends that cross by rounding only are put together."""
+    """Lower and upper bounds of the parameters by both problems; bounds that cross by rounding only are made equal."""
     lower, upper = variable_bounds(leader)
     at = {name: i for i, name in enumerate(leader.variables)}
     where = [at[name] for name in follower.parameters]
@@ -56,18 +56,18 @@ def _ranges(follower: ParametricQP, leader: ParametricQP) -> tuple[Vector, Vecto
 def presolve(
     follower: ParametricQP, leader: ParametricQP, *, fixed: bool = True, separate: bool = True
 ) -> Presolved:
-    """Narrow the parameters' box to the leader's own bounds, then take out what is fixed, what cannot bind, and what
-    is tied to nothing else.
+    """Narrow the parameters' box to the leader's own bounds, then remove fixed variables, rows that cannot bind, and
+    separate variables.
 
     Variables that the leader names stay.
 
     Args:
-        fixed: whether variables leave that are held at one value.
-        separate: whether variables leave that nothing ties to others.
+        fixed: whether fixed variables are removed.
+        separate: whether separate variables are removed.
     """
     boxed, named = follower.with_theta_box(*_ranges(follower, leader)), set(leader.variables)
     smaller = without_fixed(boxed, named if fixed else set(boxed.variables))
     screened, bind = screen(smaller.qp)
-    joined = without_lone(screened, named if separate else set(screened.variables))
+    joined = without_separate(screened, named if separate else set(screened.variables))
     kept = smaller.kept_rows[bind[joined.kept_rows]]
     return Presolved(joined.qp, kept, smaller, bind, joined)

@@ -101,15 +101,12 @@ class CompiledBlock:
 
     Attributes:
         variables, parameters: Pyomo variables in the order of the columns and of the parameters.
-        eq_constraints, ineq_constraints: the Pyomo constraint of each row (None for a bound of a variable).
         variable_names, parameter_names, eq_names, ineq_names: what the ParametricQP will call them.
         layouts: where the coefficients go and which must be read again.
     """
 
     variables: tuple[Any, ...]
     parameters: tuple[Any, ...]
-    eq_constraints: tuple[Any, ...]
-    ineq_constraints: tuple[Any, ...]
     variable_names: tuple[str, ...]
     parameter_names: tuple[str, ...]
     eq_names: tuple[str, ...]
@@ -143,11 +140,6 @@ class CompiledBlock:
             ineq_rows=self.ineq_names,
             **numbers,
         )
-
-    def load(self, x: Vector) -> None:
-        """Write the values of a solution, (n,), into the Pyomo variables."""
-        for variable, value in zip(self.variables, x, strict=True):
-            variable.set_value(float(value), skip_validation=True)
 
 
 def compile_block(
@@ -193,8 +185,8 @@ class _Compiler:
                 "ineq_matrix", "ineq_rhs", "ineq_theta", "theta_lower", "theta_upper",
             )
         }  # fmt: skip
-        self.eq: list[tuple[str, Any]] = []
-        self.ineq: list[tuple[str, Any]] = []
+        self.eq: list[str] = []
+        self.ineq: list[str] = []
 
     def place(self, v: Any) -> int:
         if id(v) not in self.column:
@@ -226,12 +218,10 @@ class _Compiler:
         return CompiledBlock(
             variables=tuple(self.variables),
             parameters=self.parameters,
-            eq_constraints=tuple(c for _, c in self.eq),
-            ineq_constraints=tuple(c for _, c in self.ineq),
             variable_names=tuple(v.name for v in self.variables),
             parameter_names=tuple(v.name for v in self.parameters),
-            eq_names=tuple(name for name, _ in self.eq),
-            ineq_names=tuple(name for name, _ in self.ineq),
+            eq_names=tuple(self.eq),
+            ineq_names=tuple(self.ineq),
             layouts={name: entries.finish(shapes[name]) for name, entries in self.entries.items()},
         )
 
@@ -242,18 +232,18 @@ class _Compiler:
         if repn.nonlinear_expr is not None:
             raise InputError("a constraint of a compiled block is not linear", key=name)
         if constraint.equality:
-            self.row("eq", name, constraint, repn, upper, 1.0)
+            self.row("eq", name, repn, upper, 1.0)
             return
         if lower is not None:
-            self.row("ineq", f"{name}:lo", constraint, repn, lower, -1.0)
+            self.row("ineq", f"{name}:lo", repn, lower, -1.0)
         if upper is not None:
-            self.row("ineq", f"{name}:up", constraint, repn, upper, 1.0)
+            self.row("ineq", f"{name}:up", repn, upper, 1.0)
 
-    def row(self, kind: str, name: str, constraint: Any, repn: Any, side: Any, sign: float) -> None:
+    def row(self, kind: str, name: str, repn: Any, side: Any, sign: float) -> None:
         """Add sign * body (<= or =) sign * side as a row; parameters and constants go to the right."""
         rows = self.eq if kind == "eq" else self.ineq
         at = len(rows)
-        rows.append((name, constraint))
+        rows.append(name)
         self.entries[f"{kind}_rhs"].add(at, 0, side, sign)
         self.entries[f"{kind}_rhs"].add(at, 0, repn.constant, -sign)
         for coefficient, v in zip(repn.linear_coefs, repn.linear_vars, strict=True):
@@ -268,7 +258,7 @@ class _Compiler:
             if bound is None:
                 continue
             at = len(self.ineq)
-            self.ineq.append((f"{v.name}:{side}", None))
+            self.ineq.append(f"{v.name}:{side}")
             self.entries["ineq_rhs"].add(at, 0, bound, sign)
             self.entries["ineq_matrix"].add(at, self.place(v), sign)
 

@@ -55,8 +55,8 @@ class NoSolution(RunFailure):
 
     Args:
         status: 'infeasible', 'unbounded', or what else a solver says.
-        why: what is to blame, to be put after the status.
-        solver: who says so, if not linear programs of our own.
+        why: the cause, appended to the status.
+        solver: the solver that reports the status, if it is another than cosim's own search.
     """
 
     def __init__(self, status: str, why: str = "", solver: str = "") -> None:

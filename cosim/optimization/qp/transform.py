@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from cosim.optimization.qp.arrays import Matrix, Vector
 from cosim.optimization.qp.parametric import ParametricQP
-
-Vector = NDArray[np.float64]
 
 
 def map_parameters(
-    qp: ParametricQP, matrix: sp.csr_array, names: tuple[str, ...], lower: Vector, upper: Vector
+    qp: ParametricQP, matrix: Matrix, names: tuple[str, ...], lower: Vector, upper: Vector
 ) -> ParametricQP:
     """Substitute ``theta = matrix @ phi``: the same problem in the parameters ``phi`` with their box.
 
@@ -52,25 +51,16 @@ def rename(
     )
 
 
-def with_rows(qp: ParametricQP, matrix: sp.csr_array, rhs: Vector, names: tuple[str, ...]) -> ParametricQP:
-    """Add inequality rows ``matrix x <= rhs`` that do not depend on the parameters."""
-    empty = sp.csr_array((len(rhs), len(qp.parameters)))
-    return replace(
-        qp,
-        ineq_matrix=sp.csr_array(sp.vstack([qp.ineq_matrix, matrix])),
-        ineq_rhs=np.concatenate([qp.ineq_rhs, rhs]),
-        ineq_theta=sp.csr_array(sp.vstack([qp.ineq_theta, empty])),
-        ineq_rows=qp.ineq_rows + names,
-    )
-
-
-def with_equalities(qp: ParametricQP, matrix: sp.csr_array, rhs: Vector, names: tuple[str, ...]) -> ParametricQP:
-    """Add equality rows ``matrix x = rhs`` that do not depend on the parameters."""
-    empty = sp.csr_array((len(rhs), len(qp.parameters)))
-    return replace(
-        qp,
-        eq_matrix=sp.csr_array(sp.vstack([qp.eq_matrix, matrix])),
-        eq_rhs=np.concatenate([qp.eq_rhs, rhs]),
-        eq_theta=sp.csr_array(sp.vstack([qp.eq_theta, empty])),
-        eq_rows=qp.eq_rows + names,
-    )
+def with_rows(
+    qp: ParametricQP, matrix: Matrix, rhs: Vector, names: tuple[str, ...], *, equality: bool = False
+) -> ParametricQP:
+    """Add rows ``matrix x <= rhs`` or, as equalities, ``matrix x = rhs`` that do not depend on the parameters."""
+    kind = "eq" if equality else "ineq"
+    blank = sp.csr_array((len(rhs), len(qp.parameters)))
+    longer: dict[str, Any] = {
+        f"{kind}_matrix": sp.csr_array(sp.vstack([getattr(qp, f"{kind}_matrix"), matrix])),
+        f"{kind}_rhs": np.concatenate([getattr(qp, f"{kind}_rhs"), rhs]),
+        f"{kind}_theta": sp.csr_array(sp.vstack([getattr(qp, f"{kind}_theta"), blank])),
+        f"{kind}_rows": getattr(qp, f"{kind}_rows") + names,
+    }
+    return replace(qp, **longer)

@@ -1,4 +1,4 @@
-"""The two-sided form of a quadratic program, which solvers take.
+"""The two-sided form of a quadratic program, in which solvers expect it.
 
 minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
 
@@ -140,7 +140,7 @@ def place_rows(qp: ParametricQP) -> Placement:
 
 
 def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
-    """The sides of the two-sided form for these right-hand sides, and whether empty rows and boxes allow any x."""
+    """The sides of the two-sided form for these right-hand sides, and False if an empty row or box excludes any x."""
     sides: dict[int, tuple[Vector, Vector]] = {}
     for kind, size in ((BOUND, variables), (ROW, len(put.first_rows))):
         lower, upper = np.full(size, -np.inf), np.full(size, np.inf)

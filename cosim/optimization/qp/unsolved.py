@@ -1,4 +1,4 @@
-"""A quadratic program that no solver could solve, kept so that it can be looked at and solved elsewhere."""
+"""A quadratic program that no solver solved, stored so that it can be examined and solved elsewhere."""
 
 from __future__ import annotations
 

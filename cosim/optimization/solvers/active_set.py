@@ -1,9 +1,9 @@
 """Solving a QP again with the rows that were active the last time as equations.
 
-From one round of a negotiation to the next few rows change sides. Bounds that were active fix their variables, the
-other active rows become equations, and what is left is one sparse linear system; rows with duals of the wrong sign then
-leave and broken ones enter, all at once (the primal-dual active-set method of Hintermueller, Ito and Kunisch 2002).
-That settles in a few systems or not at all, so its answer is checked, and who asks needs another solver as well.
+Between two rounds of a negotiation the active set changes little. Active bounds fix their variables, the other active
+rows become equations, and one sparse linear system remains. Rows with duals of the wrong sign then leave the active
+set and violated rows enter it, all at once (the primal-dual active-set method of Hintermueller, Ito and Kunisch 2002).
+The method ends after a few systems or not at all: its answer is checked, and the caller needs another solver as well.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class ActiveSet:
         self._failed = self._pause = 0
 
     def remember(self, conditions: Conditions, point: Point) -> None:
-        """Take note of a solution."""
+        """Store the active set of a solution."""
         x, _, sigma = point
         slack = conditions.rhs - conditions.matrices.at(x)[2]
         self._last = point, np.isfinite(conditions.rhs) & (sigma > slack)
 
     def solve(self, conditions: Conditions) -> tuple[Point, float] | None:
-        """A solution and its residual, or nothing; after failures it is tried less and less often."""
+        """A solution and its residual; None if there is none. After each failure more calls are skipped."""
         if self._last is None:
             return None
         if self._pause:

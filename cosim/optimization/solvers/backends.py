@@ -1,4 +1,4 @@
-"""The QP solvers themselves, each behind the same two-sided form; `qp_solver.QPSolver` is the face to use.
+"""The QP solvers, each behind the same two-sided form; `qp_solver.QPSolver` is the interface to use.
 
 minimise 1/2 x'Px + c'x   subject to   Ax = b,  lower <= Gx <= upper,  x_lower <= x <= x_upper
 """
@@ -33,9 +33,9 @@ class Piqp:
         form, tolerance: the problem, and how accurate an answer has to be.
         dense: whether to factor dense matrices.
         max_iterations: after which it gives up.
-        patient: whether it then tries once more for an answer a thousand times coarser.
-        verdicts: whether it may conclude on its way that there is no point or no lower end. Its signs of that are
-            sometimes wrong; where the problem is known to have an optimum they are better ignored.
+        patient: whether it then tries again with a tolerance a thousand times coarser.
+        verdicts: whether it may report infeasibility and unboundedness. PIQP's certificates of these are sometimes
+            wrong; they are switched off where the problem is known to have an optimum.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Piqp:
         self._ready = self._shifted = self._other = False
 
     def rows(self, form: Form) -> None:
-        """Take other numbers for the rows, in the same pattern; for the sparse solver."""
+        """Replace the numbers of the rows; the sparsity pattern stays. Only for the sparse solver."""
         self._form, self._other = form, self._ready
 
     def _set_tolerance(self, tolerance: float) -> None:
@@ -140,7 +140,7 @@ class Daqp:
 
 @cache
 def introduce_highs() -> None:
-    """Let HiGHS say its name into nothing: from 1.16 on it does so once a process, before it can be told not to."""
+    """Suppress the banner of HiGHS: from 1.16 on it is printed once a process, before output can be switched off."""
     sys.stdout.flush()
     try:
         shown = os.dup(1)
@@ -165,11 +165,23 @@ def quiet_highs() -> Any:
     return solver
 
 
+def linear_program(cost: Vector, rows: Matrix, limits: Limits) -> Any:
+    """The linear program of `limits` as HiGHS takes it; ``rows`` (csr) are those of the equations and of the rest."""
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(cost), rows.shape[0]
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
+    lp.row_lower_ = np.concatenate([limits.eq_rhs, limits.lower])
+    lp.row_upper_ = np.concatenate([limits.eq_rhs, limits.upper])
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    return lp
+
+
 _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4  # the basis stays primal feasible where only the cost changes
 
 
 class Highs:
-    """HiGHS: simplex for LPs, an active-set method for QPs. The reference."""
+    """HiGHS: the simplex method for LPs, an active-set method for QPs."""
 
     def __init__(self, form: Form, tolerance: float, *, time_limit_s: float = 20.0) -> None:
         self._form = form
@@ -207,7 +219,7 @@ class Highs:
         else:
             lower = sp.csc_array(sp.tril(with_diagonal(form.hessian, diagonal)))
             lower.eliminate_zeros()
-            solver.passModel(self._model(cost, limits, row_lower, row_upper, lower))
+            solver.passModel(self._model(cost, limits, lower))
             self._ready = lower.nnz == 0
         self._sides = sides
         solver.run()
@@ -227,16 +239,10 @@ class Highs:
             return unsolved(form, "infeasible")
         return unsolved(form, "unbounded" if status == highspy.HighsModelStatus.kUnbounded else "failed")
 
-    def _model(self, cost: Vector, limits: Limits, row_lower: Vector, row_upper: Vector, lower: Matrix) -> Any:
+    def _model(self, cost: Vector, limits: Limits, lower: Matrix) -> Any:
         """The model as HiGHS takes it; ``lower`` is the lower triangle of the Hessian."""
         model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_col_, lp.num_row_ = len(cost), self._rows.shape[0]
-        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, limits.x_lower, limits.x_upper
-        lp.row_lower_, lp.row_upper_ = row_lower, row_upper
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
-        lp.a_matrix_.value_ = self._rows.data
+        model.lp_ = linear_program(cost, self._rows, limits)
         if lower.nnz:
             model.hessian_.dim_ = len(cost)
             model.hessian_.format_ = highspy.HessianFormat.kTriangular
@@ -271,8 +277,13 @@ def prove(form: Form, cost: Vector, diagonal: Vector | None, limits: Limits) -> 
     flat = full_form(sp.csc_array((n, n)), form.eq_matrix, form.row_matrix)
     if Highs(flat, 1e-9).solve(np.zeros(n), None, limits).status == "infeasible":
         return "infeasible"
-    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, n))
-    return "unbounded" if ray.status == "optimal" and falls(cost, ray.x) else "bounded"
+    return "unbounded" if falls_without_end(form, hessian, cost, limits) else "bounded"
+
+
+def falls_without_end(form: Form, hessian: Matrix, cost: Vector, limits: Limits) -> bool:
+    """Whether a convex cost has no lower end on the (nonempty) set of these limits, decided by one linear program."""
+    ray = Highs(flat_directions(form, hessian), 1e-9).solve(cost, None, directions(limits, hessian.shape[0]))
+    return ray.status == "optimal" and falls(cost, ray.x)
 
 
 def flat_directions(form: Form, hessian: Matrix) -> Form:

@@ -1,5 +1,6 @@
-"""Clarabel behind the two-sided form: an interior-point method whose homogeneous embedding and refined factors also end
-where strict complementarity fails and where PIQP's and HiGHS's factors break down.
+"""Clarabel behind the two-sided form: an interior-point method with a homogeneous embedding and iterative refinement.
+
+It also converges where strict complementarity fails and where the factorisations of PIQP and HiGHS break down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every solver of the two-sided form does, and how it answers."""
+"""The interface of all solvers of the two-sided form, and their answer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cosim.optimization.qp.two_sided import Form, Limits
 class Raw:
     """A solver's answer; `rows` and `bounds` are the duals of the upper sides minus those of the lower sides.
 
-    `status` is 'optimal', 'infeasible', 'unbounded', 'failed', or 'rough' where the solver gave up at a point that
-    may still be polished: who takes it has to check it.
+    `status` is 'optimal', 'infeasible', 'unbounded', 'failed', or 'rough' where the solver stopped early at a point
+    that may still be polished; the caller has to check such a point.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""A problem plus convex functions known only by tangents: each new tangent makes the model of them tighter.
+"""A cutting-plane model: a problem plus convex functions of which only tangents (lower bounds) are known.
 
     minimise   f(x) + sum_g F_g(y_g) + weight/2 |y - centre|^2,      y a part of x
     known:     F_g(y_g) >= value_kg + slope_kg'(y_g - at_kg)         for each tangent k
@@ -45,7 +45,7 @@ class CutModel:
     _points: list[Vector] = field(default_factory=list)
 
     def add(self, values: Vector, slopes: Vector, at: Vector) -> None:
-        """Take up one tangent of each group, or one for all together.
+        """Add one tangent of each group, or one of the sum of all groups.
 
         Args:
             values: (groups,) costs, or (1,) their sum.

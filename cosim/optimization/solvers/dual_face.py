@@ -45,9 +45,9 @@ class DualFace:
     For a convex program the optimal value is convex in right-hand-side parameters, and its derivative in the
     direction d is the largest d'price over this face.
 
-    Where two binding rows are nearly parallel, duals that differ widely belong to primal solutions that differ by less
-    than a solver resolves. With a ``reach`` the face has all of them: the duals that are optimal for some x within
-    the reach, whose stationarity at the known x is off by |H| reach at most.
+    Where two binding rows are nearly parallel, widely different duals belong to primal solutions that differ by less
+    than a solver's tolerance. With a ``reach`` the face contains the duals that are optimal for any x within the reach
+    of the solution: their stationarity at the solution is violated by |H| reach at most.
 
     Args:
         qp: the problem.
@@ -81,7 +81,8 @@ class DualFace:
     def nearest(self, target: Vector) -> DualPoint:
         """The optimal dual whose price is nearest to `target`, (k,), in the Euclidean sense.
 
-        The reach is used only in blocks where it meets the target; elsewhere the duals are those of the known x.
+        The reach is used only in blocks where it makes the price meet the target; elsewhere the duals are those of the
+        solution itself.
         """
         away = self._price - np.asarray(target, dtype=float)
         # Steps of a window do not share duals; one QP over all of them would be badly scaled.

@@ -1,4 +1,4 @@
-"""The solvers of mixed-integer programs behind one small registry: HiGHS, SCIP and Gurobi through Pyomo."""
+"""Mixed-integer programs through Pyomo: HiGHS, SCIP and Gurobi, chosen by name or by what a model contains."""
 
 from __future__ import annotations
 
@@ -40,20 +40,6 @@ class SolverRun:
     objective: float
     bound: float
     status: str
-    time_s: float
-    rounds: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Size of a Pyomo model as a solver sees it."""
-
-    variables: int
-    rows: int
-    quadratic: bool
-    sos: bool
-    indicators: bool = False
-    bilinear: bool = False
 
 
 def installed() -> tuple[str, ...]:
@@ -68,23 +54,15 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def measure(
-    model: Any,
-    squares: Sequence[tuple[Any, Any]] = (),
-    indicators: Sequence[Indicator] = (),
-    products: Sequence[Product] = (),
-) -> Size:
-    """Count variables and rows of a model; `squares`, `indicators` and `products` as in `solve_model`."""
-    variables = sum(not v.fixed for v in model.component_data_objects(pyo.Var, descend_into=True))
-    rows = sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True, descend_into=True))
-    sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
-    more, quadratic = len(squares) + len(products), bool(squares) or bool(products)
-    return Size(variables, rows + more, quadratic, sos, bool(indicators), bool(products))
-
-
-def choose(name: str, size: Size) -> str:
+def choose(
+    name: str, *, squares: bool = False, sos: bool = False, indicators: bool = False, products: bool = False
+) -> str:
     """The solver for a model: 'auto' takes HiGHS where there is neither SOS nor a quadratic term, else SCIP,
     else Gurobi.
+
+    Args:
+        name: one of `NAMES`.
+        squares, indicators, products: whether the model has them, as in `solve_model`; sos: whether it has SOS1.
 
     Raises:
         InputError: for an unknown or missing solver, or one that cannot take the model.
@@ -93,27 +71,20 @@ def choose(name: str, size: Size) -> str:
     if name not in NAMES:
         raise InputError("unknown solver", key="solver", value=name, allowed=", ".join(NAMES))
     if name == "auto":
-        order = ["scip", "gurobi", "highs"] if size.quadratic or size.sos else ["highs", "scip", "gurobi"]
-        order = ["scip"] if size.indicators else order
-        linear = size.sos or size.bilinear
-        name = next((one for one in order if one in have and not (one == "highs" and linear)), "")
+        order = ["scip", "gurobi", "highs"] if squares or products or sos else ["highs", "scip", "gurobi"]
+        order = ["scip"] if indicators else order
+        name = next((one for one in order if one in have and not (one == "highs" and (sos or products))), "")
         if not name:
-            raise InputError(
-                "no solver for this model is installed", key="solver", allowed="highs, scip, gurobi"
-            )
+            raise InputError("no solver for this model is installed", key="solver", allowed="highs, scip, gurobi")
     if name not in have:
         raise InputError("solver is not installed", key="solver", value=name, allowed=", ".join(have))
-    if name != "scip" and size.indicators:
+    if name != "scip" and indicators:
         raise InputError("indicator constraints go to SCIP only", key="solver", value=name, allowed="scip")
-    if name == "highs" and size.bilinear:
+    if name == "highs" and products:
         raise InputError("HiGHS has no bilinear terms", key="solver", value=name, allowed="scip, gurobi")
-    if name == "highs" and size.sos:
-        raise InputError(
-            "HiGHS has no SOS1, and for some pairs no bound could be proven",
-            key="solver",
-            value=name,
-            allowed="scip, gurobi",
-        )
+    if name == "highs" and sos:
+        why = "HiGHS has no SOS1, and for some pairs no bound could be proven"
+        raise InputError(why, key="solver", value=name, allowed="scip, gurobi")
     return name
 
 
@@ -145,7 +116,9 @@ def solve_model(
         InputError: see `choose`; also if a model is too large for Gurobi without a licence.
         NoSolution: it is infeasible or unbounded. RunFailure: no point was found, or the solver gave up.
     """
-    name = choose(solver, measure(model, squares, indicators, products))
+    sos = any(True for _ in model.component_data_objects(pyo.SOSConstraint, active=True, descend_into=True))
+    has = {"squares": bool(squares), "indicators": bool(indicators), "products": bool(products)}
+    name = choose(solver, sos=sos, **has)
     if name == "highs" and squares:
         return _tangents(model, squares, gap, time_limit_s, started)
     if squares or products:
@@ -179,7 +152,6 @@ def _once(
     nonconvex: bool = False,
     presolve: bool = True,
 ) -> SolverRun:
-    began = time.perf_counter()
     options: dict[str, Any] = {
         # Silent: SCIP keeps the interpreter's lock while it writes to a pipe that another thread has to empty.
         "scip": {"numerics/feastol": 1e-8, "display/verblevel": 0},
@@ -237,7 +209,6 @@ def _once(
         float(found.incumbent_objective),
         -np.inf if bound is None else float(bound) - BOUND_TOLERANCE * max(1.0, abs(float(bound))),
         ended,
-        time.perf_counter() - began,
     )
 
 
@@ -294,13 +265,11 @@ def _tangents(
             tangent(t, y, float(at))
     best, bound, kept, status = np.inf, -np.inf, [], "time limit"
     everyone = list(model.component_data_objects(pyo.Var, descend_into=True))
-    rounds = 0
-    while rounds < _MAX_ROUNDS:
+    for number in range(_MAX_ROUNDS):
         left = time_limit_s - (time.perf_counter() - began)
         if left <= 0:
             break
-        run = _once(model, "highs", gap / 4, left, started=started or rounds > 0)
-        rounds += 1
+        run = _once(model, "highs", gap / 4, left, started=started or number > 0)
         bound = max(bound, run.bound)
         for t, y in squares:
             at = float(pyo.value(y))
@@ -319,4 +288,4 @@ def _tangents(
     for v, value in zip(everyone, kept, strict=True):
         v.set_value(value, skip_validation=True)
     model.del_component("tangents")
-    return SolverRun("highs", best, bound, status, time.perf_counter() - began, rounds)
+    return SolverRun("highs", best, bound, status)

@@ -1,6 +1,4 @@
-"""How well a point meets the optimality conditions of a QP, and one Newton-like step that makes it meet them
-better.
-"""
+"""The residual of a QP's optimality conditions at a point, and Newton steps on its active set that reduce it."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ _NEAR = 1e-2
 
 
 class Matrices:
-    """H, A and G of a ParametricQP, ready for many products: dense where the problem is so small that this is faster,
-    else in one matrix each for all that x and for all that the duals are multiplied with.
+    """H, A and G of a ParametricQP, stored for many products: [H; A; G] for products with x and [A', G'] for products
+    with the duals, dense where the problem is so small that this is faster.
 
     Args:
         qp: the problem. bounds: rows of G that are to fix their variables where they are active.
@@ -54,7 +52,7 @@ class Matrices:
 
     @cached_property
     def _entries(self) -> tuple[Indices, Indices, Vector]:
-        """Row, column and value of all that x is multiplied with."""
+        """Row, column and value of the entries of [H; A; G]."""
         entries = sp.coo_array(self._primal)
         row, column = (index.astype(np.int64) for index in entries.coords)
         return row, column, entries.data
@@ -150,11 +148,12 @@ class Conditions:
         )
 
     def polish(self, point: Point) -> tuple[Point, float]:
-        """Solve the optimality conditions with the active rows as equations; kept if better and near.
+        """Solve the optimality conditions with the active rows as equations; the result is kept if its residual is less
+        and it lies near the point.
 
-        A small proximal term, refined away, keeps the system regular where active rows are dependent or a
-        direction is flat: then the nearest solution is found, so prices that are not unique stay where the solver
-        had put them.
+        A small proximal term, removed by iterative refinement, keeps the system regular where active rows are linearly
+        dependent or the Hessian is singular. The nearest solution is found, so that prices that are not unique stay
+        close to those of the solver.
 
         Returns:
             The better point, and its residual.
@@ -187,8 +186,8 @@ class Conditions:
         return (curved if self.diagonal is None else curved + self.diagonal * x), equality, inequality
 
     def _newton(self, point: Point, active: Mask) -> tuple[Point | None, Vector]:
-        """The point that solves the conditions with these rows as equations if it is near, and its duals of either
-        sign.
+        """The point that solves the conditions with these rows as equations, None if it is far away; and its duals of
+        either sign.
         """
         found, _ = self.held(point, active)
         x, nu, sigma = found
@@ -205,7 +204,7 @@ class Conditions:
         """The point that solves the conditions with the active rows as equations, duals of either sign; and the slack
         of all rows there. Of several solutions the nearest.
 
-        Bounds fix their variables and leave the system; their duals are what stationarity then lacks.
+        Active bounds fix their variables and leave the system; their duals are the residuals of stationarity.
         """
         x, nu, sigma = point[0].copy(), point[1], point[2]
         n, p, bounds = len(x), len(nu), self.matrices.bounds
@@ -231,7 +230,7 @@ class Conditions:
 
 
 def solve_symmetric(system: Matrix, shift: Vector, right: Vector) -> Vector:
-    """Solve S z = right by refinement with the factors of ``system`` = S + diag(shift)."""
+    """Solve S z = right by iterative refinement with the factors of ``system`` = S + diag(shift)."""
     if isinstance(system, np.ndarray):
         inverse = np.linalg.inv(system)
         solve = inverse.__matmul__

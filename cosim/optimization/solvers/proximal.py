@@ -1,4 +1,4 @@
-"""A problem held near a point: what both sides of a negotiation solve in every round.
+"""A problem with a proximal term, as both sides of a negotiation solve it in every round.
 
     minimise   f(x) + linear'y + 1/2 sum_g (y_g - near_g)' W_g (y_g - near_g),      y a part of x in groups g
 """
@@ -45,7 +45,7 @@ def steepened(qp: ParametricQP, columns: Indices, weights: Vector) -> Parametric
 
 
 class ProximalSolver:
-    """A problem made ready to be solved near one point after another.
+    """A problem that is solved again and again with different proximal terms.
 
     Args:
         solver: of the problem alone, which has no parameters.

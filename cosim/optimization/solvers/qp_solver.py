@@ -1,4 +1,4 @@
-"""One face for the QP solvers: set up once, then only vectors change from solve to solve."""
+"""The interface to all QP solvers: set up once, after which only vectors change from solve to solve."""
 
 from __future__ import annotations
 
@@ -31,27 +31,26 @@ from cosim.optimization.solvers.contract import Backend, Raw
 from cosim.optimization.solvers.polish import Conditions, Matrices, Point
 
 FINE = 1e-13
-"""Tolerance for well-conditioned problems solved over and over: an iteration more, and hardly ever a need to polish."""
+"""Tolerance for well-conditioned problems solved many times: one more iteration makes polishing unnecessary."""
 SOLVERS = ("auto", "piqp", "piqp-dense", "daqp", "clarabel", "highs")
 AFTER_EACH_OTHER = ("piqp", "clarabel", "highs")
-"""Who is asked after the chosen solver has failed: HiGHS last, because its active-set method may take long."""
+"""The order of solvers after the chosen one has failed: HiGHS last, because its active-set method may take long."""
 
 
 class QPSolver:
-    """A ParametricQP made ready for many solves.
+    """A ParametricQP that is solved many times.
 
-    Rows of G with one variable become bounds, and rows with proportional coefficients become the two sides of
-    one range, so that a solver sees the smallest form; the duals come back row by row.
+    Solvers get the two-sided form, in which rows of G with one variable are bounds and rows with proportional
+    coefficients are the two sides of one range. The duals are returned row by row of G.
 
     Args:
         qp: the problem.
         solver: one of `SOLVERS`; 'auto' picks by size and curvature (see `choose`).
-        tolerance: accuracy asked of the solver; so tight that its answer seldom needs polishing, which costs more.
-        polish: sharpen the answer by solving the optimality conditions on its active set; kept when better
-            and near.
-        accept: residual above which an answer is not trusted and the next solver is asked.
-        alone: ask no other solver; an answer up to 100 times worse than `accept` is then taken.
-        like: the solver of a problem that differs in the Hessian alone, from which the rest is taken over.
+        tolerance: of the solver; tight, because polishing an answer takes longer than another iteration.
+        polish: whether to improve the answer by solving the optimality conditions on its active set.
+        accept: residual above which an answer is refused and the next solver is tried.
+        alone: whether only the chosen solver is tried; a residual of up to 100 times `accept` is then accepted.
+        like: the solver of a problem that differs in the Hessian alone, with which all other data are shared.
     """
 
     def __init__(
@@ -94,8 +93,8 @@ class QPSolver:
             theta: parameter values, a mapping by name or a vector.
             extra_linear: (n,), added to the linear cost.
             extra_diagonal: (n,), not negative, added to the diagonal of the Hessian (a proximal term).
-            follow: whether to try first the rows that were active the last time, here or in what this is like: worth
-                it where one solve resembles the one before and no direction is flat.
+            follow: whether to try the active set of the last solve first (also of the solver given as `like`). It pays
+                where successive solves resemble each other and the problem is strictly convex.
 
         Returns:
             The solution, whatever its status; call `require()` on it where only an optimum will do. Its

@@ -8,7 +8,7 @@ import pytest
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.qp.blocks import split
-from cosim.optimization.qp.fixed_variables import without_fixed, without_lone
+from cosim.optimization.qp.fixed_variables import without_fixed, without_separate
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.solvers.polish import Conditions, Matrices
 from cosim.optimization.solvers.qp_solver import solve_qp
@@ -112,7 +112,7 @@ def test_lone_variables_come_back_with_duals_that_prove_the_optimum() -> None:
         ineq_rhs=[0.0, 4.0, 0.5, 3.0, -1.0], ineq_theta=[[-1], [0], [0], [0], [0]],
         parameters=["t"], theta_lower=[0.0], theta_upper=[1.0],
     )  # fmt: skip
-    smaller = without_lone(whole)
+    smaller = without_separate(whole)
     assert smaller.qp.variables == ("x0",) and smaller.qp.ineq_rows == ("in0",)
     found = solve_qp(smaller.qp, [0.5]).require()
     assert found.objective == pytest.approx(solve_qp(whole, [0.5], solver="highs").require().objective)
@@ -122,5 +122,5 @@ def test_lone_variables_come_back_with_duals_that_prove_the_optimum() -> None:
 
 def test_a_lone_variable_without_an_end_stays() -> None:
     whole = ParametricQP.build(cost=[-1.0, 1.0], ineq_matrix=[[-1.0, 0.0], [0.0, -1.0]], ineq_rhs=[0.0, 0.0])
-    assert without_lone(whole).qp.variables == ("x0",)
-    assert without_lone(whole, {"x1"}).qp.variables == ("x0", "x1")
+    assert without_separate(whole).qp.variables == ("x0",)
+    assert without_separate(whole, {"x1"}).qp.variables == ("x0", "x1")

@@ -53,10 +53,10 @@ def test_the_table_counts_open_days_and_contradictions() -> None:
     one = measure(FULL, 0, (2, 2, 3), 1e-3, 30.0)
     assert one.cost is not None and one.gap is not None and one.gap <= 1e-3
     other = replace(one, device="conflicts of rows", cpu_s=2 * one.cpu_s, gap=0.5)
-    wrong = replace(one, device="ordering of rows", bound=one.cost * 1.01)
+    wrong = replace(one, device="leaving out leaves", bound=one.cost * 1.01)
     rows = {row["without"]: row for row in table([one, other, wrong], 1e-3)}
     assert rows["conflicts of rows"]["open"] == 1 and rows["conflicts of rows"]["day by day"] == "+100 %"
-    assert rows["ordering of rows"]["contradictions"] == 1 and rows[FULL]["contradictions"] == 0
+    assert rows["leaving out leaves"]["contradictions"] == 1 and rows[FULL]["contradictions"] == 0
 
 
 def test_mip_solvers_take_settings_too() -> None:

@@ -11,10 +11,8 @@ import pytest
 from cosim.errors import InputError, RunFailure
 from cosim.optimization.solvers.mip_solvers import (
     BOUND_TOLERANCE,
-    Size,
     choose,
     installed,
-    measure,
     solve_model,
 )
 
@@ -57,18 +55,12 @@ def test_squares_are_taken_by_every_solver(name: str) -> None:
 
 
 def test_auto_takes_highs_for_linear_and_another_for_sos() -> None:
-    assert choose("auto", Size(10, 10, quadratic=False, sos=False)) == "highs"
-    assert choose("auto", Size(10, 10, quadratic=False, sos=True)) in ("scip", "gurobi")
+    assert choose("auto") == "highs"
+    assert choose("auto", sos=True) in ("scip", "gurobi")
     with pytest.raises(InputError, match="no SOS1"):
-        choose("highs", Size(10, 10, quadratic=False, sos=True))
+        choose("highs", sos=True)
     with pytest.raises(InputError, match="unknown solver"):
-        choose("abacus", Size(1, 1, quadratic=False, sos=False))
-
-
-def test_size_counts_what_a_solver_sees() -> None:
-    m = knapsack()
-    m.take[0].fix(0)
-    assert measure(m) == Size(2, 1, quadratic=False, sos=False)
+        choose("abacus")
 
 
 def test_no_point_is_a_failed_run() -> None:

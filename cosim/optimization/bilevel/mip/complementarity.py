@@ -2,7 +2,7 @@
 
 For each row i of G with dual sigma_i and slack s_i:
 
-    big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `bounds`)
+    big-M   sigma_i <= D_i b_i,  s_i <= S_i (1 - b_i),  b_i binary, with D_i and S_i proven (see `obbt`)
     indicator  b_i = 0 forces sigma_i = 0, b_i = 1 forces s_i = 0; the same bounds stand on the two variables
     SOS1    at most one of sigma_i and s_i is not zero
 
@@ -39,7 +39,6 @@ class Conditions:
         prices: the expressions constant_theta - B'nu - W'sigma, one per parameter.
         dual_bounds: the M of each dual, infinite where SOS1 stands instead.
         sos1: rows with an SOS1.
-        binaries: how many pairs have a binary.
         indicators: triples (binary, value, variable): where the binary has the value the variable is at most 0.
         bind: the binary of each pair, fixed where it has none.
     """
@@ -51,7 +50,6 @@ class Conditions:
     prices: list[Any]
     dual_bounds: Vector
     sos1: tuple[str, ...]
-    binaries: int
     indicators: list[tuple[Any, bool, Any]]
     bind: list[Any]
 
@@ -114,7 +112,6 @@ def add_kkt(
     big, sos = np.full(m, np.inf), []
     indicators: list[tuple[Any, bool, Any]] = []
     block.bind = pyo.Var(range(m), domain=pyo.Binary)
-    binaries = 0
     for i, name in enumerate(qp.ineq_rows):
         block.bind[i].fix(0)
         dual = min(proven.dual(i), given.get(name, np.inf))
@@ -126,7 +123,6 @@ def add_kkt(
             slack[i].fix(0.0)
         elif complementarity != "sos1" and np.isfinite(dual) and np.isfinite(room):
             block.bind[i].unfix()
-            binaries += 1
             big[i] = dual
             sigma[i].setub(dual)
             if complementarity == "indicator":
@@ -146,7 +142,7 @@ def add_kkt(
         for k in range(len(qp.parameters))
     ]
     names = tuple(qp.ineq_rows[i] for i in sos)
-    return Conditions(x, nu, sigma, slack, prices, big, names, binaries, indicators, list(block.bind.values()))
+    return Conditions(x, nu, sigma, slack, prices, big, names, indicators, list(block.bind.values()))
 
 
 def add_row(rows: Any, left: Any, rhs: float, name: str, *, equality: bool = True) -> None:

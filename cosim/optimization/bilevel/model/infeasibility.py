@@ -1,4 +1,5 @@
-"""Why a leader has no point: which families of its limits cannot hold together, or along which variables cost falls.
+"""Why a bilevel problem has no optimum: families of limits that cannot hold together, or variables along which the cost
+falls without end.
 
 A family is all rows whose names begin alike, up to the first digit or bracket.
 """
@@ -7,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cosim.optimization.qp.arrays import Indices, Matrix, csr
+from cosim.optimization.qp.arrays import csr
 from cosim.optimization.qp.bound_propagation import variable_bounds
-from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.parametric import ParametricQP, join
+from cosim.optimization.qp.transform import rename
 from cosim.optimization.qp.two_sided import Limits, full_form
-from cosim.optimization.solvers.backends import Highs, directions, falls, flat_directions
+from cosim.optimization.solvers.backends import Highs, falls_without_end
 
 _SHORT = 1e-6
 
@@ -27,8 +30,7 @@ def family(name: str) -> str:
 
 
 def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
-    """What is to blame for 'infeasible' or 'unbounded', as far as linear programs can tell; to be put after the status.
-    """
+    """The cause of 'infeasible' or 'unbounded' as far as linear programs can tell, to be appended to the status."""
     if status == "infeasible":
         found = why_infeasible(leader, follower)
         if found:
@@ -41,40 +43,21 @@ def reason(leader: ParametricQP, follower: ParametricQP, status: str) -> str:
 
 
 def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, ...]:
-    """Families of rows of leader and follower that leave no room together, by the least total violation; empty if
-    there is room.
+    """Families of rows of leader and follower that have no common point, by the least total violation; empty if there
+    is one.
 
-    The follower is only asked to have a feasible answer, not a best one.
+    The follower's answer only has to be feasible, not optimal.
     """
-    names = list(dict.fromkeys((*leader.variables, *follower.variables)))
-    place = {name: i for i, name in enumerate(names)}
-    of_leader, of_answer, of_theta = (
-        np.array([place[name] for name in part], dtype=np.int64)
-        for part in (leader.variables, follower.variables, follower.parameters)
-    )
-    n, k = len(names), len(follower.parameters)
-    box = _spread(sp.eye_array(k, format="csr"), of_theta, n)
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    eq = sp.vstack([
-        _spread(leader.eq_matrix, of_leader, n),
-        _spread(follower.eq_matrix, of_answer, n) - _spread(follower.eq_theta, of_theta, n),
-    ])  # fmt: skip
-    ineq = sp.vstack([
-        _spread(leader.ineq_matrix, of_leader, n),
-        _spread(follower.ineq_matrix, of_answer, n) - _spread(follower.ineq_theta, of_theta, n),
-        box[np.flatnonzero(high)], -box[np.flatnonzero(low)],
-    ])  # fmt: skip
-    eq_rhs = np.concatenate([leader.eq_rhs, follower.eq_rhs])
-    rhs = np.concatenate(
-        [leader.ineq_rhs, follower.ineq_rhs, follower.theta_upper[high], -follower.theta_lower[low]]
-    )
-    limits = [f"range of {name}" for flag in (high, low) for name in np.array(follower.parameters)[flag]]
-    rows = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows, *limits]
+    both = _together(leader, follower)
+    n, eq_rhs, rhs = len(both.variables), both.eq_rhs, both.ineq_rhs
+    own = [*leader.eq_rows, *follower.eq_rows, *leader.ineq_rows, *follower.ineq_rows]
+    box = both.ineq_rows[len(own) - len(eq_rhs) :]
+    rows = [*own, *(f"range of {name.removeprefix('follower ')[:-3]}" for name in box)]
     p, m = len(eq_rhs), len(rhs)
-    # One variable per row says how far it gives way; an equality may do so both ways.
+    # One variable per row for its violation, two for an equality.
     give = sp.vstack([sp.hstack([sp.eye_array(p), -sp.eye_array(p), sp.csr_array((p, m))]),
                       sp.hstack([sp.csr_array((m, 2 * p)), -sp.eye_array(m)])])  # fmt: skip
-    matrix = sp.hstack([sp.vstack([eq, ineq]), give])
+    matrix = sp.hstack([sp.vstack([both.eq_matrix, both.ineq_matrix]), give])
     size = n + 2 * p + m
     form = full_form(sp.csr_array((size, size)), sp.csr_array((0, size)), matrix)
     cost = np.concatenate([np.zeros(n), np.ones(2 * p + m)])
@@ -93,7 +76,7 @@ def why_infeasible(leader: ParametricQP, follower: ParametricQP) -> tuple[str, .
     if found.status != "optimal":
         return ()
     short = found.x[n:] > _SHORT * (1.0 + np.abs(np.concatenate([eq_rhs, eq_rhs, rhs])))
-    # Rows with a dual are those that together leave no room, whichever of them gives way.
+    # Rows with a dual cannot hold together, whichever of them is violated.
     return _families(rows, np.abs(found.rows) > _SHORT) if np.any(short) else ()
 
 
@@ -115,15 +98,19 @@ def without_end(follower: ParametricQP) -> bool:
     form = full_form(follower.hessian, follower.eq_matrix, follower.ineq_matrix)
     open_end = np.full(n, np.inf)
     limits = Limits(np.zeros(p), np.full(len(follower.ineq_rhs), -np.inf), follower.ineq_rhs, -open_end, open_end)
-    ray = Highs(flat_directions(form, form.hessian), 1e-9).solve(follower.cost, None, directions(limits, n))
-    return ray.status == "optimal" and falls(follower.cost, ray.x)
+    return falls_without_end(form, form.hessian, follower.cost, limits)
+
+
+def _together(leader: ParametricQP, follower: ParametricQP) -> ParametricQP:
+    """Both problems as one QP, in which the leader also decides the follower's variables: own costs added, rows put
+    together. The leader's rows come first, then the follower's, then the box of its parameters.
+
+    What the parameters make of the follower's linear cost is left out, because it is not convex.
+    """
+    plain = replace(follower, cost_theta=csr(None, follower.cost_theta.shape))
+    return join([leader, rename(plain.free(plain.parameters), str, "follower {}".format)])
 
 
 def _families(names: Iterable[str], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(family(name) for name, flag in zip(names, which, strict=True) if flag))
 
-
-def _spread(matrix: Matrix, at: Indices, size: int) -> Matrix:
-    entries = sp.coo_array(matrix)
-    row, column = entries.coords
-    return csr(sp.csr_array((entries.data, (row, at[column])), shape=(matrix.shape[0], size)), (0, 0))

@@ -2,7 +2,7 @@
 
 Variables: the leader's (among them the parameters th of the follower), the follower's x, and its duals nu and
 sigma. Rows: the leader's, the follower's, the box of th, and stationarity H x + c + C th + A'nu + G'sigma =
-0. Objective: the leader's own cost and, if it pays, the payment (see `payments.payment_terms`), which is
+0. Objective: the leader's own cost and, if it pays, the payment (see `strong_duality.payment_terms`), which is
 convex. Left out is sigma_i s_i = 0 for each row i with slack s = h + W th - G x (see `relaxation`).
 """
 
@@ -18,11 +18,8 @@ from cosim.errors import InputError
 from cosim.optimization.bilevel.model.mccormick import Products
 from cosim.optimization.bilevel.model.settlement import Settlement, SettlementShares
 from cosim.optimization.bilevel.model.strong_duality import payment_terms
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows, stacked
+from cosim.optimization.qp.arrays import Indices, Matrix, Vector, stacked
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.qp_solver import QPSolver
-
-_SHARP = 1e-7
 
 
 @dataclass(frozen=True)
@@ -146,47 +143,6 @@ def single_level(
         variables=names + duals,
     )  # fmt: skip
     return SingleLevel(qp, follower, leader, leader_at, theta_at, x_at, nu_at, sigma_at, products)
-
-
-def cheapest_together(level: SingleLevel) -> Vector | None:
-    """Parameters at which leader's and follower's own costs together are least, a start for searches; None if there
-    are none to be had.
-    """
-    follower, leader = level.follower, level.leader
-    n = int(max(level.leader_at.max(initial=-1), level.x_at.max(initial=-1))) + 1
-    cost, k = np.zeros(n), np.arange(len(level.theta_at))
-    np.add.at(cost, level.leader_at, leader.cost)
-    np.add.at(cost, level.x_at, follower.cost)
-    np.add.at(cost, level.theta_at, follower.constant_theta)
-    finite = np.flatnonzero(np.isfinite(follower.ineq_rhs))
-    low, high = np.isfinite(follower.theta_lower), np.isfinite(follower.theta_upper)
-    box = sp.csr_array((np.ones(len(k)), (k, level.theta_at)), shape=(len(k), n))
-    both = ParametricQP.build(
-        hessian=_spread_square(leader.hessian, level.leader_at, n) + _spread_square(follower.hessian, level.x_at, n),
-        cost=cost,
-        eq_matrix=stacked(n, [
-            [(leader.eq_matrix, level.leader_at, 1.0)],
-            [(follower.eq_matrix, level.x_at, 1.0), (follower.eq_theta, level.theta_at, -1.0)],
-        ]),
-        eq_rhs=np.concatenate([leader.eq_rhs, follower.eq_rhs]),
-        ineq_matrix=stacked(n, [
-            [(leader.ineq_matrix, level.leader_at, 1.0)],
-            [
-                (rows(follower.ineq_matrix, finite), level.x_at, 1.0),
-                (rows(follower.ineq_theta, finite), level.theta_at, -1.0),
-            ],
-            [(box[np.flatnonzero(high)], np.arange(n), 1.0)],
-            [(box[np.flatnonzero(low)], np.arange(n), -1.0)],
-        ]),
-        ineq_rhs=np.concatenate([
-            leader.ineq_rhs, follower.ineq_rhs[finite], follower.theta_upper[high], -follower.theta_lower[low],
-        ]),
-    )  # fmt: skip
-    found = QPSolver(both, "piqp", accept=_SHARP, polish=False, alone=True).solve()
-    if not found.optimal:
-        return None
-    theta: Vector = np.clip(found.x[level.theta_at], follower.theta_lower, follower.theta_upper)
-    return theta
 
 
 def check_names(follower: ParametricQP, leader: ParametricQP) -> None:

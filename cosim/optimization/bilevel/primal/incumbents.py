@@ -13,13 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.settlement import settled_at
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegion
 from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
 from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions, Point, Relaxation
 from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.qp.parametric import selector
+from cosim.optimization.qp.transform import with_rows
 from cosim.optimization.solvers.dual_face import DualFace
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -67,15 +68,10 @@ class Incumbents:
         if self.regions is None or start is None:
             self._from_answer(theta)
             return
-        # A first point is worth a moment after the deadline: without one there is nothing to return.
+        # A first point may be sought shortly after the deadline: without one there is nothing to return.
         deadline = self._deadline + (self._relaxation.settings.grace_s if self.optimum is None else 0.0)
         known = np.inf if self.optimum is None else self.optimum.cost
         self._keep(self.regions, self.regions.descend(start, deadline, others, known))
-
-    def onward(self, others: Sequence[Sequence[CriticalRegion]]) -> None:
-        """Search on from the best optimum, with these further critical regions per block."""
-        if self.regions is not None and self.optimum is not None and time.perf_counter() <= self._deadline:
-            self._keep(self.regions, self.regions.onward(self.optimum, self._deadline, others))
 
     def _keep(self, regions: RegionSearch, found: RegionOptimum | None) -> None:
         if found is None:
@@ -105,20 +101,13 @@ class Incumbents:
             self._walk(self._cell(whole), whole)
 
     def at(self, theta: Vector) -> None:
-        """Offer the point at exactly these parameters: the leader's best rest, the follower's answer, and of its
-        duals those that cost the leader least. Unlike a cell it is never lost to a pattern that was read off wrongly.
+        """Offer the point at exactly these parameters: the leader's other variables at their optimum, the follower's
+        answer, and of its optimal duals those with the least payment. It needs no pattern of binding rows.
         """
         level = self._relaxation.level
         leader, follower = level.leader, level.follower
-        at = [leader.variables.index(name) for name in follower.parameters]
-        picks = sp.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), len(leader.variables)))
-        held = replace(
-            leader,
-            eq_matrix=sp.csr_array(sp.vstack([leader.eq_matrix, picks])),
-            eq_rhs=np.concatenate([leader.eq_rhs, theta]),
-            eq_theta=sp.csr_array((len(leader.eq_rows) + len(at), 0)),
-            eq_rows=leader.eq_rows + tuple(f"at {name}" for name in follower.parameters),
-        )
+        picks = selector(follower.parameters, leader.variables)
+        held = with_rows(leader, picks, theta, tuple(f"at {name}" for name in follower.parameters), equality=True)
         answer, rest = self._relaxation.follower_solver.solve(theta), QPSolver(held).solve()
         if not (self._payment and answer.optimal and rest.optimal):
             return
@@ -138,8 +127,8 @@ class Incumbents:
         self.exact |= offered and level.products is not None
 
     def _from_answer(self, theta: Vector) -> None:
-        """Clear the follower at theta, take the best point of its cell, and walk on from there. The cells of a payment
-        with products have no convex optimum to be had, so that there it is the point itself.
+        """Clear the follower at theta, and search from the cell of its answer. With products the payment is not convex
+        on cells, and the point at theta is offered instead.
         """
         if self._relaxation.level.products is not None:
             self.at(theta)

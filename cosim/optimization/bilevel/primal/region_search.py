@@ -6,12 +6,12 @@ to neighbouring regions across facets whose multipliers are positive.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosim.optimization.bilevel.model.single_level import SingleLevel
@@ -22,14 +22,11 @@ from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.blocks import Block, split
 from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
 from cosim.optimization.solvers.backends import Piqp
-from cosim.optimization.solvers.ordering import joining_last
 
 _TOLERANCE = 1e-9
 _BETTER = 1e-8
-_PATIENT_ITERATIONS = 100
 _NO_MULTIPLIER = 1e-6
 _SETTLED = 1e-6
-_TOUCH = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +55,6 @@ class RegionSearch:
         level: the problem.
         blocks: of the follower.
         least: relative improvement below which the search does not go on.
-
-    Attributes:
-        solves: QPs solved so far.
     """
 
     def __init__(
@@ -74,14 +68,11 @@ class RegionSearch:
         self._at = [at[block.block.parameters] for block in self.blocks]
         put = place_rows(leader)
         self._rows, self._eq_rows = rows(leader.ineq_matrix, put.first_rows), leader.eq_matrix
-        if settings.order_rows:
-            self._rows, self._eq_rows = joining_last(self._rows, self._at), joining_last(self._eq_rows, self._at)
         self._limits, self._possible = two_sided(put, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         low, high = self._limits.x_lower.copy(), self._limits.x_upper.copy()
         low[at], high[at] = np.maximum(low[at], follower.theta_lower), np.minimum(high[at], follower.theta_upper)
         self._low, self._high = low, np.maximum(low, high)
         self._tried: set[tuple[int, ...]] = set()
-        self.solves = 0
 
     def at(self, theta: Vector) -> tuple[CriticalRegion, ...] | None:
         """One region per block at these parameters of the whole follower; None if a block has none to offer."""
@@ -95,64 +86,36 @@ class RegionSearch:
             out[block.block.parameters] = y[at]
         return out
 
-    def solve(
-        self, regions: Sequence[CriticalRegion], patient: bool = True, near: Vector | None = None
-    ) -> RegionOptimum | None:
-        """The best point with these regions; None if they do not go together, which without patience is concluded from
-        many iterations.
+    def solve(self, regions: Sequence[CriticalRegion], patient: bool = True) -> RegionOptimum | None:
+        """The best point with these regions; None if they have no common point.
 
         Args:
-            near: values of the leader's variables thereabouts. Few sides bind, mostly of those that are close; the
-                others are put in where they turn out to be broken.
+            patient: whether a tolerance a thousand times coarser is tried where the solver does not converge.
         """
-        closest = self._settings.closest_facets
-        if near is not None and closest:
-            kept = [_closest(region, near[at], closest) for region, at in zip(regions, self._at, strict=True)]
-            for _ in range(self._settings.facet_rounds):
-                found = self._optimum(regions, kept, patient)
-                if found is None:
-                    return None
-                broken = [
-                    region.matrix @ found.y[at] > region.rhs + _TOUCH
-                    for region, at in zip(regions, self._at, strict=True)
-                ]
-                if not any(np.any(b & ~k) for b, k in zip(broken, kept, strict=True)):
-                    return found
-                kept = [b | k for b, k in zip(broken, kept, strict=True)]
-        return self._optimum(regions, [np.ones(len(region.rhs), dtype=bool) for region in regions], patient)
-
-    def _optimum(
-        self, regions: Sequence[CriticalRegion], kept: Sequence[npt.NDArray[np.bool_]], patient: bool
-    ) -> RegionOptimum | None:
-        """As `solve`, with only these facets of each region."""
         leader, n = self._level.leader, len(self._level.leader.variables)
-        counts = [int(np.count_nonzero(of)) for of in kept]
         cost, entries, squares, concave = leader.cost.copy(), [], [], []
         first = 0
-        for region, at, of, count in zip(regions, self._at, kept, counts, strict=True):
+        for region, at in zip(regions, self._at, strict=True):
             cost[at] += region.linear
-            size = len(at)
+            size, count = len(at), len(region.rhs)
             curved, off = (region.hessian, None) if self._whole else region.convex()
             if off is not None:
                 concave.append((off, at))
             squares.append((curved.ravel(), np.repeat(at, size), np.tile(at, size)))
-            entries.append((region.matrix[of].ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
+            entries.append((region.matrix.ravel(), np.repeat(first + np.arange(count), size), np.tile(at, count)))
             first += count
         hessian = leader.hessian + _gather(squares, (n, n))
         matrix = sp.vstack([self._rows, _gather(entries, (first, n))])
-        sides = [region.rhs[of] for region, of in zip(regions, kept, strict=True)]
-        upper = np.concatenate([self._limits.upper, *sides])
+        upper = np.concatenate([self._limits.upper, *(region.rhs for region in regions)])
         lower = np.concatenate([self._limits.lower, np.full(first, -np.inf)])
         limits = Limits(leader.eq_rhs, lower, upper, self._low, self._high)
-        self.solves += 1
         form = full_form(hessian, self._eq_rows, matrix)
-        limit = _PATIENT_ITERATIONS if patient else self._settings.impatient_iterations
-        solver = Piqp(form, _TOLERANCE, max_iterations=limit, patient=patient)
+        solver = Piqp(form, _TOLERANCE, patient=patient)
         raw = solver.solve(cost, None, limits)
         if raw.status != "optimal":
             return None
         for _ in range(self._settings.concave_rounds if concave else 0):
-            # A tangent lies above what is concave, so that each step is at least as good as the one before.
+            # A tangent is an upper bound of a concave function, so that no step raises the cost.
             tangent = cost.copy()
             for off, at in concave:
                 tangent[at] -= off @ raw.x[at]
@@ -162,12 +125,9 @@ class RegionSearch:
             raw = again
         value = float(cost @ raw.x + 0.5 * raw.x @ (hessian @ raw.x)) + leader.constant
         value -= sum(0.5 * float(raw.x[at] @ (off @ raw.x[at])) for off, at in concave)
-        multipliers = [np.zeros(len(region.rhs)) for region in regions]
-        first = self._rows.shape[0]
-        for mine, of, count in zip(multipliers, kept, counts, strict=True):
-            mine[of] = raw.rows[first : first + count]
-            first += count
-        return RegionOptimum(tuple(regions), value, raw.x, tuple(multipliers), raw.bounds)
+        ends = self._rows.shape[0] + np.cumsum([0, *(len(region.rhs) for region in regions)])
+        multipliers = tuple(raw.rows[start:end] for start, end in itertools.pairwise(ends.tolist()))
+        return RegionOptimum(tuple(regions), value, raw.x, multipliers, raw.bounds)
 
     def descend(
         self,
@@ -187,12 +147,6 @@ class RegionSearch:
         best = self._new(start, patient=True)
         if best is None or abs(best.cost - known) <= self._enough(best.cost):
             return best
-        return self.onward(best, deadline, others)
-
-    def onward(
-        self, best: RegionOptimum, deadline: float, others: Sequence[Sequence[CriticalRegion]] = ()
-    ) -> RegionOptimum:
-        """Search on from an optimum; see `descend`."""
         for _ in range(self._settings.descent_steps):
             better = self._step(best, others, deadline)
             if better is None:
@@ -213,7 +167,7 @@ class RegionSearch:
         for _, b, region in strongest:
             together[b] = region
         if len(strongest) > 1 and sum(gain for gain, _, _ in strongest) < -least:
-            found = self._new(together, near=now.y)
+            found = self._new(together)
             if found is not None and found.cost < now.cost - least:
                 return found
         given = others if others else [()] * len(self.blocks)
@@ -223,7 +177,7 @@ class RegionSearch:
                 return None
             single = list(now.regions)
             single[b] = region
-            found = self._new(single, near=now.y)
+            found = self._new(single)
             if found is not None and found.cost < now.cost - least:
                 return found
         return None
@@ -232,15 +186,13 @@ class RegionSearch:
         """A difference of costs that is worth a step."""
         return max(self._least, _BETTER) * max(1.0, abs(cost))
 
-    def _new(
-        self, regions: Sequence[CriticalRegion], patient: bool = False, near: Vector | None = None
-    ) -> RegionOptimum | None:
+    def _new(self, regions: Sequence[CriticalRegion], patient: bool = False) -> RegionOptimum | None:
         """The best point with these regions, unless they were tried before."""
         key = tuple(id(region) for region in regions)
         if key in self._tried:
             return None
         self._tried.add(key)
-        return self.solve(regions, patient, near)
+        return self.solve(regions, patient)
 
     def _moves(
         self, now: RegionOptimum, b: int, most: int | None, others: Sequence[CriticalRegion] = ()
@@ -261,7 +213,7 @@ class RegionSearch:
         return [(self._change(now, b, other), b, other) for other in different.values()]
 
     def _change(self, now: RegionOptimum, b: int, other: CriticalRegion) -> float:
-        """The cost changes at least by this when a block takes another region.
+        """A lower bound of the change of the cost when a block takes another region.
 
         At the multipliers mu that hold the optimum, the leader minimises own cost + mu'th, and each block minimises
         payment - mu'th. With another region only the minimum of its block changes.
@@ -322,15 +274,6 @@ def region_search(
             for part, constant in zip(parts, constants, strict=True)
         ]
     return RegionSearch(level, blocks, least, settings) if all(block.usable for block in blocks) else None
-
-
-def _closest(region: CriticalRegion, theta: Vector, count: int) -> npt.NDArray[np.bool_]:
-    """(facets,) whether a facet is among the closest to some parameters, or violated there."""
-    distance = region.rhs - region.matrix @ theta
-    if len(distance) <= count:
-        return np.ones(len(distance), dtype=bool)
-    near: npt.NDArray[np.bool_] = distance <= max(float(np.partition(distance, count)[count]), _TOUCH)
-    return near
 
 
 def _gather(parts: Sequence[tuple[Vector, Indices, Indices]], shape: tuple[int, int]) -> sp.csr_array:

@@ -25,7 +25,8 @@ from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
-from cosim.optimization.solvers.backends import quiet_highs
+from cosim.optimization.qp.two_sided import Limits
+from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
 _MARGIN = 1e-6
 _COMPLEMENTARY = 1e-7
@@ -34,7 +35,7 @@ _BEYOND = 1e-4
 
 @dataclass(frozen=True)
 class Cutoff:
-    """Limits of all blocks that every point keeps which is no worse than a known one (see `cutoff`).
+    """Limits of all blocks that every point keeps whose cost is at most that of a known one (see `objective_cutoff`).
 
     Attributes:
         mu: (k,) multipliers of the follower's parameters.
@@ -53,14 +54,13 @@ class Cutoff:
 
 
 class FollowerBounds:
-    """Bounds over all optima of a follower, for every parameter in its box. Computed when asked for, then
-    kept.
+    """Bounds over all optima of a follower, for every parameter in its box. Each is computed when it is first needed.
 
     Args:
         follower: the problem.
-        cutoff: limits that only points worth finding keep; then bounds hold for those.
-        effort: how many linear programs each bound may take to let further complementarities count (bound tightening);
-            0 for one program without them.
+        cutoff: limits that points with a lower cost than a known one keep; the bounds hold for such points only.
+        effort: linear programs for each bound at most, each of which decides one more complementarity; 0 for one
+            program without any.
         settings: of the search.
     """
 
@@ -131,7 +131,7 @@ class FollowerBounds:
 
     @cached_property
     def _plain(self) -> FollowerBounds | None:
-        """Bounds that need no cutoff, for where thin programs end without a verdict."""
+        """Bounds without the cutoff, for programs that HiGHS cannot solve with it."""
         return None if self._cutoff is None else FollowerBounds(self._follower, self._effort, settings=self._settings)
 
     def _program(self, b: int) -> _Program:
@@ -147,7 +147,7 @@ class FollowerBounds:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """Only points with payment + linear'th <= most, the payment by strong duality without its linear part in th."""
+    """The row payment + linear'th <= most, with the payment by strong duality without its linear part in th."""
 
     terms: PaymentTerms
     linear: Vector
@@ -155,7 +155,7 @@ class _Limit:
 
 
 class _Program:
-    """The linear program of one block, kept warm in HiGHS. A limit's convex payment stands in it by tangents."""
+    """The linear program of one block, re-solved from the last basis. Tangents stand for the limit's convex payment."""
 
     def __init__(self, follower: ParametricQP, effort: int, limit: _Limit | None, settings: SearchSettings) -> None:
         self._effort, self._limit, self._tangents, self._settings = effort, limit, 0, settings
@@ -163,18 +163,11 @@ class _Program:
         self._level: SingleLevel = single_level(follower, leader, payment=False)
         qp = self._level.qp
         self._size = len(qp.variables)
-        self._rows = sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix]))
         self._eq_count = len(qp.eq_rows)
         self._conflicts = conflicts(follower)
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = self._rows.shape[1], self._rows.shape[0]
-        lp.col_cost_ = np.zeros(self._size)
-        lp.col_lower_, lp.col_upper_ = np.full(self._size, -np.inf), np.full(self._size, np.inf)
-        lp.row_lower_ = np.concatenate([qp.eq_rhs, np.full(len(qp.ineq_rows), -np.inf)])
-        lp.row_upper_ = np.concatenate([qp.eq_rhs, qp.ineq_rhs])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = self._rows.indptr, self._rows.indices
-        lp.a_matrix_.value_ = self._rows.data
+        open_end = np.full(self._size, np.inf)
+        limits = Limits(qp.eq_rhs, np.full(len(qp.ineq_rhs), -np.inf), qp.ineq_rhs, -open_end, open_end)
+        lp = linear_program(np.zeros(self._size), sp.csr_array(sp.vstack([qp.eq_matrix, qp.ineq_matrix])), limits)
         lp.sense_ = highspy.ObjSense.kMaximize
         self._solver = quiet_highs()
         self._solver.setOptionValue("presolve", "off")
@@ -245,10 +238,9 @@ class _Program:
     ) -> float:
         """The largest objective with a row binding and variables at zero, widened by the solver's tolerance.
 
-        Where the linear program has no end, the pair that runs away along its ray is decided both ways, and
-        so on: complementarity ends what the program alone would not. Infinite if a wholly complementary ray
-        remains, or after `obbt_programs` of them. With effort left, the pair that the largest point violates most is
-        decided as well.
+        Where the linear program is unbounded, the pair that grows most along its ray is decided both ways, and so on,
+        because complementarity may exclude the ray. The bound is infinite if a complementary ray remains, or after
+        `obbt_programs` programs. With effort left, the pair that the optimum violates most is decided as well.
         """
         solver = self._solver
         solver.changeColsCost(self._size, np.arange(self._size, dtype=np.int32), objective)
@@ -280,9 +272,7 @@ class _Program:
         return float(largest + _MARGIN * (1.0 + abs(largest)))
 
     def _node(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[str, float, int | None]:
-        """Solve with these rows binding and these duals at zero; the pair to decide next, None if none is left to
-        decide or worth it.
-        """
+        """Solve with these rows binding and these duals at zero; the pair to decide next, None if there is none."""
         solver, level = self._solver, self._level
         limits = level.qp.ineq_rhs
         for row in held:
@@ -311,10 +301,10 @@ class _Program:
         return worst if len(product) and product[worst] > _COMPLEMENTARY else None
 
     def _run(self, held: tuple[int, ...], gone: tuple[int, ...]) -> tuple[Any, float, int | None]:
-        """Status and value of the program as it stands, and where it has no end the pair that runs away.
+        """Status and value of the program as it stands, and where it is unbounded the pair that grows along its ray.
 
-        From the basis of the last program HiGHS now and then ends without a verdict or without a ray; then it starts
-        afresh, and where it still has none and nothing else could take over, from an interior point.
+        From the basis of the last program HiGHS sometimes ends without a status or without a ray. Then it starts
+        without a basis and, if that fails too and there is no limit, by the interior-point method.
         """
         solver, open_ended = self._solver, highspy.HighsModelStatus.kUnbounded
         decided = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
@@ -337,7 +327,7 @@ class _Program:
         return status, float(solver.getInfo().objective_function_value), pair
 
     def _runaway(self, held: set[int], gone: set[int]) -> int | None:
-        """The undecided pair with the largest dual or slack along the program's ray."""
+        """The undecided pair whose dual or slack grows most along the unbounded ray of the program."""
         level = self._level
         found = self._solver.getPrimalRay()
         ray = np.asarray(found[-1], dtype=float)

@@ -8,6 +8,8 @@ answer is a lower bound, however many there are.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import highspy
 import numpy as np
 import scipy.sparse as sp
@@ -16,9 +18,9 @@ import scipy.sparse.csgraph
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.two_sided import Form, Limits
-from cosim.optimization.solvers.backends import quiet_highs
+from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
 _ACCURACY = 1e-9
 _ROUNDING = 1e-10
@@ -37,10 +39,6 @@ class TangentRelaxation(Relaxation):
         super().__init__(level, settings)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
-
-    def _add_rows(self, matrix: Matrix, upper: Vector) -> None:
-        super()._add_rows(matrix, upper)
-        self._program = None
 
     def allowed(self, broken: float, value: float) -> float:
         """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""
@@ -85,18 +83,16 @@ class _Program:
         self._hessian.eliminate_zeros()
         self._at, self._group, self.groups = _groups(self._hessian)
         self._eq_count = form.eq_matrix.shape[0]
-        matrix = sp.csr_array(sp.vstack([form.eq_matrix, form.row_matrix]))
+        columns = sp.csr_array((form.eq_matrix.shape[0] + form.row_matrix.shape[0], self.groups))
+        matrix = sp.csr_array(sp.hstack([sp.vstack([form.eq_matrix, form.row_matrix]), columns]))
         self._cost = np.zeros(n)
         self.value, self.z, self.reduced_cost = -np.inf, np.zeros(n), np.zeros(n)
-        lp, none = highspy.HighsLp(), np.zeros(self.groups)
-        lp.num_col_, lp.num_row_ = n + self.groups, matrix.shape[0]
-        lp.col_cost_ = np.concatenate([self._cost, np.ones(self.groups)])
-        lp.col_lower_ = np.concatenate([limits.x_lower, none])
-        lp.col_upper_ = np.concatenate([limits.x_upper, np.full(self.groups, np.inf)])
-        lp.row_lower_ = np.concatenate([limits.eq_rhs, limits.lower])
-        lp.row_upper_ = np.concatenate([limits.eq_rhs, limits.upper])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        wider = replace(
+            limits,
+            x_lower=np.concatenate([limits.x_lower, np.zeros(self.groups)]),
+            x_upper=np.concatenate([limits.x_upper, np.full(self.groups, np.inf)]),
+        )
+        lp = linear_program(np.concatenate([self._cost, np.ones(self.groups)]), matrix, wider)
         self._solver = quiet_highs()
         for option, value in {
             "presolve": "off", "solver": "simplex", "primal_feasibility_tolerance": _ACCURACY,

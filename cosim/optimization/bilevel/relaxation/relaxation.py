@@ -16,9 +16,8 @@ import scipy.sparse as sp
 from cosim.optimization.bilevel.model.mccormick import Envelope
 from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import SingleLevel
-from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Matrix, Vector, rows
+from cosim.optimization.qp.arrays import Indices, Vector, rows
 from cosim.optimization.qp.conflicts import conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import BOUND, ROW, Limits, full_form, place_rows, two_sided
@@ -42,11 +41,14 @@ def both(decisions: Decisions, pair: int) -> list[Decisions]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An answer of the relaxation: status, variables, objective, and for each pair the fixing_gain to leave its
-    fixing.
+    """An answer of the relaxation.
 
-    `fixing_gain` is positive where a fixed slack or dual would lower the objective by becoming positive. `reduced_cost`
-    has the reduced costs of the parameters. `short` is how far the objective may lie below the optimum.
+    Attributes:
+        status: 'optimal', 'infeasible', 'unbounded' or 'failed'.
+        z, objective: variables and objective.
+        fixing_gain: (m,) positive where a fixed slack or dual would lower the objective by becoming positive.
+        reduced_cost: (k,) of the parameters.
+        short: how far the objective may lie below the optimum.
     """
 
     status: str
@@ -58,7 +60,7 @@ class Point:
 
 
 class Relaxation:
-    """The single-level form made ready for many solves that differ in which pairs are decided.
+    """The single-level form without complementarity, solved for many sets of decided pairs.
 
     Attributes:
         level: the form.
@@ -81,8 +83,6 @@ class Relaxation:
             self._box = level.products.shares.root
             self._form = self._envelope.form(self._box)
         self._piqp = Piqp(self._form, _TOLERANCE)
-        self._never = np.zeros(0, dtype=np.int64)
-        self._tight = False
         self.cost = qp.cost.copy()
         self.solves = 0
 
@@ -103,27 +103,6 @@ class Relaxation:
             return [np.zeros(0, dtype=np.int64)] * self.pairs
         found = conflicts(self.level.follower)
         return np.split(found.indices, found.indptr[1:-1])
-
-    def tighten(self) -> bool:
-        """Add what `pair_rows` finds, once; whether that changed anything. It takes as long as some hundred solves."""
-        if self._tight or self._envelope is not None:
-            return False
-        self._tight, more = True, pair_rows(self.level, self.settings)
-        self._never = more.never
-        self._add_rows(more.matrix, more.rhs)
-        return True
-
-    def _add_rows(self, matrix: Matrix, upper: Vector) -> None:
-        """Add rows matrix @ z <= upper."""
-        base, form = self._limits, self._form
-        self._form = full_form(form.hessian, form.eq_matrix, sp.vstack([form.row_matrix, matrix]))
-        self._limits = replace(
-            base,
-            lower=np.concatenate([base.lower, np.full(len(upper), -np.inf)]),
-            upper=np.concatenate([base.upper, upper]),
-        )
-        self._piqp = Piqp(self._form, _TOLERANCE)
-        self.__dict__.pop("_flat", None)
 
     def solve(self, decisions: Decisions, *, box: Box | None = None, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -173,7 +152,7 @@ class Relaxation:
         return Point("optimal", z, value, fixing_gain, -raw.bounds[self.level.theta_at])
 
     def _verdict(self, cost: Vector, limits: Limits) -> str:
-        """As `qp_backends.prove`; the linear program that shows an empty node is kept from node to node."""
+        """As `backends.prove`; the linear program that proves infeasibility is re-solved from node to node."""
         if self._envelope is None and self._flat.solve(np.zeros(len(cost)), None, limits).status == "infeasible":
             return "infeasible"
         return prove(self._form, cost, None, limits)
@@ -233,7 +212,6 @@ class Relaxation:
         lower, upper = base.lower.copy(), base.upper.copy()
         x_lower, x_upper = base.x_lower.copy(), base.x_upper.copy()
         x_upper[self.level.sigma_at[decisions == DUAL_ZERO]] = 0.0
-        x_upper[self.level.sigma_at[self._never]] = 0.0
         binding = np.flatnonzero(decisions == SLACK_ZERO)
         if len(binding):
             beside = np.concatenate([self._beside[i] for i in binding])

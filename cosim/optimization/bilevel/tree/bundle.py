@@ -1,7 +1,8 @@
-"""The bound of one node of the tree over hulls: multipliers are improved by a proximal bundle method.
+"""The Lagrangian bound of one node of the tree over hulls, maximised by a proximal bundle method (Kiwiel 1990).
 
-The model of the decomposition proposes a step. Where the value rises as predicted the step is serious, and its end is
-the next center; otherwise the model gets new columns. Incumbents are sought near the leader's point in the model.
+The cutting-plane model of the decomposition proposes a step. A step is serious where L(mu) rises by a given part of
+the predicted rise; every evaluation adds columns to the model. Incumbents are sought near the leader's parameters in
+the model.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Goal:
 
 
 class Ascent:
-    """Raises the bounds of nodes.
+    """The bundle method, which raises the Lagrangian bounds of nodes.
 
     Args:
         parts: the decomposition.
@@ -88,10 +89,10 @@ class Ascent:
         return Node(-np.inf, domain, mu, step)
 
     def value(self, node: Node, mu: Vector, *, rough: bool = False, whole: bool = False) -> float | None:
-        """L(mu) of a node, or, unless the whole is asked for, as much of it as closes the gap.
+        """A lower bound of L(mu) of a node; unless `whole`, the evaluation may stop at a bound that closes the gap.
 
-        All blocks together may stay a part of the gap below their minima, or less where that could be all that is
-        missing.
+        All blocks together may stay below their minima by a part of the gap, or by a part of what is missing to close
+        the gap, where that is less.
         """
         goal, settings = self._goal, self._settings
         allowed, missing = (settings.rough if rough else settings.fine) * goal.allowed, goal.missing(node.bound)
@@ -102,10 +103,10 @@ class Ascent:
         return self._parts.evaluate(mu, node.domain, enough, goal.deadline, suffices)
 
     def bound(self, node: Node, others: float) -> Step | None:
-        """Raise a node's bound until it closes the gap or the model promises little more; its last step.
+        """Raise a node's bound until it closes the gap or the model predicts little further gain; the last step.
 
-        None if that takes no step, a block gave up, the time is up, or the node has no point (then its bound is
-        infinite).
+        None if no step is taken: the gap is closed, a block cannot be minimised, the time limit is reached, or the node
+        is infeasible (then its bound is infinite).
 
         Args:
             others: the least bound of the other nodes.
@@ -114,7 +115,6 @@ class Ascent:
         best = self._at_center(node)
         if best is None:
             return None
-        best = self._recentre(node, best)
         last: Step | None = None
         vain = 0
         for number in range(settings.rounds):
@@ -143,7 +143,7 @@ class Ascent:
             node.bound = max(node.bound, value)
             self._report(min(node.bound, others))
             stalled = value <= best and parts.size == before
-            # Where leader and mixtures agree the model is at its best.
+            # Where leader and mixtures agree, the optimum of the model is reached.
             little = (settings.little if self._agree(step) else settings.worth) * goal.missing(node.bound)
             if stalled or (not serious and promised < little and number > 0):
                 break
@@ -152,9 +152,10 @@ class Ascent:
         return last
 
     def _at_center(self, node: Node) -> float | None:
-        """The value at a node's center; None if it closes the gap, or there is none to be had.
+        """L at a node's center; None if it closes the gap or cannot be computed.
 
-        Often a rough value is enough. A model of rough ones would promise what is only roughness.
+        A value of low accuracy is tried first, because it often closes the gap. Steps need accurate values: from
+        inaccurate ones the model would predict gains that are only errors.
         """
         value: float | None = None
         for rough in (True, False) if self._settings.rough else (False,):
@@ -167,12 +168,12 @@ class Ascent:
         return value
 
     def _proposed(self, node: Node, best: float) -> Step | None:
-        """The next step. One that promises little where leader and mixtures are apart is too short, and lengthened."""
+        """The next step, lengthened while it predicts little gain and leader and mixtures disagree."""
         found, length, settings = None, node.step, self._settings
         for _ in range(settings.lengthenings):
             step = self._parts.propose(node.center, length, node.domain)
             if step is None:
-                # Long steps are the harder ones to find.
+                # The QP of a long step is worse conditioned.
                 length *= settings.slowest
                 continue
             found, node.step = step, length
@@ -183,51 +184,19 @@ class Ascent:
         return found
 
     def _agree(self, step: Step) -> bool:
-        """Whether the leader's parameters are those of the mixtures, or nearly so."""
+        """Whether the leader's parameters and those of the mixtures are nearly equal; longer steps then gain little."""
         return float(np.abs(step.apart).sum()) <= self._settings.agree * self._parts.width
 
     def _ask(self, step: Step) -> None:
-        """Look for an incumbent near the parameters of a step, and in the critical regions of its columns."""
+        """Look for an incumbent near the parameters of a step, and in the critical regions of its columns; a new one
+        adds columns to the model.
+        """
         others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
         for home, mixture in zip(self._parts.home, step.mixtures, strict=True):
             if mixture.mixed:
                 found = [self._regions.blocks[home].at(c.theta) for c in mixture.columns]
                 others[home] = [region for region in found if region is not None]
         self._points.near(step.theta, others)
-        self._take()
-
-    def _recentre(self, node: Node, best: float) -> float:
-        """Move the center to the multipliers of a better incumbent while the blocks' last columns lead to one; the
-        value there.
-        """
-        for _ in range(self._settings.recentres):
-            missing, before = self._goal.missing(node.bound), self._points.best
-            if missing <= 0 or self._goal.late():
-                break
-            mu = self._switch()
-            gained = before - self._points.best
-            if mu is None or gained < self._settings.recentre_gain * missing or not node.domain.whole:
-                break
-            value = self.value(node, mu)
-            if value is None:
-                break
-            if value > best:
-                node.center, best = mu, value
-                node.bound = max(node.bound, value)
-        return best
-
-    def _switch(self) -> Vector | None:
-        """Try the critical regions of the blocks' last columns from the incumbent; multipliers of a new one."""
-        others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
-        for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
-            region = self._regions.blocks[home].at(columns[-1].theta)
-            others[home] = [] if region is None else [region]
-        self._points.onward(others)
-        return self._take()
-
-    def _take(self) -> Vector | None:
-        """Add a new incumbent to the model as columns; its multipliers."""
-        if self._points.optimum is None or self._points.optimum is self._taken:
-            return None
-        self._taken = self._points.optimum
-        return self._parts.take(self._taken, self._regions)
+        if self._points.optimum is not None and self._points.optimum is not self._taken:
+            self._taken = self._points.optimum
+            self._parts.take(self._taken, self._regions)

@@ -16,7 +16,6 @@ from typing import TypeAlias
 import numpy as np
 
 from cosim.optimization.bilevel.model.settlement import Box
-from cosim.optimization.bilevel.model.single_level import cheapest_together
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Decisions, Relaxation, both
@@ -38,9 +37,8 @@ class BranchResult:
         z: all variables of the single-level form; None if no point was found.
         decisions: the pattern of the best point.
         exact: whether z needs no sharpening.
-        objective, bound: the leader's cost at z, and a proven lower bound of it.
-        gap: (objective - bound) / max(1, |objective|).
-        nodes, solves: nodes of the tree, and QPs solved in all.
+        bound: a proven lower bound of the leader's cost.
+        nodes: nodes of the tree.
         status: 'optimal' (gap reached), 'time limit', 'gap open' (the tree is exhausted, but a solver gave up
             on some node), 'infeasible' or 'unbounded'.
     """
@@ -48,12 +46,8 @@ class BranchResult:
     z: Vector | None
     decisions: Decisions | None
     exact: bool
-    objective: float
     bound: float
-    gap: float
     nodes: int
-    solves: int
-    time_s: float
     status: str
 
 
@@ -73,8 +67,7 @@ class BranchAndBound:
         relaxation: of the bilevel problem.
         gap: relative gap at which to stop.
         time_limit_s: wall time; the best point and bound so far are returned.
-        start: parameters th from which a first incumbent is sought; with a payment those that are cheapest for
-            leader and follower together, if left out.
+        start: parameters th from which a first incumbent is sought; those of the relaxation if left out.
         payment: whether the objective contains the payment; then regions serve incumbents, and blocks, if there are
             any, the bound.
         progress: called now and then with the best cost, the bound and the gap.
@@ -92,11 +85,9 @@ class BranchAndBound:
         progress: Progress | None = None,
         cache: SearchCache | None = None,
     ) -> None:
-        self._began = time.perf_counter()
-        self._deadline = self._began + time_limit_s
+        self._deadline = time.perf_counter() + time_limit_s
         self._relaxation, self._gap, self._start = relaxation, gap, start
-        self._payment, self._progress = payment, progress
-        self._cache = cache
+        self._progress, self._cache = progress, cache
         if cache is not None:
             cache.begin(relaxation.settings)
         self._regions = region_search(
@@ -113,8 +104,6 @@ class BranchAndBound:
         """Search until the gap or the time limit is reached."""
         root = np.zeros(self._relaxation.pairs, dtype=np.int8)
         points, start = self._points, self._start
-        if start is None and self._payment and self._relaxation.settings.start_at_welfare:
-            start = cheapest_together(self._relaxation.level)
         if start is not None:
             points.near(start)
             if points.z is None:
@@ -129,16 +118,11 @@ class BranchAndBound:
             queue.clear()
             queue.close(floor)
         nodes, status = self._search(floor)
-        lower = max(floor, queue.bound)
-        lower = min(points.best, lower)
+        lower = min(points.best, max(floor, queue.bound))
         gap = relative_gap(points.best, lower)
         if not status:
             status = "infeasible" if points.z is None else "optimal" if gap <= self._gap else "gap open"
-        solves = self._relaxation.solves + (0 if self._regions is None else self._regions.solves)
-        return BranchResult(
-            points.z, points.decisions, points.exact, points.best, lower, gap, before + nodes + 1,
-            solves + (0 if by_blocks is None else by_blocks.solves), time.perf_counter() - self._began, status,
-        )  # fmt: skip
+        return BranchResult(points.z, points.decisions, points.exact, lower, before + nodes + 1, status)
 
     def _search(self, floor: float) -> tuple[int, str]:
         """Work on the open nodes, best bound first, until the gap is closed.

@@ -1,8 +1,8 @@
 """Branch and bound over the blocks of a follower: each node's bound is that of the convex hulls of all blocks.
 
-A node confines blocks to some leaves of their own trees, or decides pairs. Its bound is the best L(mu) of the
-decomposition within that (see `hull_ascent`). What stays open is a block whose hull is met between two of its leaves;
-they are told apart next (see `hull_branching`).
+A node confines blocks to some leaves of their own trees, or decides pairs. Its bound is the largest L(mu) of the
+decomposition in that domain (see `bundle`). Where the optimum over the hulls combines several leaves of a block,
+branching separates these leaves (see `hull_branching`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from cosim.optimization.qp.best_first import BestFirst
 
 @dataclass(frozen=True, slots=True)
 class HullResult:
-    """The bound, how many nodes and QPs it took, and whether the tree was finished (else time, or a block gave up)."""
+    """The bound, the number of nodes, and whether the tree was finished (else time limit, or an unsolved block)."""
 
     bound: float
     nodes: int
-    solves: int
     finished: bool
 
 
@@ -59,7 +58,7 @@ class HullTree:
         self._branching = Branching(parts, relaxation, points.regions)
 
     def run(self) -> HullResult:
-        """Search until the gap is closed, the time is up, or a block cannot be minimised."""
+        """Search until the gap is closed, the time limit is reached, or a block cannot be minimised."""
         goal, queue, nodes, finished = self._goal, BestFirst[Node](), 0, True
         first = self._ascent.first()
         queue.push(first.bound, first)
@@ -72,7 +71,7 @@ class HullTree:
             nodes += 1
             step = self._ascent.bound(node, queue.bound)
             if nodes == 1 and step is not None:
-                queue.close(self._leave_out(node))
+                queue.close(self._prune(node))
             missing = goal.missing(node.bound)
             if missing <= 0:
                 queue.close(node.bound)
@@ -86,18 +85,18 @@ class HullTree:
             for child in children:
                 queue.push(node.bound, Node(node.bound, child, node.center, node.step))
         finished &= not queue or goal.missing(queue.bound) <= 0
-        return HullResult(queue.bound, nodes, self._parts.solves, finished)
+        return HullResult(queue.bound, nodes, finished)
 
-    def _leave_out(self, root: Node) -> float:
-        """Leave out what cannot be part of a point that is better by more than the gap; the cost from which on points
-        were left out.
+    def _prune(self, root: Node) -> float:
+        """Prune leaves that contain no point whose cost is lower by more than the gap; the least cost that a pruned
+        point may have.
         """
         goal, settings = self._goal, self._settings
         done = goal.missing(root.bound) <= 0 or not settings.prune_leaves
         value = None if done else self._ascent.value(root, root.center, whole=True)
         if value is None or not np.isfinite(value):
             return np.inf
-        # What is left out lies a little inside the gap, so that rounding does not keep it open.
+        # Pruned points lie a little inside the gap, so that rounding does not keep it open.
         inside = goal.missing(value) + settings.inside * goal.allowed
         return value + inside if self._parts.prune(root.center, inside) else np.inf
 

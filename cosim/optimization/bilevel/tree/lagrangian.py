@@ -114,11 +114,6 @@ class Decomposition:
         self._alone: Backend = Piqp(form, _LEADER_TOLERANCE) if curved else Highs(form, _LEADER_TOLERANCE)
 
     @property
-    def solves(self) -> int:
-        """QPs solved so far by all blocks."""
-        return sum(problem.solves for problem in self.pricing)
-
-    @property
     def size(self) -> int:
         """Columns known so far."""
         return sum(map(len, self.columns))

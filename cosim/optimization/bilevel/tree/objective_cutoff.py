@@ -1,20 +1,20 @@
-"""What a good point says about all better ones: a limit of each block's payment, and with it narrower bounds.
+"""The objective cutoff: a known point limits the payment of each block in all points with a lower cost.
 
-With multipliers mu of the decomposition (see `decomposition`), its bound L(mu) and a known cost U of the leader, every
+With multipliers mu of the decomposition (see `lagrangian`), its bound L(mu) and a known cost U of the leader, every
 point that costs no more than U keeps for each block b of the follower
 
     payment_b - mu_b'th_b  <=  c_b(mu_b) + U - L(mu),
 
-because the other blocks and the leader cannot stay below their own minima. Where the bound is good, little room is
-left: many pairs are decided, and parameters and prices move within narrow ranges. Some more room than that keeps the
-linear programs that use it well behaved.
+because the other blocks and the leader are at least at their own minima. Where U - L(mu) is small, bound tightening
+with these limits decides many pairs and proves narrow ranges of parameters and prices. A margin on top of U - L(mu)
+keeps these linear programs well conditioned.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cosim.optimization.bilevel.model.single_level import SingleLevel, cheapest_together
+from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.incumbents import Incumbents
 from cosim.optimization.bilevel.primal.region_search import region_search
 from cosim.optimization.bilevel.relaxation.obbt import Cutoff
@@ -33,7 +33,7 @@ def find_cutoff(
 
     Args:
         level: with a payment.
-        start: parameters of a good point, if one is known.
+        start: parameters of a good point; those of the relaxation if left out.
         gap: relative gap below which the root is good enough.
         deadline: `time.perf_counter()` at which to stop.
         settings: of the search.
@@ -43,14 +43,17 @@ def find_cutoff(
         return None
     relaxation = Relaxation(level, settings)
     points = Incumbents(relaxation, payment=True, regions=regions, deadline=deadline)
-    start = cheapest_together(level) if start is None else start
+    nothing = np.zeros(relaxation.pairs, dtype=np.int8)
+    root = relaxation.solve(nothing) if start is None else None
+    if root is not None and root.status == "optimal":
+        start = root.z[level.theta_at]
     if start is not None:
         points.near(start)
     parts = decompose(level, regions, settings=settings) if points.optimum is not None else None
     if parts is None:
         return None
     mu = HullTree(parts, relaxation, points, gap, deadline, lambda _: None).root()
-    value = parts.evaluate(mu, Domain(np.zeros(relaxation.pairs, dtype=np.int8)), 0.0, deadline)
+    value = parts.evaluate(mu, Domain(nothing), 0.0, deadline)
     if value is None or points.z is None or not np.isfinite(value):
         return None
     most = np.full(len(regions.blocks), np.inf)

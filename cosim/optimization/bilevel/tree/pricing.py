@@ -58,7 +58,6 @@ class PricingProblem:
     Attributes:
         block, regions: see above.
         parameters, rows: where the block's parameters and inequalities lie in the whole follower.
-        solves: QPs solved so far.
     """
 
     def __init__(
@@ -82,9 +81,9 @@ class PricingProblem:
         self._confined: dict[bytes, list[Leaf]] = {}
 
     def copy(self, block: Block, regions: CriticalRegions) -> PricingProblem:
-        """The pricing problem of a block with the same numbers at other places.
+        """The pricing problem of a block with the same numbers but other rows and parameters of the follower.
 
-        Leaves of the whole block are shared between the two; cells and what is pruned are not.
+        Both share the leaves of the whole block, but not cells and pruned leaves.
         """
         found = copy.copy(self)
         found.block, found.regions, found.parameters, found.rows = block, regions, block.parameters, block.ineq_rows
@@ -95,11 +94,6 @@ class PricingProblem:
         """Where leaves of a part are kept."""
         return self._confined if part.cell else self._leaves
 
-    @property
-    def solves(self) -> int:
-        """QPs solved so far."""
-        return self._relaxation.solves
-
     def minimise(
         self,
         mu: Vector,
@@ -109,14 +103,14 @@ class PricingProblem:
         deadline: float,
         suffices: float = np.inf,
     ) -> BlockAnswer | None:
-        """The least payment - mu'th in a part of the block, infinite if there is no point; None if the solver gave up
-        or there is no lower end.
+        """The least payment - mu'th in a part of the block, infinite if the part is empty; None if it cannot be
+        computed or is unbounded.
 
         Args:
             mu: (k,) multipliers.
             part: where to look.
             enough: how far the bound may stay below the minimum.
-            known: a point of that part, the better the sooner the search ends.
+            known: a point of that part, which is returned unless a better one is found.
             deadline: `time.perf_counter()` after which the bound is returned as it is.
             suffices: a bound at which to stop.
         """
@@ -126,8 +120,7 @@ class PricingProblem:
         leaves, key, queue = self._known(part), part.key(), BestFirst[Leaf]()
         for leaf in self._start(part):
             queue.push(self._bound(leaf, mu), leaf)
-        settings = self._settings
-        hard, limit = relaxation.solves + settings.cuts_after, relaxation.solves + settings.most_programs
+        limit = relaxation.solves + self._settings.most_programs
         relaxation.enough = enough
 
         # A bound that close to the known point ends the search.
@@ -151,17 +144,11 @@ class PricingProblem:
                 for child in self._children(leaf, product, errors):
                     queue.push(bound, child)
                 continue
-            if relaxation.solves == hard and relaxation.tighten():
-                # Worth beginning anew: the tree of a tighter relaxation is another one.
-                queue.clear()
-                for leaf in self._anew(part):
-                    queue.push(-np.inf, leaf)
-                continue
             found = relaxation.solve(leaf.part.held, box=leaf.part.box)
             if found.status == "infeasible":
                 continue
             if found.status != "optimal" or found.reduced_cost is None:
-                # The old bound holds; deciding one more pair mostly gives the solver an easier problem.
+                # The old bound holds. With one more pair decided the program is mostly easier to solve.
                 split = self._split(leaf)
                 if split is None or relaxation.solves >= limit:
                     return None
@@ -170,7 +157,7 @@ class PricingProblem:
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
-            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost, settings.optima_kept)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost)
             queue.push(bound, leaf)
         leaves[key] = []
         return BlockAnswer(np.inf, None)
@@ -200,7 +187,7 @@ class PricingProblem:
         where it lies beyond; None if one of them has all leaves.
         """
         known = self._known(part).get(part.key(), [])
-        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
+        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta) for leaf in known]
         # What has no optimum yet goes to both.
         before = [leaf for leaf, along in zip(known, where, strict=True) if not along > at]
         beyond = [leaf for leaf, along in zip(known, where, strict=True) if not along <= at]

@@ -1,13 +1,11 @@
-"""Rows that cannot bind together, and rows over pairs of dual and slack, against optima of the follower."""
+"""Rows that cannot bind together, and the minima of pricing problems, against answers of the follower."""
 
 import numpy as np
 import pytest
 
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
-from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
-from cosim.optimization.bilevel.relaxation.complementarity_cuts import pair_rows
-from cosim.optimization.bilevel.relaxation.relaxation import OPEN, Relaxation
+from cosim.optimization.bilevel.relaxation.relaxation import OPEN
 from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.blocks import Block, split
@@ -22,10 +20,6 @@ def block(request: pytest.FixtureRequest) -> Block:
     sites, generators, slope = request.param
     problem = instance(Shape(sites, generators, 4, step_h=6.0, slope=slope), seed=3)
     return split(presolve(problem.follower, problem.leader).qp)[2]
-
-
-def _leader(qp: ParametricQP) -> ParametricQP:
-    return ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
 
 
 def _answers(qp: ParametricQP) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -62,34 +56,6 @@ def test_conflicts_of_a_generator_between_two_limits() -> None:
     )
     found = conflicts(qp).toarray() > 0
     assert np.array_equal(np.argwhere(np.triu(found)), [[0, 1], [1, 2], [2, 4], [3, 4]])
-
-
-def test_every_optimum_keeps_the_rows(block: Block) -> None:
-    level = single_level(block.qp, _leader(block.qp), payment=True)
-    more = pair_rows(level)
-    assert len(more.rhs) > 5
-    for theta, x, sigma, _ in _answers(block.qp):
-        z = np.zeros(len(level.qp.variables))
-        z[level.theta_at], z[level.x_at], z[level.sigma_at] = theta, x, sigma
-        assert np.all(more.matrix @ z <= more.rhs + 1e-7 * (1.0 + np.abs(more.rhs)))
-        assert np.all(sigma[more.never] <= 1e-5)
-
-
-def test_rows_raise_the_bound_and_leave_the_minimum() -> None:
-    problem = instance(Shape(10, 12, 24), seed=6)
-    heavy = split(presolve(problem.follower, problem.leader).qp)[12]
-    level = single_level(heavy.qp, _leader(heavy.qp), payment=True)
-    nothing = np.full(len(heavy.qp.ineq_rows), OPEN, dtype=np.int8)
-    # Where work is worth more than the price before limits bind, and costs more than that beyond.
-    price = np.array([265.0, 261.0, 185.0, 93.0, 109.0, 242.0, 259.0, 265.0, 265.0, 265.0])
-    relaxation = Relaxation(level)
-    relaxation.cost[level.theta_at] -= price
-    before = relaxation.solve(nothing).objective
-    assert relaxation.tighten() and not relaxation.tighten()
-    after = relaxation.solve(nothing).objective
-    plain = PricingProblem(heavy, np.zeros(len(price)), CriticalRegions(heavy, np.zeros(len(price))))
-    found = plain.minimise(price, BlockDomain(nothing), 1e-6, None, np.inf)
-    assert found is not None and before + 10.0 < after <= found.bound + 1e-5
 
 
 def test_the_minimum_is_no_dearer_than_any_answer_of_the_follower(block: Block) -> None:
