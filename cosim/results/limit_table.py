@@ -67,12 +67,13 @@ def worst_limits(limits: pd.DataFrame, hours: float, most: int = 5) -> list[Wors
     Args:
         limits: the table. hours: length of a step.
     """
-    if limits.empty:
+    if not len(limits):
         return []
     key = [c for c in ("feeder", "kind", "element") if c in limits]
-    per = np.where(limits["unit"].isin(_THOUSANDS), 1000.0, 1.0)
-    worth = (limits["shadow_price"].fillna(0.0) * limits["limit"].abs() / per).to_numpy() * hours / 100
-    broken = limits["status"] == "broken"
+    share = hours / 100 * np.where(limits["unit"].isin(_THOUSANDS), 1e-3, 1.0)  # of a limit in the unit of its price
+    price, limit = (limits[c].to_numpy(dtype=float) for c in ("shadow_price", "limit"))
+    worth = np.nan_to_num(price) * np.abs(limit) * share
+    broken = limits["status"].eq("broken")
     rows = limits.assign(worth=worth, excess=limits["beyond_pct"].where(broken, 0.0))
     grouped = rows.groupby(key, sort=True)
     order = pd.DataFrame({"excess": grouped["excess"].max(), "worth": grouped["worth"].sum()})
@@ -89,14 +90,15 @@ def _worst(names: dict[str, str], rows: pd.DataFrame) -> WorstLimit:
     binding = set(rows.loc[rows["status"] == "binding", "step"]) - set(broken["step"])
     told = []
     if len(broken):
-        worst = broken.loc[broken["beyond_pct"].idxmax()]
+        worst = broken.iloc[int(broken["beyond_pct"].to_numpy().argmax())]
         model = "AC" if worst["source"] == "ac" else "linear network"
         told.append(
             f"{worst['value']:.5g} {unit} against {worst['limit']:.5g} {unit} ({worst['beyond_pct']:.3g} % beyond; "
             f"{_when(worst)}, {model})"
         )
-    if rows["shadow_price"].max() > 0:
-        dear = rows.loc[rows["shadow_price"].idxmax()]
+    price = rows["shadow_price"].fillna(0.0).to_numpy()
+    if price.max() > 0:
+        dear = rows.iloc[int(price.argmax())]
         told.append(f"shadow price up to {dear['shadow_price']:.4g} {price_unit} ({_when(dear)})")
     alone = len(set(rows.loc[rows["in_base_case"] == "yes", "step"]))
     return WorstLimit(name, broken["step"].nunique(), len(binding), "; ".join(told), alone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cosim.constants import KILO
 from cosim.errors import InputError, did_you_mean
 from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
@@ -30,20 +32,20 @@ def voltage_limits_of(network: NetworkSpec, feeder: Feeder) -> VoltageLimits:
     of_levels = [(i, spec, _at_level(i, spec.kv, feeder)) for i, spec in entries if spec.kv is not None]
     for several in (of_levels, of_buses):
         seen: dict[str, int] = {}
-        for i, spec, buses in several:
-            for bus in buses:
-                if bus in seen:
+        for i, spec, names in several:
+            for name in names:
+                if name in seen:
                     raise InputError(
-                        f"bus {bus} has voltage limits twice", key=f"network.voltage_limits.{i}", value=bus,
-                        allowed=f"once (network.voltage_limits.{seen[bus]} names it, or its level)",
+                        f"bus {name} has voltage limits twice", key=f"network.voltage_limits.{i}", value=name,
+                        allowed=f"once (network.voltage_limits.{seen[name]} names it, or its level)",
                     )  # fmt: skip
-                seen[bus] = i
-                found[bus] = _replaced(found.get(bus, general), spec.v_min_pu, spec.v_max_pu)
+                seen[name] = i
+                found[name] = _replaced(found.get(name, general), spec.v_min_pu, spec.v_max_pu)
     limits = {bus: both for bus, both in found.items() if both != general}
-    for bus, (low, high) in limits.items():
+    for name, (low, high) in limits.items():
         if not low < high:
             raise InputError(
-                f"the voltage limits of bus {bus} leave no voltage", key="network.voltage_limits",
+                f"the voltage limits of bus {name} leave no voltage", key="network.voltage_limits",
                 value=f"{low:g} to {high:g} pu", allowed="v_min_pu below v_max_pu",
             )  # fmt: skip
     return VoltageLimits(*general, limits)
@@ -73,7 +75,7 @@ def _replaced(before: tuple[float, float], low: float | None, high: float | None
     return before[0] if low is None else low, before[1] if high is None else high
 
 
-def _named(i: int, spec: VoltageLimitSpec, feeder: Feeder) -> tuple[str, ...]:
+def _named(i: int, spec: VoltageLimitSpec, feeder: Feeder) -> Sequence[str]:
     known = feeder.bus_by_name
     for bus in spec.buses:
         if bus not in known:
@@ -86,7 +88,7 @@ def _named(i: int, spec: VoltageLimitSpec, feeder: Feeder) -> tuple[str, ...]:
     return spec.buses
 
 
-def _at_level(i: int, kv: float, feeder: Feeder) -> list[str]:
+def _at_level(i: int, kv: float, feeder: Feeder) -> Sequence[str]:
     """Buses whose nominal voltage is this one."""
     buses = [bus.name for bus in feeder.buses if abs(bus.kv_base - kv) <= _ALIKE * bus.kv_base]
     if not buses:

@@ -43,9 +43,9 @@ class BriefSection(Section):
     """A section with keys that are marked :data:`LeftOut`."""
 
     @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        if not isinstance(self, BriefSection):  # a section that is absent
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any] | None:
+        data: dict[str, Any] | None = handler(self)
+        if data is None:  # a section that is absent
             return data
         for name, field in type(self).model_fields.items():
             if LeftOut in field.metadata and getattr(self, name) == field.get_default(call_default_factory=True):

@@ -271,7 +271,7 @@ def _add_flows(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> Non
     by_conjugate = -v[k] * np.conj(n.flow_values)
     t.add_complex((n.flow_p[k], n.flow_q[k]), (n.re[j], n.im[j]), np.zeros_like(by_conjugate), by_conjugate)
     k, j, share = n.frame_rows, n.frame_columns, n.frame_share
-    by = -share * np.conj(current)[k]
+    by: Complex = np.asarray(-share * np.conj(current)[k])
     t.add_complex((n.flow_p[k], n.flow_q[k]), (n.re[j], n.im[j]), by, np.zeros_like(by))
     constant[n.flow_p], constant[n.flow_q] = power.real, power.imag
 
