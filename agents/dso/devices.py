@@ -62,7 +62,7 @@ class MovingDevices:
             try:
                 found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step), now_s)
             except RunFailure as error:
-                raise RunFailure(f"step {step}: {error}") from None
+                raise RunFailure(f"step {step}: {error}; network.controls: fixed holds all devices") from None
             self._positions.append(self._positions[-1] if found == self._positions[-1] else found)
         return self._positions[t + 1]
 
@@ -115,8 +115,8 @@ def forecast_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) ->
 def moving_devices(
     prepared: PreparedFeeder, loads: Sequence[TerminalLoad], resources: Sequence[Resource]
 ) -> MovingDevices | None:
-    """The devices that move between steps; None if the scenario lets none move."""
-    if prepared.scenario.network.controls == "fixed":
+    """The devices that move between steps; None if the scenario holds them, or the feeder has no controls."""
+    if not prepared.feeder.controlled:
         return None
     calendar = prepared.calendar
     forecast = forecast_of(loads, resources)

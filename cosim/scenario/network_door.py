@@ -14,16 +14,16 @@ class NetworkDoor(BriefSection):
 
     The feeder is one of tables (``feeder``: a shipped one by name, or a folder beside the scenario), or an OpenDSS
     circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``, and regulators and
-    capacitors stay where the script's own solution leaves them. ``controls`` of tables: regulators and capacitors stay
-    where the tables and ``taps`` have them (``fixed``), or their controls move them before each step, never within one
-    (``between_steps``).
+    capacitors stay where the script's own solution leaves them. ``controls`` of tables: their controls move regulators
+    and capacitors before each step, never within one (``between_steps``; this is so where the feeder has controls and
+    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``).
     """
 
     feeder: str | None = None
     dss: str | None = None
     model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
     taps: dict[str, int] = Field(default_factory=dict)
-    controls: Literal["fixed", "between_steps"] = "fixed"
+    controls: Literal["fixed", "between_steps"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +42,6 @@ class NetworkDoor(BriefSection):
                 raise ValueError(f"model {self.model} needs a feeder of tables; with dss: model ac-linear")
             if self.taps:
                 raise ValueError("taps needs a feeder of tables; with dss the script says where regulators stand")
-            if self.controls != "fixed":
+            if self.controls == "between_steps":
                 raise ValueError(f"controls {self.controls} needs a feeder of tables; with dss: controls fixed")
         return self

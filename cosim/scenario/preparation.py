@@ -271,7 +271,9 @@ def feeder_of(scenario: Scenario, path: Path) -> Feeder:
         feeder = _with_taps(feeder, spec.taps)
     if spec.controls == "fixed":
         return replace(feeder, regulator_controls=(), capacitor_controls=())
-    if not feeder.regulator_controls and not feeder.capacitor_controls:
+    if not feeder.controlled:
+        if spec.controls is None:
+            return feeder
         raise InputError(
             f"feeder {feeder.name} has no controls that could move anything", key="network.controls",
             value=spec.controls, allowed="fixed, or a feeder with tables regulator_controls or capacitor_controls",

@@ -350,6 +350,9 @@ class Place:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder = self.prepared.feeder
         remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
+        if self.prepared.scenario.network.controls is None and feeder.controlled:
+            remarks = (*remarks, "regulators and capacitors move between steps as the feeder's controls say, since "
+                       "network.controls says nothing; network.controls: fixed holds them")  # fmt: skip
         return [*remarks, *filter(None, [self._ranges.note(), self._alone.note(), self._note_of_flows()])]
 
     def _note_of_flows(self) -> str | None:

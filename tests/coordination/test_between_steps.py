@@ -162,11 +162,26 @@ def test_fixed_is_as_if_there_were_no_controls(tmp_path: Path) -> None:
     assert result.taps.empty
 
 
-def test_fixed_is_what_a_scenario_has_that_says_nothing() -> None:
+def test_devices_move_where_a_feeder_has_controls_and_nothing_is_said() -> None:
+    silent = run("welfare", network__controls=None, clock__steps=3)
+    same(silent, run("welfare", clock__steps=3))
+    assert moved(silent) > 0
+    assert any("network.controls: fixed holds them" in note for note in silent.notes)
+
+
+def test_the_shipped_scenario_holds_the_published_taps() -> None:
     overrides = scenario("ieee13", "671", clock__steps=3)
     del overrides["network.controls"]
     silent = cosim.run("ieee37", mode="welfare", overrides=overrides)
     same(silent, run("welfare", network__controls="fixed", clock__steps=3))
+    assert not any("network.controls" in note for note in silent.notes)
+
+
+def test_a_feeder_without_controls_needs_no_word_about_them(tmp_path: Path) -> None:
+    bare = changed_feeder(tmp_path, "ieee13", lambda f: (f / "regulator_controls.csv").unlink())
+    result = run("welfare", bare, network__controls=None, clock__steps=2)
+    same(result, run("welfare", bare, network__controls="fixed", clock__steps=2))
+    assert not any("network.controls" in note for note in result.notes)
 
 
 def test_controls_that_move_nothing_change_nothing(tmp_path: Path) -> None:

@@ -335,6 +335,11 @@ class Feeder:
         return (*self.lines, *self.transformers, *self.regulators)
 
     @property
+    def controlled(self) -> bool:
+        """Whether it has controls that move regulators or capacitors."""
+        return bool(self.regulator_controls or self.capacitor_controls)
+
+    @property
     def load_kw(self) -> float:
         """Total active demand at nominal voltage, kW."""
         return sum(load.p_kw for load in self.loads)
