@@ -131,7 +131,7 @@ def unit_limits(model: ClearingModel, result: StepResult, hours: float) -> list[
             if place is not None:
                 ports[place] = (what, port)
     found: dict[tuple[str, str, str], UnitLimit] = {}
-    for i in np.flatnonzero(result.own_duals > 0).tolist():
+    for i in np.flatnonzero(result.own_duals * np.abs(own.rhs) > LEAST_USD_PER_H * hours / POLYGON_SIDES).tolist():
         columns = np.flatnonzero(own.rows[i]).tolist()
         owner, _, local = own.row_names[i].partition("/")
         if not local or not set(columns) <= ports.keys() or own.rhs[i] == 0:

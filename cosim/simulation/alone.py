@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.flows import flow_ends
-from cosim.grid.feeder.limits import VOLTAGE_TOLERANCE_PU, LimitBook, NetworkLimits, Real
+from cosim.grid.feeder.limits import KINDS, VOLTAGE_TOLERANCE_PU, LimitBook, NetworkLimits, Real
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.columns import Columns, height
@@ -135,9 +135,11 @@ class Alone:
         return self.of.broken_in(self.solution) if self.solution.settled else None
 
     def judge(self, rows: Columns) -> list[str]:
-        """Whether the limits of some rows are broken in it; ``unknown`` where it has no solution."""
-        keys = zip(rows["kind"], rows["element"], rows["phase"], strict=True)
-        known = self._broken
-        if known is None:
-            return ["unknown" for _ in keys]
-        return ["yes" if key in known else "no" for key in keys]
+        """Whether the limits of some rows are broken in it; ``unknown`` where it has no solution. It has no units."""
+        if not any(kind in KINDS for kind in rows["kind"]):
+            return ["no" for _ in rows["kind"]]
+        known, found = self._broken, []
+        for key in zip(rows["kind"], rows["element"], rows["phase"], strict=True):
+            broken = key[0] in KINDS and (known is None or key in known)
+            found.append(("unknown" if known is None else "yes") if broken else "no")
+        return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosim.experiments.studies import hosting
+from cosim.grid.feeder.limits import VoltageLimits
 from cosim.scenario.loading import check_scenario
 from cosim.scenario.own_code import imported
 from cosim.sweep.experiment import shipped_experiments
@@ -105,9 +107,11 @@ def test_a_run_of_the_study_of_hosting_is_a_search(monkeypatch: pytest.MonkeyPat
 
     class Line:
         def __init__(self, size_kw: float) -> None:
-            at = {"v": 1010.0, "ac_v": 830.0}
-            self.kpis = {f"{w}_min_pu": 0.95 - 1e-4 + (kw - size_kw) * 1e-4 for w, kw in at.items()}
-            self.kpis |= {f"{w}_max_pu": 1.0 for w in at}
+            at = {"v_pu": 1010.0, "v_ac_pu": 830.0}
+            low = {w: 0.95 - 1e-4 + (kw - size_kw) * 1e-4 for w, kw in at.items()}
+            voltages = pd.DataFrame({"bus": ["x", "y"], **{w: [v, 1.0] for w, v in low.items()}})
+            self.record = SimpleNamespace(limits=VoltageLimits(0.95, 1.05))
+            self.tables = SimpleNamespace(voltages=voltages)
 
     monkeypatch.setattr(hosting, "simulate", lambda scenario, path: Line(scenario.datacenters[0].it_peak_kw))
     run = make_plan("hosting").runs[0]
