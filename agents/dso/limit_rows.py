@@ -119,7 +119,7 @@ class UnitLimit:
 
 
 def unit_limits(model: ClearingModel, result: StepResult, hours: float) -> list[UnitLimit]:
-    """Limits on what units give that bind: least and most P and Q, ratings, ramps within the step.
+    """Limits on what units give that bind: least and most P and Q, ratings, ramps from the step before.
 
     Limits of nought (a generator that is off, a night without sun) and those on what no terminal gives (a charge, work
     to be done) are left out.
@@ -151,13 +151,28 @@ def unit_limits(model: ClearingModel, result: StepResult, hours: float) -> list[
             beyond = value - limit
             if kind.endswith("_min"):
                 value, limit = -value, -limit
-        unit = {frozenset("p"): "kW", frozenset("q"): "kvar"}.get(frozenset(kinds), "kVA")
+        unit = _power_unit(kinds)
         before = found.get((kind, owner, phase))
         price += 0.0 if before is None else before.price
         found[kind, owner, phase] = UnitLimit(
             kind, owner, phase, KILO * value, KILO * limit, KILO * beyond, unit, price
         )
+    for row in result.joined:
+        owner, _, local = row.name.partition("/")
+        if set(row.places) <= ports.keys() and row.limit:
+            phase = phase_of(ports[row.places[0]][1].terminal)
+            kind = _unit_kind(local.replace(f".{phase}", ""), [], set())
+            unit = _power_unit({ports[c][0] for c in row.places})
+            beyond = KILO * (row.value - row.limit)
+            found[kind, owner, phase] = UnitLimit(
+                kind, owner, phase, KILO * row.value, KILO * row.limit, beyond, unit, row.dual / hours
+            )
     return [u for u in found.values() if u.price * abs(u.limit) / KILO > LEAST_USD_PER_H]
+
+
+def _power_unit(kinds: set[str]) -> str:
+    """Unit of a limit on active power, on reactive power, or on both."""
+    return {frozenset("p"): "kW", frozenset("q"): "kvar"}.get(frozenset(kinds), "kVA")
 
 
 def _unit_kind(local: str, coefficients: list[float], kinds: set[str]) -> str:

@@ -58,11 +58,17 @@ class OwnStep:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rows that join steps: ``matrix x = rhs`` or ``<= rhs`` in the variables of all steps of the window."""
+    """Rows that join steps: ``matrix x = rhs`` or ``<= rhs`` in the variables of all steps of the window.
+
+    Attributes:
+        local: names without the step; last: (rows,) the last step of each.
+    """
 
     matrix: sp.csr_array[np.float64]
     rhs: Real
     names: tuple[str, ...]
+    local: tuple[str, ...]
+    last: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class _Entries:
         matrix = sp.csr_array((self.value[mine], (at[mine], columns)), shape=(len(rows), steps * n))
         matrix.sum_duplicates()
         names = tuple(f"{name}@{t}" for name, t in zip(self.names[rows], self.last[rows], strict=True))
-        return Joined(matrix, self.rhs[rows], names)
+        return Joined(matrix, self.rhs[rows], names, tuple(self.names[rows]), self.last[rows])
 
 
 def _entries(rows: Sequence[Rows], place: Index) -> _Entries:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
-from cosim.agents.dso.own_problem import OwnStep, OwnWindow
+from cosim.agents.dso.own_problem import Joined, OwnStep, OwnWindow
 from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
@@ -40,11 +40,23 @@ class StepValues:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedRow:
+    """A row that joins steps in a cleared window: name, places of its variables, value, limit and dual (USD)."""
+
+    name: str
+    places: tuple[int, ...]
+    value: float
+    limit: float
+    dual: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states.
 
     Attributes:
         duals: of the network's inequalities; own: what the operator alone decides, and own_duals: of its rows (USD).
+        joined: rows that join this step to those before it, with a dual.
     """
 
     values: dict[str, float]
@@ -56,6 +68,7 @@ class StepResult:
     duals: Array
     own: OwnStep
     own_duals: Array
+    joined: tuple[JoinedRow, ...] = ()
 
 
 class WindowClearing:
@@ -89,6 +102,7 @@ class WindowClearing:
         assembled = assemble(model, reduced, ratio, p_low_mw, p_high_mw)
         self._own_rows, self._network_rows = assembled.own_rows, assembled.network_rows
         self._tied = joined is not None and joined.tied
+        self._joined: Joined | None = None if joined is None else joined.inequalities
         self._full = assembled.qp if joined is None else with_joined(assembled.qp, joined)
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
         self._owns = [step.own for step in reduced]
@@ -254,8 +268,23 @@ class WindowClearing:
         own = np.zeros(len(self._owns[t].rhs))
         own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
         return StepResult(
-            found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own
-        )
+            found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own,
+            self._joined_rows(t, solution),
+        )  # fmt: skip
+
+    def _joined_rows(self, t: int, solution: QPSolution) -> tuple[JoinedRow, ...]:
+        """The inequalities with a dual that join a step to those before it; they stand behind those of the steps."""
+        if self._joined is None:
+            return ()
+        rows, first, n = self._joined, int(self._row_start[-1]), len(self.model.variables)
+        found = []
+        for j in np.flatnonzero((rows.last == t) & (solution.sigma[first : first + len(rows.names)] > 0)).tolist():
+            row = rows.matrix[[j]]
+            value = float((row @ solution.x[: row.shape[1]])[0])
+            places = tuple(sorted({int(c) % n for c in row.indices}))
+            dual = float(solution.sigma[first + j])
+            found.append(JoinedRow(rows.local[j], places, value, float(rows.rhs[j]), dual))
+        return tuple(found)
 
     def duals(self, t: int, solution: QPSolution) -> tuple[Array, Array]:
         """Duals of the network's equalities and inequalities in a step, zero for rows that cannot bind."""

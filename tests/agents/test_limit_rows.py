@@ -102,6 +102,27 @@ def test_the_price_of_a_unit_that_gives_its_most_is_what_more_of_it_saves() -> N
     assert row["shadow_price"] == pytest.approx((costs[0] - costs[1]) / 2e-3 / HOURS, rel=1e-3)
 
 
+def test_the_price_of_a_ramp_is_what_a_steeper_one_saves() -> None:
+    """Of a ramp that joins two steps of a window, by central differences of the window's cost."""
+    start = {**START, "clock.start": "2024-07-15T08:00:00", "clock.step_s": 3600, "clock.steps": 2,
+             "clock.window_steps": 2, "generators.dg720.ramp_kw_per_step": 40}  # fmt: skip
+    day = opened("ieee37_stress", start)
+    p_mw, clearing = day.declared_p_mw, day.clearing
+    (row,) = (r for t in range(2) for r in clearing.step(t, p_mw, clearing.solve(p_mw), 1.0).joined)
+    assert row.name == "dg720/ramp_up" and row.value == pytest.approx(0.04)
+    generator = next(r for r in day.operator.resources if r.name == "dg720")
+    costs = []
+    for change in (-1e-4, 1e-4):
+        generator.ramp_mw_per_step = 0.04 + change
+        own = clearing.model.own(0, day.operator.price[:2])
+        day.operator._known = {id(clearing.model): own}
+        reduced = clearing.model.reduced(clearing.networks, own.steps)
+        window = day.operator._clearing(clearing.networks, reduced, p_mw, p_mw, clearing.model)
+        costs.append(window.solve(p_mw).objective)
+    assert row.dual > 0.1
+    assert row.dual == pytest.approx((costs[0] - costs[1]) / 2e-4, rel=1e-3)
+
+
 def test_a_broken_limit_says_by_how_much() -> None:
     day = opened("ieee37_stress", {**START, "network.branch_rating_kva": {"711-740": 90}})
     rows = rows_of(day, day.declared_p_mw).query("kind == 'rating'")
