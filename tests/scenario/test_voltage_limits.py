@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cosim.errors import InputError
 from cosim.grid.feeder.feeder import Feeder
@@ -17,6 +19,7 @@ from cosim.scenario.network_limits import voltage_limits_of
 from cosim.scenario.schema import VoltageLimitSpec
 from cosim.simulation.runner import RunResult, run, validate
 
+Sides = tuple[float | None, float | None]
 SHORT = {"clock.start": "2024-07-15T18:00:00", "clock.steps": 2, "clock.window_steps": 2}
 AT_740 = {"network.voltage_limits": [{"buses": ["740"], "v_min_pu": 0.9835}]}
 
@@ -43,6 +46,30 @@ def test_a_bus_goes_before_its_level_and_its_level_before_the_table() -> None:
     assert found.of("775") == (0.93, 1.07)
     assert found.of("740") == (0.97, 1.05)
     assert found.of("741") == (0.95, 1.05)
+
+
+SIDES = st.tuples(st.none() | st.sampled_from([0.9, 0.92, 0.94]), st.none() | st.sampled_from([1.06, 1.08, 1.1]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    of_buses=st.dictionaries(st.sampled_from(["740", "741", "775", "799"]), SIDES),
+    of_levels=st.dictionaries(st.sampled_from([0.48, 4.8]), SIDES),
+    of_table=st.dictionaries(st.sampled_from(["740", "775", "701"]), SIDES),
+)
+def test_each_side_of_a_limit_is_the_nearest_that_is_given(
+    of_buses: dict[str, Sides], of_levels: dict[float, Sides], of_table: dict[str, Sides]
+) -> None:
+    plain = read_feeder("ieee37")
+    buses = tuple(replace(b, v_min_pu=of_table.get(b.name, (None, None))[0],
+                          v_max_pu=of_table.get(b.name, (None, None))[1]) for b in plain.buses)  # fmt: skip
+    entries: list[dict[str, object]] = [{"buses": [k], "v_min_pu": a, "v_max_pu": b} for k, (a, b) in of_buses.items()]
+    entries += [{"kv": k, "v_min_pu": a, "v_max_pu": b} for k, (a, b) in of_levels.items()]
+    found = limits(*(e for e in entries if e["v_min_pu"] or e["v_max_pu"]), feeder=replace(plain, buses=buses))
+    for bus in plain.buses:
+        known = [of_buses.get(bus.name), of_levels.get(bus.kv_base), of_table.get(bus.name), (0.95, 1.05)]
+        expected = tuple(next(x[side] for x in known if x is not None and x[side] is not None) for side in (0, 1))
+        assert found.of(bus.name) == expected
 
 
 def test_limits_of_the_table_of_buses_are_read_back(tmp_path: Path) -> None:

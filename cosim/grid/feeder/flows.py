@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.constants import KILO, LEGS
-from cosim.grid.feeder.arrays import branch_labels, structure_of
+from cosim.grid.feeder.arrays import FEEDERS_KEPT, branch_labels, structure_of
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.feeder import PLACE, Bus, Feeder
 from cosim.grid.feeder.phases import LINE_TO_CENTROID
@@ -24,11 +25,12 @@ class FlowEnds:
 
     Attributes:
         labels: (branch, phase) of each flow, in the order of ``LinearNetwork.flows_p``.
-        buses: bus at which it enters.
+        buses: bus at which it enters. kv_neutral: (nf,) nominal voltage there to neutral.
     """
 
     labels: tuple[Label, ...]
     buses: tuple[Bus, ...]
+    kv_neutral: Real
 
     def flows(self, p_mw: Real, q_mvar: Real, v_pu: Real) -> BranchFlows:
         """Flows from the power of each phase and the magnitude of the voltage that it enters at.
@@ -38,9 +40,8 @@ class FlowEnds:
         Args:
             p_mw, q_mvar: (nf,). v_pu: (nf,) to neutral, or to the centroid on a three-wire bus.
         """
-        kv = np.array([bus.kv_neutral for bus in self.buses])
-        apparent_kva = KILO * np.hypot(p_mw, q_mvar)
-        return BranchFlows(self.labels, KILO * p_mw, KILO * q_mvar, apparent_kva / (np.maximum(v_pu, 1e-9) * kv))
+        kv = np.maximum(v_pu, 1e-9) * self.kv_neutral
+        return BranchFlows(self.labels, KILO * p_mw, KILO * q_mvar, KILO * np.hypot(p_mw, q_mvar) / kv)
 
     def squares(self, voltages: tuple[Label, ...]) -> tuple[sp.csr_array[np.float64], Real]:
         """The squared voltages that flows enter at, affine in those that have limits.
@@ -96,16 +97,21 @@ class BranchFlows:
         return np.asarray(100 * np.hypot(self.p_kw, self.q_kvar) / phase_kva)
 
 
+@lru_cache(maxsize=FEEDERS_KEPT)
 def flow_ends(feeder: Feeder) -> FlowEnds:
-    """Where flows enter the branches of a feeder.
+    """Where flows enter the branches of a feeder (found once per feeder).
 
     Raises:
         InputError: the feeder does not pass its check.
     """
     if isinstance(feeder, CircuitFeeder):
         w = feeder.wiring
-        return FlowEnds(w.flows, tuple(feeder.buses[row] for row in w.flow_bus))
+        return _at(w.flows, tuple(feeder.buses[row] for row in w.flow_bus))
     s = structure_of(feeder)
     upper = {name: s.buses[above] for name, above in zip(s.branches[1:], s.parent[1:], strict=True)}
     labels = branch_labels(s)
-    return FlowEnds(labels, tuple(upper[name] for name, _ in labels))
+    return _at(labels, tuple(upper[name] for name, _ in labels))
+
+
+def _at(labels: tuple[Label, ...], buses: tuple[Bus, ...]) -> FlowEnds:
+    return FlowEnds(labels, buses, np.array([bus.kv_neutral for bus in buses]))
