@@ -168,6 +168,7 @@ def compare(
         table = result.table
         _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
         _print_gains(result)
+        _print_cap_notes({mode: run.notes for mode, run in result.runs.items()})
         _say_where(folder)
         failed = [str(m) for m in table.index if "status" in table and table.loc[m, "status"] != "ok"]
         if failed:
@@ -351,8 +352,20 @@ def _print_gains(compared: Comparison, most: int = 8) -> None:
     _stdout().print(table)
 
 
+def _print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """What explains prices above the cap, mode by mode: they stand in the table above."""
+    from cosim.results.price_notes import about_cap
+
+    for mode, told in notes.items():
+        for note in about_cap(told):
+            typer.echo(f"Note: {mode}: {note}")
+
+
 def _print_notes(notes: Sequence[str], most: int = 10) -> None:
-    for note in notes[:most]:
+    from cosim.results.price_notes import about_cap
+
+    first = about_cap(notes)
+    for note in [*first, *(n for n in notes if n not in first)][:most]:
         typer.echo(f"Note: {note}")
     if len(notes) > most:
         typer.echo(f"... and {len(notes) - most} more notes in the report")

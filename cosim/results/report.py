@@ -19,6 +19,7 @@ from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.limit_table import summary_rows
+from cosim.results.price_notes import about_cap
 from cosim.results.record import RECORD_FILE, Kpi, Record
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
@@ -286,7 +287,8 @@ def _kpi_groups(records: Mapping[str, Record]) -> list[dict[str, Any]]:
         groups.setdefault(measure.group, []).append(
             {"name": name, "label": measure.label, "unit": _unit(measure.unit), "values": values}
         )
-    return [{"title": _GROUPS[g], "rows": rows} for g, rows in groups.items()]
+    told = [note if len(records) == 1 else f"{n}: {note}" for n, r in records.items() for note in about_cap(r.notes)]
+    return [{"title": _GROUPS[g], "rows": rows, "notes": told if g == "price" else []} for g, rows in groups.items()]
 
 
 def _unit(unit: str) -> str:
