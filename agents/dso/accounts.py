@@ -81,7 +81,7 @@ class AccountBook:
 
     def __init__(self, model: ClearingModel, hours: float) -> None:
         self._model, self._hours = model, hours
-        self._maps: dict[tuple[tuple[Terminal, ...], tuple[tuple[str, str], ...]], TerminalPrices] = {}
+        self._maps: list[tuple[tuple[Terminal, ...], tuple[tuple[str, str], ...], TerminalPrices]] = []
         self._ports = {
             r.name: [i for i, port in enumerate(model.ports) if port.owner == r.name] for r in model.resources
         }
@@ -89,10 +89,12 @@ class AccountBook:
 
     def prices_at(self, terminals: tuple[Terminal, ...], prices: NodePrices) -> PriceList:
         """Prices at some terminals, from those at all nodes."""
-        key = (terminals, prices.nodes)
-        if key not in self._maps:
-            self._maps[key] = TerminalPrices(terminals, prices.nodes)
-        return PriceList(*self._maps[key].of(prices))
+        for known, nodes, found in self._maps:  # few, and to compare what is the same costs less than to hash it
+            if known == terminals and nodes == prices.nodes:
+                return PriceList(*found.of(prices))
+        made = TerminalPrices(terminals, prices.nodes)
+        self._maps.append((terminals, prices.nodes, made))
+        return PriceList(*made.of(prices))
 
     def of(self, result: StepResult) -> StepAccounts:
         """The accounts of a step.

@@ -66,9 +66,10 @@ def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
     """What only a comparison can say: (name, sentence), left out where a mode it needs is missing.
 
     Efficiency is lost between the welfare optimum and another mode; market power shows as the strategic gain. Where a
-    mode is compared several times, with other settings, the sentence names which of them it is about.
+    mode is compared several times, with other settings, the sentence names which of them it is about. Runs without data
+    centers are another problem and are left out.
     """
-    finished = {name: r for name, r in records.items() if r.status == "ok"}
+    finished = {name: r for name, r in records.items() if r.status == "ok" and _draws(r)}
     value = {_as_mode(name, finished): {k: v.value for k, v in r.kpis.items()} for name, r in finished.items()}
     kind = {_as_mode(name, finished): r.mode for name, r in finished.items()}
     found: list[tuple[str, str]] = []
@@ -97,6 +98,12 @@ def findings(records: Mapping[str, Record]) -> list[tuple[str, str]]:
             f"of the operator {regrets[1]:.3g}",
         ))  # fmt: skip
     return found
+
+
+def _draws(record: Record) -> bool:
+    """Whether data centers draw anything, as far as is known."""
+    drawn = record.kpis.get("energy_mwh")
+    return drawn is None or drawn.value != 0
 
 
 def _as_mode(name: str, records: Mapping[str, Record]) -> str:

@@ -32,7 +32,7 @@ from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.result import Comparison as Comparison
 from cosim.simulation.result import RunResult as RunResult
 from cosim.simulation.simulation import Books, Simulation
-from cosim.simulation.variants import Given, variants_of
+from cosim.simulation.variants import Given, Variant, variants_of, with_baseline
 
 Progress = Callable[[int, int, str], None]
 
@@ -98,13 +98,13 @@ def compare(
         modes: names, with settings as ``"decentralized(rule=tariff)"``, or a mapping of names of one's own to modes;
             see :func:`cosim.simulation.variants.variants_of`.
         baseline: name of the mode that gains are measured against; by default the first uncoordinated one, or else the
-            first.
+            first. ``without_data_centers`` is run besides if it is not among them.
     """
-    variants = variants_of(modes)
-    kinds = {v.name: v.mode for v in variants}
+    variants = with_baseline(variants_of(modes), baseline)
+    kinds = {v.name: v.mode if v.datacenters else "" for v in variants}
     baseline_among([*kinds], kinds, baseline)
     ready = {
-        v.name: _ready(scenario, _with_choice({**(overrides or {}), **v.changes}, v.mode, seed)) for v in variants
+        v.name: _ready(scenario, _with_choice({**(overrides or {}), **v.changes}, v.mode, seed), v) for v in variants
     }
     if out is None:
         results, failures, records = _compared(ready, None, progress, figures)
@@ -161,9 +161,10 @@ def _part(progress: Progress | None, index: int, count: int, name: str) -> Progr
     return lambda done, total, text: progress(index * total + done, count * total, f"{name}: {text}")
 
 
-def _ready(scenario: str | Path, overrides: Mapping[str, Any]) -> Simulation:
+def _ready(scenario: str | Path, overrides: Mapping[str, Any], variant: Variant | None = None) -> Simulation:
     """A simulation that could be set up, so that bad input is refused before an output folder is touched."""
-    return Simulation(prepare(*load_scenario(scenario, overrides)))
+    loaded, path = load_scenario(scenario, overrides)
+    return Simulation(prepare(loaded if variant is None else variant.of(loaded), path))
 
 
 def _run_ready(

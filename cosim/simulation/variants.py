@@ -1,6 +1,8 @@
 """What a comparison runs: modes, each as it is or with settings of its own, by name.
 
-    decentralized, decentralized(rule=tariff), centralized(leader=each, gap=1e-2)
+    decentralized, decentralized(rule=tariff), centralized(leader=each, gap=1e-2), without_data_centers
+
+The last is no mode but the feeder as it would be without data centers, to measure what they bring whom.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from pydantic import BaseModel
 
 from cosim.errors import InputError, did_you_mean
 from cosim.scenario.modes import MODES
-from cosim.scenario.schema import CentralizedSpec, DecentralizedSpec
+from cosim.scenario.schema import CentralizedSpec, DecentralizedSpec, Scenario, SeriesSpec
 from cosim.yaml_reading import parse_yaml
 
 SECTIONS: Mapping[str, type[BaseModel]] = {"decentralized": DecentralizedSpec, "centralized": CentralizedSpec}
 """Modes with a section of their own, whose keys need no prefix."""
 OPEN = ("aggregators", "centralized", "channel", "decentralized", "market")
 """Sections that may differ between what is compared: how the market works, not what is connected and when."""
+WITHOUT = "without_data_centers"
 _RESERVED = "figures"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LONGEST = 80
@@ -35,11 +38,21 @@ class Variant:
     Attributes:
         name: label in tables and figures, and name of its folder.
         changes: dotted keys of the scenario to values.
+        datacenters: whether data centers draw anything.
     """
 
     name: str
     mode: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    datacenters: bool = True
+
+    def of(self, scenario: Scenario) -> Scenario:
+        """A scenario, its changes made already, with data centers or with ones that do and draw nothing."""
+        if self.datacenters:
+            return scenario
+        idle = tuple(d.model_copy(update={"it_idle_kw": 0.0, "battery": None}) for d in scenario.datacenters)
+        work = scenario.workload.model_copy(update={"utilisation": SeriesSpec(constant=0.0)})
+        return scenario.model_copy(update={"datacenters": idle, "workload": work})
 
 
 def variants_of(modes: Sequence[str] | Mapping[str, Given], key: str = "modes") -> tuple[Variant, ...]:
@@ -58,15 +71,31 @@ def variants_of(modes: Sequence[str] | Mapping[str, Given], key: str = "modes") 
     found: list[Variant] = []
     if isinstance(modes, Mapping):
         for name, given in modes.items():
+            if given == WITHOUT:
+                found.append(_without(_checked(str(name), (v.name for v in found), f"{key}.{name}")))
+                continue
             mode, changes = _given(given, f"{key}.{name}")
             found.append(Variant(_checked(str(name), (v.name for v in found), f"{key}.{name}"), mode, changes))
         return tuple(found)
     for text in dict.fromkeys(modes):
+        if text == WITHOUT:
+            found.append(_without(WITHOUT))
+            continue
         mode, changes = _given(text, key)
         settings = [f"{k.removeprefix(f'{mode}.')}-{v}" for k, v in changes.items()]
         slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join([mode, *settings]))[:_LONGEST].strip("-.")
         found.append(Variant(_free(slug, {v.name.casefold() for v in found}), mode, changes))
     return tuple(found)
+
+
+def with_baseline(variants: tuple[Variant, ...], baseline: str | None) -> tuple[Variant, ...]:
+    """The variants, and the feeder without data centers if that is to be the baseline and is not among them."""
+    missing = baseline == WITHOUT and WITHOUT not in (v.name for v in variants)
+    return (*variants, _without(WITHOUT)) if missing else variants
+
+
+def _without(name: str) -> Variant:
+    return Variant(name, "uncoordinated", datacenters=False)
 
 
 def split_modes(text: str) -> list[str]:
@@ -97,8 +126,8 @@ def _given(given: object, key: str) -> tuple[str, dict[str, Any]]:
     else:
         raise InputError("a mode is a name, or a mapping with the key mode", key=key, value=given)
     if mode not in MODES:
-        raise InputError(f"unknown mode{did_you_mean(mode, MODES)}", key=key, value=mode or "none",
-                         allowed=", ".join(MODES))  # fmt: skip
+        raise InputError(f"unknown mode{did_you_mean(mode, (*MODES, WITHOUT))}", key=key, value=mode or "none",
+                         allowed=", ".join((*MODES, WITHOUT)))  # fmt: skip
     return mode, {_placed(k, mode, key): v for k, v in _flat(data)}
 
 

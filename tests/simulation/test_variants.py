@@ -125,3 +125,18 @@ def test_a_report_made_again_measures_against_the_same_mode(compared: cosim.Comp
     assert "Who gains, who loses" in written and "against flat" in written
     assert write_report(compared.folder, figures=False).read_text() == written
     assert set(pd.read_csv(compared.folder / "accounts.csv")["baseline"]) == {"flat"}
+
+
+def test_without_data_centers_nobody_draws_for_them_and_the_others_are_measured_against_that() -> None:
+    found = cosim.compare("ieee37", ["uncoordinated"], overrides={"clock.steps": 1}, baseline="without_data_centers")
+    assert list(found.table.index) == ["uncoordinated", "without_data_centers"]
+    assert (found.runs["without_data_centers"].demand["p_kw"] == 0).all()
+    gained = found.gains(("party",)).set_index(["mode", "party"])
+    paid = found.runs["uncoordinated"].kpis["dca_payment_usd"]
+    assert gained.loc[("uncoordinated", "dca"), "gain_usd"] == pytest.approx(-paid)  # type: ignore[operator]
+    assert gained.loc[("uncoordinated", "dg734"), "gain_usd"] > 0
+
+
+def test_a_feeder_without_data_centers_is_a_baseline_only_if_asked_for() -> None:
+    found = cosim.compare("ieee37", ["without_data_centers", "welfare", "uncoordinated"], overrides={"clock.steps": 1})
+    assert found.baseline == "uncoordinated"

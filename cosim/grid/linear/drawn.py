@@ -40,7 +40,9 @@ class OwnDraw:
             rows, e = draws.bus, draws.incidence(feeder.wiring.place.shape[1])
         else:
             self._structure = structure_of(feeder)
-            rows, e, *_ = table_loads(self._structure, 1.0)
+            rows, e, self._rated, full, self._exponent = table_loads(self._structure, 1.0)
+            self._fixed = table_loads(self._structure, 0.0)[3]
+            self._rows, self._e, self._scaled, self._key = rows, e, full - self._fixed, _keys(rows, e)
         buses, found = self._structure.buses, dict[Terminal, int]()
         self._place = np.full(8 * (int(rows.max(initial=0)) + 1), -1, dtype=np.intp)
         for key in np.unique(_keys(rows, e)).tolist():
@@ -64,13 +66,15 @@ class OwnDraw:
         phasors = circuit.node_phasors_in(structure)
         if isinstance(structure, CircuitFeeder):
             rows, e, rated, power, exponent = parts_drawn(structure, phasors, load_scale)
+            key = _keys(rows, e)
         else:
-            rows, e, rated, power, exponent = table_loads(structure, load_scale)
+            rows, e, rated, exponent, key = self._rows, self._e, self._rated, self._exponent, self._key
+            power = self._fixed + load_scale * self._scaled
         if solved:
             across = np.abs((e * np.nan_to_num(phasors[rows])).sum(axis=1)) / rated
             power = power * across**exponent
         drawn = np.zeros((2, len(self.terminals)), dtype=complex)
-        np.add.at(drawn, ((power.real < 0).astype(np.intp), self._place[_keys(rows, e)]), power)
+        np.add.at(drawn, ((power.real < 0).astype(np.intp), self._place[key]), power)
         return drawn[0], drawn[1]
 
 
