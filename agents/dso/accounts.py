@@ -127,4 +127,5 @@ class AccountBook:
         own = list(self._model.owned_by(resource.name).values())
         cost = float(result.costs.usd[own].sum()) + result.costs.constants_usd.get(resource.name, 0.0)
         p_mw, q_mvar = -generated.T
-        return Position(resource.name, resource.kind, resource.owner, p_mw, q_mvar, price, cost)
+        owner = getattr(resource, "owner", resource.name)  # a kind of a user's own may set its names itself
+        return Position(resource.name, resource.kind, owner, p_mw, q_mvar, price, cost)

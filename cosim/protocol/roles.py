@@ -243,4 +243,5 @@ class AggregatorAgent(Protocol):
 
     def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables,
-        column by column."""
+        column by column. What the step cost each site it may say in ``site_costs_usd``, by the site's name, for the
+        accounts."""
