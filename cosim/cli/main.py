@@ -334,7 +334,7 @@ def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
 
 def _print_gains(compared: Comparison, most: int = 8) -> None:
     """What each party gains in each mode against the baseline, the largest first; nothing where that is not known."""
-    from cosim.results.accounts import by_party
+    from cosim.results.accounts.totals import by_party
 
     found = compared.gains(("party",))
     if found["gain_usd"].isna().all() or found["mode"].nunique() < 2:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from cosim.errors import InputError
-from cosim.results.accounts import Sheet, account_sheet, baseline_among, gain_sheet, gains, read_baseline
+from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
+from cosim.results.accounts.totals import baseline_among, gains, read_baseline
 from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE

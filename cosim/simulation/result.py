@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cosim.errors import InputError
-from cosim.results.accounts import UNIT, gains, read_baseline
+from cosim.results.accounts.totals import UNIT, gains, read_baseline
 from cosim.results.comparison import comparison_table, read_comparison
 from cosim.results.record import Record
 from cosim.results.spool import StoredTables
@@ -72,7 +72,9 @@ class Comparison:
     baseline: str = ""
 
     def gains(self, by: Sequence[str] = UNIT) -> pd.DataFrame:
-        """Accounts of all modes and what every party gains against the baseline: :func:`cosim.results.accounts.gains`.
+        """Accounts of all modes, and what every party gains against the baseline.
+
+        See :func:`cosim.results.accounts.totals.gains`.
 
         Args:
             by: ``("step", "party")`` for the parties step by step, and so on.

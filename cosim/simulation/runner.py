@@ -12,7 +12,7 @@ import yaml
 
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
-from cosim.results.accounts import baseline_among, gains, write_gains
+from cosim.results.accounts.totals import baseline_among, gains, write_gains
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import RunFacts, compute_kpis
@@ -106,6 +106,23 @@ def compare(
     ready = {
         v.name: _ready(scenario, _with_choice({**(overrides or {}), **v.changes}, v.mode, seed), v) for v in variants
     }
+    return compare_ready(ready, kinds, out, force, progress, figures, baseline)
+
+
+def compare_ready(
+    ready: Mapping[str, Simulation],
+    kinds: Mapping[str, str],
+    out: str | Path | None,
+    force: bool = False,
+    progress: Progress | None = None,
+    figures: bool = True,
+    baseline: str | None = None,
+) -> Comparison:
+    """Run simulations on the same hours that are set up, and put them side by side; see :func:`compare`.
+
+    Args:
+        ready: by name. kinds: the mode of each.
+    """
     if out is None:
         results, failures, records = _compared(ready, None, progress, figures)
         against = _against(results, kinds, baseline)

@@ -9,16 +9,8 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError
-from cosim.results.accounts import (
-    account_sheet,
-    baseline_among,
-    by_party,
-    gain_sheet,
-    gains,
-    read_baseline,
-    totals,
-    write_gains,
-)
+from cosim.results.accounts.sheets import account_sheet, gain_sheet
+from cosim.results.accounts.totals import baseline_among, by_party, gains, read_baseline, totals, write_gains
 from cosim.results.figures.modes import gain_by_party
 from cosim.results.figures.style import png
 from cosim.results.tables import Tables, empty

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cosim.results.accounts import by_party
+from cosim.results.accounts.totals import by_party
 from cosim.results.figures.style import (
     DASHES,
     LIMIT_COLOUR,
@@ -102,7 +102,7 @@ def gain_by_party(table: pd.DataFrame, most: int = 12) -> Figure:
     """What each party gains in each mode against the baseline, the largest gains and losses first.
 
     Args:
-        table: of :func:`cosim.results.accounts.gains`. most: parties that are shown; the others are added up.
+        table: of :func:`cosim.results.accounts.totals.gains`. most: parties that are shown; the others are added up.
     """
     wide, baseline = by_party(table), str(table["baseline"].iloc[0])
     wide = wide.drop(columns=baseline, errors="ignore")
