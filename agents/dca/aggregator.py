@@ -349,6 +349,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` (of the horizon) as scheduled, and book it; own cost (USD) and table rows."""
         result = self._work_of(t)
+        self.site_costs_usd = {s.name: float(x) for s, x in zip(self.sites, result.site_costs_usd, strict=True)}
         demand = reporting.demand_rows(self.sites, t, result)
         return result.own_cost_usd, {
             "demand": demand,
@@ -376,4 +377,5 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             utilisation=served_at.sum(axis=0) / self.hours / np.array([s.dynamic_mw for s in self.sites]),
             power_mw=x[self._columns[local]],
             own_cost_usd=float(self._qp.cost[self._of_step[local]] @ x[self._of_step[local]]),
+            site_costs_usd=self._model.site_costs_usd(self._qp.cost * x, self._of_step[local]),
         )

@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class WorkResult:
-    """Work of one step, (classes, sites) MWh, each site's utilisation, power drawn (terminals, MW), own cost (USD)."""
+    """Work of one step, (classes, sites) MWh, each site's utilisation, power drawn (terminals, MW), own cost (USD), and
+    its parts by site."""
 
     arrived: Array
     served_at: Array
@@ -27,6 +28,7 @@ class WorkResult:
     utilisation: Array
     power_mw: Array
     own_cost_usd: float
+    site_costs_usd: Array
 
 
 def demand_rows(sites: Sequence[DataCenter], t: int, result: WorkResult) -> Columns:

@@ -97,6 +97,24 @@ class ScheduleModel:
         """(classes, sites, planned steps) MWh that a solution calls "served", "sent", "taken" or "waiting"."""
         return np.append(x, 0.0)[self._work_columns[name]]
 
+    @cached_property
+    def _site_of(self) -> NDArray[np.intp]:
+        """(variables,) number of the site whose work or battery a variable is of; that of its first index for power,
+        which has no cost."""
+        places = [name.partition("[")[2].rstrip("]").split(",") for name in self.column]
+        return np.array([int(place[1] if len(place) == 3 else place[0]) for place in places], dtype=np.intp)
+
+    def site_costs_usd(self, costs: Array, columns: NDArray[np.intp]) -> Array:
+        """(sites,) what some variables cost each site: work where it waits or was sent from, wear of its battery.
+
+        Args:
+            costs: (variables,) USD of each.
+        """
+        out = np.zeros(len(self.sites))
+        priced = columns[costs[columns] != 0.0]
+        np.add.at(out, self._site_of[priced], costs[priced])
+        return out
+
     def late_columns(self) -> NDArray[np.intp]:
         """Columns of what is late at the end of a step (MWh), of every class, origin and planned step."""
         late, waiting = self._columns_of("late"), self._work_columns["waiting"]

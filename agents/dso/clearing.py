@@ -262,7 +262,11 @@ class ClearingModel:
 
     def decisions_of(self, resource: Resource, x: Real) -> dict[str, float]:
         """The variables of a resource, by the names it gave them, from the own variables of a step."""
-        return {local: float(x[place]) for local, place in self._decisions.get(resource.name, {}).items()}
+        return {local: float(x[place]) for local, place in self.owned_by(resource.name).items()}
+
+    def owned_by(self, owner: str) -> Mapping[str, int]:
+        """Places of the variables of a resource, or of the market (no name), by the names it gave them."""
+        return self._decisions.get(owner, {})
 
     def powers(self, decided: Real) -> list[tuple[float, float]]:
         """(MW, Mvar) generated through each port, from the resources' variables of a step."""

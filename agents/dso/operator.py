@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso import reporting
 from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
+from cosim.agents.dso.accounts import AccountBook
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
 from cosim.agents.dso.limits import limits_of
@@ -66,6 +67,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.linearisation = Linearisation(feeder, scenario.network)
         self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
         self._model = NetworkModel(self.linearisation, self.clearing_model)
+        self._accounts = AccountBook(self.clearing_model, self.hours)
         self._devices = moving_devices(prepared, loads, self.resources)
         self._window: WindowClearing | None = None
         self._first = 0
@@ -356,18 +358,12 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             cost_usd=result.cost_usd,
             slack_kwh=reporting.slack_kwh(self.limits, self.hours, values),
             feeder=self.feeder_at(t),
+            accounts=self._accounts.of(result),
         )
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the run should know of how the open window was cleared."""
-        steps = [str(self._first + t) for t in self.clearing.closed_steps]
-        if not steps:
-            return ()
-        return (
-            f"window at step {self._first}: {self.name}'s batteries would charge and discharge at once in steps "
-            f"{', '.join(steps)}, where energy is worth less than nothing; each kept to one direction, and prices are "
-            "those of the clearing with these directions",
-        )
+        return reporting.one_direction_notes(self.name, self._first, self.clearing.closed_steps)
 
     def symbols(self) -> Mapping[str, dict[str, Any]]:
         """What a map needs of each resource, by its name."""

@@ -6,8 +6,8 @@ all steps, step after step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +29,7 @@ class OwnStep:
         row_names, eq_names: of the rows; bounds of single variables are the last rows.
         low, high: (n,) bounds that every feasible x keeps.
         exclusive: pairs of variables of which one at most is positive.
+        constants: the parts of ``constant`` by resource.
     """
 
     square: Real
@@ -43,6 +44,7 @@ class OwnStep:
     low: Real
     high: Real
     exclusive: tuple[tuple[str, str], ...] = ()
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def hessian(self) -> sp.csr_array[np.float64]:
@@ -179,10 +181,13 @@ def own_window(statement: Statement, order: Order) -> OwnWindow:
     for i, v in zip(place.tolist(), statement.variables, strict=True):
         lower[:, i], upper[:, i], least[:, i], most[:, i] = v.lower, v.upper, v.least, v.most
     linear, constant, square = np.zeros((steps, n)), np.zeros(steps), np.zeros((steps, n))
-    for expression in statement.linear:
+    constants: dict[str, Real] = {}
+    for owner, expression in statement.linear:
         for variable, at, c in expression.terms:
             np.add.at(linear, (at, place[variable]), c)
         constant += expression.constant
+        if expression.constant.any():
+            constants[owner] = constants.get(owner, 0.0) + expression.constant
     for variable, usd in statement.square:
         square[:, place[variable]] += usd
     found = {equal: _entries([r for r in statement.rows if r.equal == equal], place) for equal in (True, False)}
@@ -191,8 +196,11 @@ def own_window(statement: Statement, order: Order) -> OwnWindow:
     out = []
     for t in range(steps):
         matrix, rhs, names = _with_bounds(*ineq[t], lower[t], upper[t], order.names)
+        fixed = {owner: float(usd[t]) for owner, usd in constants.items()}
         out.append(
-            OwnStep(square[t], linear[t], float(constant[t]), matrix, rhs, names, *eq[t], least[t], most[t], pairs)
+            OwnStep(
+                square[t], linear[t], float(constant[t]), matrix, rhs, names, *eq[t], least[t], most[t], pairs, fixed
+            )
         )
     return OwnWindow(tuple(out), found[True].joined(steps, n), found[False].joined(steps, n))
 

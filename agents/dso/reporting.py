@@ -199,3 +199,15 @@ def slack_kwh(limits: Limits, hours: float, values: Mapping[str, float]) -> floa
     if limits.pvur_limit_pct is not None:
         broken += limits.pvur_penalty_usd_per_pct_h * values["pvur_slack"]
     return float(np.maximum(broken, 0.0) * hours / limits.price_cap_usd_per_mwh * KILO)
+
+
+def one_direction_notes(operator: str, first: int, closed_steps: Sequence[int]) -> tuple[str, ...]:
+    """A note on the steps of a window, counted from its first one, in which batteries are held to one direction."""
+    if not closed_steps:
+        return ()
+    steps = ", ".join(str(first + t) for t in closed_steps)
+    return (
+        f"window at step {first}: {operator}'s batteries would charge and discharge at once in steps "
+        f"{steps}, where energy is worth less than nothing; each kept to one direction, and prices are "
+        "those of the clearing with these directions",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -51,6 +51,20 @@ class JoinedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class VariableCosts:
+    """What the variables of a step cost (USD).
+
+    Attributes:
+        usd: (own variables,) cost of each; marginal_usd: each valued at the slope of its cost.
+        constants_usd: what the step costs its resources whatever is decided, by resource.
+    """
+
+    usd: Array
+    marginal_usd: Array
+    constants_usd: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """One cleared step in full: every variable by name and by place, its cost, prices at all nodes, states.
 
@@ -68,6 +82,7 @@ class StepResult:
     duals: Array
     own: OwnStep
     own_duals: Array
+    costs: VariableCosts
     joined: tuple[JoinedRow, ...] = ()
 
 
@@ -176,10 +191,14 @@ class WindowClearing:
 
     def costs(self, solution: QPSolution) -> Array:
         """(steps,) what each step adds to the window's cost: only own variables have a cost."""
+        return np.asarray(self._by_variable(solution, 0.5).sum(axis=1) + self._constants)
+
+    def _by_variable(self, solution: QPSolution, share: float) -> Array:
+        """(steps, own variables) cost of each variable; with ``share`` 1 its value at the slope of its cost."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
-        of_variable = x * (0.5 * (qp.hessian @ x) + qp.cost)
-        return np.asarray(of_variable.reshape(len(self.networks), -1).sum(axis=1) + self._constants)
+        of_variable = x * (share * (qp.hessian @ x) + qp.cost)
+        return np.asarray(of_variable.reshape(len(self.networks), -1))
 
     def own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a step, (own variables,)."""
@@ -267,9 +286,10 @@ class WindowClearing:
         prices = node_prices(self.model, network, equalities, inequalities, hours)
         own = np.zeros(len(self._owns[t].rhs))
         own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
+        cost, value = (self._by_variable(solution, share)[t] for share in (0.5, 1.0))
         return StepResult(
             found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own,
-            self._joined_rows(t, solution),
+            VariableCosts(cost, value, self._owns[t].constants), self._joined_rows(t, solution),
         )  # fmt: skip
 
     def _joined_rows(self, t: int, solution: QPSolution) -> tuple[JoinedRow, ...]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from cosim.cli.new import new_command
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import MODES
+
+if TYPE_CHECKING:
+    from cosim.simulation.runner import Comparison
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
@@ -126,7 +129,16 @@ def run(
 @app.command()
 def compare(
     scenario: ScenarioArgument,
-    modes: Annotated[str, typer.Option(help="Modes to compare, separated by commas.")] = ALL_MODES,
+    modes: Annotated[
+        str,
+        typer.Option(
+            help="Modes to compare, separated by commas, with settings as decentralized(rule=tariff); or a YAML file "
+            "of named ones."
+        ),
+    ] = ALL_MODES,
+    baseline: Annotated[
+        str | None, typer.Option(help="Mode that gains are measured against; by default uncoordinated, or the first.")
+    ] = None,
     seed: SeedOption = None,
     changes: SetOption = None,
     steps: StepsOption = None,
@@ -151,9 +163,12 @@ def compare(
                 force=force,
                 progress=progress,
                 figures=not no_figures,
+                baseline=baseline,
             )
         table = result.table
         _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
+        _print_gains(result)
+        _print_cap_notes({mode: run.notes for mode, run in result.runs.items()})
         _say_where(folder)
         failed = [str(m) for m in table.index if "status" in table and table.loc[m, "status"] != "ok"]
         if failed:
@@ -240,20 +255,27 @@ def _overrides(changes: Sequence[str] | None, steps: int | None) -> dict[str, An
     return overrides
 
 
-def _modes(text: str) -> list[str]:
-    """Mode names from a list with commas; each at most once.
+def _modes(text: str) -> list[str] | dict[str, Any]:
+    """Modes of a list with commas, each at most once, or what a YAML file says.
 
     Raises:
         InputError: none, an unknown one, or one that is named twice.
     """
-    modes = [m.strip() for m in text.split(",") if m.strip()]
-    known = MODES
-    wrong = [m for m in modes if m not in known] or [m for m in modes if modes.count(m) > 1]
-    if wrong or not modes:
-        problem = (
-            "no mode" if not modes else "unknown mode" if wrong[0] not in known else "a mode named twice"
-        )
-        raise InputError(problem, key="--modes", value=wrong[0] if wrong else text, allowed=", ".join(known))
+    from cosim.simulation.variants import split_modes, variants_of
+    from cosim.yaml_reading import read_yaml
+
+    if text.endswith((".yaml", ".yml")):
+        named = read_yaml(Path(text), "a list of named modes")
+        try:
+            variants_of(named)
+        except InputError as error:
+            raise error.changed(file=text) from None
+        return named
+    modes = split_modes(text)
+    variants_of(modes, "--modes")
+    twice = [m for m in modes if modes.count(m) > 1]
+    if twice:
+        raise InputError("a mode named twice", key="--modes", value=twice[0], allowed=ALL_MODES)
     return modes
 
 
@@ -310,8 +332,40 @@ def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
     _stdout().print(table)
 
 
+def _print_gains(compared: Comparison, most: int = 8) -> None:
+    """What each party gains in each mode against the baseline, the largest first; nothing where that is not known."""
+    from cosim.results.accounts.totals import by_party
+
+    found = compared.gains(("party",))
+    if found["gain_usd"].isna().all() or found["mode"].nunique() < 2:
+        return
+    wide = by_party(found).drop(columns=compared.baseline)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"gain against {compared.baseline}")
+    for mode in wide.columns:
+        table.add_column(str(mode), justify="right", no_wrap=True)
+    table.add_column("unit")
+    for party, row in wide.head(most).iterrows():
+        table.add_row(str(party), *(f"{usd:+,.2f}" for usd in row), "USD")
+    if len(wide) > most:
+        table.add_row(f"others ({len(wide) - most})", *(f"{usd:+,.2f}" for usd in wide.iloc[most:].sum()), "USD")
+    _stdout().print(table)
+
+
+def _print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """What explains prices above the cap, mode by mode: they stand in the table above."""
+    from cosim.results.price_notes import about_cap
+
+    for mode, told in notes.items():
+        for note in about_cap(told):
+            typer.echo(f"Note: {mode}: {note}")
+
+
 def _print_notes(notes: Sequence[str], most: int = 10) -> None:
-    for note in notes[:most]:
+    from cosim.results.price_notes import about_cap
+
+    first = about_cap(notes)
+    for note in [*first, *(n for n in notes if n not in first)][:most]:
         typer.echo(f"Note: {note}")
     if len(notes) > most:
         typer.echo(f"... and {len(notes) - most} more notes in the report")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -97,6 +97,8 @@ class Market:
     hours: float
     tariff_usd_per_mwh: Array | None = None
     """(steps of the horizon,) what aggregators are charged under a tariff; None: the price at the source."""
+    own_tariffs_usd_per_mwh: Mapping[str, Array] = field(default_factory=dict)
+    """(steps of the horizon,) the same for aggregators, by name, that have a tariff of their own."""
     tell: Callable[[str], None] = _nobody
     """Told what is being done, for somebody who waits."""
     operator_desks: tuple[Desk[Task, Any], ...] = field(init=False)
@@ -206,12 +208,20 @@ class Market:
         return clearing
 
     def charged(self, clearing: Clearing) -> Clearing:
-        """A clearing with prices of active power within the market's floor and cap."""
+        """A clearing with prices of active power within the floor and the cap of each aggregator."""
+        price = clearing.prices.p_usd_per_mwh.copy()
+        for agent, spec in zip(self.aggregators, self.scenario.aggregators, strict=True):
+            price[:, agent.columns] = _within(price[:, agent.columns], *self.scenario.price_limits(spec))
+        return replace(clearing, prices=replace(clearing.prices, p_usd_per_mwh=price))
+
+    def limited(self, price_usd_per_mwh: Array) -> Array:
+        """Prices of active power within the market's floor and cap, as parties other than aggregators get them."""
         spec = self.scenario.market
-        floor = -np.inf if spec.price_floor_usd_per_mwh is None else spec.price_floor_usd_per_mwh
-        cap = np.inf if spec.price_cap_usd_per_mwh is None else spec.price_cap_usd_per_mwh
-        prices = clearing.prices
-        return replace(clearing, prices=replace(prices, p_usd_per_mwh=np.clip(prices.p_usd_per_mwh, floor, cap)))
+        return _within(price_usd_per_mwh, spec.price_floor_usd_per_mwh, spec.price_cap_usd_per_mwh)
+
+
+def _within(price: Array, floor: float | None, cap: float | None) -> Array:
+    return np.clip(price, -np.inf if floor is None else floor, np.inf if cap is None else cap)
 
 
 class Coordination(Protocol):

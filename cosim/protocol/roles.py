@@ -87,6 +87,56 @@ class TerminalLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceList:
+    """Active (USD/MWh) and reactive (USD/Mvarh) price at some terminals in a step, each (terminals,)."""
+
+    p_usd_per_mwh: Array
+    q_usd_per_mvarh: Array
+
+    def at(self, some: Sequence[int]) -> PriceList:
+        """Those at some of the terminals."""
+        return PriceList(self.p_usd_per_mwh[list(some)], self.q_usd_per_mvarh[list(some)])
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a unit draws in a committed step, what it pays a MWh for it, and what the step costs it itself.
+
+    Attributes:
+        kind: what it is; owner: whose accounts it is booked in.
+        p_mw, q_mvar: (terminals,) drawn if positive, given if negative.
+        price: at its terminals, before the market's floor and cap.
+    """
+
+    unit: str
+    kind: str
+    owner: str
+    p_mw: Array
+    q_mvar: Array
+    price: PriceList
+    own_cost_usd: float = 0.0
+
+
+class StepAccounts(Protocol):
+    """What the operator's books say of a committed step.
+
+    Attributes:
+        units: what the operator dispatched; source: the import, at what the source asks.
+        operator_cost_usd: what the step costs the operator itself: broken limits and unbalance.
+    """
+
+    @property
+    def units(self) -> tuple[Position, ...]: ...
+    @property
+    def source(self) -> Position: ...
+    @property
+    def operator_cost_usd(self) -> float: ...
+
+    def prices_at(self, terminals: tuple[Terminal, ...]) -> PriceList:
+        """DLMPs of the step at some terminals."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """A committed step: what it cost, what came from the source, and every controllable injection.
 
@@ -95,6 +145,7 @@ class Delivered:
         cost_usd: operator's cost of the step, with what broken limits cost.
         slack_kwh: what broken limits cost, as energy at the price cap.
         feeder: with regulators and capacitors as they stood in the step; None: as in the tables.
+        accounts: who drew and gave what at which price; None if the operator keeps no such books.
     """
 
     injections: tuple[tuple[Terminal, float, float], ...]
@@ -103,6 +154,7 @@ class Delivered:
     cost_usd: float
     slack_kwh: float
     feeder: Feeder | None = None
+    accounts: StepAccounts | None = None
 
 
 class OperatorAgent(Protocol):
@@ -191,4 +243,5 @@ class AggregatorAgent(Protocol):
 
     def commit(self, t: int) -> tuple[float, dict[str, Columns]]:
         """Do the work of step ``t`` of the horizon; returns its own cost (USD) and its rows of the result tables,
-        column by column."""
+        column by column. What the step cost each site it may say in ``site_costs_usd``, by the site's name, for the
+        accounts."""

@@ -17,8 +17,15 @@ _WORTH_TELLING = 0.01
 _LISTED_STEPS = 12
 
 
-def beyond_cap(tables: Tables, cap_usd_per_mwh: float) -> list[str]:
-    """A line on DLMPs of active power beyond the cap in either direction, with the parts of the outermost one."""
+_BEYOND = "DLMPs are beyond network.price_cap_usd_per_mwh"
+
+
+def beyond_cap(tables: Tables, cap_usd_per_mwh: float, charged_cap_usd_per_mwh: float | None = None) -> list[str]:
+    """A line on DLMPs of active power beyond the cap in either direction, with the parts of the outermost one.
+
+    Args:
+        cap_usd_per_mwh: price of a broken limit. charged_cap_usd_per_mwh: largest price that is charged, if any.
+    """
     prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", *PRICE_PARTS)
     beyond = prices[prices["dlmp_p"].abs() > cap_usd_per_mwh * (1 + 1e-6)]
     if not len(beyond):
@@ -26,14 +33,21 @@ def beyond_cap(tables: Tables, cap_usd_per_mwh: float) -> list[str]:
     steps = sorted(set(beyond["step"].tolist()))
     listed = ", ".join(map(str, steps[:_LISTED_STEPS])) + (" and more" if len(steps) > _LISTED_STEPS else "")
     worst = beyond.iloc[int(beyond["dlmp_p"].abs().to_numpy().argmax())]
+    charged = "market.price_cap_usd_per_mwh would limit what is charged"
+    if charged_cap_usd_per_mwh is not None:
+        charged = f"what is charged is at most market.price_cap_usd_per_mwh = {charged_cap_usd_per_mwh:,.0f} USD/MWh"
     parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PRICE_PARTS if abs(worst[k]) >= 0.5)
     return [
-        f"DLMPs are beyond network.price_cap_usd_per_mwh = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
+        f"{_BEYOND} = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
         f"{prices['dlmp_p'].min():,.0f} to {prices['dlmp_p'].max():,.0f}: the cap prices each kind of broken limit, "
         "and the kinds, energy and losses add up "
-        f"(step {worst['step']}, bus {worst['bus']} {worst['phase']}: {parts}); "
-        "market.price_cap_usd_per_mwh would limit what is charged"
+        f"(step {worst['step']}, bus {worst['bus']} {worst['phase']}: {parts}); {charged}"
     ]
+
+
+def about_cap(notes: Sequence[str]) -> list[str]:
+    """The notes among those of a run that explain prices beyond the cap."""
+    return [note for note in notes if _BEYOND in note]
 
 
 def payment_parts(tables: Tables, bus_of: Mapping[str, str], step_hours: float, reactive: bool) -> dict[str, float]:

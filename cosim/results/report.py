@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from cosim.errors import InputError
+from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
+from cosim.results.accounts.totals import baseline_among, gains, read_baseline
 from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.limit_table import summary_rows
+from cosim.results.price_notes import about_cap
 from cosim.results.record import RECORD_FILE, Kpi, Record
 from cosim.results.schemas import SCHEMAS
 from cosim.results.spool import StoredTables
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 CAPTIONS: dict[str, tuple[str, str]] = {
     # figure: (section, caption)
     "cost_by_mode": ("Cost", "Costs over the whole horizon, and how far each is from the welfare optimum."),
+    "gain_by_party": (
+        "Cost",
+        "What each party gains (received less paid, less own cost) against the mode named in the title.",
+    ),
     "power_by_mode": ("Power", "When the data centers draw power in each mode."),
     "voltage_by_mode": ("Voltage", "Extremes over all buses and phases in each step."),
     "unbalance_by_mode": ("Voltage", "Largest voltage unbalance factor over all buses in each step."),
@@ -91,6 +98,7 @@ class _Page:
     limits: list[tuple[str, str, str]] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
     sections: list[dict[str, Any]] = field(default_factory=list)
+    accounts: Sheet | None = None
     kpi_columns: list[str] = field(default_factory=list)
     kpi_groups: list[dict[str, Any]] = field(default_factory=list)
     certificates: list[dict[str, Any]] = field(default_factory=list)
@@ -145,6 +153,7 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
         page.limits = summary_rows(tables.limits, record.step_s / 3600)
         if figures:
             drawn = _run_figures(tables, layout, record.voltage_limits)
+        page.accounts = account_sheet(tables.accounts)
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(_save(drawn, folder))
     if record.certificate:
@@ -177,10 +186,20 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         ],
         scenario_text=_scenario_text(folder / next(iter(records))),
     )
+    gained = gains(finished, read_baseline(folder) or _first_uncoordinated(records))
+    page.accounts = gain_sheet(gained)
     wanted = finished and figures
     drawn = _comparison_figures(records, finished, first.voltage_limits) if wanted else {}
+    if wanted and page.accounts is not None:
+        from cosim.results.figures.modes import gain_by_party
+
+        drawn["gain_by_party"] = gain_by_party(gained)
     page.sections = _sections(_save(drawn, folder))
     return _write(page, folder)
+
+
+def _first_uncoordinated(records: Mapping[str, Record]) -> str:
+    return baseline_among([*records], {name: r.mode for name, r in records.items()})
 
 
 def _run_figures(tables: Tables, layout: Layout, limits: Limits) -> dict[str, Figure]:
@@ -269,7 +288,8 @@ def _kpi_groups(records: Mapping[str, Record]) -> list[dict[str, Any]]:
         groups.setdefault(measure.group, []).append(
             {"name": name, "label": measure.label, "unit": _unit(measure.unit), "values": values}
         )
-    return [{"title": _GROUPS[g], "rows": rows} for g, rows in groups.items()]
+    told = [note if len(records) == 1 else f"{n}: {note}" for n, r in records.items() for note in about_cap(r.notes)]
+    return [{"title": _GROUPS[g], "rows": rows, "notes": told if g == "price" else []} for g, rows in groups.items()]
 
 
 def _unit(unit: str) -> str:

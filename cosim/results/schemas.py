@@ -111,6 +111,17 @@ SCHEMAS: dict[str, Schema] = {
             optional=True,
         ),
         Schema(
+            "accounts",
+            "Energy and money of every party, unit by unit; payments received less paid add up to nothing",
+            (
+                *_key("step", "feeder", "party", "kind", "unit"),
+                *_floats("kWh", "bought_kwh", "sold_kwh"),
+                *_floats("USD", "received_usd", "paid_usd", "reactive_usd", "own_cost_usd"),
+            ),
+            ("step", "feeder", "party", "kind", "unit"),
+            optional=True,
+        ),
+        Schema(
             "prices",
             "Locational prices (DLMP) and their parts, per bus and phase or delta leg",
             (

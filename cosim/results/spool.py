@@ -92,7 +92,8 @@ class _Pile:
         self._last: float | None = None
 
     def add(self, rows: pd.DataFrame) -> None:
-        self._raw.append(rows)
+        if not rows.empty:
+            self._raw.append(rows)
         if sum(map(len, self._raw)) >= _PART:
             self._form()
         if sum(part.num_rows for part in self._ready) >= ROW_GROUP:

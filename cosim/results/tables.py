@@ -197,8 +197,8 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
-    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps``, ``feeders``,
-    ``flows`` and ``limits`` may be left out."""
+    """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps``, ``feeders``, ``flows``,
+    ``limits`` and ``accounts`` may be left out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -213,6 +213,7 @@ class Tables(_Frames):
     feeders: pd.DataFrame = field(default_factory=lambda: empty("feeders"))
     flows: pd.DataFrame = field(default_factory=lambda: empty("flows"))
     limits: pd.DataFrame = field(default_factory=lambda: empty("limits"))
+    accounts: pd.DataFrame = field(default_factory=lambda: empty("accounts"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,8 +40,11 @@ class ResourceSection(Section):
         return {"name": self.name, "bus": self.bus, **(self.model_extra or {})}
 
 
-class GeneratorSpec(Section):
-    """A distributed generator behind an inverter: P and Q within an inscribed polygon of ``s_kva``."""
+class GeneratorSpec(BriefSection):
+    """A distributed generator behind an inverter: P and Q within an inscribed polygon of ``s_kva``.
+
+    ``owner``: whose accounts it is booked in (default: its own).
+    """
 
     name: Name
     bus: BusName
@@ -55,6 +58,7 @@ class GeneratorSpec(Section):
     reactive_cost_usd_per_mvar2h: NonNegative = 3.0
     ramp_kw_per_step: Positive | None = None
     profile: SeriesSpec | None = None
+    owner: Annotated[Name | None, LeftOut] = None
 
     @model_validator(mode="after")
     def _ranges(self) -> GeneratorSpec:
@@ -69,14 +73,18 @@ class GeneratorSpec(Section):
         return self
 
 
-class SvgSpec(Section):
-    """A static var generator dispatched by the DSO; ``kvar`` is its total rating (a third per leg)."""
+class SvgSpec(BriefSection):
+    """A static var generator dispatched by the DSO; ``kvar`` is its total rating (a third per leg).
+
+    ``owner``: whose accounts it is booked in (default: its own).
+    """
 
     name: Name
     bus: BusName
     kvar: Positive
     mode: Literal["none", "balanced", "per_leg"] = "balanced"
     reactive_cost_usd_per_mvar2h: NonNegative = 3.0
+    owner: Annotated[Name | None, LeftOut] = None
 
 
 class BatterySpec(Section):

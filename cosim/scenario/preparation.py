@@ -95,7 +95,9 @@ class Prepared:
     Attributes:
         feeders: in the order of the scenario.
         utilisation: share of the data centers' capacity that arrives as work.
-        tariff_usd_per_mwh: what a tariff charges, if the scenario has one.
+        tariff_usd_per_mwh: what a tariff charges, if the scenario has one; own_tariffs_usd_per_mwh: the same for
+            aggregators, by name, that have one of their own.
+        customer_tariff_usd_per_mwh: what other customers pay; None: the DLMP.
         notes: what was assumed of the series and of the clock, in words.
     """
 
@@ -105,6 +107,8 @@ class Prepared:
     feeders: tuple[PreparedFeeder, ...]
     utilisation: Array
     tariff_usd_per_mwh: Array | None = None
+    own_tariffs_usd_per_mwh: Mapping[str, Array] = field(default_factory=dict)
+    customer_tariff_usd_per_mwh: Array | None = None
     notes: list[str] = field(default_factory=list)
 
     def feeder_of(self, site: DataCenterSpec) -> PreparedFeeder:
@@ -164,14 +168,22 @@ def naming_file(path: Path) -> Iterator[None]:
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
     read = SeriesReader(calendar, path, _clock_notes(calendar))
-    tariff = scenario.market.tariff_usd_per_mwh
+    market = scenario.market
+
+    def price(spec: SeriesSpec | None, key: str) -> Array | None:
+        return None if spec is None else read(spec, key, quantity="price")
+
+    told = {a.name: a.tariff_usd_per_mwh for a in scenario.aggregators}
+    own = {name: price(spec, f"aggregators.{name}.tariff_usd_per_mwh") for name, spec in told.items()}
     return Prepared(
         scenario=scenario,
         path=path,
         calendar=calendar,
         feeders=tuple(_prepared_feeder(part, read) for part in parts_of(scenario)),
         utilisation=read(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
-        tariff_usd_per_mwh=None if tariff is None else read(tariff, "market.tariff_usd_per_mwh", quantity="price"),
+        tariff_usd_per_mwh=price(market.tariff_usd_per_mwh, "market.tariff_usd_per_mwh"),
+        own_tariffs_usd_per_mwh={name: tariff for name, tariff in own.items() if tariff is not None},
+        customer_tariff_usd_per_mwh=price(market.customer_tariff_usd_per_mwh, "market.customer_tariff_usd_per_mwh"),
         notes=read.notes,
     )
 

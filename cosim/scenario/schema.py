@@ -26,6 +26,9 @@ from cosim.scenario.equipment import ResourceSection as ResourceSection
 from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
+from cosim.scenario.market import AggregatorSpec as AggregatorSpec
+from cosim.scenario.market import MarketSpec as MarketSpec
+from cosim.scenario.market import check_order
 from cosim.scenario.modes import Mode
 from cosim.scenario.network_door import NetworkDoor
 from cosim.scenario.results_spec import ResultsSpec as ResultsSpec
@@ -33,7 +36,6 @@ from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
     BusName,
-    Finite,
     ImportPath,
     LeftOut,
     Name,
@@ -136,44 +138,6 @@ class NetworkSpec(NetworkDoor):
         if self.model == "ac-linear" and not self.losses:
             raise ValueError("model ac-linear always has losses; losses: false needs model lindist3flow")
         return self
-
-
-class MarketSpec(BriefSection):
-    """What energy costs at the substation, and what the aggregator is charged for.
-
-    ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
-    may be negative. ``bid_step_kw`` is the grid on which power is bid; what is drawn is the nearest in
-    which no work is late that need not be, and the operator settles that. With ``feeders`` each of them has its own
-    price, slope and reactive price instead.
-    """
-
-    price_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
-    slope_usd_per_mwh_per_mw: NonNegative = 0.0
-    reactive_price_usd_per_mvarh: NonNegative = 0.0
-    settlement: Literal["active", "active+reactive"] = "active+reactive"
-    tariff_usd_per_mwh: SeriesSpec | None = None
-    price_floor_usd_per_mwh: Finite | None = None
-    price_cap_usd_per_mwh: Finite | None = None
-    bid_step_kw: Positive | None = None
-
-    @model_validator(mode="after")
-    def _floor_below_cap(self) -> MarketSpec:
-        floor, cap = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
-        if floor is not None and cap is not None and floor > cap:
-            raise ValueError(f"price_floor_usd_per_mwh {floor:g} is above price_cap_usd_per_mwh {cap:g}")
-        return self
-
-
-class AggregatorSpec(Section):
-    """A data center aggregator: an agent class by import path and the sites that it runs (default: all).
-
-    ``parameters`` are for the class, checked by its own model.
-    """
-
-    name: Name = "dca"
-    agent: ImportPath = "cosim.agents.dca:DataCenterAggregator"
-    datacenters: tuple[str, ...] = ()
-    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class OperatorSpec(Section):
@@ -309,6 +273,16 @@ class Scenario(BriefSection):
         return value
 
     @model_validator(mode="after")
+    def _limits_of_aggregators(self) -> Scenario:
+        """The floor of an aggregator below its cap, one of them perhaps the market's."""
+        for i, spec in enumerate(self.aggregators):
+            try:
+                check_order(*self.price_limits(spec))
+            except ValueError as error:
+                _wrong(str(error), "aggregators", i)
+        return self
+
+    @model_validator(mode="after")
     def _feeders_whole(self) -> Scenario:
         """Everything of a feeder in its section, and every site on a feeder."""
         told = [k for k in OF_FEEDER if self.feeders and getattr(self, k) != type(self).model_fields[k].default]
@@ -360,6 +334,14 @@ class Scenario(BriefSection):
                 f"aggregators must own every data center exactly once; they own {owned} of {sites}"
             )
         return self
+
+    def price_limits(self, spec: AggregatorSpec) -> tuple[float | None, float | None]:
+        """Floor and cap of the price that an aggregator is charged, USD/MWh: its own, else the market's."""
+        floor, cap = spec.price_floor_usd_per_mwh, spec.price_cap_usd_per_mwh
+        return (
+            self.market.price_floor_usd_per_mwh if floor is None else floor,
+            self.market.price_cap_usd_per_mwh if cap is None else cap,
+        )
 
     def operators(self) -> dict[str, OperatorSpec]:
         """The operators by the names of their feeders; the name of the only feeder is empty."""

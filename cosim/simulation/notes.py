@@ -64,4 +64,4 @@ def _price_notes(prepared: PreparedFeeder, tables: Tables) -> list[str]:
         scenario.market.settlement == "active+reactive",
     )
     cap = scenario.network.price_cap_usd_per_mwh
-    return beyond_cap(tables, cap) + surplus(tables, parts, cap)
+    return beyond_cap(tables, cap, scenario.market.price_cap_usd_per_mwh) + surplus(tables, parts, cap)

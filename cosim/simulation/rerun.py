@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosim.errors import InputError, RunFailure
+from cosim.results.accounts.totals import read_baseline
 from cosim.results.comparison import read_comparison
 from cosim.results.record import Record
 from cosim.results.tables import Layout, Tables, read_table
@@ -24,7 +25,9 @@ from cosim.scenario.inputs.manifest import (
 )
 from cosim.scenario.inputs.named import named_inputs
 from cosim.scenario.loading import files_read, load_scenario
-from cosim.simulation.runner import compare, run
+from cosim.scenario.preparation import prepare
+from cosim.simulation.runner import compare_ready, run
+from cosim.simulation.simulation import Simulation
 
 Progress = Callable[[int, int, str], None]
 
@@ -81,8 +84,11 @@ def rerun_comparison(
     records = read_comparison(folder)
     if not records:
         raise InputError("the comparison has no modes", file=folder)
-    path, changes = scenario_kept(folder / next(iter(records)))
-    result = compare(path, list(records), out=out, force=force, progress=progress, figures=figures)
+    kept = {mode: scenario_kept(folder / mode) for mode in records}  # each mode may have settings of its own
+    changes = tuple(dict.fromkeys(change for _, told in kept.values() for change in told))
+    ready = {mode: Simulation(prepare(*load_scenario(path))) for mode, (path, _) in kept.items()}
+    kinds = {mode: record.mode for mode, record in records.items()}
+    result = compare_ready(ready, kinds, out, force, progress, figures, read_baseline(folder))
     compared: list[str] = []
     differing: dict[str, str] = {}
     for mode, record in records.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cosim.errors import InputError
+from cosim.results.accounts.totals import UNIT, gains, read_baseline
 from cosim.results.comparison import comparison_table, read_comparison
 from cosim.results.record import Record
 from cosim.results.spool import StoredTables
@@ -53,19 +55,31 @@ class RunResult:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several modes on the same scenario and seed.
+    """Several modes on the same scenario and seed, each under its name.
 
     Attributes:
         table: one row per mode, key figures as columns.
         runs: result of each mode that ended well.
         failures: message of each mode that did not.
         folder: where it was written, or None.
+        baseline: name of the mode that gains are measured against; empty if none ended well.
     """
 
     table: pd.DataFrame
     runs: dict[str, RunResult]
     failures: dict[str, str]
     folder: Path | None
+    baseline: str = ""
+
+    def gains(self, by: Sequence[str] = UNIT) -> pd.DataFrame:
+        """Accounts of all modes, and what every party gains against the baseline.
+
+        See :func:`cosim.results.accounts.totals.gains`.
+
+        Args:
+            by: ``("step", "party")`` for the parties step by step, and so on.
+        """
+        return gains({mode: run.tables for mode, run in self.runs.items()}, self.baseline, by)
 
 
 def stored_run(folder: Path) -> RunResult:
@@ -90,4 +104,4 @@ def stored_comparison(folder: Path) -> Comparison:
     records = read_comparison(folder)
     failures = {mode: "" if r.error is None else r.error.message for mode, r in records.items() if r.status != "ok"}
     runs = {mode: stored_run(folder / mode) for mode in records if mode not in failures}
-    return Comparison(comparison_table(records), runs, failures, folder)
+    return Comparison(comparison_table(records), runs, failures, folder, read_baseline(folder) or "")

@@ -12,6 +12,7 @@ import yaml
 
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.results.accounts.totals import baseline_among, gains, write_gains
 from cosim.results.comparison import comparison_table, write_comparison
 from cosim.results.folders import ResultFolder, RunFolder
 from cosim.results.kpis import RunFacts, compute_kpis
@@ -31,6 +32,7 @@ from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.result import Comparison as Comparison
 from cosim.simulation.result import RunResult as RunResult
 from cosim.simulation.simulation import Books, Simulation
+from cosim.simulation.variants import Given, Variant, variants_of, with_baseline
 
 Progress = Callable[[int, int, str], None]
 
@@ -78,36 +80,73 @@ def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -
 
 def compare(
     scenario: str | Path,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] | Mapping[str, Given] = MODES,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
     figures: bool = True,
+    baseline: str | None = None,
 ) -> Comparison:
     """Simulate a scenario in several modes on the same hours; arguments and errors as :func:`run`.
 
     A mode that fails is reported in ``failures`` and leaves a failed record; the others are kept. The folder appears
     when all modes are done.
+
+    Args:
+        modes: names, with settings as ``"decentralized(rule=tariff)"``, or a mapping of names of one's own to modes;
+            see :func:`cosim.simulation.variants.variants_of`.
+        baseline: name of the mode that gains are measured against; by default the first uncoordinated one, or else the
+            first. ``without_data_centers`` is run besides if it is not among them.
     """
-    if (unknown := [m for m in modes if m not in MODES]) or not modes:
-        raise InputError("unknown mode", key="modes", value=", ".join(unknown) or "none", allowed=", ".join(MODES))
-    ready = {m: _ready(scenario, _with_choice(overrides, m, seed)) for m in dict.fromkeys(modes)}
+    variants = with_baseline(variants_of(modes), baseline)
+    kinds = {v.name: v.mode if v.datacenters else "" for v in variants}
+    baseline_among([*kinds], kinds, baseline)
+    ready = {
+        v.name: _ready(scenario, _with_choice({**(overrides or {}), **v.changes}, v.mode, seed), v) for v in variants
+    }
+    return compare_ready(ready, kinds, out, force, progress, figures, baseline)
+
+
+def compare_ready(
+    ready: Mapping[str, Simulation],
+    kinds: Mapping[str, str],
+    out: str | Path | None,
+    force: bool = False,
+    progress: Progress | None = None,
+    figures: bool = True,
+    baseline: str | None = None,
+) -> Comparison:
+    """Run simulations on the same hours that are set up, and put them side by side; see :func:`compare`.
+
+    Args:
+        ready: by name. kinds: the mode of each.
+    """
     if out is None:
         results, failures, records = _compared(ready, None, progress, figures)
-        return Comparison(comparison_table(records), results, failures, None)
+        against = _against(results, kinds, baseline)
+        return Comparison(comparison_table(records), results, failures, None, against)
     from cosim.results.report import write_comparison_report  # what a report needs: only where one is written
 
     with ResultFolder(out, force=force) as folder:
         results, failures, records = _compared(ready, folder.path, progress, figures)
         table = write_comparison(records, folder.path)
+        against = _against(results, kinds, baseline)
+        write_gains(gains({mode: r.tables for mode, r in results.items()}, against), folder.path)
         write_comparison_report(folder.path, figures)
     placed = {
         mode: replace(r, tables=StoredTables(folder.out / mode, keep=True), folder=Path(out) / mode)
         for mode, r in results.items()
     }
-    return Comparison(table, placed, failures, Path(out))
+    return Comparison(table, placed, failures, Path(out), against)
+
+
+def _against(results: Mapping[str, RunResult], kinds: Mapping[str, str], asked: str | None) -> str:
+    """Name of the mode that gains are measured against, even if it has failed."""
+    if asked is not None or not results:
+        return asked or ""
+    return baseline_among([*results], kinds)
 
 
 def _compared(
@@ -139,9 +178,10 @@ def _part(progress: Progress | None, index: int, count: int, name: str) -> Progr
     return lambda done, total, text: progress(index * total + done, count * total, f"{name}: {text}")
 
 
-def _ready(scenario: str | Path, overrides: Mapping[str, Any]) -> Simulation:
+def _ready(scenario: str | Path, overrides: Mapping[str, Any], variant: Variant | None = None) -> Simulation:
     """A simulation that could be set up, so that bad input is refused before an output folder is touched."""
-    return Simulation(prepare(*load_scenario(scenario, overrides)))
+    loaded, path = load_scenario(scenario, overrides)
+    return Simulation(prepare(loaded if variant is None else variant.of(loaded), path))
 
 
 def _run_ready(

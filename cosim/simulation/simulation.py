@@ -32,6 +32,7 @@ from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file
+from cosim.simulation.accounting import Accounting
 from cosim.simulation.alone import FeederAlone
 
 _TOGETHER = 1 << 10
@@ -127,6 +128,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self.market = self._wire(channel)
             self._check_capacity()
         self._session = Session(self.market, mode)
+        self._accounting = Accounting(self.market, self._loads, prepared)
 
     def _wire(self, channel: Channel) -> Market:
         """Create the agents that the scenario names and put them around one market."""
@@ -144,11 +146,13 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             column = agent.columns.stop
             aggregators.append(agent)
             loads += agent.terminals()
+        self._loads = tuple(loads)
         seats = Operators([self._seat(f, loads) for f in prepared.feeders])
         hours = prepared.calendar.step_hours
         return Market(
-            seats, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh, self._tell
-        )
+            seats, tuple(aggregators), self.env, channel, scenario, hours, prepared.tariff_usd_per_mwh,
+            prepared.own_tariffs_usd_per_mwh, self._tell,
+        )  # fmt: skip
 
     def _seat(self, prepared: PreparedFeeder, loads: Sequence[TerminalLoad]) -> Seat:
         """The operator of a feeder, created for the terminals that lie on it."""
@@ -184,6 +188,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         process = self.env.process(self._clock())
         self.env.run(until=process)
         self._take_messages(self.market.channel.log)
+        for name in sorted(self._accounting.unknown):
+            self.books.notes.append(f"operator {name} does not say who drew and gave what: its feeder has no accounts")
         for seat, place in zip(self.market.operator.seats, self._places, strict=True):
             self.books.notes += [seat.named(note) for note in place.notes()]
         return self.books
@@ -250,12 +256,18 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""
-        spec, price = self.prepared.scenario.market, outcome.clearing.prices.p_usd_per_mwh
-        for name, limit in (("floor", spec.price_floor_usd_per_mwh), ("cap", spec.price_cap_usd_per_mwh)):
-            at = [t for t in window.committed if limit is not None and bool(np.any(price[t - window.first] == limit))]
-            if at:
-                steps = ", ".join(map(str, at))
-                self.books.notes.append(f"the price {name} of {limit:g} USD/MWh was charged in steps {steps}")
+        scenario, price = self.prepared.scenario, outcome.clearing.prices.p_usd_per_mwh
+        met: dict[str, list[int]] = {}
+        for agent, spec in zip(self.market.aggregators, scenario.aggregators, strict=True):
+            for name, limit in zip(("floor", "cap"), scenario.price_limits(spec), strict=True):
+                own = f" of {spec.name}" if getattr(spec, f"price_{name}_usd_per_mwh") is not None else ""
+                here = (price[:, agent.columns] == limit).any(axis=1)
+                steps = [t for t in window.committed if limit is not None and here[t - window.first]]
+                if steps:
+                    met.setdefault(f"the price {name}{own} of {limit:g} USD/MWh", []).extend(steps)
+        for what, steps in met.items():
+            listed = ", ".join(map(str, sorted(set(steps))))
+            self.books.notes.append(f"{what} was charged in steps {listed}")
 
     def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
         local, market, prepared = t - window.first, self.market, self.prepared
@@ -264,12 +276,14 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._take_feeder(seat, place, t, payment)
             for seat, place, payment in zip(market.operator.seats, self._places, payments, strict=True)
         ]
-        own = 0.0
+        own, own_costs = 0.0, {}
         for a in market.aggregators:
             own_cost, tables = a.commit(t)
-            own += own_cost
+            own, own_costs[a.name] = own + own_cost, own_cost
             for table, columns in tables.items():
                 self.books.add(table, columns)
+        for columns in self._accounting.step(t, local, outcome.clearing, own_costs):
+            self.books.add("accounts", columns)
         sums = {key: sum(feeder[key] for feeder in found) for key in found[0]}
         # of a single feeder what it is; else the mean over the feeders, whose own prices are in the table of feeders
         price = sums.pop("price_sub_usd_per_mwh") / len(found)
@@ -293,6 +307,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         """Commit a step on one feeder, write it into the books, and return its part of the step's sums."""
         delivered = seat.operator.commit(t)
         ac = place.solve(t, delivered)
+        self._accounting.feeder(t, seat, delivered.accounts, place.circuit, ac.converged)
         rows = dict(seat.operator.rows(t, ac))
         told = [("limits", columns) for columns in place.limit_rows(t, rows.pop("limits", {}), ac)]
         for table, columns in [*rows.items(), *told]:
@@ -331,6 +346,11 @@ class Place:
         self._ranges = LoadRanges(prepared.feeder)
         self._alone = FeederAlone(prepared.feeder, prepared.limits)
         self._circuit = AcCircuit(prepared.feeder)
+
+    @property
+    def circuit(self) -> AcCircuit:
+        """The circuit, which holds the AC solution that was found last."""
+        return self._circuit
 
     def base_case(self) -> AcSolution:
         """AC solution of the feeder alone at peak load, its devices as in the tables."""

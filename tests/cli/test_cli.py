@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -18,7 +19,7 @@ from cosim.errors import InputError, RunFailure
 from cosim.results.comparison import comparison_table
 from cosim.results.kpis import values_of
 from cosim.results.record import Record
-from cosim.results.tables import Tables
+from cosim.results.tables import Layout, Tables
 from tests.results.conftest import make_record
 
 
@@ -45,9 +46,9 @@ class FakeRun:
         return values_of(self.record.kpis)
 
 
-@dataclass
-class FakeComparison:
-    table: Any
+def compared(table: pd.DataFrame, runs: dict[str, cosim.RunResult] | None = None) -> cosim.Comparison:
+    """A comparison with this table, measured against the uncoordinated run if there are runs."""
+    return cosim.Comparison(table, runs or {}, {}, None, "uncoordinated" if runs else "")
 
 
 @dataclass
@@ -164,6 +165,8 @@ def test_a_failed_run_has_code_1_and_names_its_record(
         ["compare", "ieee37", "--modes", "welfare,chaotic"],
         ["compare", "ieee37", "--modes", "welfare,welfare"],
         ["compare", "ieee37", "--modes", ","],
+        ["compare", "ieee37", "--modes", "decentralized(rul=tariff)"],
+        ["compare", "ieee37", "--modes", "no_such.yaml"],
         ["report", "no_such_folder"],
         ["dance"],
     ],
@@ -177,16 +180,33 @@ def test_a_wrong_command_line_has_code_2(
     assert done.stderr and not any(f.called for f in fakes)
 
 
-def test_compare_prints_the_modes_side_by_side(monkeypatch: pytest.MonkeyPatch, tables: Tables) -> None:
-    records = {m: make_record(tables, m) for m in ("welfare", "uncoordinated")}
-    fake = install(monkeypatch, "compare", FakeComparison(comparison_table(records)))
+def test_compare_prints_the_modes_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, tables: Tables, layout: Layout
+) -> None:
+    note = "DLMPs are beyond network.price_cap_usd_per_mwh = 2,000 USD/MWh in steps 1"
+    records = {m: replace(make_record(tables, m), notes=(note,)) for m in ("welfare", "uncoordinated")}
+    runs = {m: cosim.RunResult(record, tables, layout, None) for m, record in records.items()}
+    fake = install(monkeypatch, "compare", compared(comparison_table(records), runs))
     done = invoke("compare", "ieee37", "--modes", "welfare, uncoordinated", "--out", "c")
     assert done.exit_code == 0, done.output
     assert fake.called[0]["modes"] == ["welfare", "uncoordinated"]
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["welfare", "uncoordinated", "unit"]
     assert ["social_cost_usd", "93.00", "93.00", "USD"] in [line.split() for line in lines]
+    assert ["gain", "against", "uncoordinated", "welfare", "unit"] in [line.split() for line in lines]
+    assert ["dso", "+0.00", "USD"] in [line.split() for line in lines]
+    assert f"Note: welfare: {note}" in lines
     assert f"Report: {Path('c') / 'report.html'}" in lines
+
+
+def test_compare_takes_settings_and_named_modes(monkeypatch: pytest.MonkeyPatch, in_tmp: Path, tables: Tables) -> None:
+    fake = install(monkeypatch, "compare", compared(comparison_table({"welfare": make_record(tables, "welfare")})))
+    (in_tmp / "modes.yaml").write_text("flat: {mode: decentralized, rule: tariff}\n")
+    assert invoke("compare", "ieee37", "--modes", "welfare,decentralized(rule=tariff)").exit_code == 0
+    assert invoke("compare", "ieee37", "--modes", "modes.yaml", "--baseline", "flat").exit_code == 0
+    assert fake.called[0]["modes"] == ["welfare", "decentralized(rule=tariff)"]
+    assert fake.called[1]["modes"] == {"flat": {"mode": "decentralized", "rule": "tariff"}}
+    assert fake.called[1]["baseline"] == "flat"
 
 
 def test_a_comparison_with_a_failed_mode_shows_the_others_and_has_code_1(
@@ -194,7 +214,7 @@ def test_a_comparison_with_a_failed_mode_shows_the_others_and_has_code_1(
 ) -> None:
     table = comparison_table({m: make_record(tables, m) for m in ("welfare", "centralized")})
     table.loc["centralized", "status"] = "failed"
-    install(monkeypatch, "compare", FakeComparison(table))
+    install(monkeypatch, "compare", compared(table))
     done = invoke("compare", "ieee37", "--out", "c")
     assert done.exit_code == 1
     assert "93.00" in done.stdout and "failed: centralized" in done.stderr

@@ -261,3 +261,14 @@ def test_notes_name_the_feeder() -> None:
     notes = run(data(**changes), "uncoordinated").notes
     broken = [n for n in notes if "limits were broken" in n]
     assert len(broken) == 1 and broken[0].startswith("west: ")
+
+
+def test_the_accounts_of_each_feeder_add_up() -> None:
+    found = stressed("welfare")
+    assert set(found.accounts["party"]) >= {"dca", "dso_west", "dso_east", "other customers", "upstream market"}
+    books = found.accounts.groupby(["step", "feeder"])[["received_usd", "paid_usd"]].sum()
+    assert books["received_usd"].to_numpy() == pytest.approx(books["paid_usd"].to_numpy(), rel=1e-12)
+    others = found.accounts[found.accounts["kind"] != "operator"].groupby(["step", "feeder"])
+    energy, feeders = others[["bought_kwh", "sold_kwh"]].sum(), found.feeders.set_index(["step", "feeder"])
+    lost = feeders["losses_ac_kw"] + feeders["p_sub_kw"] - feeders["p_sub_ac_kw"]
+    assert (energy["sold_kwh"] - energy["bought_kwh"]).to_numpy() == pytest.approx(lost.to_numpy(), abs=1e-3)

@@ -95,6 +95,20 @@ def make_rows() -> Rows:
              "in_base_case": ("no", "yes", "unknown")[t]}
             for t in reversed(STEPS) for x in PHASES for source in ("linear", "ac")
         ],
+        "accounts": [
+            {
+                "step": t, "party": party, "kind": kind, "unit": unit, "bought_kwh": bought, "sold_kwh": sold,
+                "received_usd": received, "paid_usd": paid, "reactive_usd": 0.0, "own_cost_usd": own,
+            }
+            for t in STEPS
+            for party, kind, unit, bought, sold, received, paid, own in (
+                ("dca", "datacenter", "dc1", 100.0, 0.0, 0.0, 7.0 + t, 1.0),
+                ("dca", "datacenter", "dc2", 50.0, 0.0, 0.0, 3.0, 0.0),
+                ("dg", "generator", "dg", 0.0, 80.0, 4.0, 0.0, 2.5),
+                ("upstream market", "source", "import", 0.0, 75.0, 5.0, 0.0, 5.0),
+                ("dso", "operator", "dso", 155.0, 150.0, 10.0 + t, 9.0, 0.25),
+            )
+        ],
         "prices": [], "voltages": [], "unbalance": [],
     }  # fmt: skip
     for t in STEPS:

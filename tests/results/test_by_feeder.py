@@ -21,7 +21,7 @@ from cosim.results.tables import Layout, Tables
 
 from .conftest import FACTS, LIMITS, SCENARIO_TEXT, Rows, make_layout, make_record, make_rows
 
-NAMED = ("prices", "dispatch", "voltages", "unbalance", "taps", "flows", "limits")
+NAMED = ("prices", "dispatch", "voltages", "unbalance", "taps", "flows", "limits", "accounts")
 ALIKE = ("work", "rounds", "messages", "demand")
 OWN = VoltageLimits(0.97, 1.05)
 """Limits of the east, which more of its voltages break."""

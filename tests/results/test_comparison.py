@@ -88,3 +88,22 @@ def test_a_strategic_gain_within_the_solution_gap_says_so(record: Record) -> Non
 def test_nothing_is_said_about_modes_that_were_not_run_or_failed(record: Record) -> None:
     assert findings({"welfare": record}) == []
     assert findings({"welfare": record, "centralized": replace(record, status="failed", kpis={})}) == []
+
+
+def test_of_a_mode_with_several_settings_each_is_told_by_its_name(record: Record) -> None:
+    records = {
+        "best": with_kpis(record, "welfare", social_cost_usd=100.0, energy_mwh=1.0),
+        "decentralized": with_kpis(record, "decentralized", social_cost_usd=101.0, energy_mwh=1.0),
+        "flat": with_kpis(record, "decentralized", social_cost_usd=104.0, energy_mwh=1.0),
+    }
+    told = dict(findings(records))
+    assert "1 USD" in told["Welfare gap of the negotiation"]
+    assert "4 USD" in told["Above the welfare optimum: flat"]
+
+
+def test_a_feeder_without_data_centers_is_no_lack_of_coordination(record: Record) -> None:
+    records = {
+        "welfare": with_kpis(record, "welfare", social_cost_usd=100.0, energy_mwh=1.0),
+        "without_data_centers": with_kpis(record, "uncoordinated", social_cost_usd=40.0, energy_mwh=0.0),
+    }
+    assert findings(records) == []

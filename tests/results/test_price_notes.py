@@ -62,3 +62,8 @@ def test_prices_beyond_the_cap_are_told_with_their_parts() -> None:
 
 def test_nothing_is_told_where_no_limit_binds() -> None:
     assert not [note for note in run(v_min_pu=0.9).notes if "congestion rent" in note or "DLMPs are beyond" in note]
+
+
+def test_a_note_on_prices_beyond_the_cap_says_what_is_charged_at_most() -> None:
+    (note,) = beyond_cap(run().tables, 2000.0, 120.0)
+    assert note.endswith("what is charged is at most market.price_cap_usd_per_mwh = 120 USD/MWh")

@@ -94,6 +94,14 @@ def test_key_figures_notes_certificate_and_provenance_are_there(page: Page) -> N
         assert text in page.text, text
 
 
+def test_prices_beyond_the_cap_are_explained_below_the_key_figures_of_prices(run_folder: Path) -> None:
+    note = "DLMPs are beyond network.price_cap_usd_per_mwh = 2,000 USD/MWh in steps 1"
+    replace(Record.read(run_folder), notes=("nothing else", note)).write(run_folder)
+    figures = write_run_report(run_folder, figures=False).read_text().partition("<h2>Key figures</h2>")[2]
+    assert figures.index("dlmp_max_usd_per_mwh") < figures.index(note) < figures.index("rounds_median")
+    assert "nothing else" not in figures
+
+
 def test_what_a_user_wrote_is_shown_as_text(page: Page) -> None:
     assert "&lt;b&gt;bold &amp; plain&lt;/b&gt;" in page.text
 

@@ -82,3 +82,13 @@ def test_the_notes_and_the_report_say_what_was_assumed(tmp_path: Path) -> None:
     result = run(scenario(tmp_path, "ring", RING), out=tmp_path / "out", mode="uncoordinated")
     assert (tmp_path / "out" / "report.html").is_file()
     assert any("regcontrol.r" in note for note in result.notes)
+
+
+def test_what_the_operator_buys_and_does_not_sell_are_the_losses_of_the_circuit(tmp_path: Path) -> None:
+    """OpenDSS counts losses by element, the accounts what each load and generator draws at its voltage."""
+    result = run(scenario(tmp_path, "ring", RING), mode="uncoordinated")
+    books, steps = result.accounts[result.accounts["kind"] == "operator"], result.steps
+    lost = steps["losses_ac_kw"] + steps["p_sub_kw"] - steps["p_sub_ac_kw"]
+    assert lost.min() > 1.0
+    assert (books["bought_kwh"] - books["sold_kwh"]).to_numpy() == pytest.approx(lost.to_numpy(), abs=1e-3)
+    assert "fixed generation" in set(result.accounts["party"])

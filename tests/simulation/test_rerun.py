@@ -155,11 +155,15 @@ def test_a_run_whose_inputs_cannot_be_kept_ends_well_and_says_so(
 
 def test_a_comparison_is_the_same_again_and_is_read_back(tmp_path: Path) -> None:
     path = made(tmp_path / "originals")
-    live = cosim.compare(path, ["uncoordinated", "decentralized"], out=tmp_path / "out", figures=False)
+    modes = {"flat": "decentralized(rule=tariff)", "uncoordinated": "uncoordinated", "agreed": "decentralized"}
+    live = cosim.compare(path, modes, out=tmp_path / "out", figures=False, baseline="agreed")
     shutil.rmtree(tmp_path / "originals")
     found = cosim.rerun(tmp_path / "out", tmp_path / "again", figures=False)
-    assert found.identical and {"uncoordinated/steps", "decentralized/steps"} <= set(found.compared)
+    assert found.identical and {"uncoordinated/steps", "flat/accounts", "agreed/accounts"} <= set(found.compared)
+    accounts = [(tmp_path / name / "accounts.csv").read_bytes() for name in ("out", "again")]
+    assert accounts[0] == accounts[1]
     stored = cosim.read(tmp_path / "out")
+    assert stored.baseline == live.baseline == "agreed"
     pd.testing.assert_frame_equal(stored.table, live.table)
     assert list(stored.runs) == list(live.runs) and stored.failures == live.failures
 

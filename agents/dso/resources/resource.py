@@ -35,11 +35,15 @@ Series = Callable[[SeriesSpec, str, float, float, Quantity | None], Real]
 
 
 class ResourceSpec(Section):
-    """What every resource says in a scenario file; a kind adds its own keys."""
+    """What every resource says in a scenario file; a kind adds its own keys.
+
+    ``owner``: whose accounts it is booked in (default: its own).
+    """
 
     name: Name
     bus: BusName
     connection: Connection = "three_phase"
+    owner: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Resource(ABC):
 
     def __init__(self, spec: Any, site: Site) -> None:
         self.name: str = spec.name
+        self.owner: str = getattr(spec, "owner", None) or spec.name
         self.terminals = site.terminals(spec.bus, spec.connection)
 
     @classmethod

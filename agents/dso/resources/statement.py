@@ -122,7 +122,7 @@ class Statement:
         self.owner = ""
         self.variables: list[Variable] = []
         self.rows: list[Rows] = []
-        self.linear: list[Expression] = []
+        self.linear: list[tuple[str, Expression]] = []
         self.square: list[tuple[int, Number]] = []
         self.ports: list[Port] = []
         self.exclusive: list[tuple[int, int]] = []
@@ -196,7 +196,7 @@ class Statement:
 
     def cost(self, expression: Expression) -> None:
         """Add an expression (USD) to the cost of the steps of its variables; it has an entry for each step."""
-        self.linear.append(expression)
+        self.linear.append((self.owner, expression))
 
     def square_cost(self, variable: Expression, usd: Number) -> None:
         """Add usd * variable^2 to the cost of each step."""

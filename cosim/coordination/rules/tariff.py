@@ -11,7 +11,9 @@ from cosim.protocol.roles import Array, Clearing, Prices
 
 
 class Tariff(Rule):
-    """Every terminal is charged ``market.tariff_usd_per_mwh`` (flat, by time of use, ...), or the price at the source.
+    """Every terminal is charged a tariff (flat, by time of use, ...), or the price at the source.
+
+    The tariff is the aggregator's own, or ``market.tariff_usd_per_mwh``.
 
     Aggregators plan against it and the operator serves what they want. Nobody agrees to anything: what the demand costs
     at the margin is not what is paid for it, and the regrets say by how much.
@@ -24,6 +26,10 @@ class Tariff(Rule):
             price = self.market.operator.opening_price(steps)
         else:
             price = np.repeat(series[first_step : first_step + steps, None], count, axis=1)
+        for agent in self.market.aggregators:
+            own = self.market.own_tariffs_usd_per_mwh.get(agent.name)
+            if own is not None:
+                price[:, agent.columns] = own[first_step : first_step + steps, None]
         return Posted(Prices(price, np.zeros_like(price)))
 
     def next(self, made: Round) -> Posted:

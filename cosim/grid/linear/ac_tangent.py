@@ -157,7 +157,7 @@ def _load_tangents(
     if isinstance(n.structure, CircuitFeeder):
         bus, e, nominal, power, exponent = parts_drawn(n.structure, phasors, load_scale)
     else:
-        bus, e, nominal, power, exponent = _table_loads(n.structure, load_scale)
+        bus, e, nominal, power, exponent = table_loads(n.structure, load_scale)
     members = [
         (n.rows[t.bus], member, complex(kw, kvar) / KILO / len(t.phases))
         for t, kw, kvar in injections
@@ -179,7 +179,7 @@ def _load_tangents(
     return own, conjugate
 
 
-def _table_loads(s: Structure, load_scale: float) -> tuple[Index, Real, Real, Complex, Real]:
+def table_loads(s: Structure, load_scale: float) -> tuple[Index, Real, Real, Complex, Real]:
     """Bus, incidence on its phases, nominal voltage, power and exponent of the loads of a feeder's tables."""
     loads = s.loads
     # capacitors are in the wires' admittance already

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cosim.results.accounts.totals import by_party
 from cosim.results.figures.style import (
     DASHES,
     LIMIT_COLOUR,
@@ -95,6 +96,36 @@ def _lines(ax: Axes, series: Mapping[str, pd.Series], runs: Mapping[str, Tables]
             label=name,
         )
         time_axis(ax, times)
+
+
+def gain_by_party(table: pd.DataFrame, most: int = 12) -> Figure:
+    """What each party gains in each mode against the baseline, the largest gains and losses first.
+
+    Args:
+        table: of :func:`cosim.results.accounts.totals.gains`. most: parties that are shown; the others are added up.
+    """
+    wide, baseline = by_party(table), str(table["baseline"].iloc[0])
+    wide = wide.drop(columns=baseline, errors="ignore")
+    if len(wide) > most:
+        wide = pd.concat([wide.iloc[:most], wide.iloc[most:].sum().to_frame(f"others ({len(wide) - most})").T])
+    names, tint = [str(mode) for mode in wide.columns], colours([str(m) for m in wide.columns], MODE_COLOURS)
+    with style():
+        height = 1.5 + len(wide) * (0.16 + 0.16 * max(len(names), 1))
+        figure = new_figure(height, f"Gain of each party against {baseline}, whole horizon (USD)")
+        ax = figure.add_subplot()
+        thick = 0.8 / max(len(names), 1)
+        for i, name in enumerate(names):
+            at = np.arange(len(wide)) + (i - (len(names) - 1) / 2) * thick
+            bars = ax.barh(at, wide[name], height=thick * 0.92, color=tint[name], label=name)
+            ax.bar_label(bars, fmt=_short, fontsize=8, padding=2)
+        ax.axvline(0.0, color="black", linewidth=0.8)
+        ax.set_yticks(np.arange(len(wide)), [str(party) for party in wide.index])
+        ax.invert_yaxis()
+        ax.grid(visible=False, axis="y")
+        ax.margins(x=0.1, y=0.02)
+        ax.set_xlabel("USD")
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=max(len(names), 1))
+        return figure
 
 
 def voltage_by_mode(runs: Mapping[str, Tables], limits: VoltageLimits, by: str = "mode") -> Figure:

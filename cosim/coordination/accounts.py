@@ -1,0 +1,76 @@
+"""The accounts of a step: what every party draws, pays, receives and bears, with the operator as the other side of all.
+
+Every payment is between a party and the operator of its feeder, and stands in the accounts of both. The operator's
+surplus (merchandising surplus: what it receives less what it pays) is therefore an income of its own, and payments
+received less paid add up to nothing over the parties of a feeder. What is drawn less what is given by all others is
+the energy of its network's losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from cosim.constants import KILO
+from cosim.coordination.base import Market
+from cosim.protocol.roles import Position
+from cosim.results.columns import Columns
+
+CUSTOMERS, FIXED, UPSTREAM = "other customers", "fixed generation", "upstream market"
+"""Parties that no scenario names; names in a scenario have no spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the accounts: energy (kWh) and money (USD), never negative but for ``reactive_usd`` and own cost.
+
+    Attributes:
+        received_usd, paid_usd: for active and reactive power together.
+        reactive_usd: received less paid for reactive power.
+        own_cost_usd: fuel, wear, work that waits, broken limits: paid to nobody in the accounts.
+    """
+
+    party: str
+    kind: str
+    unit: str
+    bought_kwh: float
+    sold_kwh: float
+    received_usd: float
+    paid_usd: float
+    reactive_usd: float
+    own_cost_usd: float
+
+
+def entry_of(market: Market, position: Position) -> Entry:
+    """What a unit owes or is owed: price times what it draws, reactive too unless the settlement is on active power."""
+    price, h = position.price, market.hours
+    active = h * float((price.p_usd_per_mwh * position.p_mw).sum())
+    reactive = 0.0 if market.settles_active else h * float((price.q_usd_per_mvarh * position.q_mvar).sum())
+    drawn, owed = KILO * h * float(position.p_mw.sum()), active + reactive
+    return Entry(
+        position.owner, position.kind, position.unit, max(drawn, 0.0), max(-drawn, 0.0), max(-owed, 0.0),
+        max(owed, 0.0), -reactive, position.own_cost_usd,
+    )  # fmt: skip
+
+
+def accounts_of(operator: str, entries: Sequence[Entry], operator_cost_usd: float) -> list[Entry]:
+    """The accounts of a feeder in a step: those of all others, and the operator as the other side of each of them."""
+
+    def total(name: str) -> float:
+        return float(np.sum([getattr(e, name) for e in entries]))
+
+    return [
+        *entries,
+        Entry(
+            operator, "operator", operator, total("sold_kwh"), total("bought_kwh"), total("paid_usd"),
+            total("received_usd"), -total("reactive_usd"), operator_cost_usd,
+        ),
+    ]  # fmt: skip
+
+
+def rows_of(t: int, feeder: str, entries: Sequence[Entry]) -> Columns:
+    """Rows of the table ``accounts``."""
+    columns = {field.name: [getattr(e, field.name) for e in entries] for field in fields(Entry)}
+    return {"step": t, **({"feeder": feeder} if feeder else {}), **columns}

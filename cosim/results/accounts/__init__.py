@@ -1,0 +1,1 @@
+"""Accounts of a run, and gains and losses between runs."""

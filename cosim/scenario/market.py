@@ -1,0 +1,57 @@
+"""The sections of a scenario file on the market: what energy costs, and what aggregators are charged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from cosim.scenario.series.spec import SeriesSpec
+from cosim.scenario.types import BriefSection, Finite, ImportPath, LeftOut, Name, NonNegative, Positive
+
+
+def check_order(floor: float | None, cap: float | None) -> None:
+    """Refuse a floor of the price above its cap; either may be missing."""
+    if floor is not None and cap is not None and floor > cap:
+        raise ValueError(f"price_floor_usd_per_mwh {floor:g} is above price_cap_usd_per_mwh {cap:g}")
+
+
+class MarketSpec(BriefSection):
+    """What energy costs at the substation, and what the aggregator is charged for.
+
+    ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
+    may be negative. ``customer_tariff`` is what other customers pay; without it they pay the DLMP. ``bid_step_kw`` is
+    the grid on which power is bid; what is drawn is the nearest in which no work is late that need not be, and the
+    operator settles that. With ``feeders`` each of them has its own price, slope and reactive price instead.
+    """
+
+    price_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
+    slope_usd_per_mwh_per_mw: NonNegative = 0.0
+    reactive_price_usd_per_mvarh: NonNegative = 0.0
+    settlement: Literal["active", "active+reactive"] = "active+reactive"
+    tariff_usd_per_mwh: SeriesSpec | None = None
+    customer_tariff_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
+    price_floor_usd_per_mwh: Finite | None = None
+    price_cap_usd_per_mwh: Finite | None = None
+    bid_step_kw: Positive | None = None
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> MarketSpec:
+        check_order(self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh)
+        return self
+
+
+class AggregatorSpec(BriefSection):
+    """A data center aggregator: an agent class by import path and the sites that it runs (default: all).
+
+    ``parameters`` are for the class, checked by its own model. ``tariff``, ``price_floor`` and ``price_cap`` are its
+    own, in place of the market's.
+    """
+
+    name: Name = "dca"
+    agent: ImportPath = "cosim.agents.dca:DataCenterAggregator"
+    datacenters: tuple[str, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    tariff_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
+    price_floor_usd_per_mwh: Annotated[Finite | None, LeftOut] = None
+    price_cap_usd_per_mwh: Annotated[Finite | None, LeftOut] = None

@@ -1,0 +1,114 @@
+"""The books of a run by party: gathers from agents and power flow what the accounts of each step are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cosim.coordination.accounts import CUSTOMERS, FIXED, UPSTREAM, accounts_of, entry_of, rows_of
+from cosim.coordination.base import Market
+from cosim.coordination.operators import Seat
+from cosim.grid.linear.drawn import OwnDraw
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.protocol.roles import Clearing, Position, PriceList, StepAccounts, TerminalLoad
+from cosim.results.columns import Columns
+from cosim.scenario.preparation import Prepared
+
+_NOTHING = 1e-9
+_NONE = np.zeros(0)
+
+
+class Accounting:
+    """Accounts of every party, feeder by feeder and step by step.
+
+    Data centers pay what was settled with them, resources of the operator are paid the DLMP within the market's floor
+    and cap, and so pay other customers, for what AC power flow says that they draw, unless they have a tariff.
+
+    Attributes:
+        unknown: operators that keep no such books; their feeders have no accounts.
+
+    Args:
+        market: the agents; terminals: of the data centers, in the order of the columns.
+        prepared: the scenario with its series.
+    """
+
+    def __init__(self, market: Market, terminals: tuple[TerminalLoad, ...], prepared: Prepared) -> None:
+        self._market, self._prepared = market, prepared
+        self._draws = {f.name: OwnDraw(f.feeder) for f in prepared.feeders}
+        sites = [d.name for d in prepared.scenario.datacenters]
+        self._site = [_site_of(terminal, sites) for terminal in terminals]
+        self._open: dict[str, tuple[StepAccounts, list[Position]]] = {}
+        self._first = {link.aggregator.name: link for link in reversed(market.links)}
+        self.unknown: set[str] = set()
+
+    def feeder(self, t: int, seat: Seat, accounts: StepAccounts | None, circuit: AcCircuit, solved: bool) -> None:
+        """Take what a feeder delivers in a step, whose AC solution the circuit holds."""
+        if accounts is None:
+            self.unknown.add(seat.operator.name)
+            return
+        prepared = next(f for f in self._prepared.feeders if f.name == seat.feeder)
+        draws = self._draws[seat.feeder]
+        drawn, given = draws.at(circuit, float(prepared.load_scale[t]), solved)
+        price, others = accounts.prices_at(draws.terminals), []
+        for owner, kind, power in ((CUSTOMERS, "customers", drawn), (FIXED, "fixed_generation", given)):
+            if power.any() or owner == CUSTOMERS:
+                others.append(Position(kind, kind, owner, power.real, power.imag, price))
+        self._open[seat.feeder] = accounts, others
+
+    def step(self, t: int, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float]) -> Iterator[Columns]:
+        """Rows of the accounts of a step whose feeders have been taken.
+
+        Args:
+            local: the step in its window; clearing: of the window, at the prices that are charged.
+            own_costs_usd: of each aggregator in the step.
+        """
+        for seat in self._market.operator.seats:
+            if seat.feeder not in self._open:
+                continue
+            accounts, others = self._open.pop(seat.feeder)
+            positions = [*self._aggregated(seat, local, clearing, own_costs_usd)]
+            positions += [self._limited(unit) for unit in accounts.units]
+            positions += [self._customers(t, other) for other in others]
+            positions.append(replace(accounts.source, owner=UPSTREAM))
+            entries = [entry_of(self._market, position) for position in positions]
+            yield rows_of(t, seat.feeder, accounts_of(seat.operator.name, entries, accounts.operator_cost_usd))
+
+    def _aggregated(
+        self, seat: Seat, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float]
+    ) -> Iterator[Position]:
+        """Data centers on a feeder, and what its first operator books of an aggregator's cost that is of no site."""
+        market = self._market
+        ratio, prices = market.operator.reactive_ratio, clearing.prices
+        for link in (x for x in market.links if x.seat is seat):
+            name = link.aggregator.name
+            costs: Mapping[str, float] = getattr(link.aggregator, "site_costs_usd", {})
+            mine: dict[str, list[int]] = {}
+            for column in link.columns.tolist():
+                mine.setdefault(self._site[column], []).append(column)
+            for site, columns in mine.items():
+                p_mw = clearing.p_mw[local, columns]
+                price = PriceList(prices.p_usd_per_mwh[local, columns], prices.q_usd_per_mvarh[local, columns])
+                cost = costs.get(site, 0.0)
+                yield Position(site, "datacenter", name, p_mw, p_mw * ratio[columns], price, cost)
+            rest = own_costs_usd[name] - sum(costs.values())
+            if abs(rest) > _NOTHING * max(1.0, abs(own_costs_usd[name])) and self._first[name] is link:
+                yield Position(name, "aggregator", name, _NONE, _NONE, PriceList(_NONE, _NONE), rest)
+
+    def _limited(self, unit: Position) -> Position:
+        """A unit at the price that the market's floor and cap leave of the DLMP."""
+        return replace(unit, price=replace(unit.price, p_usd_per_mwh=self._market.limited(unit.price.p_usd_per_mwh)))
+
+    def _customers(self, t: int, other: Position) -> Position:
+        """Other customers at their tariff, if they have one; else they, and fixed generation, as units are."""
+        tariff = self._prepared.customer_tariff_usd_per_mwh
+        if tariff is None or other.owner != CUSTOMERS:
+            return self._limited(other)
+        return replace(other, price=PriceList(np.full(len(other.p_mw), tariff[t]), np.zeros(len(other.p_mw))))
+
+
+def _site_of(terminal: TerminalLoad, sites: Sequence[str]) -> str:
+    """The data center that a terminal is of: it bears its name, perhaps with its phase."""
+    named = (terminal.name, terminal.name.removesuffix(f".{terminal.terminal.phases[0]}"))
+    return next((name for name in named if name in sites), terminal.name)
