@@ -205,10 +205,7 @@ class Decomposition:
             region, at = optimum.regions[home], theta[problem.parameters]
             mu[problem.parameters] += region.hessian @ at + region.linear + region.matrix.T @ optimum.multipliers[home]
             mine = None if rest is None else rest[problem.parameters]
-            mine_dual, mine_slack = (
-                np.where(zero, 0.0, of)[problem.rows] for zero, of in ((loose, dual), (binding, slack))
-            )
-            self._add(b, Column(at, region.payment(at), mine_dual, mine_slack, mine))
+            self._add(b, Column(at, region.payment(at), loose[problem.rows], binding[problem.rows], mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:

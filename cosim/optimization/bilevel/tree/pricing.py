@@ -273,5 +273,4 @@ class PricingProblem:
         # What the leaf decides holds whatever the solver's last digits say.
         dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
-        dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
-        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), underestimated)
+        return Column(theta, bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z), underestimated)
