@@ -1,4 +1,4 @@
-"""Leaves of a block's search tree, and what is known of them at multipliers for which they were never solved."""
+"""Leaves of the tree of a pricing problem, and their lower bounds at multipliers for which they were not solved."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Leaf:
     Attributes:
         part: its domain; `tight` if its box was tightened.
         mu, z: where it was solved last, and its optimum there; None before that.
-        short: how far below the optimum that answer may lie.
+        short: how far its objective may lie below the optimum.
     """
 
     part: BlockDomain
@@ -75,6 +75,6 @@ class Leaf:
         return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
 
     def take(self, mu: Vector, found: Point, bound: float, theta: Vector, reduced_cost: Vector) -> None:
-        """Note an optimum, and the bound that it gives."""
+        """Store an optimum at these multipliers and its bound."""
         self.seen = Seen(mu, theta, reduced_cost, bound)
         self.mu, self.z, self.short = mu, found.z, found.short
