@@ -69,6 +69,8 @@ class SearchSettings:
 
     most_programs: int = 2000
     """Programs of one pricing problem after which the leaf at hand is taken as it is."""
+    optima_kept: int = 6
+    """Optima of a leaf from which its bound at other multipliers is computed."""
     tangent_share: float = 0.1
     """Part of the accuracy asked of a bound that may be lost to tangents."""
     tangent_rounds: int = 40

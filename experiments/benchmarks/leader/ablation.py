@@ -42,6 +42,7 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "pricing by linear programs": {"linear_programs": False},
     "warm start of the simplex method": {"warm_start": False},
     "leaves kept between pricing problems": {"keep_leaves": False},
+    "several optima of a leaf": {"optima_kept": 1},
     "early end of pricing": {"stop_pricing_early": False},
     "leaving out leaves": {"prune_leaves": False},
     "branching on leaves": {"branch_on_leaves": False},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim import InputError, RunFailure
+from cosim.experiments.benchmarks.leader.ablation import processor_clock
 from cosim.experiments.benchmarks.leader.instances import Shape, instance
 from cosim.experiments.studies.common import print_table
 from cosim.optimization.bilevel.solver import solve
@@ -41,13 +42,13 @@ def measure(size: tuple[int, int, int], seeds: Sequence[int], *, tight: bool, ga
     for seed in seeds:
         slope = _SLOPE if seed % 2 else 0.0
         problem = instance(Shape(*size, step_h=24.0 / size[2], slope=slope, tight=tight), seed)
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.monotonic(), time.process_time()
         try:
             found = solve(problem, gap=gap, time_limit_s=limit_s)
             told = found.gap, found.nodes, found.status
         except (InputError, RunFailure) as error:
             told = np.inf, 0, str(error)
-        out.append(Run(seed, slope, told[0], time.perf_counter() - wall, time.process_time() - cpu, told[1], told[2]))
+        out.append(Run(seed, slope, told[0], time.monotonic() - wall, time.process_time() - cpu, told[1], told[2]))
     return out
 
 
@@ -75,9 +76,10 @@ def _size(text: str) -> tuple[int, int, int]:
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=_size, nargs="+", default=[(10, 12, 24)], metavar="SxGxT")
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--gap", type=float, default=1e-3)
-    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve")
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of each solve, in processor time")
     parser.add_argument("--loose", action="store_true", help="only voltage limits that do not bind")
     parser.add_argument("--tight", action="store_true", help="only voltage limits that bind")
     options = parser.parse_args()
@@ -86,8 +88,9 @@ def _main() -> None:
         for tight in (True, False):
             if (options.loose and tight) or (options.tight and not tight):
                 continue
-            seeds = range(options.seeds)
-            runs = measure(size, seeds, tight=tight, gap=options.gap, limit_s=options.time_limit)
+            seeds = range(options.first, options.first + options.seeds)
+            with processor_clock():
+                runs = measure(size, seeds, tight=tight, gap=options.gap, limit_s=options.time_limit)
             for name, sloped in (("flat", False), ("sloped", True)):
                 part = [r for r in runs if bool(r.slope) == sloped]
                 if part:

@@ -1,9 +1,10 @@
-"""The relaxation of a block as linear programs: squares by tangents, the simplex method warm from node to node.
+"""The relaxation of a block by linear programs: tangents bound the squares from below (outer approximation), and the
+simplex method starts each node from the basis of the last one.
 
     minimise  c'z + sum_g t_g     with     t_g >= (H w)_g'z_g - 1/2 w_g'H_g w_g     for tangents at points w
 
-per group g of variables that the Hessian ties together. A tangent holds everywhere, so that all nodes share them; each
-answer is a lower bound, however many there are.
+per group g of variables that share entries of the Hessian. A tangent is valid everywhere, so that all nodes share the
+tangents. Every optimum is a lower bound of the relaxation.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _ROUNDING = 1e-10
 
 
 class TangentRelaxation(Relaxation):
-    """A relaxation for trees of many nodes. Where its linear program has no answer, the QP it stands in for is solved.
+    """A relaxation for trees of many nodes. Where the linear program fails, the quadratic program is solved instead.
 
     Attributes:
-        enough: how close bounds have to be; a tenth of it, or of what complementarity is broken by where that is more,
-            may be lost to tangents.
-        suffices: a value at which an answer may stop.
+        enough: how far a bound may lie below the optimum. Tangents may cause `tangent_share` of it, or of the violation
+            of complementarity where that is more.
+        suffices: a value at which no further tangents are added.
     """
 
     def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
@@ -41,7 +42,7 @@ class TangentRelaxation(Relaxation):
         self._program: _Program | None = None
 
     def allowed(self, broken: float, value: float) -> float:
-        """How far an answer of this value may stay below the optimum where complementarity is broken by so much."""
+        """How far a value may lie below the optimum at a point that violates complementarity by `broken`."""
         return max(self.settings.tangent_share * max(self.enough, broken), _ROUNDING * (1.0 + abs(value)))
 
     def _answer(self, decisions: Decisions, limits: Limits, proof: bool) -> Point:
@@ -102,7 +103,7 @@ class _Program:
         self._solver.passModel(lp)
 
     def put(self, form: Form, cost: Vector, limits: Limits) -> None:
-        """Take other costs, limits, and numbers of rows in the same pattern."""
+        """Replace costs, limits, and the numbers of the rows; the sparsity pattern stays."""
         solver, before = self._solver, self._limits
         which = np.flatnonzero(cost != self._cost).astype(np.int32)
         if len(which):
@@ -148,7 +149,9 @@ class _Program:
         return error
 
     def add(self, z: Vector, below: Vector) -> bool:
-        """Add tangents at a point for groups that lie below their squares there by more than rounding; whether any."""
+        """Add tangents at a point for groups whose tangents lie below their squares by more than rounding; False if
+        there are none.
+        """
         which = below > _ROUNDING * (1.0 + abs(self.value)) / max(self.groups, 1)
         if not np.any(which):
             return False

@@ -1,8 +1,8 @@
-"""What one bilevel solve leaves to the next: critical regions and trees of blocks that come back with the same numbers.
+"""Critical regions and pricing trees that successive bilevel solves share.
 
-Windows that roll on share most of their steps, and solves with other directions of batteries share the follower. A
-block with the same numbers keeps the critical regions found so far and the leaves of its pricing problem, whose bounds
-hold whatever the leader does.
+Rolling windows share most of their steps, and solves with other directions of batteries share the follower. A block
+with the same numbers keeps its known critical regions and the leaves of its pricing problem, whose bounds do not depend
+on the leader.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from cosim.optimization.qp.blocks import Block
 
 @dataclass(slots=True)
 class SearchCache:
-    """Critical regions and pricing problems of blocks by their numbers; what two solves did not use is dropped.
+    """Critical regions and pricing problems of blocks by their numbers; those that two solves did not use are removed.
 
     Attributes:
-        reused: how many blocks of the last solve were known.
+        reused: number of blocks of the last solve that were known before.
     """
 
     reused: int = 0
@@ -58,7 +58,7 @@ class SearchCache:
         key = _key(block, constant_theta)
         if key not in self._pricing:
             self._pricing[key] = PricingProblem(block, constant_theta, regions, settings=self._settings)
-        # A copy, because one solve prunes leaves that another one may need.
+        # A copy, because a solve prunes leaves that the next one may need.
         return self._pricing[key].copy(block, regions)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,34 +13,23 @@ from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZE
 from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.qp.arrays import Vector
 
+Mask: TypeAlias = npt.NDArray[np.bool_]
 _USED = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: parameters, payment, duals and slacks (exactly zero where they count as zero), and rests.
+    """A point of a block: parameters, payment, which duals and which slacks are zero, and rests.
 
     The payment of an `underestimated` column may be too low: its pricing problem was stopped early.
     """
 
     theta: Vector
     payment: float
-    dual: Vector
-    slack: Vector
+    dual_zero: Mask
+    slack_zero: Mask
     rest: Vector | None = None
     underestimated: bool = False
-
-    @property
-    def dual_zero(self) -> npt.NDArray[np.bool_]:
-        """Which duals are zero."""
-        zero: npt.NDArray[np.bool_] = self.dual == 0.0
-        return zero
-
-    @property
-    def slack_zero(self) -> npt.NDArray[np.bool_]:
-        """Which slacks are zero."""
-        zero: npt.NDArray[np.bool_] = self.slack == 0.0
-        return zero
 
     def lies_in(self, part: BlockDomain) -> bool:
         """Whether the point satisfies the decisions of a domain of its block, and lies in its box."""

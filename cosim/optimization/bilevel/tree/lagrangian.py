@@ -103,13 +103,13 @@ class Decomposition:
         put = place_rows(self._leader)
         self._limits, _ = two_sided(put, len(leader.variables), leader.eq_rhs, rhs)
         self._rows = rows(self._leader.ineq_matrix, put.first_rows)
-        # The model has the leader's own limits alone: the blocks keep the box, and multipliers have less freedom.
+        # The model has only the leader's own limits, without the box, which the columns keep.
         own = place_rows(leader)
         self._own_limits, _ = two_sided(own, len(leader.variables), leader.eq_rhs, leader.ineq_rhs)
         self._own_rows = rows(leader.ineq_matrix, own.first_rows)
         self.width = max(float(np.mean(follower.theta_upper - follower.theta_lower)), 1e-9)
         form = full_form(leader.hessian, leader.eq_matrix, self._rows)
-        # A linear program only changes its cost from question to question, which the simplex method takes up warm.
+        # Of a linear program only the cost changes, so that the simplex method starts from the last basis.
         curved = bool(leader.hessian.count_nonzero())
         self._alone: Backend = Piqp(form, _LEADER_TOLERANCE) if curved else Highs(form, _LEADER_TOLERANCE)
 
@@ -146,8 +146,7 @@ class Decomposition:
         if total is None:
             return None
         asked = self.parts(domain)
-        # What was decided last concerns a block that has not been asked yet: the others first, to know how far it has
-        # to go.
+        # Branching changes the domain of one block, which is new: the others come first, to know what bound suffices.
         order = sorted(range(len(asked)), key=lambda b: not self.pricing[b].knows(asked[b]))
         for b in order:
             problem = self.pricing[b]
@@ -205,10 +204,7 @@ class Decomposition:
             region, at = optimum.regions[home], theta[problem.parameters]
             mu[problem.parameters] += region.hessian @ at + region.linear + region.matrix.T @ optimum.multipliers[home]
             mine = None if rest is None else rest[problem.parameters]
-            mine_dual, mine_slack = (
-                np.where(zero, 0.0, of)[problem.rows] for zero, of in ((loose, dual), (binding, slack))
-            )
-            self._add(b, Column(at, region.payment(at), mine_dual, mine_slack, mine))
+            self._add(b, Column(at, region.payment(at), loose[problem.rows], binding[problem.rows], mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:
@@ -307,10 +303,10 @@ class Decomposition:
 def decompose(
     level: SingleLevel, regions: RegionSearch, cache: SearchCache | None = None, settings: SearchSettings = DEFAULT
 ) -> Decomposition | None:
-    """The decomposition of a problem, or None where it has nothing to offer.
+    """The decomposition of a problem; None where it does not apply.
 
-    It needs at least two blocks and a bounded box; the search over critical regions has its own needs. Blocks without
-    parameters pay nothing and are left out.
+    It needs a search over critical regions, at least two blocks, and a bounded box. Blocks without parameters are left
+    out, because nothing is paid for them.
     """
     follower = level.follower
     bounded = np.all(np.isfinite(follower.theta_lower)) and np.all(np.isfinite(follower.theta_upper))

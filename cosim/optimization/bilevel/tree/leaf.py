@@ -1,4 +1,4 @@
-"""Leaves of a block's search tree, and what is known of them at multipliers for which they were never solved."""
+"""Leaves of the tree of a pricing problem, and their lower bounds at multipliers for which they were not solved."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ from cosim.optimization.qp.arrays import Vector
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The optimum of a leaf, or of one that contains it, at some multipliers.
+    """Optima of a leaf, or of one that contains it, at several multipliers, a row each.
 
     Attributes:
-        mu, theta, reduced_cost: (k,) the multipliers, the parameters there, and their reduced costs (not positive at
+        mu, theta, reduced_cost: (e, k) the multipliers, the parameters there, and their reduced costs (not positive at
             the upper end of their box, not negative at the lower one).
-        bound: its value.
+        bound: (e,) the values.
     """
 
     mu: Vector
     theta: Vector
     reduced_cost: Vector
-    bound: float
+    bound: Vector
 
     def at(self, mu: Vector, lower: Vector, upper: Vector) -> float:
         """A lower bound at other multipliers.
 
-        The Lagrangian of the optimum gives  payment - seen.mu'th >= bound + reduced_cost'(th - theta)  on the leaf, so
-        that what is left is linear in the parameters and least at an end of their box.
+        The Lagrangian of an optimum gives  payment - mu_j'th >= bound_j + reduced_cost_j'(th - th_j)  on the leaf. What
+        is left is linear in the parameters, and therefore least at an end of their box.
         """
         change = self.mu - mu
-        if not np.any(change):
-            # At the multipliers that were solved for, reduced costs are only the solver's rounding.
-            return self.bound
         slope = change + self.reduced_cost
         ends = np.minimum(slope * (lower - self.theta), slope * (upper - self.theta))
-        return self.bound + float(np.sum(change * self.theta + ends))
+        moved = np.sum(change * self.theta + ends, axis=1)
+        # At multipliers that were solved for, such reduced costs are only the solver's rounding.
+        moved[~np.any(change, axis=1)] = 0.0
+        return float((self.bound + moved).max())
+
+    def before(self, older: Seen, kept: int) -> Seen:
+        """These optima, then older ones up to a number of `kept` in all."""
+        mine, others = ((of.mu, of.theta, of.reduced_cost, of.bound) for of in (self, older))
+        return Seen(*(np.concatenate([new, old])[:kept] for new, old in zip(mine, others, strict=True)))
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ class Leaf:
     Attributes:
         part: its domain; `tight` if its box was tightened.
         mu, z: where it was solved last, and its optimum there; None before that.
-        short: how far below the optimum that answer may lie.
+        short: how far its objective may lie below the optimum.
     """
 
     part: BlockDomain
@@ -59,7 +64,7 @@ class Leaf:
     short: float = 0.0
 
     def below(self, part: BlockDomain) -> Leaf:
-        """A child of this leaf, which inherits its optimum."""
+        """A child of this leaf, which inherits its optima."""
         return Leaf(part, self.seen)
 
     def bound(self, mu: Vector, lower: Vector, upper: Vector) -> float:
@@ -74,7 +79,8 @@ class Leaf:
         """Whether its optimum at these multipliers is at hand."""
         return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
 
-    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, reduced_cost: Vector) -> None:
-        """Note an optimum, and the bound that it gives."""
-        self.seen = Seen(mu, theta, reduced_cost, bound)
+    def take(self, mu: Vector, found: Point, bound: float, theta: Vector, reduced_cost: Vector, kept: int) -> None:
+        """Store an optimum at these multipliers and its bound, beside the last ones up to a number of `kept`."""
+        new = Seen(mu[None], theta[None], reduced_cost[None], np.array([bound]))
+        self.seen = new if self.seen is None else new.before(self.seen, kept)
         self.mu, self.z, self.short = mu, found.z, found.short

@@ -157,7 +157,7 @@ class PricingProblem:
                 continue
             # The old bound, carried along, may be the better one by the solver's last digits.
             bound = max(found.objective, bound)
-            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost)
+            leaf.take(mu, found, bound, found.z[level.theta_at], found.reduced_cost, self._settings.optima_kept)
             queue.push(bound, leaf)
         leaves[key] = []
         return BlockAnswer(np.inf, None)
@@ -187,7 +187,7 @@ class PricingProblem:
         where it lies beyond; None if one of them has all leaves.
         """
         known = self._known(part).get(part.key(), [])
-        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta) for leaf in known]
+        where = [np.nan if leaf.seen is None else float(direction @ leaf.seen.theta[0]) for leaf in known]
         # What has no optimum yet goes to both.
         before = [leaf for leaf, along in zip(known, where, strict=True) if not along > at]
         beyond = [leaf for leaf, along in zip(known, where, strict=True) if not along <= at]
@@ -273,5 +273,4 @@ class PricingProblem:
         # What the leaf decides holds whatever the solver's last digits say.
         dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
-        dual, slack = np.where(dual_zero, 0.0, dual), np.where(slack_zero, 0.0, slack)
-        return Column(theta, bound + float(mu @ theta), dual, slack, level.rest(z), underestimated)
+        return Column(theta, bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z), underestimated)
