@@ -13,7 +13,7 @@ from cosim.cli.main import _modes
 from cosim.errors import InputError
 from cosim.results.comparison import read_comparison
 from cosim.results.report import write_report
-from cosim.simulation.variants import Variant, split_modes, variants_of
+from cosim.simulation.variants import Variant, split_modes, variants_of, with_baseline
 
 TARIFF = Variant("decentralized-rule-tariff", "decentralized", {"decentralized.rule": "tariff"})
 
@@ -127,16 +127,19 @@ def test_a_report_made_again_measures_against_the_same_mode(compared: cosim.Comp
     assert set(pd.read_csv(compared.folder / "accounts.csv")["baseline"]) == {"flat"}
 
 
-def test_without_data_centers_nobody_draws_for_them_and_the_others_are_measured_against_that() -> None:
-    found = cosim.compare("ieee37", ["uncoordinated"], overrides={"clock.steps": 1}, baseline="without_data_centers")
-    assert list(found.table.index) == ["uncoordinated", "without_data_centers"]
-    assert (found.runs["without_data_centers"].demand["p_kw"] == 0).all()
-    gained = found.gains(("party",)).set_index(["mode", "party"])
-    paid = found.runs["uncoordinated"].kpis["dca_payment_usd"]
-    assert gained.loc[("uncoordinated", "dca"), "gain_usd"] == pytest.approx(-paid)  # type: ignore[operator]
-    assert gained.loc[("uncoordinated", "dg734"), "gain_usd"] > 0
-
-
-def test_a_feeder_without_data_centers_is_a_baseline_only_if_asked_for() -> None:
-    found = cosim.compare("ieee37", ["without_data_centers", "welfare", "uncoordinated"], overrides={"clock.steps": 1})
+def test_without_data_centers_nobody_draws_for_them_and_that_is_a_baseline_only_if_asked_for() -> None:
+    found = cosim.compare("ieee37", ["without_data_centers", "uncoordinated"], overrides={"clock.steps": 1})
     assert found.baseline == "uncoordinated"
+    assert (found.runs["without_data_centers"].demand["p_kw"] == 0).all()
+    gained = found.gains(("party",)).set_index(["mode", "party"])["gain_usd"]
+    paid = found.runs["uncoordinated"].kpis["dca_payment_usd"]
+    assert gained["without_data_centers", "dca"] == pytest.approx(paid)
+    assert gained["without_data_centers", "dg734"] < 0
+
+
+def test_the_feeder_without_data_centers_is_run_besides_where_it_is_the_baseline() -> None:
+    asked = variants_of(["uncoordinated"])
+    assert with_baseline(asked, "uncoordinated") == asked
+    (_, added) = with_baseline(asked, "without_data_centers")
+    assert added == Variant("without_data_centers", "uncoordinated", datacenters=False)
+    assert with_baseline((*asked, added), "without_data_centers") == (*asked, added)
