@@ -30,6 +30,7 @@ from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
+from cosim.scenario.network_limits import ratings_mva
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file
 from cosim.simulation.alone import FeederAlone
@@ -361,9 +362,11 @@ class Place:
         rows = len(flow_ends(self.prepared.feeder).labels) * steps
         if spec.flows != "auto" or spec.flows_of(rows) == "all":
             return None
+        rated = ratings_mva(self.prepared.scenario.network, self.prepared.feeder, kept=False)
         return (
             f"the table of flows has only branches loaded by at least {spec.loaded_pct:g} % of their rating: all flows "
             f"in {steps} steps would be {rows} rows (results.flows: all writes them)"
+            + ("" if rated else "; no branch has a known rating, so it has none")
         )
 
     def solve(self, t: int, delivered: Delivered) -> AcSolution:
