@@ -12,6 +12,7 @@ from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.roles import Delivered
 from cosim.results.columns import Columns
+from cosim.scenario.network_limits import ratings_mva
 from cosim.scenario.preparation import PreparedFeeder, check_base_case
 from cosim.simulation.alone import FeederAlone
 
@@ -63,9 +64,11 @@ class Place:
         rows = len(flow_ends(self.prepared.feeder).labels) * steps
         if spec.flows != "auto" or spec.flows_of(rows) == "all":
             return None
+        rated = ratings_mva(self.prepared.scenario.network, self.prepared.feeder, kept=False)
         return (
             f"the table of flows has only branches loaded by at least {spec.loaded_pct:g} % of their rating: all flows "
             f"in {steps} steps would be {rows} rows (results.flows: all writes them)"
+            + ("" if rated else "; no branch has a known rating, so it has none")
         )
 
     def solve(self, t: int, delivered: Delivered) -> AcSolution:

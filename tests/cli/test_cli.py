@@ -40,6 +40,7 @@ class Fake:
 @dataclass
 class FakeRun:
     record: Record
+    tables: Tables
 
     @property
     def kpis(self) -> dict[str, float | None]:
@@ -72,8 +73,10 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_run_hands_on_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
-    fake = install(monkeypatch, "run", FakeRun(record))
+def test_run_hands_on_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, record: Record, tables: Tables
+) -> None:
+    fake = install(monkeypatch, "run", FakeRun(record, tables))
     options = "--mode welfare --seed 3 --out somewhere --force --steps 4 --no-figures"
     changes = "--set network.v_min_pu=0.96 --set network.losses=false --set market.x=a=b"
     done = invoke("run", "ieee37", *options.split(), *changes.split())
@@ -90,13 +93,14 @@ def test_run_hands_on_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, record
 
 
 def test_run_prints_key_figures_notes_and_where_the_report_is(
-    monkeypatch: pytest.MonkeyPatch, record: Record
+    monkeypatch: pytest.MonkeyPatch, record: Record, tables: Tables
 ) -> None:
-    install(monkeypatch, "run", FakeRun(record))
+    install(monkeypatch, "run", FakeRun(record, tables))
     done = invoke("run", "ieee37", "--out", "x")
     for text in (
         "social_cost_usd",
         "93.00",
+        "rating 1-2",
         "Note: limits were broken",
         f"Report: {Path('x') / 'report.html'}",
     ):
@@ -105,9 +109,9 @@ def test_run_prints_key_figures_notes_and_where_the_report_is(
 
 
 def test_results_go_to_a_new_folder_each_time(
-    monkeypatch: pytest.MonkeyPatch, record: Record, in_tmp: Path
+    monkeypatch: pytest.MonkeyPatch, record: Record, tables: Tables, in_tmp: Path
 ) -> None:
-    fake = install(monkeypatch, "run", FakeRun(record))
+    fake = install(monkeypatch, "run", FakeRun(record, tables))
     invoke("run", "ieee37", "--mode", "welfare")
     (in_tmp / "results" / "ieee37-welfare").mkdir(parents=True)
     invoke("run", "ieee37", "--mode", "welfare")
