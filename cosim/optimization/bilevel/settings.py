@@ -110,6 +110,10 @@ class SearchSettings:
     """Part of what is missing below which a promise does not change the length of steps."""
     agree: float = 0.2
     """Distance of leader and mixtures, in mean widths of the box, within which they agree."""
+    recentres: int = 6
+    """How often a center moves to the multipliers of a better point at the root."""
+    recentre_gain: float = 0.1
+    """Part of what is missing that such a point has to gain."""
 
     # --- branching --------------------------------------------------------------------------------------------------
 

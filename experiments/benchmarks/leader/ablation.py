@@ -50,6 +50,7 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
     "moving blocks alone": {"single_moves": 0},
     "screening of moves": {"screen_moves": False},
     "rough first values": {"rough": 0.0},
+    "recentring on new points": {"recentres": 0},
     "lengthening of steps": {"lengthenings": 1},
 }  # fmt: skip
 DEVICES: Mapping[str, SearchSettings] = {name: replace(SearchSettings(), **off) for name, off in _OFF.items()}

@@ -73,6 +73,11 @@ class Incumbents:
         known = np.inf if self.optimum is None else self.optimum.cost
         self._keep(self.regions, self.regions.descend(start, deadline, others, known))
 
+    def onward(self, others: Sequence[Sequence[CriticalRegion]]) -> None:
+        """Search on from the best optimum, with these further critical regions per block."""
+        if self.regions is not None and self.optimum is not None and time.perf_counter() <= self._deadline:
+            self._keep(self.regions, self.regions.onward(self.optimum, self._deadline, others))
+
     def _keep(self, regions: RegionSearch, found: RegionOptimum | None) -> None:
         if found is None:
             return

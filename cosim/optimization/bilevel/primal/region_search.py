@@ -147,6 +147,12 @@ class RegionSearch:
         best = self._new(start, patient=True)
         if best is None or abs(best.cost - known) <= self._enough(best.cost):
             return best
+        return self.onward(best, deadline, others)
+
+    def onward(
+        self, best: RegionOptimum, deadline: float, others: Sequence[Sequence[CriticalRegion]] = ()
+    ) -> RegionOptimum:
+        """Search on from an optimum; see `descend`."""
         for _ in range(self._settings.descent_steps):
             better = self._step(best, others, deadline)
             if better is None:

@@ -115,6 +115,7 @@ class Ascent:
         best = self._at_center(node)
         if best is None:
             return None
+        best = self._recentre(node, best)
         last: Step | None = None
         vain = 0
         for number in range(settings.rounds):
@@ -197,6 +198,42 @@ class Ascent:
                 found = [self._regions.blocks[home].at(c.theta) for c in mixture.columns]
                 others[home] = [region for region in found if region is not None]
         self._points.near(step.theta, others)
-        if self._points.optimum is not None and self._points.optimum is not self._taken:
-            self._taken = self._points.optimum
-            self._parts.take(self._taken, self._regions)
+        self._take()
+
+    def _recentre(self, node: Node, best: float) -> float:
+        """Move the center to the multipliers of a better incumbent as long as the critical regions of the blocks' last
+        columns lead to one; the value at the center.
+        """
+        for _ in range(self._settings.recentres):
+            missing, before = self._goal.missing(node.bound), self._points.best
+            if missing <= 0 or self._goal.late():
+                break
+            mu = self._switch()
+            gained = before - self._points.best
+            if mu is None or gained < self._settings.recentre_gain * missing or not node.domain.whole:
+                break
+            value = self.value(node, mu)
+            if value is None:
+                break
+            if value > best:
+                node.center, best = mu, value
+                node.bound = max(node.bound, value)
+        return best
+
+    def _switch(self) -> Vector | None:
+        """Search from the incumbent in the critical regions of the blocks' last columns; multipliers of a new
+        incumbent, None if there is none.
+        """
+        others: list[list[CriticalRegion]] = [[] for _ in self._regions.blocks]
+        for home, columns in zip(self._parts.home, self._parts.columns, strict=True):
+            region = self._regions.blocks[home].at(columns[-1].theta)
+            others[home] = [] if region is None else [region]
+        self._points.onward(others)
+        return self._take()
+
+    def _take(self) -> Vector | None:
+        """Add a new incumbent to the model as columns; its multipliers."""
+        if self._points.optimum is None or self._points.optimum is self._taken:
+            return None
+        self._taken = self._points.optimum
+        return self._parts.take(self._taken, self._regions)

@@ -73,3 +73,8 @@ class Domain:
     def within(self, number: int, cell: int) -> Domain:
         """With a block confined to a cell."""
         return replace(self, cells=MappingProxyType({**self.cells, number: cell}))
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is decided and no block confined."""
+        return not self.cells and not bool(np.any(self.held != OPEN))
