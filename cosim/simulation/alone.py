@@ -14,7 +14,10 @@ from cosim.grid.feeder.limits import KINDS, VOLTAGE_TOLERANCE_PU, LimitBook, Net
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.columns import Columns, height
-from cosim.results.limit_table import row_columns
+from cosim.results.limit_table import NAMES, row_columns
+from cosim.scenario.preparation import PreparedFeeder
+
+_LISTED = 8
 
 
 @dataclass
@@ -115,6 +118,20 @@ class FeederAlone:
     def _beyond(self, bus: str, v: float) -> float:
         low, high = self.limits.voltage.of(bus)
         return max(low - VOLTAGE_TOLERANCE_PU - v, v - (high + VOLTAGE_TOLERANCE_PU), 0.0)
+
+
+def broken_alone(prepared: PreparedFeeder) -> list[str]:
+    """In words, the ratings and limits of unbalance that a feeder breaks alone at peak load; none if it keeps them."""
+    limits, peak = prepared.limits, float(prepared.load_scale.max())
+    if not limits.phase_kva and not limits.unbalance_buses:
+        return []
+    alone = FeederAlone(prepared.feeder, limits)
+    broken = sorted(k for k in alone.broken_in(alone.solve(peak, prepared.feeder)) if not k[0].startswith("voltage"))
+    if not broken:
+        return []
+    names = [f"{NAMES[kind]} {element}{'' if phase == 'abc' else f' {phase}'}" for kind, element, phase in broken]
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return [f"broken at peak load without data centers: {', '.join(names[:_LISTED])}{rest}"]
 
 
 @dataclass

@@ -27,6 +27,7 @@ from cosim.scenario.modes import MODES
 from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
+from cosim.simulation.alone import broken_alone
 from cosim.simulation.notes import run_notes
 from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.result import Comparison as Comparison
@@ -332,6 +333,7 @@ def validate(scenario: str | Path, overrides: Mapping[str, Any] | None = None, i
         words = f"{beyond} of {len(volts)} outside the limits" if beyond else "within limits"
         told = f"{min(volts):.4f} to {max(volts):.4f} pu at peak load without data centers: {words}"
         lines.append((_titled(f, "base case, AC"), told))
+        lines += [(_titled(f, "base case, limits"), told) for told in broken_alone(f)]
     return Validation(tuple(lines))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
+
 from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit
 from cosim.simulation.runner import run, validate
 
@@ -30,6 +33,18 @@ def test_those_of_the_feeder_alone_are_counted() -> None:
 def test_nothing_is_said_where_the_feeder_alone_is_within_its_limits() -> None:
     result = run("ieee37", overrides={"clock.steps": 1, "clock.window_steps": 1}, mode="uncoordinated")
     assert not any("without any data center" in note for note in result.notes)
+
+
+def test_validation_names_ratings_that_the_feeder_breaks_alone() -> None:
+    rated = {**LOW, "network.branch_rating_kva": {"701-702": 2000, "711-740": 3000}}
+    (told,) = (text for what, text in validate("ieee37", rated).lines if what == "base case, limits")
+    circuit = AcCircuit(replace(read_feeder("ieee37"), source_pu=0.96))
+    circuit.solve(1.0)
+    flows = ac_flows(circuit)
+    beyond = [f"rating {b} {x}" for (b, x), p, q in zip(flows.labels, flows.p_kw, flows.q_kvar, strict=True)
+              if b == "701-702" and np.hypot(p, q) > 2000 / 3 * 1.001]  # fmt: skip
+    assert beyond and told.endswith(": " + ", ".join(beyond))
+    assert not any(what == "base case, limits" for what, _ in validate("ieee37", LOW).lines)
 
 
 def test_validation_counts_them() -> None:
