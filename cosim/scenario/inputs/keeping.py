@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,9 +57,9 @@ def keep_inputs(
     try:
         keeper.target.mkdir(exist_ok=True)
         for one in named:
-            keeper.told(f"{one.kind} {one.name}", lambda one=one: keeper.keep(one))
+            keeper.told(f"{one.kind} {one.name}", partial(keeper.keep, one))
         for source in own_sources(code, path.parent, *(p.parent for p in code_beside)):
-            keeper.told(f"code {source.name}", lambda source=source: keeper.keep_source(source))
+            keeper.told(f"code {source.name}", partial(keeper.keep_source, source))
         for name, data in documents.items():
             keeper.write(name, data)
         found = Manifest(
