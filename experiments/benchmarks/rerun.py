@@ -102,7 +102,7 @@ def cases() -> Iterator[Case]:
     yield Case("tables_and_series", "ieee37", {"network": {"feeder": "own_feeder"}, "market": price})
     yield Case("agent", "ieee37", own)
     yield Case("resource", "ieee37", boiler)
-    yield Case("channel", "ieee37", {"channel": {"delay_s": 3, "loss": 0.05}})
+    yield Case("channel", "ieee37", {"channel": {"latency": {"kind": "lognormal", "median_s": 1.0}, "loss": 0.05}})
     for mode in ("decentralized", "welfare"):
         yield Case(f"circuit_{mode}", "ieee37", {"mode": mode, **circuit()})
 
