@@ -30,6 +30,7 @@ from cosim.scenario.inputs.surroundings import commit_of, machine, packages
 
 ALL_BYTES = 64_000_000
 """Most bytes that are copied into one folder."""
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _ELSEWHERE = "elsewhere"
 _OWN = (MANIFEST_FILE, SCENARIO_COPY, EXPERIMENT_COPY, _ELSEWHERE)
 
@@ -122,7 +123,8 @@ class _Keeper:
 
     def write(self, name: str, data: Any) -> None:
         """Write a document, its names of files as they are here."""
-        text = yaml.safe_dump(_renamed(data, self.renamed), sort_keys=False, allow_unicode=True, width=110)
+        named = _renamed(data, self.renamed)
+        text = yaml.dump(named, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=110)
         (self.target / name).write_text(text, encoding="utf-8")
         content = text.encode()
         kept = KeptFile(name, len(content), hashlib.sha256(content).hexdigest(), copied=True)
