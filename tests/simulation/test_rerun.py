@@ -130,6 +130,7 @@ def test_what_is_different_now_is_told(run_folder: Path, tmp_path: Path) -> None
     assert scenario_kept(folder)[1] == (f"numpy: 1.0 then, {np.__version__} now",)
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_fails_in_the_same_way(tmp_path: Path) -> None:
     path = made(tmp_path / "originals")
     path.write_text(SCENARIO.replace("Cautious", "Broken"))
@@ -153,6 +154,7 @@ def test_a_run_whose_inputs_cannot_be_kept_ends_well_and_says_so(
     assert result.record.status == "ok" and any("prices.csv" in note for note in told)
 
 
+@pytest.mark.slow
 def test_a_comparison_is_the_same_again_and_is_read_back(tmp_path: Path) -> None:
     path = made(tmp_path / "originals")
     modes = {"flat": "decentralized(rule=tariff)", "uncoordinated": "uncoordinated", "agreed": "decentralized"}

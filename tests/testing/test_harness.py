@@ -132,12 +132,14 @@ def test_a_broken_aggregator_is_told_what_it_breaks(folder: Path, name: str, bro
     assert check_aggregator(f"own_parts:{name}", folder=folder).broken == broken
 
 
+@pytest.mark.slow
 def test_the_aggregator_of_the_package_breaks_nothing() -> None:
     report = check_aggregator("cosim.agents.dca:DataCenterAggregator")
     assert report.findings == [], str(report)
     report.require()
 
 
+@pytest.mark.slow
 def test_a_regret_that_other_bids_refute_is_doubtful(folder: Path) -> None:
     report = check_aggregator("own_parts:Backwards", folder=folder)
     assert report.ok and [(f.check, f.broken) for f in report.findings] == [("regret", False)]
