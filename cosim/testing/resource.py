@@ -123,13 +123,17 @@ class _Watched:
         return rows
 
 
-def _said(window: Any) -> list[Any]:
+def _said(window: Any) -> Any:
     """What a statement says, as plain values that can be compared."""
-    variables = [(v.name, v.lower.tolist(), v.upper.tolist()) for v in window.variables]
-    rows = [
-        (r.names, r.equal, r.rhs.tolist(), [(v, t.tolist(), c.tolist()) for v, t, c in r.expression.terms])
-        for r in window.rows
-    ]
-    costs = [([(v, t.tolist(), c.tolist()) for v, t, c in e.terms], e.constant.tolist()) for e in window.linear]
-    squares = [(number, np.asarray(usd).tolist()) for number, usd in window.square]
-    return [variables, rows, costs, squares, [(p.terminal.bus, p.p, p.q) for p in window.ports]]
+    said = (window.variables, window.rows, window.linear, window.square, window.ports, window.exclusive)
+    return _plain(said)
+
+
+def _plain(value: Any) -> Any:
+    """A value with arrays and what has attributes as lists."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    names = getattr(type(value), "__slots__", ())
+    return [_plain(getattr(value, name)) for name in names] if names else value

@@ -186,6 +186,18 @@ def test_a_run_is_read_back_as_it_was_returned(tmp_path: Path) -> None:
     assert {name for name in Tables.names() if name in dir(stored)} == set(live.tables.lengths())
 
 
+@pytest.mark.parametrize("name", ["../stolen", "/stolen", "figures", ".hidden"])
+def test_a_comparison_with_modes_that_are_no_folders_is_refused(run_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    if not name.startswith("/"):
+        shutil.copytree(run_folder, folder / name)
+    (folder / "comparison.csv").write_text(f"mode,status\n{name},ok\n")
+    with pytest.raises(InputError):
+        cosim.rerun(folder, tmp_path / "deep" / "again")
+    assert not (tmp_path / "deep").exists()
+
+
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     for work in (cosim.read, lambda folder: cosim.rerun(folder, tmp_path / "again")):
         with pytest.raises(InputError, match="no results in this folder"):
