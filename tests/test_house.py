@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"protocol"}),
     frozenset({"coordination", "agents"}),
     frozenset({"simulation"}),
-    frozenset({"sweep"}),
+    frozenset({"sweep", "testing"}),
     frozenset({"cli", "experiments"}),
 )
 """Rooms from the ground up; `data` and `scenarios` hold no code."""

@@ -52,7 +52,7 @@ ScenarioArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as network.v_min_pu=0.96; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as network.v_min_pu=0.96; merges as files do."),
 ]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of market steps (clock.steps).")]

@@ -23,10 +23,11 @@ from cosim.scenario.types import (
 )
 
 
-class ResourceSection(Section):
+class ResourceSection(BriefSection):
     """A resource of the operator: what every kind says; the other keys are checked by the kind.
 
     ``kind``: one that comes with the operator, as ``battery`` or ``flexible_load``, or ``package.module:Class``.
+    ``parameters`` are for a class of one's own, checked by its own model.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -34,9 +35,10 @@ class ResourceSection(Section):
     name: Name
     kind: Annotated[str, Field(min_length=1, max_length=300, pattern=KIND)]
     bus: BusName
+    parameters: Annotated[dict[str, Any], LeftOut] = Field(default_factory=dict)
 
     def own_keys(self) -> dict[str, Any]:
-        """Everything but the kind."""
+        """Everything but the kind and the parameters."""
         return {"name": self.name, "bus": self.bus, **(self.model_extra or {})}
 
 

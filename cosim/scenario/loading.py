@@ -60,8 +60,7 @@ def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) 
 
     Args:
         name: shipped name or path.
-        overrides: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.dc718.pue: 1.2``; ``remove``:
-            keys to take out first.
+        overrides: see :func:`apply_changes`.
 
     Returns:
         The scenario and the path of its file.
@@ -71,11 +70,25 @@ def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) 
     """
     path = find_scenario(name)
     data = scenario_data(path)
-    changes = dict(overrides or {})
-    remove(data, changes.pop("remove", []), path)
-    for key, value in changes.items():
-        set_dotted(data, key, value, path)
+    apply_changes(data, overrides or {}, path)
     return check_scenario(data, path), path
+
+
+def apply_changes(data: dict[str, Any], changes: Mapping[str, Any], path: Path) -> None:
+    """Change scenario data as a file would that has them as its base and says the same.
+
+    Args:
+        changes: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.dc718.pue: 1.2``: mappings and
+            lists of named entries merge with what is there, an empty one empties it, anything else is replaced;
+            ``remove``: keys to take out first.
+
+    Raises:
+        InputError: a key below a plain value, an entry that is not in its list, or nothing to remove.
+    """
+    remove(data, changes.get("remove", []), path)
+    for key, value in changes.items():
+        if key != "remove":
+            set_dotted(data, key, value, path)
 
 
 def scenario_data(path: Path) -> dict[str, Any]:
@@ -155,24 +168,27 @@ def _below(place: Any, part: str, key: str, path: Path) -> Any:
 def _merge(
     base: dict[str, Any], change: Mapping[str, Any], told: list[str] | None = None, at: str = ""
 ) -> dict[str, Any]:
-    """Mappings merge; lists of named entries merge by name; anything else is replaced.
+    """The keys of a base and those of a change, each merged as :func:`_merged_value` has it; ``at`` ends with a dot."""
+    return {**base, **{key: _merged_value(base.get(key), value, told, f"{at}{key}") for key, value in change.items()}}
+
+
+def _merged_value(old: Any, new: Any, told: list[str] | None = None, at: str = "") -> Any:
+    """The one rule of merging, of files with their bases, of ``--set`` and of factors.
+
+    Mappings merge; lists of named entries merge by name; an empty one empties what is there; a series and anything else
+    is replaced.
 
     Args:
         told: to which what lists merged is added, one line a list.
-        at: dotted key of these mappings, with a dot at its end.
+        at: dotted key of the values.
     """
-    result = dict(base)
-    for key, value in change.items():
-        old = result.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and not _is_series(value):
-            result[key] = _merge(old, value, told, f"{at}{key}.")
-        elif _named_list(old) and _named_list(value):
-            result[key] = _merge_named(typing.cast("list[dict[str, Any]]", old), value)
-            if told is not None:
-                told.append(f"{at}{key}: {_told_of(typing.cast('list[dict[str, Any]]', old), value)}")
-        else:
-            result[key] = value
-    return result
+    if isinstance(old, dict) and isinstance(new, dict) and new and not _is_series(new):
+        return _merge(old, new, told, f"{at}.")
+    if _named_list(old) and _named_list(new):
+        if told is not None:
+            told.append(f"{at}: {_told_of(old, new)}")
+        return _merge_named(old, new)
+    return new
 
 
 def _told_of(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
@@ -205,7 +221,7 @@ def _merge_named(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[d
 
 
 def set_dotted(data: dict[str, Any], key: str, value: Any, path: Path) -> None:
-    """Set one dotted key of scenario data; list entries are addressed by position or by name.
+    """Set one dotted key of scenario data, merged with what is there; entries of lists go by position or by name.
 
     Raises:
         InputError: no such entry in a list, or a key below a plain value.
@@ -220,9 +236,10 @@ def set_dotted(data: dict[str, Any], key: str, value: Any, path: Path) -> None:
         else:
             raise InputError("this key goes below a plain value", key=key, value=place, file=path)
     if isinstance(place, list):
-        place[_position(place, last, key, path)] = value
+        at = _position(place, last, key, path)
+        place[at] = _merged_value(place[at], value)
     elif isinstance(place, dict):
-        place[last] = value
+        place[last] = _merged_value(place.get(last), value)
     else:
         raise InputError("this key goes below a plain value", key=key, value=place, file=path)
 

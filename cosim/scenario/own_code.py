@@ -109,6 +109,12 @@ def parameters_of(found: type[Any], given: Mapping[str, Any], key: str) -> BaseM
     return validated(model, given, key)
 
 
+def told(found: type[Any], given: Mapping[str, Any], key: str) -> dict[str, BaseModel]:
+    """What a class is made with besides: ``parameters``, where it has a model of them; see :func:`parameters_of`."""
+    parameters = parameters_of(found, given, key)
+    return {} if parameters is None else {"parameters": parameters}
+
+
 def source_beside(module: str, folder: Path) -> Path | None:
     """The file of a module beside a scenario, without importing anything; None if there is none."""
     parts = module.split(".")

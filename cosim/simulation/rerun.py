@@ -12,6 +12,7 @@ import numpy as np
 from cosim.errors import InputError, RunFailure
 from cosim.results.accounts.totals import read_baseline
 from cosim.results.comparison import read_comparison
+from cosim.results.folders import COMPARISON_FILE
 from cosim.results.record import Record
 from cosim.results.tables import Layout, Tables, read_table
 from cosim.scenario.inputs.manifest import (
@@ -28,6 +29,7 @@ from cosim.scenario.loading import files_read, load_scenario
 from cosim.scenario.preparation import prepare
 from cosim.simulation.runner import compare_ready, run
 from cosim.simulation.simulation import Simulation
+from cosim.simulation.variants import variants_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -84,6 +86,7 @@ def rerun_comparison(
     records = read_comparison(folder)
     if not records:
         raise InputError("the comparison has no modes", file=folder)
+    variants_of({mode: record.mode for mode, record in records.items()}, COMPARISON_FILE)  # names that stay in folders
     kept = {mode: scenario_kept(folder / mode) for mode in records}  # each mode may have settings of its own
     changes = tuple(dict.fromkeys(change for _, told in kept.values() for change in told))
     ready = {mode: Simulation(prepare(*load_scenario(path))) for mode, (path, _) in kept.items()}

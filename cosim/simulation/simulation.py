@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import mesa
 import numpy as np
 import simpy
-from pydantic import BaseModel
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
@@ -25,7 +24,7 @@ from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
-from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, parameters_of
+from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, told
 from cosim.scenario.preparation import Prepared, PreparedFeeder, naming_file
 from cosim.simulation.accounting import Accounting
 from cosim.simulation.place import Place
@@ -36,12 +35,6 @@ Progress = Callable[[int, int, str], None]
 
 def _silent(done: int, total: int, text: str) -> None:
     """Progress that nobody looks at."""
-
-
-def _told(kind: type[Any], given: Mapping[str, Any], key: str) -> dict[str, BaseModel]:
-    """What an agent's class is made with besides: ``parameters``, where it has a model of them."""
-    parameters = parameters_of(kind, given, key)
-    return {} if parameters is None else {"parameters": parameters}
 
 
 @contextmanager
@@ -135,9 +128,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             names = spec.datacenters or tuple(specs)
             kind = agent_class(spec.agent, f"aggregators.{spec.name}.agent", AGGREGATOR_METHODS)
             sites = [specs[n] for n in names]
-            told = _told(kind, spec.parameters, f"aggregators.{spec.name}.parameters")
+            besides = told(kind, spec.parameters, f"aggregators.{spec.name}.parameters")
             with _creating(spec.agent, f"aggregators.{spec.name}.agent"):
-                agent = kind(self, spec.name, prepared, sites, column, **told)
+                agent = kind(self, spec.name, prepared, sites, column, **besides)
             column = agent.columns.stop
             aggregators.append(agent)
             loads += agent.terminals()
@@ -155,9 +148,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         spec = prepared.scenario.operator
         with prepared.part.naming_keys():
             kind = agent_class(spec.agent, "operator.agent", OPERATOR_METHODS)
-            told = _told(kind, spec.parameters, "operator.parameters")
+            besides = told(kind, spec.parameters, "operator.parameters")
             with _creating(spec.agent, "operator.agent"):
-                return Seat(kind(self, prepared, [loads[k] for k in columns], **told), prepared.name, columns)
+                return Seat(kind(self, prepared, [loads[k] for k in columns], **besides), prepared.name, columns)
 
     def _tell(self, text: str) -> None:
         self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cosim.errors import InputError
-from cosim.scenario.loading import check_scenario, find_scenario, scenario_data, set_dotted
+from cosim.scenario.loading import apply_changes, check_scenario, find_scenario, scenario_data
 from cosim.scenario.own_code import code_named_by, imported
 from cosim.scenario.schema import Scenario
 from cosim.sweep.design import Point, points_of
@@ -125,8 +125,7 @@ def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool
 def _scenario(data: bytes, point: Point, mode: str, seed: int | None, path: Path) -> Scenario:
     """The checked scenario of one run, from pickled data: a quick way to a copy of its own."""
     changed = pickle.loads(data)
-    for key, value in point.changes.items():
-        set_dotted(changed, key, copy.deepcopy(value), path)
+    apply_changes(changed, copy.deepcopy(dict(point.changes)), path)
     changed["mode"] = mode
     if seed is not None:
         changed["seed"] = seed

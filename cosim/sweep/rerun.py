@@ -30,7 +30,10 @@ def read(folder: str | Path) -> RunResult | Comparison | Sweep:
         InputError: the folder holds none of them, or a run that failed.
     """
     place = Path(folder)
-    return {"sweep": read_sweep, "comparison": stored_comparison, "run": stored_run}[_kind(place)](place)
+    kind = _kind(place)
+    if kind == "sweep":
+        return read_sweep(place)
+    return stored_comparison(place) if kind == "comparison" else stored_run(place)
 
 
 def rerun(

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ LINES = """new line.one bus1=source bus2=b length=2 units=km r1=0.2 x1=0.4 r0=0.
 new line.two bus1=b bus2=c length=1 units=km r1=0.2 x1=0.4 r0=0.5 x0=1.2
 new line.loop bus1=source bus2=c length=3 units=km r1=0.2 x1=0.4 r0=0.5 x0=1.2
 """
-HOURS = {"clock": {"start": "2024-07-15T16:00:00", "steps": 3, "window_steps": 3}}
+HOURS: Mapping[str, object] = {"clock": {"start": "2024-07-15T16:00:00", "steps": 3, "window_steps": 3}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Case:
 
     name: str
     base: str
-    says: dict[str, object]
+    says: Mapping[str, object]
     modes: tuple[str, ...] = ("decentralized",)
 
 
@@ -91,8 +91,9 @@ def cases() -> Iterator[Case]:
            "decentralized": {"rule": "best_response", "max_rounds": 3}}  # fmt: skip
     boiler = {"resources": [{"name": "b1", "kind": "own_parts:Boiler", "bus": "718", "p_max_kw": 60,
                              "value_usd_per_mwh": 55}]}  # fmt: skip
-    for name in ("ieee37", "ieee37_svg", "ieee37_stress", "ieee37_stress_svg", "ieee37_year", "two_feeders"):
+    for name in ("ieee37", "ieee37_svg", "ieee37_stress", "ieee37_stress_svg", "two_feeders"):
         yield Case(name, name, {})
+    yield Case("ieee37_year", "ieee37_year", {"clock": {"steps": 3, "window_steps": 3}})
     for mode in ("uncoordinated", "welfare", "centralized"):
         yield Case(f"ieee37_{mode}", "ieee37", {"mode": mode})
     yield Case("two_feeders_welfare", "two_feeders", {"mode": "welfare"})
@@ -101,7 +102,7 @@ def cases() -> Iterator[Case]:
     yield Case("tables_and_series", "ieee37", {"network": {"feeder": "own_feeder"}, "market": price})
     yield Case("agent", "ieee37", own)
     yield Case("resource", "ieee37", boiler)
-    yield Case("channel", "ieee37", {"channel": {"delay_s": 3, "loss": 0.05}})
+    yield Case("channel", "ieee37", {"channel": {"latency": {"kind": "lognormal", "median_s": 1.0}, "loss": 0.05}})
     for mode in ("decentralized", "welfare"):
         yield Case(f"circuit_{mode}", "ieee37", {"mode": mode, **circuit()})
 

@@ -42,6 +42,7 @@ def test_a_feeder_with_a_neutral_is_cleared(feeder: str, bus: str, model: str) -
         "network.v_max_pu": 1.07,
         "clock.steps": 2,
         "generators": [],
+        "remove": ["datacenters"],
         "datacenters": [{"name": "dc", "bus": bus, "it_peak_kw": 300, "it_idle_kw": 90, "pue": 1.2}],
         "workload.site_weight": {},
     }

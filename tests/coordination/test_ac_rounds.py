@@ -99,7 +99,7 @@ def test_the_tangent_starts_from_lindist3flow_where_there_is_no_ac_solution() ->
     """Without the generator beside the data center a voltage is below 0.8 pu."""
     changes = {
         "network.feeder": "ieee13", "network.model": "ac-linear", "network.v_max_pu": 1.1, "network.v_min_pu": 0.9,
-        "clock.steps": 2, "clock.window_steps": 2, "workload.site_weight": {},
+        "clock.steps": 2, "clock.window_steps": 2, "remove": ["generators", "datacenters"],
         "generators": [{"name": "dg", "bus": "675", "p_max_kw": 6000, "s_kva": 7200, "cost_usd_per_mwh": 10,
                         "cost_usd_per_mw2h": 0.1}],
         "datacenters": [{"name": "dc", "bus": "675", "it_peak_kw": 6000, "it_idle_kw": 5400, "pue": 1.0}],

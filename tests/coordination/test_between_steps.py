@@ -39,6 +39,7 @@ def scenario(feeder: str, bus: str, **changes: Any) -> dict[str, Any]:
         "network.source_pu": None,
         "network.v_max_pu": 1.07,
         "generators": [],
+        "remove": ["datacenters"],
         "datacenters": [{"name": "dc", "bus": bus, "it_peak_kw": 300, "it_idle_kw": 90, "pue": 1.2}],
         "workload.site_weight": {},
         **{key.replace("__", "."): value for key, value in changes.items()},

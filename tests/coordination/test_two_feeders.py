@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 import cosim
 from cosim.coordination.welfare import optimum
-from cosim.scenario.loading import check_scenario, find_scenario, scenario_data, set_dotted
+from cosim.scenario.loading import apply_changes, check_scenario, find_scenario, scenario_data
 from cosim.scenario.preparation import prepare
 from cosim.simulation.runner import RunResult, simulate
 from cosim.simulation.simulation import Simulation
@@ -24,15 +24,15 @@ EVENING: dict[str, Any] = {"clock.start": "2024-07-15T18:00:00", "clock.steps": 
 STRESS = {f"datacenters.{i}.it_peak_kw": 700 for i in range(5)}
 """Data centers so large that voltage limits bind."""
 UNMOVED = {"workload.classes": [{"name": "now", "share": 0.6}, {"name": "batch", "share": 0.4, "max_delay_steps": 3,
-                                                                 "delay_cost_usd_per_mwh_h": 0.5}]}  # fmt: skip
+                                                                 "delay_cost_usd_per_mwh_h": 0.5}],
+           "remove": ["workload.classes"]}  # fmt: skip
 TOP = {"network", "generators", "operator"}
 
 
 def data(**changes: Any) -> dict[str, Any]:
     """The scenario over the evening with dotted keys changed."""
     found = copy.deepcopy(scenario_data(PATH))
-    for key, value in {**EVENING, **changes}.items():
-        set_dotted(found, key, value, PATH)
+    apply_changes(found, {**EVENING, **changes}, PATH)
     return found
 
 

@@ -12,6 +12,7 @@ NOON = 12
 WITH_NEUTRAL: dict[str, object] = {
     "network.feeder": "ieee13",
     "network.v_max_pu": 1.07,
+    "remove": ["generators", "datacenters"],
     "generators": [
         {"name": "dg", "bus": "675", "p_max_kw": 600, "s_kva": 700, "cost_usd_per_mwh": 25, "cost_usd_per_mw2h": 20}
     ],

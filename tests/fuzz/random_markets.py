@@ -40,6 +40,7 @@ def random_market(seed: int) -> RandomMarket:
         "market.price_usd_per_mwh": {"values": rng.uniform(-80.0, 140.0, steps).tolist()},
         "market.slope_usd_per_mwh_per_mw": float(rng.choice([0.0, 20.0])),
         "market.settlement": str(rng.choice(["active", "active+reactive"])),
+        "remove": ["generators", "datacenters", "workload.classes"],
         "generators": _generators(rng),
         "datacenters": _sites(rng),
         "workload.utilisation": {"values": rng.uniform(0.2, 0.7, steps).tolist()},

@@ -29,7 +29,7 @@ def run(settlement: str = "active+reactive", feeder: str = "ieee37", v_min_pu: f
         "market.settlement": settlement,
     }
     if feeder == "ieee123":
-        overrides |= {"network.feeder": feeder, "network.taps": {}, "generators": [], "datacenters": SITES}
+        overrides |= {"network.feeder": feeder, "generators": [], "remove": ["datacenters"], "datacenters": SITES}
     return cosim.run("ieee37_stress", mode="uncoordinated", overrides=overrides)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cosim
+from cosim.scenario.loading import load_scenario
 from cosim.scenario.own_code import imported
 from cosim.sweep.plan import make_plan
 
@@ -167,3 +168,77 @@ def test_a_run_is_another_one_if_a_module_beside_it_changes(tmp_path: Path) -> N
     before = [run.key for run in make_plan(place / "shares.yaml").runs]
     (place / "bidders.py").write_text(BIDDER.format(name="KEYED") + "\n# changed\n")
     assert not set(before) & {run.key for run in make_plan(place / "shares.yaml").runs}
+
+
+HEATER = '''
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from cosim.agents.dso.resources import Resource, ResourceSpec, Symbol
+
+
+class HeaterSpec(ResourceSpec):
+    p_kw: float
+
+
+class Heater(Resource):
+    """Draws a share of its power in every step."""
+
+    Spec = HeaterSpec
+    kind = "heater"
+    symbol = Symbol("heater", "h")
+
+    class Parameters(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        share: PositiveFloat = 1.0
+
+    def __init__(self, spec, site, parameters):
+        super().__init__(spec, site)
+        self.p_mw = parameters.share * spec.p_kw / 1000
+
+    def state(self, window):
+        window.inject(self.terminals[0], window.active("p", -self.p_mw, -self.p_mw), None)
+'''
+
+
+def with_heater(place: Path, parameters: str) -> Path:
+    """A scenario with a resource of its own, beside its module; returns its file."""
+    (place / "heaters.py").write_text(HEATER)
+    (place / "mine.yaml").write_text(
+        "base: ieee37\nname: mine\nmode: uncoordinated\nclock: {steps: 1, window_steps: 1}\n"
+        f"resources: [{{name: h1, kind: 'heaters:Heater', bus: '740', p_kw: 40{parameters}}}]\n"
+    )
+    return place / "mine.yaml"
+
+
+def test_a_resource_is_told_its_parameters(tmp_path: Path) -> None:
+    path = with_heater(tmp_path, ", parameters: {share: 0.25}")
+    found = cosim.run(path)
+    assert found.dispatch.query("unit == 'h1'")["p_kw"].sum() == pytest.approx(-10.0)
+
+
+@pytest.mark.parametrize(("given", "key"), [("share: -1", "share"), ("shares: 1", "shares")])
+def test_parameters_of_a_resource_are_checked_by_its_class(given: str, key: str, tmp_path: Path) -> None:
+    with pytest.raises(cosim.InputError) as caught:
+        cosim.run(with_heater(tmp_path, f", parameters: {{{given}}}"))
+    assert caught.value.key == f"resources.h1.parameters.{key}"
+
+
+def test_a_kind_without_a_model_takes_no_parameters() -> None:
+    battery = {"name": "b1", "kind": "battery", "bus": "740", "energy_kwh": 4, "power_kw": 2, "s_kva": 3}
+    with pytest.raises(cosim.InputError, match="takes no parameters") as caught:
+        cosim.run("ieee37", overrides={"clock.steps": 1, "resources": [{**battery, "parameters": {"share": 1}}]})
+    assert caught.value.key == "resources.b1.parameters"
+
+
+def test_parameters_of_a_resource_are_a_factor_of_a_sweep(tmp_path: Path) -> None:
+    with_heater(tmp_path, "")
+    (tmp_path / "sweep.yaml").write_text(
+        "name: shares\nscenario: mine.yaml\nfactors: {resources.h1.parameters.share: [0.25, 0.75]}\n"
+    )
+    runs = make_plan(tmp_path / "sweep.yaml").runs
+    assert [run.scenario["resources"][0]["parameters"] for run in runs] == [{"share": 0.25}, {"share": 0.75}]
+
+
+def test_a_resource_without_parameters_is_written_without_them(tmp_path: Path) -> None:
+    scenario, _ = load_scenario(with_heater(tmp_path, ""))
+    assert "parameters" not in scenario.model_dump(mode="json")["resources"][0]

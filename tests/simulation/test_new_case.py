@@ -40,7 +40,7 @@ def feeder_named(kind: str, place: Path) -> str:
     return kind
 
 
-@pytest.mark.parametrize("kind", ["ieee13", "tables", "script"])
+@pytest.mark.parametrize("kind", [pytest.param("ieee13", marks=pytest.mark.slow), "tables", "script"])
 def test_a_new_folder_runs_without_what_it_was_made_from(tmp_path: Path, kind: str) -> None:
     originals = tmp_path / "originals"
     originals.mkdir()

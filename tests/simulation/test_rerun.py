@@ -130,6 +130,7 @@ def test_what_is_different_now_is_told(run_folder: Path, tmp_path: Path) -> None
     assert scenario_kept(folder)[1] == (f"numpy: 1.0 then, {np.__version__} now",)
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_fails_in_the_same_way(tmp_path: Path) -> None:
     path = made(tmp_path / "originals")
     path.write_text(SCENARIO.replace("Cautious", "Broken"))
@@ -153,6 +154,7 @@ def test_a_run_whose_inputs_cannot_be_kept_ends_well_and_says_so(
     assert result.record.status == "ok" and any("prices.csv" in note for note in told)
 
 
+@pytest.mark.slow
 def test_a_comparison_is_the_same_again_and_is_read_back(tmp_path: Path) -> None:
     path = made(tmp_path / "originals")
     modes = {"flat": "decentralized(rule=tariff)", "uncoordinated": "uncoordinated", "agreed": "decentralized"}
@@ -182,6 +184,18 @@ def test_a_run_is_read_back_as_it_was_returned(tmp_path: Path) -> None:
         k: v for k, v in live.kpis.items() if k not in times
     }
     assert {name for name in Tables.names() if name in dir(stored)} == set(live.tables.lengths())
+
+
+@pytest.mark.parametrize("name", ["../stolen", "/stolen", "figures", ".hidden"])
+def test_a_comparison_with_modes_that_are_no_folders_is_refused(run_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    if not name.startswith("/"):
+        shutil.copytree(run_folder, folder / name)
+    (folder / "comparison.csv").write_text(f"mode,status\n{name},ok\n")
+    with pytest.raises(InputError):
+        cosim.rerun(folder, tmp_path / "deep" / "again")
+    assert not (tmp_path / "deep").exists()
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_the_same_again_from_its_folder_alone(folder: Path, tmp_path: Path) -> None:
     found = cosim.rerun(folder, tmp_path / "again", figures=False, workers=1)
     assert found.identical and len(found.compared) == 4 and sorted(found.result.runs["mean_usd"] > 1) == [True] * 2

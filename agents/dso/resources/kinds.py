@@ -12,7 +12,7 @@ from typing import Any
 from cosim.agents.dso.resources.resource import Resource, Site
 from cosim.errors import InputError, did_you_mean
 from cosim.scenario.equipment import ResourceSection
-from cosim.scenario.own_code import agent_class
+from cosim.scenario.own_code import agent_class, told
 from cosim.scenario.preparation import PreparedFeeder, resource_sections
 
 FOLDER = __name__.rpartition(".")[0]
@@ -60,7 +60,7 @@ def resource_of(section: ResourceSection, key: str, site: Site) -> Resource:
         InputError: unknown kind, or a section that its kind cannot use.
     """
     cls = kind_of(section.kind, f"{key}.kind")
-    return cls(cls.parameters(section.own_keys(), key), site)
+    return cls(cls.parameters(section.own_keys(), key), site, **told(cls, section.parameters, f"{key}.parameters"))
 
 
 def resources_of(prepared: PreparedFeeder) -> tuple[Resource, ...]:

@@ -96,6 +96,8 @@ class Resource(ABC):
     Args:
         spec: its checked section. site: where it stands.
 
+    A class with a pydantic model ``Parameters`` is made with ``parameters`` besides: what its section says of them.
+
     Attributes:
         Spec: the model of its section.
         kind: what the dispatch table and the map call it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +30,7 @@ from cosim.scenario.inputs.surroundings import commit_of, machine, packages
 
 ALL_BYTES = 64_000_000
 """Most bytes that are copied into one folder."""
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _ELSEWHERE = "elsewhere"
 _OWN = (MANIFEST_FILE, SCENARIO_COPY, EXPERIMENT_COPY, _ELSEWHERE)
 
@@ -56,9 +58,9 @@ def keep_inputs(
     try:
         keeper.target.mkdir(exist_ok=True)
         for one in named:
-            keeper.told(f"{one.kind} {one.name}", lambda one=one: keeper.keep(one))
+            keeper.told(f"{one.kind} {one.name}", partial(keeper.keep, one))
         for source in own_sources(code, path.parent, *(p.parent for p in code_beside)):
-            keeper.told(f"code {source.name}", lambda source=source: keeper.keep_source(source))
+            keeper.told(f"code {source.name}", partial(keeper.keep_source, source))
         for name, data in documents.items():
             keeper.write(name, data)
         found = Manifest(
@@ -121,7 +123,8 @@ class _Keeper:
 
     def write(self, name: str, data: Any) -> None:
         """Write a document, its names of files as they are here."""
-        text = yaml.safe_dump(_renamed(data, self.renamed), sort_keys=False, allow_unicode=True, width=110)
+        named = _renamed(data, self.renamed)
+        text = yaml.dump(named, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=110)
         (self.target / name).write_text(text, encoding="utf-8")
         content = text.encode()
         kept = KeptFile(name, len(content), hashlib.sha256(content).hexdigest(), copied=True)

@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def machine() -> dict[str, str]:
     }  # fmt: skip
 
 
+@cache
 def packages() -> dict[str, str]:
     """Version of cosim and of each package that it asks for, those that are installed, by name."""
     found: dict[str, str] = {}

@@ -44,6 +44,7 @@ def day_on(feeder: Feeder, folder: str | Path, load: float = 1.0) -> dict[str, A
     return {
         "network.feeder": str(folder),
         "network.load_scale.scale": load,
+        "remove": ["datacenters", "generators"],
         "datacenters": [
             {"name": f"dc{k}", "bus": bus, "it_peak_kw": peak, "it_idle_kw": 0.3 * peak, "pue": 1.1 + 0.04 * k}
             for k, bus in enumerate(sites)

@@ -46,6 +46,7 @@ def overrides(feeder: Feeder, name: str | Path, seed: int, rounds: int, model: s
         "network.unbalance": {}, "network.branch_rating_kva": {},
         "market.price_usd_per_mwh": {"values": (60 + 30 * np.cos(hours + rng.uniform(0, 6))).tolist()},
         "clock.steps": STEPS, "clock.window_steps": STEPS, "clock.step_s": 3600,
+        "remove": ["datacenters", "generators", "workload.classes"],
         "datacenters": [
             {"name": f"dc{k}", "bus": bus, "connection": "per_phase", "it_idle_kw": 0.02 * size_kw,
              "it_peak_kw": size_kw, "pue": 1.3, "power_factor": 0.95}

@@ -20,7 +20,7 @@ from cosim.simulation.runner import RunResult
 def run(**changes: Any) -> RunResult:
     overrides = {
         "network.feeder": "ieee13", "network.source_pu": None, "network.v_min_pu": 0.9, "network.v_max_pu": 1.1,
-        "generators": [], "workload.site_weight": {}, "clock.steps": 2,
+        "generators": [], "remove": ["datacenters"], "clock.steps": 2,
         "datacenters": [{"name": "dc", "bus": "650", "it_peak_kw": 300, "it_idle_kw": 90, "pue": 1.2}],
         "network.load_scale": {"values": [0.3, 1.4]}, **{k.replace("__", "."): v for k, v in changes.items()},
     }  # fmt: skip
