@@ -151,7 +151,7 @@ def openings(scenario: str, repeats: int) -> list[dict[str, object]]:
     rows = []
     for model in ("lindist3flow", "ac-linear"):
         simulation = Simulation(prepare(*load_scenario(scenario, {"network.model": model})))
-        operator: Any = simulation.market.operator
+        operator: Any = simulation.market.operators[0]
         window = next(iter(simulation.prepared.calendar.windows()))
         declared = simulation.market.declared(window)
         times, floors = [], []
