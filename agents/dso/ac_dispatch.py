@@ -21,11 +21,10 @@ from cosim.agents.dso.clearing import ClearingModel, Limits
 from cosim.agents.dso.own_problem import OwnStep
 from cosim.agents.dso.window import WindowClearing
 from cosim.constants import KILO
-from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.linear import ac_tangent
-from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.grid.opendss.circuit import AcCircuit
 
 Array = NDArray[np.float64]
@@ -145,30 +144,44 @@ class AcDispatch:
             p_mw, dispatch: of ``steps`` (by default of the whole window), see :class:`AcPoint`.
         """
         steps = np.arange(data.count) if steps is None else steps
-        networks: list[LinearNetwork | None] = []
-        costs, broken = np.full((2, len(steps)), np.inf)
+        solved = []
         for i, t in enumerate(steps.tolist()):
             self._circuit.move_to(data.feeders[t])
             in_kw = [(a, KILO * p, KILO * q) for a, p, q in data.injections(p_mw[i], dispatch[i])]
-            try:
-                network = ac_tangent.build(self._circuit, data.load_scale[t], in_kw)
-            except RunFailure:
-                networks.append(None)
-                continue
-            networks.append(network)
-            costs[i], broken[i] = self._cost(network, data.own[t], p_mw[i], dispatch[i])
+            solved.append(ac_tangent.solved(self._circuit, data.load_scale[t], in_kw))
+        networks: list[LinearNetwork | None] = [None] * len(steps)
+        costs, broken = np.full((2, len(steps)), np.inf)
+        there = [i for i, point in enumerate(solved) if point is not None]
+        tangents = ac_tangent.linearised([point for point in solved if point is not None])
+        decided = [self._decided(dispatch[i]) for i in there]
+        for i, network, x, states in zip(
+            there, tangents, decided, self._states(tangents, decided, p_mw[there]), strict=True
+        ):
+            networks[i] = network
+            costs[i], broken[i] = self._cost(network, data.own[steps[i]], x, states)
         return AcPoint(p_mw, dispatch, tuple(networks), costs, broken)
 
-    def _cost(self, network: LinearNetwork, own: OwnStep, p_mw: Array, dispatch: Array) -> tuple[float, float]:
+    def _decided(self, dispatch: Array) -> Array:
+        """(own variables,) of a step with what resources do, the others nought."""
+        x = np.zeros(len(self.model.variables))
+        x[: len(dispatch)] = dispatch
+        return x
+
+    def _states(self, networks: Sequence[LinearNetwork], decided: Sequence[Array], p_mw: Array) -> list[Array]:
+        """States of the networks of some steps at what is decided and drawn there."""
+        if not networks:
+            return []
+        at = self.model.injections.at
+        demand = [at(x, np.concatenate([p, p * self._ratio])) for x, p in zip(decided, p_mw, strict=True)]
+        return solve_together(networks, np.array([p for p, _ in demand]), np.array([q for _, q in demand]))
+
+    def _cost(self, network: LinearNetwork, own: OwnStep, x: Array, states: Array) -> tuple[float, float]:
         """Cost (USD) of a step where a network says what flows, and the worst voltage beyond its limit (pu).
 
         Each row of the clearing has one own variable: the import or an unbalance part, which it defines, or a slack,
         which is as large as the worst of its rows demands.
         """
-        model = self.model
-        x = np.zeros(len(model.variables))
-        x[: len(dispatch)] = dispatch
-        states = network.solve(*model.injections.at(x, np.concatenate([p_mw, p_mw * self._ratio])))
+        model, x = self.model, x.copy()
         outputs = model.outputs.of(network).at(states)
         defined, limited = (
             (rows.own.indices, (rows.rhs - rows.outputs @ outputs) / rows.own.data)

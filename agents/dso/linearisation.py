@@ -119,7 +119,8 @@ class Linearisation:
         if self._circuit is not None:
             self._circuit.move_to(feeder)
             in_kw = [[(terminal, KILO * p, KILO * q) for terminal, p, q in step] for step in injections]
-            return [ac_tangent.build(self._circuit, k, step) for k, step in zip(load_scale, in_kw, strict=True)]
+            circuit, steps = self._circuit, zip(load_scale, in_kw, strict=True)
+            return ac_tangent.linearised([ac_tangent.require(circuit, k, step) for k, step in steps])
         scale = np.array(load_scale)
         if not self.losses:
             return lindist3flow.build_many(feeder, scale, None, losses=False)

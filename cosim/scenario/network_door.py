@@ -21,16 +21,16 @@ class NetworkDoor(BriefSection):
 
     feeder: str | None = None
     dss: str | None = None
-    model: Literal["lindist3flow", "ac-linear"] = "lindist3flow"
+    model: Literal["lindist3flow", "ac-linear"] = "ac-linear"
     taps: dict[str, int] = Field(default_factory=dict)
     controls: Literal["fixed", "between_steps"] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _model_of_a_circuit(cls, data: object) -> object:
-        """A circuit has one model, which need not be written."""
-        if isinstance(data, dict) and data.get("dss") is not None and "model" not in data:
-            return {**data, "model": "ac-linear"}
+    def _model_without_losses(cls, data: object) -> object:
+        """One model alone can leave losses out, so that it need not be written."""
+        if isinstance(data, dict) and "model" not in data and data.get("losses") is False and "dss" not in data:
+            return {**data, "model": "lindist3flow"}
         return data
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import pytest
 
 import cosim
 from cosim.errors import InputError
+from cosim.scenario.schema import NetworkSpec
 
 AC = {"network.model": "ac-linear", "clock.steps": 3}
 
@@ -20,7 +21,8 @@ def test_the_cleared_voltages_are_those_of_ac() -> None:
 
 def test_both_models_price_alike_where_both_are_right() -> None:
     ac = cosim.run("ieee37", mode="uncoordinated", overrides=AC)
-    linear = cosim.run("ieee37", mode="uncoordinated", overrides={"clock.steps": 3})
+    other = {**AC, "network.model": "lindist3flow"}
+    linear = cosim.run("ieee37", mode="uncoordinated", overrides=other)
     keys = ["step", "bus", "phase"]
     both = ac.prices.merge(linear.prices, on=keys)
     assert len(both) == len(ac.prices) == len(linear.prices)
@@ -31,6 +33,16 @@ def test_both_models_price_alike_where_both_are_right() -> None:
 def test_the_tangent_without_losses_is_refused() -> None:
     with pytest.raises(InputError, match="always has losses"):
         cosim.run("ieee37", overrides={**AC, "network.losses": False})
+
+
+@pytest.mark.parametrize(
+    ("said", "model"),
+    [({}, "ac-linear"), ({"losses": True}, "ac-linear"), ({"losses": False}, "lindist3flow"),
+     ({"model": "lindist3flow"}, "lindist3flow")],
+)  # fmt: skip
+def test_the_model_is_the_tangent_unless_losses_are_left_out(said: dict[str, object], model: str) -> None:
+    given = {"feeder": "ieee37", "load_scale": {"constant": 1.0}, **said}
+    assert NetworkSpec.model_validate(given).model == model
 
 
 @pytest.mark.parametrize(("feeder", "bus"), [("ieee13", "671"), ("ieee123", "76")])

@@ -21,11 +21,11 @@ BOTH = pytest.mark.parametrize("name", ["active", "whole"])
 
 @cache
 def decided(name: str) -> tuple[Simulation, Decision]:
-    """The leader's decision of a day that ends at a kink, its window still open."""
+    """The leader's decision of a day that ends at a kink of LinDist3Flow's limits, its window still open."""
     path = CASES / f"kink_settlement_{name}.yaml"
     if not path.is_file():
         pytest.skip(f"no reference data: {path.name}")
-    simulation = Simulation(prepare(*load_scenario(path, {"mode": "centralized"})))
+    simulation = Simulation(prepare(*load_scenario(path, {"mode": "centralized", "network.model": "lindist3flow"})))
     window = next(iter(simulation.prepared.calendar.windows()))
     simulation.market.operator.open_window(window, simulation.market.declared(window))
     return simulation, decide(simulation.market)

@@ -28,7 +28,8 @@ class Pattern:
 
     Attributes:
         rows: row of each bus by name; three_wire, neutral: frames of the rows
-            (:func:`cosim.grid.feeder.circuit.in_frames`).
+            (:func:`cosim.grid.feeder.circuit.in_frames`); reading: which row of the circuit's phasors each is, which
+            have so many places.
         nodes: where demand enters: the voltage nodes, then the legs of every bus.
         re, im: (nn,) states of the voltage changes; p, q: (nd,) of the demand; u: (nv,) of the squared voltages;
             flow_p, flow_q: (nf,); source_p, source_q: () of the import.
@@ -55,6 +56,8 @@ class Pattern:
     rows: Mapping[str, int]
     three_wire: NDArray[np.bool_]
     neutral: Index | None
+    reading: Index
+    places: int
     nodes: tuple[Node, ...]
     states: tuple[str, ...]
     re: Index
@@ -163,11 +166,12 @@ def pattern_of(feeder: Feeder) -> Pattern:
     entering = sp.coo_array(in_frame)
     upper, frame_rows, frame_columns, frame_share = _frames(s)
     node_bus, node_place = np.nonzero(s.phases)
-    full = s.node[s.phases.all(axis=1)]
+    full, listed = s.node[s.phases.all(axis=1)], {bus.name: k for k, bus in enumerate(feeder.buses)}
     names = [b.name for b in s.buses if len(b.phases) == 3]
     size = len(numbers.names)
     return Pattern(
         structure=s, rows={bus.name: k for k, bus in enumerate(s.buses)}, three_wire=~s.grounded, neutral=None,
+        reading=np.array([listed[bus.name] for bus in s.buses], dtype=np.intp), places=3,
         nodes=nodes, states=numbers.names, re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq,
         source_p=sp_[0], source_q=sq[0],
         wire_rows=wires.row[inner], wire_columns=wires.col[inner], wire_values=wires.data[inner],

@@ -14,13 +14,16 @@ well, each with its tangent, so that everything that depends on the operating po
 ``constant`` and the outputs of the network only pick states.
 
 At the operating point the network gives the voltages, flows and import of OpenDSS exactly; the slopes are those
-of the AC equations. No matrix is inverted: one sparse factorisation serves all columns and adjoints.
+of the AC equations. No matrix is inverted. The tangents of many steps are put together in one go; those of a radial
+feeder are solved together too (:mod:`cosim.grid.linear.layered_solver`), others by a sparse factorisation each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,61 +31,54 @@ from numpy.typing import NDArray
 
 from cosim.constants import KILO
 from cosim.errors import RunFailure
-from cosim.grid.feeder.arrays import Structure
+from cosim.grid.feeder.arrays import FEEDERS_KEPT, Structure
 from cosim.grid.feeder.banks import across
 from cosim.grid.feeder.circuit import CircuitFeeder, in_frames
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import ALPHA, Terminal, terminal_map
 from cosim.grid.linear.ac_pattern import Pattern, pattern_of
+from cosim.grid.linear.assembly import Equations, Layout, matrix_of
 from cosim.grid.linear.circuit_pattern import circuit_pattern, parts_drawn
+from cosim.grid.linear.layered_solver import LayeredSolver
 from cosim.grid.linear.network import Affine, LinearNetwork
-from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.grid.linear.tree_solver import kept
+from cosim.grid.opendss.circuit import AcCircuit, AcState
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
-Injection = tuple[Terminal, float, float]
+Injection: TypeAlias = tuple[Terminal, float, float]
 
 
-@dataclass(slots=True)
-class _Tangent:
-    """Entries of ``matrix @ y == constant`` as they are collected, real and complex."""
+@dataclass(frozen=True, slots=True, eq=False)
+class AcPoint:
+    """A solution of the AC power flow to linearise at.
 
-    size: int
-    rows: list[Index] = field(default_factory=list)
-    columns: list[Index] = field(default_factory=list)
-    values: list[Real] = field(default_factory=list)
+    Attributes:
+        pattern: of the feeder with its devices as they stand. state: of the power flow.
+        load_scale: factor on the base loads. injections: (terminal, kW, kvar).
+    """
 
-    def add(self, rows: Index, columns: Index, values: Real | float) -> None:
-        r, c, v = np.broadcast_arrays(rows, columns, values)
-        self.rows.append(r.ravel())
-        self.columns.append(c.ravel())
-        self.values.append(v.ravel().astype(float))
-
-    def add_complex(
-        self, rows: tuple[Index, Index], columns: tuple[Index, Index], by: Complex, by_conjugate: Complex
-    ) -> None:
-        """Real and imaginary part of ``by dz + by_conjugate conj(dz)``, z's parts standing in ``columns``."""
-        self.add(rows[0], columns[0], (by + by_conjugate).real)
-        self.add(rows[0], columns[1], (by_conjugate - by).imag)
-        self.add(rows[1], columns[0], (by + by_conjugate).imag)
-        self.add(rows[1], columns[1], (by - by_conjugate).real)
-
-    def matrix(self) -> sp.csc_array[np.float64]:
-        entries = (np.concatenate(self.values), (np.concatenate(self.rows), np.concatenate(self.columns)))
-        return sp.csc_array(sp.coo_array(entries, shape=(self.size, self.size)))
+    pattern: Pattern
+    state: AcState
+    load_scale: float
+    injections: Sequence[Injection]
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """The operating point: phasors by voltage node, as they are and in the frame of their bus; demand (MW) by node;
-    currents of a source that is not stiff."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """Operating points of one pattern (leading axis): phasors by voltage node, as they are and in the frame of their
+    bus; demand (MW) by node; currents of a source that is not stiff; power that the source gives (MVA); slopes of the
+    loads' currents (points, rows, k, k), by dv and by conj(dv)."""
 
     v: Complex
     framed: Complex
     p: Real
     q: Real
     fed: Complex
+    source: Complex
+    own: Complex
+    conjugate: Complex
 
 
 def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Injection] = ()) -> LinearNetwork:
@@ -99,36 +95,37 @@ def build(circuit: AcCircuit, load_scale: float = 1.0, injections: Sequence[Inje
     Raises:
         RunFailure: the AC power flow has no solution there.
     """
-    solution = circuit.solve(load_scale, injections)
-    if not solution.converged:
+    return linearised([require(circuit, load_scale, injections)])[0]
+
+
+def solved(circuit: AcCircuit, load_scale: float, injections: Sequence[Injection]) -> AcPoint | None:
+    """The AC power flow with the circuit's devices as they stand, None without a solution (see :func:`build`)."""
+    state = circuit.state(load_scale, injections)
+    return None if state is None else AcPoint(tangent_pattern(circuit.feeder), state, load_scale, injections)
+
+
+def require(circuit: AcCircuit, load_scale: float, injections: Sequence[Injection]) -> AcPoint:
+    """As :func:`solved`.
+
+    Raises:
+        RunFailure: the AC power flow has no solution there.
+    """
+    point = solved(circuit, load_scale, injections)
+    if point is None:
         raise RunFailure(
             f"feeder {circuit.feeder.name}: no AC solution within 0.8 to 1.2 pu to linearise at "
             f"(load scale {load_scale:g})"
         )
-    pattern = tangent_pattern(circuit.feeder)
-    at = operating_point(pattern, circuit, injections)
-    tangent, constant = _Tangent(len(pattern.states)), np.zeros(len(pattern.states))
-    phasors = circuit.node_phasors_in(pattern.structure)
-    own, conjugate = _load_tangents(pattern, phasors, load_scale, injections)
-    _add_currents(tangent, constant, pattern, at, own, conjugate)
-    _add_demand(tangent, pattern)
-    _add_voltages(tangent, constant, pattern, at)
-    _add_flows(tangent, constant, pattern, at)
-    _add_import(tangent, constant, pattern, at, solution)
-    return LinearNetwork(
-        states=pattern.states,
-        nodes=pattern.nodes,
-        matrix=tangent.matrix(),
-        constant=constant,
-        demand_p=pattern.demand_p,
-        demand_q=pattern.demand_q,
-        import_p=pattern.import_p,
-        import_q=pattern.import_q,
-        voltages=pattern.voltages,
-        flows_p=pattern.flows_p,
-        flows_q=pattern.flows_q,
-        unbalance=_unbalance(pattern, at),
-    )
+    return point
+
+
+def linearised(points: Sequence[AcPoint]) -> list[LinearNetwork]:
+    """The tangents at some points, those with one pattern put together in one go."""
+    found: dict[int, LinearNetwork] = {}
+    for pattern in dict.fromkeys(point.pattern for point in points):
+        places = [i for i, point in enumerate(points) if point.pattern is pattern]
+        found |= dict(zip(places, _networks(pattern, [points[i] for i in places]), strict=True))
+    return [found[i] for i in range(len(points))]
 
 
 def tangent_pattern(feeder: Feeder) -> Pattern:
@@ -136,31 +133,75 @@ def tangent_pattern(feeder: Feeder) -> Pattern:
     return circuit_pattern(feeder) if isinstance(feeder, CircuitFeeder) else pattern_of(feeder)
 
 
-def operating_point(pattern: Pattern, circuit: AcCircuit, injections: Sequence[Injection]) -> _Point:
-    """The last solution of a circuit, and the demand of injections (kW, kvar) there."""
-    phasors = circuit.node_phasors_in(pattern.structure)
-    framed = in_frames(phasors, pattern.three_wire, pattern.neutral)
-    p, q = np.zeros((2, len(pattern.nodes)))
-    for terminal, kw, kvar in injections:
-        t = terminal_map(terminal, pattern.nodes)
-        p += (t.pp * kw + t.pq * kvar) / KILO
-        q += (t.qp * kw + t.qq * kvar) / KILO
-    fed = circuit.source_currents() if len(pattern.fed) else np.zeros(0, dtype=complex)
-    places = pattern.node_bus, pattern.node_place
-    return _Point(phasors[places], framed[places], p, q, fed)
+def _networks(n: Pattern, points: Sequence[AcPoint]) -> list[LinearNetwork]:
+    at = _together(n, points)
+    layout = _layout_of(n)
+    equations = Equations(len(n.states), len(points), layout)
+    _add_all(equations, n, at)
+    tree = None if isinstance(n.structure, CircuitFeeder) else _solver_of(n)
+    unbalance = _unbalance(n, at)
+    return [
+        LinearNetwork(
+            states=n.states, nodes=n.nodes, matrix=matrix_of(layout, numbers), constant=constant,
+            demand_p=n.demand_p, demand_q=n.demand_q, import_p=n.import_p, import_q=n.import_q, voltages=n.voltages,
+            flows_p=n.flows_p, flows_q=n.flows_q, unbalance=own, tree=tree,
+        )
+        for numbers, constant, own in zip(equations.numbers(), equations.constant[:, :-1], unbalance, strict=True)
+    ]  # fmt: skip
 
 
-def _load_tangents(
-    n: Pattern, phasors: Complex, load_scale: float, injections: Sequence[Injection]
-) -> tuple[Complex, Complex]:
+@lru_cache(maxsize=FEEDERS_KEPT)
+def _layout_of(n: Pattern) -> Layout:
+    """Places of the entries, which no operating point changes."""
+    ones, none = np.ones((1, len(n.node_bus)), dtype=complex), np.zeros((1, len(n.nodes)))
+    slopes = np.zeros((1, len(n.reading), n.places, n.places), dtype=complex)
+    fed = np.zeros((1, len(n.fed)), dtype=complex)
+    equations = Equations(len(n.states), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # the places alone count
+        _add_all(equations, n, _Points(ones, ones, none, none, fed, np.zeros(1, dtype=complex), slopes, slopes))
+    return equations.finish()
+
+
+@lru_cache(maxsize=FEEDERS_KEPT)
+def _solver_of(n: Pattern) -> LayeredSolver:
+    """Solver of the equations of a radial feeder: the voltages of each bus make a group, the rest follows from them."""
+    assert isinstance(n.structure, Structure)
+    layout, group = _layout_of(n), np.full(len(n.states), -1, dtype=np.intp)
+    group[n.re] = group[n.im] = n.node_bus
+    return kept(LayeredSolver, layout.indices, layout.indptr, group, n.structure.parent)
+
+
+def _together(n: Pattern, points: Sequence[AcPoint]) -> _Points:
+    """What the tangent needs of operating points."""
+    phasors = np.array([point.state.phasors for point in points])[:, n.reading]
+    framed = np.array([in_frames(v, n.three_wire, n.neutral) for v in phasors])
+    maps: dict[Terminal, Real] = {}
+    demand = np.zeros((len(points), 2, len(n.nodes)))
+    for k, point in enumerate(points):
+        for terminal, kw, kvar in point.injections:
+            if terminal not in maps:
+                t = terminal_map(terminal, n.nodes)
+                maps[terminal] = np.array([[t.pp, t.pq], [t.qp, t.qq]]) / KILO
+            m = maps[terminal]
+            demand[k] += m[:, 0] * kw + m[:, 1] * kvar
+    own, conjugate = (np.array(part) for part in zip(*map(_slopes_at, [n] * len(points), points, phasors), strict=True))
+    places = slice(None), n.node_bus, n.node_place
+    return _Points(
+        phasors[places], framed[places], demand[:, 0], demand[:, 1],
+        np.array([point.state.fed for point in points]), np.array([point.state.source_mva for point in points]),
+        own, conjugate,
+    )  # fmt: skip
+
+
+def _slopes_at(n: Pattern, point: AcPoint, phasors: Complex) -> tuple[Complex, Complex]:
     """(n, k, k) slope of the currents that loads draw at each bus, by dv and by conj(dv)."""
     if isinstance(n.structure, CircuitFeeder):
-        bus, e, nominal, power, exponent = parts_drawn(n.structure, phasors, load_scale)
+        bus, e, nominal, power, exponent = parts_drawn(n.structure, phasors, point.load_scale)
     else:
-        bus, e, nominal, power, exponent = table_loads(n.structure, load_scale)
+        bus, e, nominal, power, exponent = table_loads(n.structure, point.load_scale)
     members = [
         (n.rows[t.bus], member, complex(kw, kvar) / KILO / len(t.phases))
-        for t, kw, kvar in injections
+        for t, kw, kvar in point.injections
         for member in t.phases
     ]
     bus = np.concatenate([bus, np.array([m[0] for m in members], dtype=np.intp)])
@@ -201,115 +242,135 @@ def _across(n: Pattern, members: Sequence[tuple[int, str]], places: int) -> Real
     return e
 
 
-def _add_currents(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, own: Complex, conjugate: Complex) -> None:
+def _add_all(t: Equations, n: Pattern, at: _Points) -> None:
+    """All equations of the tangent."""
+    _add_currents(t, n, at)
+    _add_demand(t, n)
+    _add_voltages(t, n, at)
+    _add_flows(t, n, at)
+    _add_import(t, n, at)
+
+
+def _add_currents(t: Equations, n: Pattern, at: _Points) -> None:
     """Currents at the nodes add up to zero; the source's nodes stay where they are."""
-    n = pattern
     fixed = n.source_nodes
     t.add(n.re[fixed], n.re[fixed], 1.0)
     t.add(n.im[fixed], n.im[fixed], 1.0)
     # each row per unit of its own admittance, which spans ten decades between a jumper and a floating winding
     i, j, y = n.wire_rows, n.wire_columns, n.wire_values / n.stiffness[n.wire_rows]
-    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), y, np.zeros_like(y))
+    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), y[None])
     i, j = n.block_rows, n.block_columns
-    places = n.block_bus, n.block_row_place, n.block_column_place
+    places = slice(None), n.block_bus, n.block_row_place, n.block_column_place
     stiff = n.stiffness[i]
-    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), own[places] / stiff, conjugate[places] / stiff)
+    t.add_complex((n.re[i], n.im[i]), (n.re[j], n.im[j]), at.own[places] / stiff, at.conjugate[places] / stiff)
     # demand: conj(s / v), on three-wire buses less the mean of the three
     i, j = n.draw_rows, n.draw_columns
-    share: Complex = np.asarray(n.draw_share / np.conj(at.framed[n.draw_node]) / n.stiffness[i])
-    _draw(t, constant, n, at, i, j, share)
+    share: Complex = np.asarray(n.draw_share / np.conj(at.framed[:, n.draw_node]) / n.stiffness[i])
+    _draw(t, n, at, i, j, share)
     # and conj(s / (v_a - v_b)) from one phase of a leg into the other
-    across_leg = np.conj(at.v[n.leg_first] - at.v[n.leg_second])[n.leg_columns]
+    across_leg = np.conj(at.v[:, n.leg_first] - at.v[:, n.leg_second])[:, n.leg_columns]
     j = n.leg_columns + n.legs_from
     of_leg: Complex = np.asarray(n.leg_sign / across_leg / n.stiffness[n.leg_rows])
-    _draw(t, constant, n, at, n.leg_rows, j, of_leg)
+    _draw(t, n, at, n.leg_rows, j, of_leg)
 
 
-def _draw(t: _Tangent, constant: Real, n: Pattern, at: _Point, rows: Index, columns: Index, share: Complex) -> None:
+def _draw(t: Equations, n: Pattern, at: _Points, rows: Index, columns: Index, share: Complex) -> None:
     """Currents share * conj(demand), less what the operating point has of them already."""
     t.add_complex((n.re[rows], n.im[rows]), (n.p[columns], n.q[columns]), np.zeros_like(share), share)
-    drawn = share * (at.p[columns] - 1j * at.q[columns])
-    np.add.at(constant, n.re[rows], drawn.real)
-    np.add.at(constant, n.im[rows], drawn.imag)
+    drawn = share * (at.p[:, columns] - 1j * at.q[:, columns])
+    t.add_constant(n.re[rows], drawn.real)
+    t.add_constant(n.im[rows], drawn.imag)
 
 
-def _add_demand(t: _Tangent, pattern: Pattern) -> None:
+def _add_demand(t: Equations, n: Pattern) -> None:
     """The demand at each node, as states."""
-    t.add(pattern.p, pattern.p, 1.0)
-    t.add(pattern.q, pattern.q, 1.0)
+    t.add(n.p, n.p, 1.0)
+    t.add(n.q, n.q, 1.0)
 
 
-def _add_voltages(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> None:
+def _add_voltages(t: Equations, n: Pattern, at: _Points) -> None:
     """|w|^2 per unit of each limited voltage: phase to neutral, or line to line."""
-    n = pattern
-    w = at.v[n.first] - np.where(n.second >= 0, at.v[n.second], 0.0)
+    w = at.v[:, n.first] - np.where(n.second >= 0, at.v[:, n.second], 0.0)
     scale = n.voltage_scale
     t.add(n.u, n.u, 1.0)
     for node, sign in ((n.first, -1.0), (n.second, 1.0)):
         there = node >= 0
         for part, value in ((n.re, w.real), (n.im, w.imag)):
-            t.add(n.u[there], part[node[there]], (sign * 2 * scale * value)[there])
-    constant[n.u] = scale * np.abs(w) ** 2
+            t.add(n.u[there], part[node[there]], (sign * 2 * scale * value)[:, there])
+    t.add_constant(n.u, scale * np.abs(w) ** 2)
 
 
-def entering(n: Pattern, at: _Point) -> tuple[Complex, Complex]:
-    """(nf,) voltage in the frame of its bus at which each flow enters its branch, and its current."""
-    current = n.entering @ at.v
-    v = at.framed[n.flow_node]
-    current[n.fed], v[n.fed] = at.fed, at.v[n.flow_node[n.fed]]
+def entering(n: Pattern, at: Complex, framed: Complex, fed: Complex) -> tuple[Complex, Complex]:
+    """(points, nf) voltage in the frame of its bus at which each flow enters its branch, and its current.
+
+    Args:
+        at, framed: (points, nn) voltages of the nodes as they are and in the frames of their buses.
+        fed: (points, k) currents of a source that is not stiff.
+    """
+    current = np.asarray((n.entering @ at.T).T)
+    v = framed[:, n.flow_node]
+    current[:, n.fed], v[:, n.fed] = fed, at[:, n.flow_node[n.fed]]
     return v, current
 
 
-def _add_flows(t: _Tangent, constant: Real, pattern: Pattern, at: _Point) -> None:
+def entering_now(circuit: AcCircuit) -> tuple[Complex, Complex]:
+    """(nf,) the same in the last solution of a circuit."""
+    n = tangent_pattern(circuit.feeder)
+    phasors = circuit.node_phasors[n.reading]
+    framed = in_frames(phasors, n.three_wire, n.neutral)
+    fed = circuit.source_currents() if len(n.fed) else np.zeros(0, dtype=complex)
+    places = n.node_bus, n.node_place
+    v, current = entering(n, phasors[places][None], framed[places][None], fed[None])
+    return v[0], current[0]
+
+
+def _add_flows(t: Equations, n: Pattern, at: _Points) -> None:
     """Power that enters each branch, v conj(i), at the voltage in the frame of its upper bus."""
-    n = pattern
-    v, current = entering(n, at)
+    v, current = entering(n, at.v, at.framed, at.fed)
     power = v * np.conj(current)
     t.add(n.flow_p, n.flow_p, 1.0)
     t.add(n.flow_q, n.flow_q, 1.0)
     k, j = n.flow_rows, n.flow_columns
-    by_conjugate = -v[k] * np.conj(n.flow_values)
+    by_conjugate = -v[:, k] * np.conj(n.flow_values)
     t.add_complex((n.flow_p[k], n.flow_q[k]), (n.re[j], n.im[j]), np.zeros_like(by_conjugate), by_conjugate)
     k, j, share = n.frame_rows, n.frame_columns, n.frame_share
-    by: Complex = np.asarray(-share * np.conj(current)[k])
-    t.add_complex((n.flow_p[k], n.flow_q[k]), (n.re[j], n.im[j]), by, np.zeros_like(by))
-    constant[n.flow_p], constant[n.flow_q] = power.real, power.imag
+    by: Complex = np.asarray(-share * np.conj(current)[:, k])
+    t.add_complex((n.flow_p[k], n.flow_q[k]), (n.re[j], n.im[j]), by)
+    t.add_constant(n.flow_p, power.real)
+    t.add_constant(n.flow_q, power.imag)
 
 
-def _add_import(t: _Tangent, constant: Real, pattern: Pattern, at: _Point, solution: AcSolution) -> None:
+def _add_import(t: Equations, n: Pattern, at: _Points) -> None:
     """What the source gives: the flows that enter the branches at its bus, the demand there, and what is constant."""
-    n = pattern
-    given = (solution.p_source_kw / KILO, solution.q_source_kvar / KILO)
     for row, flows, demand, value, injected in (
-        (n.source_p, n.flow_p, n.p, given[0], at.p),
-        (n.source_q, n.flow_q, n.q, given[1], at.q),
+        (n.source_p, n.flow_p, n.p, at.source.real, at.p),
+        (n.source_q, n.flow_q, n.q, at.source.imag, at.q),
     ):
         leaving = flows[n.source_flows]
         t.add(row, row, 1.0)
-        t.add(np.broadcast_to(row, leaving.shape), leaving, -1.0)
-        t.add(np.broadcast_to(row, n.source_demand.shape), demand[n.source_demand], -1.0)
-        constant[row] = value - constant[leaving].sum() - injected[n.source_demand].sum()
+        t.add(row, leaving, -1.0)
+        t.add(row, demand[n.source_demand], -1.0)
+        rest = value - t.constant[:, leaving].sum(axis=1) - injected[:, n.source_demand].sum(axis=1)
+        t.add_constant(row[None], rest[:, None])
 
 
-def _unbalance(pattern: Pattern, at: _Point) -> Affine:
+def _unbalance(n: Pattern, at: _Points) -> list[Affine]:
     """V2/V1 of the line-to-line voltages, percent, with its slope by the phasors of each three-phase bus."""
-    n = pattern
-    v = at.v[n.full]
-    line = v - np.roll(v, -1, axis=1)
+    v = at.v[:, n.full]
+    line = v - np.roll(v, -1, axis=2)
     # positive and negative sequence of the line voltages, as rows that act on v
     turns = np.array([[1, ALPHA, ALPHA**2], [1, ALPHA**2, ALPHA]]) / 3
     on_v = turns - np.roll(turns, 1, axis=1)
     positive, negative = (line @ row for row in turns)
     ratio = negative / positive
-    slope = 100 * (on_v[1] - ratio[:, None] * on_v[0]) / positive[:, None]
+    slope = 100 * (on_v[1] - ratio[..., None] * on_v[0]) / positive[..., None]
     # real part: Re(slope) dre - Im(slope) dim; imaginary part: Im(slope) dre + Re(slope) dim
-    values = np.stack(
-        [np.stack([slope.real, -slope.imag], axis=2), np.stack([slope.imag, slope.real], axis=2)], axis=1
-    )
-    columns = np.stack([n.re[n.full], n.im[n.full]], axis=2)
-    columns = np.broadcast_to(columns[:, None], values.shape)
-    rows = np.broadcast_to(np.arange(2 * len(v)).reshape(-1, 2, 1, 1), values.shape)
-    entries = (values.ravel(), (rows.ravel(), columns.ravel()))
-    matrix = sp.csr_array(sp.coo_array(entries, shape=(2 * len(v), len(n.states))))
-    constant = 100 * np.stack([ratio.real, ratio.imag], axis=1).ravel()
-    return Affine(matrix, np.asarray(constant), n.unbalance_labels)
+    real, imaginary = (np.concatenate(parts, axis=2) for parts in ((slope.real, -slope.imag), (slope.imag, slope.real)))
+    values = np.stack([real, imaginary], axis=2).reshape(len(v), -1)
+    columns = np.repeat(np.concatenate([n.re[n.full], n.im[n.full]], axis=1), 2, axis=0).ravel()
+    starts, shape = np.arange(0, len(columns) + 1, 6), (2 * len(n.full), len(n.states))
+    constants = 100 * np.stack([ratio.real, ratio.imag], axis=2).reshape(len(v), -1)
+    return [
+        Affine(sp.csr_array((value, columns, starts), shape=shape), constant, n.unbalance_labels)
+        for value, constant in zip(values, constants, strict=True)
+    ]

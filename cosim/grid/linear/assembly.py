@@ -70,12 +70,19 @@ class Equations:
         self.calls += 1
         self.values.append(np.broadcast_to(values, (self.count, *shape)).reshape(self.count, -1)[:, kept])
 
-    def add_complex(self, rows: tuple[Index, Index], columns: tuple[Index, Index], values: Complex) -> None:
-        """Add p + jq of the rows += values * (p + jq of the columns)."""
-        self.add(rows[0], columns[0], values.real)
-        self.add(rows[0], columns[1], -values.imag)
-        self.add(rows[1], columns[0], values.imag)
-        self.add(rows[1], columns[1], values.real)
+    def add_complex(
+        self,
+        rows: tuple[Index, Index],
+        columns: tuple[Index, Index],
+        values: Complex,
+        by_conjugate: Complex | None = None,
+    ) -> None:
+        """Add p + jq of the rows += values * z + by_conjugate * conj(z), z = p + jq of the columns."""
+        plus, minus = (values, values) if by_conjugate is None else (values + by_conjugate, values - by_conjugate)
+        self.add(rows[0], columns[0], plus.real)
+        self.add(rows[0], columns[1], -minus.imag)
+        self.add(rows[1], columns[0], plus.imag)
+        self.add(rows[1], columns[1], minus.real)
 
     def add_constant(self, rows: Index, values: Real | float) -> None:
         """Add to the right-hand side."""

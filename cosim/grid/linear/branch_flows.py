@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.grid.feeder.flows import BranchFlows, FlowEnds, flow_ends
-from cosim.grid.linear.ac_tangent import entering, operating_point, tangent_pattern
+from cosim.grid.linear.ac_tangent import entering_now
 from cosim.grid.linear.network import LinearNetwork
 from cosim.grid.opendss.circuit import AcCircuit
 
@@ -36,8 +36,7 @@ class LinearFlows:
 
 def ac_flows(circuit: AcCircuit) -> BranchFlows:
     """Flows in the last solution of a circuit, by its own voltages and the admittance of its branches."""
-    pattern = tangent_pattern(circuit.feeder)
-    v, current = entering(pattern, operating_point(pattern, circuit, ()))
+    v, current = entering_now(circuit)
     ends = flow_ends(circuit.feeder)
     mine = slice(len(ends.labels))
     power = v[mine] * np.conj(current[mine])

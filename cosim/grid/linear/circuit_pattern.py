@@ -66,7 +66,8 @@ def circuit_pattern(feeder: CircuitFeeder) -> Pattern:
     full = [k for k, b in enumerate(buses) if len(b.phases) == 3]
     size = len(numbers.names)
     return Pattern(
-        structure=feeder, rows=row, three_wire=three_wire, neutral=w.neutral, nodes=nodes, states=numbers.names,
+        structure=feeder, rows=row, three_wire=three_wire, neutral=w.neutral,
+        reading=np.arange(len(w.place)), places=w.place.shape[1], nodes=nodes, states=numbers.names,
         re=re, im=im, p=p, q=q, u=u, flow_p=fp, flow_q=fq, source_p=sp_[0], source_q=sq[0],
         wire_rows=wires.row, wire_columns=wires.col, wire_values=wires.data,
         stiffness=np.abs(w.admittance.diagonal()),

@@ -16,7 +16,6 @@ the flows of the point. The fixed point is therefore the AC solution.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,7 +30,7 @@ from cosim.grid.linear.assembly import Equations, Layout, matrix_of
 from cosim.grid.linear.flow_laws import add_all, point_of
 from cosim.grid.linear.network import LinearNetwork, Node
 from cosim.grid.linear.outputs import same_everywhere, unbalance_at, unbalance_rows
-from cosim.grid.linear.tree_solver import TreeSolver
+from cosim.grid.linear.tree_solver import TreeSolver, kept
 
 Real = NDArray[np.float64]
 MAX_ITERATIONS = 60
@@ -120,18 +119,7 @@ def tree_of(s: Structure) -> TreeSolver:
     for states in (s.p, s.q, s.pc, s.qc, s.u):
         there = states >= 0
         group[states[there]] = np.nonzero(there)[0]
-    key = hashlib.sha256()
-    for part in (layout.indices, layout.indptr, group, s.parent):
-        key.update(part.tobytes())
-    digest = key.digest()
-    if digest not in _TREES:  # taps that move leave the places of the numbers alone, as a rule
-        if len(_TREES) >= FEEDERS_KEPT:
-            _TREES.clear()
-        _TREES[digest] = TreeSolver(layout.indices, layout.indptr, group, s.parent)
-    return _TREES[digest]
-
-
-_TREES: dict[bytes, TreeSolver] = {}
+    return kept(TreeSolver, layout.indices, layout.indptr, group, s.parent)
 
 
 @lru_cache(maxsize=FEEDERS_KEPT)

@@ -20,7 +20,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import SuperLU, splu
 
-from cosim.grid.linear.tree_solver import TreeSolver
+from cosim.grid.linear.layered_solver import LayeredSolver
+from cosim.grid.linear.tree_solver import TreeSolver, at_a_time
 
 Real = NDArray[np.float64]
 Node = tuple[str, str]
@@ -76,7 +77,7 @@ class LinearNetwork:
     flows_p: Affine
     flows_q: Affine
     unbalance: Affine
-    tree: TreeSolver | None = None
+    tree: TreeSolver | LayeredSolver | None = None
     _factors: list[SuperLU] = field(default_factory=list, init=False, repr=False)
 
     def solve(self, p: Real, q: Real) -> Real:
@@ -196,23 +197,30 @@ def affine_together(
     if tree is None:
         each = [n.affine_in(_below(shared, o), injected) for n, o in zip(networks, apart, strict=True)]
         return np.array([e[0] for e in each]), np.array([e[1] for e in each])
-    right = np.empty((len(networks), *injected.shape[:1], injected.shape[1] + 1))
-    right[:, :, 0] = [n.constant for n in networks]
-    right[:, :, 1:] = injected
-    states = tree.solve(_numbers(networks), right)
-    flat = states.transpose(1, 0, 2).reshape(len(first.states), -1)
-    values = (shared.rows @ flat).reshape(-1, len(networks), right.shape[2]).transpose(1, 0, 2)
-    base, slopes = values[:, :, 0] + shared.constant, values[:, :, 1:]
-    if apart[0] is not None:
-        more = np.array([o.rows @ y for o, y in zip(apart, states, strict=True) if o is not None])
-        constants = np.array([o.constant for o in apart if o is not None])
-        base = np.concatenate([base, more[:, :, 0] + constants], axis=1)
-        slopes = np.concatenate([slopes, more[:, :, 1:]], axis=1)
-    return base, slopes
+    wanted = np.unique(np.concatenate([shared.rows.indices, *(o.rows.indices for o in apart[:1] if o is not None)]))
+    together = at_a_time(len(first.states), injected.shape[1] + 1)
+    parts = []
+    for i in range(0, len(networks), together):
+        some, own_rows = networks[i : i + together], apart[i : i + together]
+        right = np.empty((len(some), *injected.shape[:1], injected.shape[1] + 1))
+        right[:, :, 0] = [n.constant for n in some]
+        right[:, :, 1:] = injected
+        states = tree.solve(_numbers(some), right, wanted)
+        flat = states.transpose(1, 0, 2).reshape(len(first.states), -1)
+        values = (shared.rows @ flat).reshape(-1, len(some), right.shape[2]).transpose(1, 0, 2)
+        more = [o.rows @ y for o, y in zip(own_rows, states, strict=True) if o is not None]
+        parts.append(np.concatenate([values, np.array(more)], axis=1) if more else values)
+    values = np.concatenate(parts)
+    constants = [_below_constant(shared, o) for o in apart]
+    return values[:, :, 0] + np.array(constants), values[:, :, 1:]
 
 
 def _numbers(networks: Sequence[LinearNetwork]) -> Real:
     return np.array([n.matrix.data for n in networks])
+
+
+def _below_constant(upper: Affine, lower: Affine | None) -> Real:
+    return upper.constant if lower is None else np.concatenate([upper.constant, lower.constant])
 
 
 def _below(upper: Affine, lower: Affine | None) -> Affine:
@@ -220,4 +228,4 @@ def _below(upper: Affine, lower: Affine | None) -> Affine:
     if lower is None:
         return upper
     rows = sp.csr_array(sp.vstack([upper.rows, lower.rows]))
-    return Affine(rows, np.concatenate([upper.constant, lower.constant]), (*upper.labels, *lower.labels))
+    return Affine(rows, _below_constant(upper, lower), (*upper.labels, *lower.labels))

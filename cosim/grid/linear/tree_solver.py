@@ -8,7 +8,10 @@ with one call of LAPACK, which pivots within each block. No step is factorised a
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +22,13 @@ LARGEST = 1 << 22
 """How many numbers of a solution are worked on at a time: steps beyond that wait, so that memory stays small."""
 
 
+def at_a_time(states: int, columns: int) -> int:
+    """How many steps are worked on at a time, with so many right-hand sides each."""
+    return max(1, LARGEST // max(1, states * (columns + 3)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
+class Sums:
     """Adds contributions that go to the same place: their order by place, where each place begins, the places."""
 
     order: Index
@@ -28,10 +36,10 @@ class _Sums:
     places: Index
 
     @staticmethod
-    def at(places: Index) -> _Sums:
+    def at(places: Index) -> Sums:
         order = np.argsort(places, kind="stable")
         first = np.flatnonzero(np.r_[True, np.diff(places[order]) != 0]) if len(places) else order
-        return _Sums(order, first, places[order][first])
+        return Sums(order, first, places[order][first])
 
     def subtract(self, target: Real, contributions: Real, used: Index) -> None:
         """Take (steps, contributions, used) off ``target`` (steps, places, m) in these of its columns."""
@@ -61,8 +69,8 @@ class _Batch:
     up_entry: Index
     up_group: Index
     up_state: Index
-    to_blocks: _Sums
-    to_right: _Sums
+    to_blocks: Sums
+    to_right: Sums
 
 
 class _Places:
@@ -132,7 +140,7 @@ class _Places:
             states=np.array([self._states[k] for k in which]), above=above, own=(first, first + n * n * len(which)),
             down_place=(number * n + self._local[self.row[down]]) * width + spot[place], down_entry=down,
             up_entry=up, up_group=of_up, up_state=self._local[self.column[up]],
-            to_blocks=_Sums.at(blocks.ravel()), to_right=_Sums.at(self.row[up]),
+            to_blocks=Sums.at(blocks.ravel()), to_right=Sums.at(self.row[up]),
         )  # fmt: skip
 
 
@@ -161,11 +169,12 @@ class TreeSolver:
         self._own_place = places.of(places.row[places.own], places.column[places.own])
         self._batches = [places.batch(which) for which in places.batches]
 
-    def solve(self, values: Real, right: Real) -> Real:
+    def solve(self, values: Real, right: Real, wanted: Index | None = None) -> Real:
         """Solutions of all steps.
 
         Args:
             values: (steps, entries) of the matrices. right: (steps, states, m).
+            wanted: states that are asked for; all are found anyway, because each hangs together with all.
 
         Returns:
             (steps, states, m).
@@ -173,7 +182,7 @@ class TreeSolver:
         Raises:
             numpy.linalg.LinAlgError: a block is singular.
         """
-        together = max(1, LARGEST // max(1, right.shape[1] * (right.shape[2] + 3)))
+        together = at_a_time(*right.shape[1:])
         parts = range(0, len(values), together)
         found = [self._solved(values[i : i + together], right[i : i + together]) for i in parts]
         return found[0] if len(found) == 1 else np.concatenate([np.zeros((0, *right.shape[1:])), *found])
@@ -206,6 +215,30 @@ class TreeSolver:
             here[..., used] += solved[..., width:]
             found[:, b.states] = here
         return found[:, :-1]
+
+
+S = TypeVar("S")
+_KEPT: dict[bytes, Any] = {}
+KEPT = 32
+"""How many solvers are kept."""
+
+
+def kept(solver: Callable[[Index, Index, Index, Index], S], *places: Index) -> S:
+    """The solver of equations at these places, made once: taps that move leave places alone, as a rule.
+
+    Args:
+        solver: its class. places: its arguments, see :class:`TreeSolver`.
+    """
+    key = hashlib.sha256(repr(solver).encode())
+    for part in places:
+        key.update(part.tobytes())
+    digest = key.digest()
+    if digest not in _KEPT:
+        if len(_KEPT) >= KEPT:
+            _KEPT.clear()
+        _KEPT[digest] = solver(*places)
+    found: S = _KEPT[digest]
+    return found
 
 
 def _depths(parent: Index) -> Index:

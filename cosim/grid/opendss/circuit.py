@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.constants import KILO, LEGS
+from cosim.constants import KILO, LEGS, PHASES
 from cosim.errors import InputError
 from cosim.grid.feeder.arrays import Structure
 from cosim.grid.feeder.check import check_feeder
@@ -68,6 +68,40 @@ class AcSolution:
     flows: BranchFlows | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AcState:
+    """Where an AC power flow stands, as arrays.
+
+    Attributes:
+        phasors: (buses, 3) voltages as :attr:`AcCircuit.node_phasors`. source_mva: drawn from the source.
+        fed: currents at the source's nodes (:meth:`AcCircuit.source_currents`); of feeders of tables none.
+    """
+
+    phasors: Complex
+    source_mva: complex
+    fed: Complex
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where OpenDSS has the voltages of a feeder, and which of them are looked at.
+
+    Attributes:
+        nodes: (rows, places) of each voltage among all of OpenDSS, -1 where there is none; base: (rows,) V.
+        floating, full: (buses,) three phases without a neutral; three phases.
+        phase, line: (buses, 3) voltages that have limits: of phases, and between phases.
+        neutral: (buses,) place of a neutral conductor of its own; None if no bus has one.
+    """
+
+    nodes: NDArray[np.intp]
+    base: NDArray[np.float64]
+    floating: NDArray[np.bool_]
+    full: NDArray[np.bool_]
+    phase: NDArray[np.bool_]
+    line: NDArray[np.bool_]
+    neutral: NDArray[np.intp] | None
+
+
 class AcCircuit:
     """A feeder as an OpenDSS circuit of its own; several may live side by side in one process."""
 
@@ -92,7 +126,7 @@ class AcCircuit:
             self._command(command)
         self._extra: dict[tuple[str, str, str], int] = {}
         self._active: set[int] = set()
-        self._places: NDArray[np.intp] | None = None
+        self._found: _Places | None = None
 
     def _commands(self) -> list[str]:
         if isinstance(self.feeder, CircuitFeeder):
@@ -124,6 +158,24 @@ class AcCircuit:
         Raises:
             InputError: an injection at a bus or phase that the feeder does not have.
         """
+        self._run(load_scale, injections)
+        solution = self._read()
+        if not solution.converged:
+            self._compile()  # the next iteration must not start from these voltages
+        return solution
+
+    def state(self, load_scale: float, injections: Iterable[tuple[Terminal, float, float]]) -> AcState | None:
+        """Solve the power flow for its state alone, arguments and errors as in :meth:`solve`; None where that would not
+        have converged."""
+        self._run(load_scale, injections)
+        if not (self._in_range(*self._magnitudes()[1:]) and self._dss.Solution.Converged()):
+            self._compile()
+            return None
+        fed = self.source_currents() if isinstance(self.feeder, CircuitFeeder) else np.zeros(0, dtype=complex)
+        p_kw, q_kvar = self._dss.Circuit.TotalPower()[:2]
+        return AcState(self.node_phasors, -complex(p_kw, q_kvar) / KILO, fed)
+
+    def _run(self, load_scale: float, injections: Iterable[tuple[Terminal, float, float]]) -> None:
         powers: dict[int, complex] = dict.fromkeys(self._active, 0j)
         for terminal, p_kw, q_kvar in injections:
             for member in terminal.phases:
@@ -137,10 +189,6 @@ class AcCircuit:
         self._active = {index for index, power in powers.items() if power != 0}
         self._dss.Solution.LoadMult(load_scale * self._load_mult)
         self._dss.Solution.Solve()
-        solution = self._read()
-        if not solution.converged:
-            self._compile()  # the next iteration must not start from these voltages
-        return solution
 
     def node_phasors_in(self, structure: Structure | CircuitFeeder) -> Complex:
         """(n, 3) phasors of the last solution, in the order of a structure's buses; of a circuit's own all places."""
@@ -180,25 +228,49 @@ class AcCircuit:
             self._extra[key] = int(self._dss.Loads.Count())
         return self._extra[key]
 
-    def _read(self) -> AcSolution:
-        dss = self._dss
-        volts = np.asarray(dss.Circuit.AllBusVolts(), dtype=float).view(complex)
-        if self._places is None:
-            order = {name.lower(): k for k, name in enumerate(dss.Circuit.AllNodeNames())}
-            names = node_names(self.feeder)
-            self._places = np.array([[order.get(name, -1) for name in row] for row in names], dtype=np.intp)
-        base = np.array([KILO * b.kv_neutral for b in self.feeder.buses])
-        neutral = None
+    def _places(self) -> _Places:
+        if self._found is None:
+            order = {name.lower(): k for k, name in enumerate(self._dss.Circuit.AllNodeNames())}
+            buses, names = self.feeder.buses, node_names(self.feeder)
+            base, neutral = np.array([KILO * b.kv_neutral for b in buses]), None
+            if isinstance(self.feeder, CircuitFeeder):
+                w = self.feeder.wiring
+                base, neutral = KILO * w.row_kv, w.neutral[: len(buses)]
+            full = np.array([len(b.phases) == 3 for b in buses])
+            grounded = np.array([b.grounded for b in buses])
+            self._found = _Places(
+                nodes=np.array([[order.get(name, -1) for name in row] for row in names], dtype=np.intp), base=base,
+                floating=full & ~grounded, full=full,
+                phase=np.array([[b.grounded and x in b.phases for x in PHASES] for b in buses]),
+                line=np.array([[not b.grounded and x in b.legs for x in LEGS] for b in buses]), neutral=neutral,
+            )  # fmt: skip
+        return self._found
+
+    def _magnitudes(self) -> tuple[Complex, NDArray[np.float64], NDArray[np.float64]]:
+        """(buses, 3) voltages of the last solution in the frames of the buses, and their magnitudes per unit: between
+        phases, and of phases. Takes :attr:`node_phasors`."""
+        places = self._places()
+        volts = np.asarray(self._dss.Circuit.AllBusVolts(), dtype=float).view(complex)
+        self.node_phasors = np.asarray(np.where(places.nodes >= 0, volts[places.nodes], np.nan) / places.base[:, None])
+        v: Complex = in_frames(self.node_phasors[: len(self.feeder.buses)], places.floating, places.neutral)[:, :3]
+        return v, np.abs(line_to_line(v)) / math.sqrt(3), np.abs(v)
+
+    def _in_range(self, line: NDArray[np.float64], phase: NDArray[np.float64]) -> bool:
+        """Whether all voltages are between 0.8 and 1.2 per unit; of a circuit itself, whose own loads have a law at any
+        voltage, those where devices are."""
+        places = self._places()
+        of_line, of_phase = places.line, places.phase
         if isinstance(self.feeder, CircuitFeeder):
-            w = self.feeder.wiring
-            base, neutral = KILO * w.row_kv, w.neutral
-        v = np.where(self._places >= 0, volts[self._places], np.nan) / base[:, None]
-        self.node_phasors = v
-        v = v[: len(self.feeder.buses)]
-        floating = np.array([not b.grounded and len(b.phases) == 3 for b in self.feeder.buses])
-        v = in_frames(v, floating, None if neutral is None else neutral[: len(v)])[:, :3]
-        line, phase = np.abs(line_to_line(v)) / math.sqrt(3), np.abs(v)
-        full = np.flatnonzero([len(b.phases) == 3 for b in self.feeder.buses])
+            used = {bus for bus, _, _ in self._extra}
+            some = np.array([[bus.name in used] for bus in self.feeder.buses])
+            of_line, of_phase = of_line & some, of_phase & some
+        limited = np.concatenate([line[of_line], phase[of_phase]])
+        return bool(((limited >= V_MIN) & (limited <= V_MAX)).all())
+
+    def _read(self) -> AcSolution:
+        dss, places = self._dss, self._places()
+        v, line, phase = self._magnitudes()
+        full = np.flatnonzero(places.full)
         rates = np.stack([vuf(v[full]), lvur(line[full]), pvur(phase[full])], axis=1)
         voltages: dict[tuple[str, str], float] = {}
         phasors: dict[str, Complex] = {}
@@ -212,11 +284,6 @@ class AcCircuit:
         for place, rate in zip(full.tolist(), rates.tolist(), strict=True):
             unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
         power = dss.Circuit.TotalPower()
-        limited = voltages.items()
-        if isinstance(self.feeder, CircuitFeeder):  # its own loads have a law at any voltage, devices here do not
-            used = {bus for bus, _, _ in self._extra}
-            limited = [(label, x) for label, x in limited if label[0] in used]  # type: ignore[assignment]
-        in_range = all(V_MIN <= x <= V_MAX for _, x in limited)
         settled = bool(dss.Solution.Converged())
         return AcSolution(
             voltages=voltages,
@@ -225,7 +292,7 @@ class AcCircuit:
             p_source_kw=-float(power[0]),
             q_source_kvar=-float(power[1]),
             losses_kw=float(dss.Circuit.Losses()[0]) / KILO,
-            converged=settled and in_range,
+            converged=settled and self._in_range(line, phase),
             settled=settled,
         )
 

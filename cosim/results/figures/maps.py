@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from cosim.constants import LEGS, PHASES
+from cosim.results.figures.margins import Margins
 from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
 from cosim.results.layout import DATACENTER, PLAIN
 from cosim.results.tables import Layout
@@ -78,8 +79,9 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
     with style():
         place = coordinates(layout)
         width, height = (float(np.ptp(place[c])) or 1.0 for c in ("x", "y"))
+        margins = Margins()
         figure = new_figure(float(np.clip(6.0 * height / width, 3.6, 7.2)), title,
-                            float(np.clip(5.6 * width / height + 1.8, 5.2, 8.0)))  # fmt: skip
+                            float(np.clip(5.6 * width / height + 1.8, 5.2, 8.0)), margins)  # fmt: skip
         ax = figure.add_subplot()
         _draw_branches(ax, layout, place)
         known = values.reindex(place.index)
@@ -90,7 +92,7 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
         points = ax.scatter(shown["x"], shown["y"], c=known.dropna(), cmap=cmap, s=52 * shrink, edgecolors="white",
                             linewidths=0.6 * shrink, zorder=4)  # fmt: skip
         handles = _draw_marks(ax, layout, place)
-        bar = figure.colorbar(points, ax=ax, shrink=0.75, pad=0.02, aspect=28)
+        bar = margins.bar(points, [ax], shrink=0.75, aspect=28)
         bar.set_label(label)
         bar.outline.set_visible(False)
         bar.ax.ticklabel_format(useOffset=False)
@@ -164,11 +166,14 @@ def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> 
     with style():
         table = bus_prices(prices)
         title = "Locational price by bus and time, mean over phases (USD/MWh)"
-        figure = new_figure(_height(len(table)), title, width_in=9.5)
+        margins = Margins()
+        figure = new_figure(_height(len(table)), title, 9.5, margins)
         left, right = figure.subplots(1, 2)
         order = feeder_order(layout)
-        _heatmap(left, table, steps, order, named=True)
-        _heatmap(right, bus_prices(_by_location(prices)), steps, order)
+        meshes = [_heatmap(left, table, steps, order, named=True),
+                  _heatmap(right, bus_prices(_by_location(prices)), steps, order)]  # fmt: skip
+        for ax, mesh in zip((left, right), meshes, strict=True):
+            margins.bar(mesh, [ax], shrink=0.6, aspect=30).outline.set_visible(False)
         left.set(title="price", ylabel=_FROM_SOURCE)
         right.set(title="price less energy at the substation", ylabel="")
         return figure
@@ -182,7 +187,8 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
         chosen = _by_location(prices[prices["phase"].isin(names)])
         what = "delta leg" if names == LEGS else "phase"
         title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
-        figure = new_figure(_height(chosen["bus"].nunique()), title, width_in=9.5)
+        margins = Margins()
+        figure = new_figure(_height(chosen["bus"].nunique()), title, 9.5, margins)
         axes = figure.subplots(1, 3)
         limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
         present = set(chosen["bus"].unique())
@@ -192,7 +198,7 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
             table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
             _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits, named=ax is axes[0])
             ax.set(title=f"{what} {name}", ylabel="")
-        figure.colorbar(axes[0].collections[0], ax=list(axes), shrink=0.6, aspect=30, pad=0.01)
+        margins.bar(axes[0].collections[0], list(axes), shrink=0.6, aspect=30)
         axes[0].set_ylabel(_FROM_SOURCE)
         return figure
 
@@ -212,17 +218,14 @@ def _heatmap(
     order: Sequence[str],
     limits: tuple[float, float] | None = None,
     named: bool = False,
-) -> None:
-    """One heat map with upright times below; a colour bar of its own unless its limits are shared, names if wanted."""
+) -> QuadMesh:
+    """One heat map with upright times below, names of buses if wanted; limits of its colours may be shared."""
     present = [b for b in order if b in table.index]
     data = table.loc[present + [b for b in table.index if b not in present]]
     low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
     ax.spines[:].set_visible(False)
     mesh = ax.pcolormesh(np.ma.masked_invalid(data.to_numpy()), cmap=SEQUENTIAL, vmin=low, vmax=high, rasterized=True)
     ax.set(xlim=(0, data.shape[1]), ylim=(data.shape[0], 0))
-    if limits is None:
-        bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.6, aspect=30, pad=0.02)
-        bar.outline.set_visible(False)
     times = steps.set_index("step")["time"].reindex(data.columns)
     every = max(1, len(times) // 4)
     one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)
@@ -232,3 +235,4 @@ def _heatmap(
     names = list(data.index[::thin]) if named else []
     ax.set_yticks((np.arange(len(data))[::thin] + 0.5)[: len(names)], names, rotation=0, fontsize=7.5)
     ax.set_xlabel("local time" if one_day else "date")
+    return mesh

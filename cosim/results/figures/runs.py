@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cosim.constants import PHASES, PRICE_PARTS
 from cosim.results.figures.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
+from cosim.results.figures.margins import Margins
 from cosim.results.figures.style import (
     COLOURS,
     GREY,
@@ -142,7 +143,7 @@ def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Fi
         at_sites = site_prices(prices, layout)
         names = most(sorted(set(at_sites["unit"])), at_sites.groupby("unit")["dlmp_p"].mean(), count=4)
         parts = [p for p in PRICE_PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
-        figure = new_figure(5.4, "Price at the data centers and its parts (USD/MWh)")
+        figure = new_figure(5.4, "Price at the data centers and its parts (USD/MWh)", margins=Margins())
         axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):
             data = at_sites[at_sites["unit"] == name].set_index("step")
@@ -181,7 +182,7 @@ def power_and_price(
         energy = power.groupby(level="datacenter").sum()
         names = most(sorted(energy.index), energy)
         price = site_prices(prices, layout).set_index(["unit", "step"])["dlmp_p"]
-        figure = new_figure(4.9, "Data centers: power drawn and price paid")
+        figure = new_figure(4.9, "Data centers: power drawn and price paid", margins=Margins())
         grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
         over_price = figure.add_subplot(grid[0, 0])
         over_power = figure.add_subplot(grid[1, 0], sharex=over_price)
@@ -210,7 +211,8 @@ def work_over_time(work: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         sums = work.groupby(["datacenter", "step"])[columns].sum()
         totals = sums["served_mwh"].groupby(level="datacenter").sum()
         names = most(sorted(totals.index), totals)
-        figure = new_figure(1.5 + 2.2 * -(-len(names) // 3), "Computing work: arrived, served, waiting (MWh)")
+        height, title = 1.5 + 2.2 * -(-len(names) // 3), "Computing work: arrived, served, waiting (MWh)"
+        figure = new_figure(height, title, margins=Margins())
         axes = _panels(figure, len(names))
         looks = {"arrived_mwh": ("arrived", GREY, "--"), "served_mwh": ("served", COLOURS[0], "-"),
                  "deferred_mwh": ("waiting at the end of the step", COLOURS[1], "-")}  # fmt: skip
@@ -230,7 +232,7 @@ def work_over_time(work: pd.DataFrame, steps: pd.DataFrame) -> Figure:
 def voltage_profile(voltages: pd.DataFrame, steps: pd.DataFrame, limits: VoltageLimits) -> Figure:
     """Lowest and highest voltage over all buses and phases per step, linear and AC, with the limits."""
     with style():
-        figure = new_figure(3.9, "Voltages over all buses: lowest to highest (pu)")
+        figure = new_figure(3.9, "Voltages over all buses: lowest to highest (pu)", margins=Margins())
         ax = figure.add_subplot()
         for column, label, colour, dash in (
             ("v_pu", "linear", COLOURS[0], "-"), ("v_ac_pu", "AC power flow", COLOURS[1], "--"),
@@ -267,7 +269,8 @@ def unbalance_over_time(unbalance: pd.DataFrame, steps: pd.DataFrame, buses: Seq
     with style():
         worst = unbalance.groupby("bus")["vuf_pct"].max()
         chosen = most([b for b in buses if b in worst.index] or sorted(worst.index), worst)
-        figure = new_figure(3.6, "Voltage unbalance at the data centers' buses and at the worst bus (%)")
+        title = "Voltage unbalance at the data centers' buses and at the worst bus (%)"
+        figure = new_figure(3.6, title, margins=Margins())
         axes = figure.subplots(1, 3, sharex=True, sharey=True)
         tint = colours(chosen)
         for ax, column, title in zip(
@@ -298,7 +301,8 @@ def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         shown = most(units, energy)
         active["others"] = active[[u for u in units if u not in shown]].sum(axis="columns")
         stacked = [*sorted(imports), *shown, *(["others"] if len(shown) < len(units) else [])]
-        figure = new_figure(4.3, "Where power comes from")
+        margins = Margins()
+        figure = new_figure(4.3, "Where power comes from", margins=margins)
         left, right = figure.subplots(1, 2)
         times = _times(steps, active.index)
         tint = colours(stacked, {**dict.fromkeys(imports, "#c4c9d1"), "others": "#4b5563"})
@@ -315,7 +319,7 @@ def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         right.set_title("reactive power by kind (kvar)")
         for ax in (left, right):
             time_axis(ax, times, ticks=7)
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+            margins.legend_below(ax, columns=3)
         return figure
 
 
@@ -335,7 +339,8 @@ def taps_over_time(taps: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         named = taps.assign(name=taps["device"] + " " + together).drop_duplicates(["name", "step"])
         moves = named.groupby("name", sort=True)["moves"].sum()
         kinds = sorted(set(named["kind"]), reverse=True)
-        figure = new_figure(3.9, "Positions of regulators and capacitors, constant within a step")
+        margins = Margins()
+        figure = new_figure(3.9, "Positions of regulators and capacitors, constant within a step", margins=margins)
         for ax, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
             table = named[named["kind"] == kind].pivot(index="step", columns="name", values="position")
             times = _times(steps, table.index)
@@ -346,14 +351,14 @@ def taps_over_time(taps: pd.DataFrame, steps: pd.DataFrame) -> Figure:
             ax.set_title({"regulator": "tap (steps of 0.625 %)", "capacitor": "steps in service"}[kind])
             ax.yaxis.get_major_locator().set_params(integer=True)
             time_axis(ax, times, ticks=7)
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+            margins.legend_below(ax, columns=3)
         return figure
 
 
 def convergence(rounds: pd.DataFrame) -> Figure:
     """Price and power residuals by round, one line per window; log scale."""
     with style():
-        figure = new_figure(3.6, "Convergence of the negotiation")
+        figure = new_figure(3.6, "Convergence of the negotiation", margins=Margins())
         axes = figure.subplots(1, 2)
         windows = list(dict.fromkeys(rounds["step"]))
         for ax, column, title, label in zip(

@@ -22,6 +22,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from cosim.results.figures.margins import Margins
+
 DPI = 150
 WIDTH_IN = 8.0
 SEQUENTIAL = "viridis"
@@ -62,6 +64,7 @@ _RC: Any = {
     "axes.titlesize": 11.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # above the axes, where no ticks are: else matplotlib measures all labels to place it
     "axes.labelsize": 10.0,
     "xtick.labelsize": 9.0,
     "ytick.labelsize": 9.0,
@@ -87,9 +90,13 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(height_in: float, title: str, width_in: float = WIDTH_IN) -> Figure:
-    """An empty figure with a title; its size is in inches."""
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+def new_figure(height_in: float, title: str, width_in: float = WIDTH_IN, margins: Margins | None = None) -> Figure:
+    """An empty figure with a title; its size is in inches.
+
+    Args:
+        margins: place its axes; by default matplotlib's constrained layout does, which takes any figure and its time.
+    """
+    figure = Figure(figsize=(width_in, height_in), layout=margins or "constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12.5, fontweight="bold", x=0.01, ha="left")
     return figure

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.linear import lindist3flow, tree_solver
+from cosim.grid.linear.layered_solver import LayeredSolver
 from cosim.grid.linear.network import solve_together
-from cosim.grid.linear.tree_solver import TreeSolver
+from cosim.grid.linear.tree_solver import TreeSolver, kept
 
 
 def random_tree(rng: np.random.Generator, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,6 +44,14 @@ def test_equations_that_go_round_in_a_loop_are_refused() -> None:
     loop = sp.csc_array(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
     with pytest.raises(ValueError, match="tree"):
         TreeSolver(loop.indices, loop.indptr, np.arange(3), np.array([-1, 0, 1]))
+
+
+def test_a_solver_is_made_once_for_equations_at_the_same_places_and_of_the_same_kind() -> None:
+    chain = sp.csc_array(np.array([[1.0, 1.0], [1.0, 1.0]]))
+    group, parent = np.arange(2), np.array([-1, 0])
+    first = kept(TreeSolver, chain.indices, chain.indptr, group, parent)
+    assert kept(TreeSolver, chain.indices.copy(), chain.indptr, group.copy(), parent) is first
+    assert isinstance(kept(LayeredSolver, chain.indices, chain.indptr, group, parent), LayeredSolver)
 
 
 @pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123"])
