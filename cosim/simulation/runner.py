@@ -28,6 +28,7 @@ from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
 from cosim.simulation.alone import broken_alone
+from cosim.simulation.forget import forgetting
 from cosim.simulation.notes import run_notes
 from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.result import Comparison as Comparison
@@ -38,6 +39,7 @@ from cosim.simulation.variants import Given, Variant, variants_of, with_baseline
 Progress = Callable[[int, int, str], None]
 
 
+@forgetting()
 def run(
     scenario: str | Path,
     mode: str | None = None,
@@ -67,6 +69,7 @@ def run(
     return _run_ready(ready, out, force, progress, figures)
 
 
+@forgetting()
 def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -> RunResult:
     """Simulate a scenario that has been read and checked; the results stay in memory.
 
@@ -79,6 +82,7 @@ def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -
     return _run_ready(Simulation(prepare(scenario, path)), None, False, progress)
 
 
+@forgetting()
 def compare(
     scenario: str | Path,
     modes: Sequence[str] | Mapping[str, Given] = MODES,

@@ -26,10 +26,10 @@ from cosim.errors import InputError, RunFailure
 from cosim.results.record import utc_now
 from cosim.scenario.own_code import imported
 from cosim.scenario.schema import Scenario
+from cosim.simulation.forget import forgetting
 from cosim.simulation.runner import simulate
 from cosim.sweep.outcome import Outcome as Outcome
 from cosim.sweep.outcome import kept
-from cosim.sweep.storage.forget import forgetting
 from cosim.sweep.storage.note import RunNote, table_file
 from cosim.sweep.storage.store import LOG_FILE, Store, write_frame
 

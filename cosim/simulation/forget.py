@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from dss_python_backend import events
 from opendssdirect.OpenDSSDirect import OpenDSSDirect
 
 _COLLECT_EVERY = 10
+_lock = threading.Lock()
+_open = 0
+_known: list[set[Any]] = []
 _contexts: list[Any] = []
 _runs = 0
 
@@ -27,28 +31,51 @@ def _table(owner: Any, name: str) -> MutableMapping[Any, Any]:
     return found if isinstance(found, MutableMapping) else {}
 
 
+def _models() -> MutableMapping[Any, Any]:
+    return _table(mesa.Agent, "_ids")
+
+
+def _circuits() -> tuple[MutableMapping[Any, Any], ...]:
+    return _table(OpenDSSDirect, "_ctx_to_dss"), _table(CffiApiUtil, "_ctx_to_util")
+
+
 @contextlib.contextmanager
 def forgetting() -> Iterator[None]:
-    """Let go of the models and circuits made in a block; memory is given back every tenth time."""
-    global _runs
-    models = _table(mesa.Agent, "_ids")
-    circuits = [_table(OpenDSSDirect, "_ctx_to_dss"), _table(CffiApiUtil, "_ctx_to_util")]
-    earlier, known = set(models), set(circuits[-1])
-    made = False
+    """Let go of the models and circuits made in a block; memory is given back every tenth time.
+
+    Blocks may be nested and may run in several threads: what was made since the first of them began is let go of when
+    the last one ends.
+    """
+    global _open
+    with _lock:
+        if not _open:
+            _known[:] = set(_models()), set(_circuits()[-1])
+        _open += 1
     try:
         yield
     finally:
-        for model in [m for m in models if m not in earlier]:
-            del models[model]
-            made = True
-        for context in [c for c in circuits[-1] if c not in known]:
-            _contexts.append(context)
-            for table in circuits:
-                table.pop(context, None)
-        _runs += made
-        if _runs >= _COLLECT_EVERY:
-            _runs = 0
-            _collect()
+        with _lock:
+            _open -= 1
+            if not _open:
+                _let_go()
+
+
+def _let_go() -> None:
+    global _runs
+    models, circuits = _models(), _circuits()
+    earlier, known = _known
+    made = [m for m in models if m not in earlier]
+    for model in made:
+        del models[model]
+    for context in [c for c in circuits[-1] if c not in known]:
+        _contexts.append(context)
+        for table in circuits:
+            table.pop(context, None)
+    _known.clear()
+    _runs += bool(made)
+    if _runs >= _COLLECT_EVERY:
+        _runs = 0
+        _collect()
 
 
 def _collect() -> None:

@@ -1,4 +1,4 @@
-"""What libraries keep alive is let go of: a worker that has done many runs is as large as one that has done few."""
+"""What libraries keep alive is let go of: a process that has done many runs is as large as one that has done few."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import mesa
 import pytest
 from dss import CffiApiUtil
 
+import cosim
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcCircuit
-from cosim.sweep.storage.forget import forgetting
+from cosim.simulation.forget import forgetting
 
 
 def alive(kind: type) -> int:
@@ -34,3 +35,23 @@ def test_models_and_circuits_of_a_block_do_not_stay() -> None:
     assert (alive(mesa.Model), alive(CffiApiUtil)) == counts
     assert mesa.Agent(own).unique_id == first.unique_id + 1, "models from before the block go on"
     assert mine.solve().voltages == pytest.approx(before.voltages, rel=1e-8), "and so do circuits"
+
+
+def test_runs_of_a_script_leave_nothing_but_results() -> None:
+    quick = {"clock.steps": 2, "clock.window_steps": 2}
+    counts = None
+    for _ in range(3):
+        cosim.run("ieee37", mode="uncoordinated", overrides=quick)
+        counts = counts or (alive(mesa.Model), alive(CffiApiUtil))
+    assert (alive(mesa.Model), alive(CffiApiUtil)) == counts
+
+
+def test_blocks_that_overlap_let_go_when_the_last_one_ends() -> None:
+    before = alive(mesa.Model)
+    with forgetting():
+        with forgetting():
+            model = mesa.Model(rng=1)
+            first = mesa.Agent(model)
+        assert mesa.Agent(model).unique_id == first.unique_id + 1
+        del model, first
+    assert alive(mesa.Model) == before
