@@ -280,7 +280,7 @@ def blocked(folder: Path, name: str, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("most", [2_000, 20_000])
+@pytest.mark.parametrize("most", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path, most: int) -> None:
     """A limit on the size of files stands for the disk: writing fails in the same place."""
 

@@ -144,7 +144,10 @@ def negotiated_in_turn(
     clock = SCENARIO.clock.model_copy(update={"round_s": ROUND_S})
     rules = SCENARIO.market.model_copy(update={"bid_step_kw": step_kw})
     how = SCENARIO.decentralized.model_copy(update=negotiation)
-    given = SCENARIO.model_copy(update={"clock": clock, "market": rules, "decentralized": how})
+    named = tuple(SCENARIO.aggregators[0].model_copy(update={"name": a.name}) for a in aggregators)
+    given = SCENARIO.model_copy(
+        update={"clock": clock, "market": rules, "decentralized": how, "aggregators": named}
+    )
     seat = Seat(Operator(len(aggregators)), "", np.arange(len(aggregators)))  # type: ignore[arg-type]
     market = Market(Operators([seat]), aggregators, env, channel, given, 1.0)  # type: ignore[arg-type]
     found: list[Outcome] = []

@@ -75,7 +75,7 @@ def test_a_bundle_of_tangents_needs_fewer_rounds_than_admm() -> None:
     assert kpi(bundle, "social_cost_usd") == pytest.approx(kpi(admm, "social_cost_usd"), rel=1e-5)
 
 
-@pytest.mark.parametrize("seed", [4, 9, 13, 110, 117])
+@pytest.mark.parametrize("seed", [4, 117, *(pytest.param(k, marks=pytest.mark.slow) for k in (9, 13, 110))])
 def test_admm_agrees_within_thirty_rounds_where_prices_have_far_to_climb(seed: int) -> None:
     """Loadings in which one number for each step as a penalty needs more than forty."""
     run = cosim.run("ieee37_stress", overrides={**loading("ieee37_stress", seed), "decentralized.tolerance": 1e-5})
@@ -146,7 +146,7 @@ def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkey
     assert len(warm.rounds) < len(cold.rounds)
 
 
-@pytest.mark.parametrize("seed", [3, 6])
+@pytest.mark.parametrize("seed", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_rolling_windows_agree_where_a_price_climbs_far(seed: int) -> None:
     """Late in these days the lower voltage limit can only just be held, or not at all."""
     changes = {**loading("ieee37_stress", seed), "clock.market": "rolling", "clock.window_steps": 6}

@@ -29,6 +29,7 @@ def test_where_a_voltage_limit_binds_price_is_the_slope_of_the_optimal_cost() ->
     assert max(float(str(row["apart %"])) for row in rows) <= WITHIN_PCT
 
 
+@pytest.mark.slow
 def test_with_a_neutral_price_is_the_slope_of_the_optimal_cost() -> None:
     clearing = AcClearing("ieee37", [Terminal("652", "wye", ("a",)), Terminal("675", "wye", ("c",))], WITH_NEUTRAL)
     rows = clearing.compare(NOON, 1.0)

@@ -164,7 +164,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     sys.modules.pop("store_measure", None)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{n}-{t}-{s.__name__}" for n, (t, s) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(n, id=f"{n}-{target}-{spoil.__name__}", marks=[pytest.mark.slow] * (n % 2))
+        for n, (target, spoil) in enumerate(CASES)
+    ],
+)
 def test_damage_is_repaired_or_named_and_never_used_in_silence(whole: Whole, tmp_path: Path, number: int) -> None:
     rng = random.Random(f"{SEED}-{number}")
     target, spoil = CASES[number]

@@ -23,7 +23,7 @@ import cosim
 
 SEED = 17
 COUNT = 60
-"""Kills in all; the first of each kind is part of the normal suite."""
+"""Kills in all; the first of a run is part of the normal suite, others are in the tests of sweeps."""
 KINDS = ("fork server", "compare", "worker", "parent", "resource tracker", "run")
 AFTER_FIRST = 0.7
 """Share of the kills that wait for the first finished run."""
@@ -216,7 +216,7 @@ def command_killed(place: Path, kind: str, rng: random.Random, undisturbed: Call
 def cases() -> list[Any]:
     found = []
     for number in range(COUNT):
-        marks = [pytest.mark.slow] if number >= len(KINDS) or KINDS[number] in ("worker", "parent", "compare") else []
+        marks = [] if number < len(KINDS) and KINDS[number] == "run" else [pytest.mark.slow]
         kind = KINDS[number % len(KINDS)]
         found.append(pytest.param(number, kind, id=f"{number}-{kind.replace(' ', '-')}", marks=marks))
     return found

@@ -44,6 +44,7 @@ def test_the_same_seed_leaves_the_same_bytes(first: dict[str, bytes], tmp_path: 
     assert [name for name in FILES if again[name] != first[name]] == []
 
 
+@pytest.mark.slow
 def test_another_seed_leaves_other_messages(first: dict[str, bytes], tmp_path: Path) -> None:
     other = left_by(tmp_path / "out", 2, "0")
     assert other["messages.parquet"] != first["messages.parquet"]

@@ -95,7 +95,7 @@ def complete(place: Path) -> dict[str, int]:
     return {p.parent.name: p.stat().st_mtime_ns for p in place.glob("out/runs/run=*/run.json")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_sweep_whose_parent_is_stopped_resumes_where_it_was(place: Path, number: signal.Signals) -> None:
     process = started(place, 3)
     os.kill(process.pid, number)
@@ -166,6 +166,7 @@ def test_a_full_disk_stops_the_sweep_and_keeps_what_is_complete(
     assert values(found.runs) == expected
 
 
+@pytest.mark.slow
 def test_a_really_full_file_system(experiment: Make, place: Path) -> None:
     """The same on a small file system in memory, where one can be mounted."""
     small = place / "small"

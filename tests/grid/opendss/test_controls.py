@@ -89,7 +89,7 @@ def compared(feeder: Feeder, file: Path, scales: list[float]) -> tuple[list[dict
     return mine, list(moves_of(original(file), scales))
 
 
-@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123", pytest.param("ieee8500", marks=pytest.mark.slow)])
 def test_devices_move_over_a_day_as_in_the_original(name: str, reference: Path) -> None:
     file = reference / "feeders" / REFERENCE[name]
     feeder = import_feeder(file).feeder

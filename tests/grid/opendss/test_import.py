@@ -83,7 +83,7 @@ def test_the_reference_feeders_are_met_at_the_same_taps(what: str, reference: Pa
     assert difference <= tolerance
 
 
-@pytest.mark.parametrize("what", REFERENCE)
+@pytest.mark.parametrize("what", [pytest.param(x, marks=[pytest.mark.slow] * (x == "ieee8500")) for x in REFERENCE])
 def test_lindist3flow_meets_ac_on_the_reference_feeders(what: str, reference: Path) -> None:
     assert linear_error(import_feeder(reference / "feeders" / REFERENCE[what][0])) <= 1e-5
 

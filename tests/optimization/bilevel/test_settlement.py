@@ -85,7 +85,7 @@ def test_the_rest_stays_within_its_proven_range(seed: int) -> None:
         assert np.all(rest >= shares.root.low - 1e-6) and np.all(rest <= shares.root.high + 1e-6)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in range(2, 6))])
 def test_no_parameters_on_a_grid_are_cheaper(seed: int) -> None:
     problem = small(seed)
     found, solver = solve(problem, gap=1e-5), QPSolver(problem.follower)
@@ -137,6 +137,7 @@ def test_scip_with_bilinear_terms_agrees(seed: int, make: type[BilevelProblem]) 
     assert ours.leader_cost == pytest.approx(theirs.leader_cost, rel=2e-5, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_mccormick_is_within_its_error() -> None:
     pytest.importorskip("pyscipopt")
     problem = steps(1)
