@@ -25,7 +25,8 @@ def decided(name: str) -> tuple[Simulation, Decision]:
     path = CASES / f"kink_settlement_{name}.yaml"
     if not path.is_file():
         pytest.skip(f"no reference data: {path.name}")
-    simulation = Simulation(prepare(*load_scenario(path, {"mode": "centralized", "network.model": "lindist3flow"})))
+    changes = {"mode": "centralized", "network.model": "lindist3flow", "network.controls": "fixed"}
+    simulation = Simulation(prepare(*load_scenario(path, changes)))
     window = next(iter(simulation.prepared.calendar.windows()))
     simulation.market.operator.open_window(window, simulation.market.declared(window))
     return simulation, decide(simulation.market)
