@@ -264,6 +264,7 @@ def test_a_missing_library_is_named(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_blocked_gurobi_is_a_solver_that_is_not_there(tmp_path: Path) -> None:
     done = blocked(tmp_path, "gurobipy", "run", "ieee37", "--steps", "1", "--mode", "centralized", "--out", "out")
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import mesa
 import pytest
@@ -14,25 +15,23 @@ from cosim.grid.opendss.circuit import AcCircuit
 from cosim.simulation.forget import forgetting
 
 
-def alive(kind: type) -> int:
-    gc.collect()
-    return sum(isinstance(o, kind) for o in gc.get_objects())
-
-
 def test_models_and_circuits_of_a_block_do_not_stay() -> None:
     feeder = read_feeder("ieee13")
     own = mesa.Model(rng=1)
     first = mesa.Agent(own)
     mine = AcCircuit(feeder)
     before = mine.solve()
-    counts = alive(mesa.Model), alive(CffiApiUtil)
+    earlier, made = set(CffiApiUtil._ctx_to_util), list[weakref.ref[object]]()
     for _ in range(20):
         with forgetting():
             model = mesa.Model(rng=1)
             mesa.Agent(model)
             AcCircuit(feeder).solve()
-            del model
-    assert (alive(mesa.Model), alive(CffiApiUtil)) == counts
+            (util,) = (u for context, u in CffiApiUtil._ctx_to_util.items() if context not in earlier)
+            made += [weakref.ref(model), weakref.ref(util)]
+            del model, util
+    gc.collect()
+    assert [ref for ref in made if ref() is not None] == []
     assert mesa.Agent(own).unique_id == first.unique_id + 1, "models from before the block go on"
     assert mine.solve().voltages == pytest.approx(before.voltages, rel=1e-8), "and so do circuits"
 

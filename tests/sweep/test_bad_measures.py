@@ -119,7 +119,9 @@ def only_the_third_failed(found: Any, words: str) -> None:
     assert found.log(found.runs["run"][2])
 
 
-@pytest.mark.parametrize(("way", "words"), WAYS.items())
+@pytest.mark.parametrize(
+    ("way", "words"), [pytest.param(*x, marks=[pytest.mark.slow] * (k % 2)) for k, x in enumerate(WAYS.items())]
+)
 def test_a_measurement_that_misbehaves_is_a_failure_of_its_run(
     misdeeds: Path, experiment: Make, way: str, words: str
 ) -> None:

@@ -95,6 +95,7 @@ def test_the_processes_of_a_pool_are_replaced_after_so_many_tasks() -> None:
     assert [processes.index(p) for p in processes] == [0, 0, 2, 2, 4]
 
 
+@pytest.mark.slow
 def test_short_runs_travel_in_chunks_and_all_of_them_arrive(experiment: Make, place: Path) -> None:
     limits = [round(0.9 + 0.0005 * i, 4) for i in range(100)]
     many = experiment(factors={"network.v_min_pu": limits})
