@@ -120,6 +120,12 @@ def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def listed(names: Sequence[object], most: int) -> str:
+    """Names in a line, at most so many of them, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + rest
+
+
 class _Brief(reprlib.Repr):
     """Values as text in bounded time, however large or deep they are."""
 

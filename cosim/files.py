@@ -3,6 +3,7 @@ a program."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from cosim.errors import InputError
@@ -27,6 +28,16 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in parts.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_text(path: Path, most_bytes: int, key: str | None = None) -> str:

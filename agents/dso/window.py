@@ -191,14 +191,14 @@ class WindowClearing:
 
     def costs(self, solution: QPSolution) -> Array:
         """(steps,) what each step adds to the window's cost: only own variables have a cost."""
-        return np.asarray(self._by_variable(solution, 0.5).sum(axis=1) + self._constants)
+        return np.asarray(self._by_variable(solution)[0].sum(axis=1) + self._constants)
 
-    def _by_variable(self, solution: QPSolution, share: float) -> Array:
-        """(steps, own variables) cost of each variable; with ``share`` 1 its value at the slope of its cost."""
+    def _by_variable(self, solution: QPSolution) -> tuple[Array, Array]:
+        """(steps, own variables) cost of each variable, and its value at the slope of its cost."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
-        of_variable = x * (share * (qp.hessian @ x) + qp.cost)
-        return np.asarray(of_variable.reshape(len(self.networks), -1))
+        curved, shape = qp.hessian @ x, (len(self.networks), -1)
+        return (x * (0.5 * curved + qp.cost)).reshape(shape), (x * (curved + qp.cost)).reshape(shape)
 
     def own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a step, (own variables,)."""
@@ -286,7 +286,7 @@ class WindowClearing:
         prices = node_prices(self.model, network, equalities, inequalities, hours)
         own = np.zeros(len(self._owns[t].rhs))
         own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
-        cost, value = (self._by_variable(solution, share)[t] for share in (0.5, 1.0))
+        cost, value = (part[t] for part in self._by_variable(solution))
         return StepResult(
             found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own,
             VariableCosts(cost, value, self._owns[t].constants), self._joined_rows(t, solution),

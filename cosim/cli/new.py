@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cosim.cli.exit_codes import exit_codes
+from cosim.errors import listed
 
 
 def new_command(
@@ -18,8 +19,8 @@ def new_command(
 ) -> None:
     """Write a commented scenario folder that runs as it stands."""
     with exit_codes():
-        from cosim.simulation.new_case import listed, new_case
+        from cosim.simulation.new_case import new_case
 
         files = new_case(name, feeder)
-        typer.echo(f"Written: {listed(files)}")
+        typer.echo(f"Written: {listed(files, 3)}")
         typer.echo(f"Run it: cosim run {files[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cosim.errors import listed
 from cosim.results.tables import Tables
 
 APART_PU = 1e-3
@@ -71,6 +72,4 @@ def ac_notes(tables: Tables, lindist3flow: bool) -> list[str]:
 
 def _listed(steps: pd.Series) -> str:
     """Numbers of steps, not too many of them."""
-    found = np.unique(steps.to_numpy())
-    rest = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return ", ".join(map(str, found[:_LISTED])) + rest
+    return listed(np.unique(steps.to_numpy()).tolist(), _LISTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cosim.constants import KILO
-from cosim.errors import InputError, did_you_mean
+from cosim.errors import InputError, did_you_mean, listed
 from cosim.grid.feeder.feeder import Feeder, phase_rating_kva
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.scenario.schema import NetworkSpec, VoltageLimitSpec
@@ -80,10 +80,9 @@ def _named(i: int, spec: VoltageLimitSpec, feeder: Feeder) -> Sequence[str]:
     for bus in spec.buses:
         if bus not in known:
             names = sorted(known)
-            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
             raise InputError(
                 f"feeder {feeder.name} has no such bus{did_you_mean(bus, names)}",
-                key=f"network.voltage_limits.{i}.buses", value=bus, allowed=", ".join(names[:_LISTED]) + more,
+                key=f"network.voltage_limits.{i}.buses", value=bus, allowed=listed(names, _LISTED),
             )  # fmt: skip
     return spec.buses
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from cosim.errors import listed
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.flows import flow_ends
 from cosim.grid.feeder.limits import KINDS, VOLTAGE_TOLERANCE_PU, LimitBook, NetworkLimits, Real
@@ -35,7 +36,6 @@ class FeederAlone:
     broken: int = 0
     also_alone: int = 0
     worst: tuple[float, int, str, str, float] = (0.0, 0, "", "", 0.0)
-    _circuit: list[AcCircuit] = field(default_factory=list)
     _book: list[LimitBook] = field(default_factory=list)
 
     def see(self, step: int, ac: AcSolution, alone: Alone) -> None:
@@ -69,11 +69,14 @@ class FeederAlone:
         """The feeder alone at a load, its devices standing as in ``feeder``."""
         return Alone(self, load_scale, feeder)
 
+    @cached_property
+    def _circuit(self) -> AcCircuit:
+        """One of its own: where an iteration starts shows in the last digits."""
+        return AcCircuit(self.feeder)
+
     def solve(self, load_scale: float, feeder: Feeder) -> AcSolution:
         """AC solution of the feeder alone."""
-        if not self._circuit:  # one of its own: where an iteration starts shows in the last digits
-            self._circuit.append(AcCircuit(self.feeder))
-        circuit = self._circuit[0]
+        circuit = self._circuit
         circuit.move_to(feeder)
         solution = circuit.solve(load_scale)
         return replace(solution, flows=ac_flows(circuit)) if self.limits.phase_kva and solution.settled else solution
@@ -130,8 +133,7 @@ def broken_alone(prepared: PreparedFeeder) -> list[str]:
     if not broken:
         return []
     names = [f"{NAMES[kind]} {element}{'' if phase == 'abc' else f' {phase}'}" for kind, element, phase in broken]
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return [f"broken at peak load without data centers: {', '.join(names[:_LISTED])}{rest}"]
+    return [f"broken at peak load without data centers: {listed(names, _LISTED)}"]
 
 
 @dataclass

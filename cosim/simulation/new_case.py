@@ -19,7 +19,7 @@ from cosim.scenario.schema import Scenario
 from cosim.simulation.runner import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 SCENARIO_FILE, SCHEMA_FILE = "scenario.yaml", "schema.json"
 _SHARE = 0.05
@@ -200,8 +200,3 @@ def _place(feeder: Feeder) -> tuple[str, str]:
                 continue
             return bus.name, connection
     raise InputError("the feeder has no bus for a data center", key="--feeder", value=feeder.name)
-
-
-def listed(files: Sequence[Path], most: int = 3) -> str:
-    """Files in a line."""
-    return ", ".join(str(f) for f in files[:most]) + (f" and {len(files) - most} more" if len(files) > most else "")

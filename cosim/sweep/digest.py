@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cosim.errors import InputError
+from cosim.files import file_digest
 from cosim.grid.feeder.tables import read_feeder
 from cosim.results.record import versions
 from cosim.scenario.inputs.code import code_digest, module_file, own_sources, text_digest
@@ -46,7 +46,7 @@ def surroundings_digest(
         if (file := module_file(module)) is not None:
             files[module] = file
     for name in sorted(files):
-        parts += [name, hashlib.sha256(files[name].read_bytes()).hexdigest()]
+        parts += [name, file_digest(files[name])]
     return text_digest(*parts)
 
 
@@ -78,7 +78,7 @@ class InputDigests:
 
     def _series(self, named: NamedInput) -> str:
         (table,) = files_of(named, self._path).files
-        return hashlib.sha256(table.read_bytes()).hexdigest()
+        return file_digest(table)
 
     def _circuit(self, named: NamedInput) -> str:
         """Hash of an OpenDSS script and of all that it reads."""

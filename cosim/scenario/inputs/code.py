@@ -12,6 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from cosim.files import file_digest
 from cosim.scenario.own_code import OWN_CODE, source_beside
 
 _PACKAGES = ("cosim", "cosim.agents", "cosim.coordination", "cosim.grid", "cosim.optimization", "cosim.results")
@@ -54,7 +55,7 @@ def code_digest() -> str:
             for file in sorted(files):
                 name = f"{package}/{file.relative_to(root).with_suffix('').as_posix()}"
                 if not name.startswith(_WITHOUT_EFFECT):
-                    parts += [name, hashlib.sha256(file.read_bytes()).hexdigest()]
+                    parts += [name, file_digest(file)]
     return text_digest(*parts)
 
 

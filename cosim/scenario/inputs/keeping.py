@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from cosim.errors import InputError
+from cosim.files import file_digest
 from cosim.scenario.inputs.code import OwnSource, code_digest, own_sources
 from cosim.scenario.inputs.manifest import (
     COPIED_BYTES,
@@ -22,7 +23,6 @@ from cosim.scenario.inputs.manifest import (
     KeptFile,
     KeptInput,
     Manifest,
-    file_digest,
     reason,
 )
 from cosim.scenario.inputs.named import InputFiles, NamedInput, files_of

@@ -10,7 +10,6 @@ What comes with cosim is named with its hash and not copied, and so is a file th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cosim.errors import InputError
+from cosim.files import file_digest
 from cosim.scenario.inputs.code import code_digest
 from cosim.scenario.inputs.named import NamedInput, files_of
 from cosim.scenario.inputs.surroundings import machine, packages
@@ -77,12 +77,6 @@ class Manifest:
         """Write ``inputs.json``."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1, ensure_ascii=True)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def reason(error: Exception) -> str:
@@ -192,8 +186,8 @@ def different(before: Manifest) -> list[str]:
     told = []
     if before.code_sha256 != code_digest():
         told.append("the code of cosim is another one")
-    for what, then, now in (("", before.versions, packages()), ("", before.machine, machine())):
+    for then, now in ((before.versions, packages()), (before.machine, machine())):
         for name in sorted({*then, *now}):
             if then.get(name) != now.get(name):
-                told.append(f"{what}{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now")
+                told.append(f"{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now")
     return told
