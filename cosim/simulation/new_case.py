@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cosim.errors import InputError
 from cosim.files import is_file
@@ -17,9 +16,6 @@ from cosim.scenario.inputs.named import InputFiles, NamedInput, files_of
 from cosim.scenario.keys import json_schema
 from cosim.scenario.schema import Scenario
 from cosim.simulation.runner import validate
-
-if TYPE_CHECKING:
-    pass
 
 SCENARIO_FILE, SCHEMA_FILE = "scenario.yaml", "schema.json"
 _SHARE = 0.05

@@ -14,6 +14,7 @@ from cosim.protocol.roles import Array
 from cosim.scenario.calendar import Window
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
+from cosim.simulation.runner import RunResult
 from cosim.simulation.simulation import Simulation
 
 
@@ -49,3 +50,9 @@ def stressed() -> Day:
 def binding(stressed: Day) -> Array:
     """A demand (steps, terminals) at which voltage limits bind or nearly bind without being broken."""
     return np.asarray(0.93 * stressed.declared_p_mw)
+
+
+def by_kw(result: RunResult, unit: str) -> Array:
+    """(steps,) kW that a unit generates."""
+    mine = result.dispatch[result.dispatch["unit"] == unit]
+    return np.asarray(mine.groupby("step")["p_kw"].sum())

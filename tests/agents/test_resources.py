@@ -1,10 +1,7 @@
-"""Batteries, flexible loads and kinds of a user's own: independent programs, conservation of energy, differences."""
+"""Batteries and flexible loads: independent programs, conservation of energy, differences."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,7 @@ from cosim.protocol.roles import Array
 from cosim.scenario.modes import MODES
 from cosim.simulation.runner import RunResult
 
-from .conftest import Day, opened
+from .conftest import Day, by_kw, opened
 
 BATTERY: dict[str, Any] = {
     "name": "b1", "kind": "battery", "bus": "740", "connection": "per_phase", "energy_kwh": 600, "power_kw": 240,
@@ -42,12 +39,6 @@ EMPTYING = {**BATTERY, "final": 0.2}
 ALL = [EMPTYING, CHARGER, COOLING]
 SHORT: dict[str, Any] = {"clock.start": "2024-07-15T10:00:00", "clock.steps": 8, "clock.window_steps": 8}
 QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def by_kw(result: RunResult, unit: str) -> Array:
-    """(steps,) kW that a unit generates."""
-    mine = result.dispatch[result.dispatch["unit"] == unit]
-    return np.asarray(mine.groupby("step")["p_kw"].sum())
 
 
 def least_cost_by_highs(day: Day, p_mw: Array, battery: dict[str, Any], price: Array) -> float:
@@ -295,96 +286,6 @@ def test_an_expression_joins_steps() -> None:
     steps = np.concatenate([t[c != 0] for _, t, c in ramp.terms])
     assert steps.tolist() == [0, 1, 2, 3, 0, 1, 2] and ramp.constant.tolist() == [-0.25, 0.0, 0.0, 0.0]
     assert sorted(t[0] for _, t, c in (2.0 * p).sum().terms) == [0, 1, 2, 3]
-
-
-# -- kinds of a user's own ----------------------------------------------------------------------------------------
-
-OWN = '''
-from cosim.agents.dso.resources import Resource, ResourceSpec, Symbol
-
-
-class ElectrolyserSpec(ResourceSpec):
-    p_max_kw: float
-    value_usd_per_mwh: float
-    ramp_kw_per_step: float = 1000.0
-
-
-class Electrolyser(Resource):
-    """Draws power where it is cheaper than what it makes is worth, and changes slowly."""
-
-    Spec = ElectrolyserSpec
-    kind = "electrolyser"
-    symbol = Symbol("electrolyser", "h")
-
-    def __init__(self, spec, site):
-        super().__init__(spec, site)
-        self.spec, self.last = spec, 0.0
-
-    def state(self, window):
-        most = self.spec.p_max_kw / 1000
-        p = window.active("p", -most, 0.0)
-        window.inject(self.terminals[0], p, None)
-        window.cost(window.hours * self.spec.value_usd_per_mwh * p)
-        window.within("ramp", p - window.before(p, self.last), self.spec.ramp_kw_per_step / 1000)
-
-    def delivered(self, t, values):
-        self.last = values["p"]
-
-
-class NoResource:
-    pass
-'''
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    """A folder outside the repository, on the search path for modules, with a scenario beside it."""
-    (tmp_path / "my_resources.py").write_text(OWN)
-    sys.path.insert(0, str(tmp_path))
-    yield tmp_path
-    sys.path.remove(str(tmp_path))
-    sys.modules.pop("my_resources", None)
-
-
-def own_scenario(folder: Path, **keys: object) -> Path:
-    path = folder / "mine.yaml"
-    entry = {"name": "h2", "kind": "my_resources:Electrolyser", "bus": "718", "p_max_kw": 100,
-             "value_usd_per_mwh": 60, "ramp_kw_per_step": 30, **keys}  # fmt: skip
-    lines = "\n    ".join(f"{k}: {v!r}" for k, v in entry.items())
-    path.write_text(f"base: ieee37\nname: mine\nclock: {{steps: 8, window_steps: 8}}\nresources:\n  - {lines}\n")
-    return path
-
-
-def test_a_kind_of_ones_own_comes_by_import_path(outside: Path) -> None:
-    result = cosim.run(own_scenario(outside), mode="welfare", out=outside / "out")
-    drawn = -by_kw(result, "h2")
-    assert np.abs(np.diff(np.concatenate([[0.0], drawn]))).max() <= 30.0 + 1e-3
-    assert drawn.max() == pytest.approx(100.0, abs=1e-3)
-    units = result.layout.units.set_index("unit")
-    assert (units.loc["h2", "label"], units.loc["h2", "marker"]) == ("electrolyser", "h")
-
-
-def test_validation_imports_no_kind_of_ones_own_unasked(outside: Path) -> None:
-    lines = dict(cosim.validate(own_scenario(outside)).lines)
-    assert "not imported" in lines["resources.h2.kind"] and "my_resources" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    ("keys", "key", "told"),
-    [
-        ({"kind": "batery"}, "resources.h2.kind", "battery"),
-        ({"kind": "my_resources:NoResource"}, "resources.h2.kind", "no resource"),
-        ({"kind": "resource"}, "resources.h2.kind", "no kind of resource"),
-        ({"p_mx_kw": 1}, "resources.h2.p_mx_kw", "p_max_kw"),
-        ({"p_max_kw": "much"}, "resources.h2.p_max_kw", "number"),
-        ({"bus": "nowhere"}, "resources.h2.bus", "no such bus"),
-        ({"name": "dg720"}, None, "found twice"),
-    ],
-)
-def test_a_wrong_section_is_refused(outside: Path, keys: dict[str, object], key: str | None, told: str) -> None:
-    with pytest.raises(InputError, match=told) as caught:
-        cosim.run(own_scenario(outside, **keys))
-    assert caught.value.key == key and caught.value.file is not None
 
 
 @pytest.mark.parametrize(
