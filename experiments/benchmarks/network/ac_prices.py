@@ -25,7 +25,7 @@ from cosim.agents.dso.prices import NodePrices, node_prices
 from cosim.errors import RunFailure
 from cosim.experiments.benchmarks.leader.reduction import reduce
 from cosim.experiments.benchmarks.network.ac_rounds import overrides
-from cosim.experiments.benchmarks.network.ac_slopes import price_rows, summary
+from cosim.experiments.benchmarks.network.ac_slopes import LEAST_PART, price_rows, summary
 from cosim.experiments.studies.common import print_table
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.tables import read_feeder
@@ -144,7 +144,7 @@ def compare_models(feeders: Sequence[str], seeds: int, places: int) -> list[dict
             for seed in range(seeds):
                 changes = overrides(read_feeder(name), name, seed, 0, model)
                 rows += price_rows(changes, "uncoordinated", places, np.random.default_rng(seed), known=known[seed])
-            bound = [row for row in rows if abs(float(str(row["voltage_part"]))) > 0.1]
+            bound = [row for row in rows if abs(float(str(row["voltage_part"]))) > LEAST_PART]
             for kind, chosen in (("all", rows), ("voltage limit binds", bound)):
                 if chosen:
                     table.append({"feeder": name, "model": model, "where": kind, **summary(chosen)})
@@ -176,7 +176,7 @@ def against_refined(feeders: Sequence[str], seeds: int, v_min_pu: float) -> list
                 columns = (apart, price * slope < 0, part)
                 names = ("apart_pct", "wrong_sign", "voltage_part")
                 rows += [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-            bound = [row for row in rows if float(str(row["voltage_part"])) > 0.1]
+            bound = [row for row in rows if float(str(row["voltage_part"])) > LEAST_PART]
             for kind, chosen in (("all", rows), ("steps in which a limit binds", bound)):
                 if chosen:
                     table.append({"feeder": name, "model": model, "where": kind, **summary(chosen)})

@@ -2,13 +2,14 @@
 
     python -m cosim.experiments.benchmarks.network.ac_rounds --feeders ieee13 ieee37 --seeds 10 --rounds 0 1 3 10 20
     python -m cosim.experiments.benchmarks.network.ac_rounds --feeders ieee37 --seeds 5 --rounds 10 --prices 4
+    python -m cosim.experiments.benchmarks.network.ac_rounds --feeders ieee37 --rounds 10 --prices 8 --v-min 0.975
 
-Each seed places data centers, generators and a static var generator at random buses and sets the lower voltage limit
-where it binds. For every number of rounds the run is judged by its AC check alone: voltages beyond their limits, the
-worst of them, the largest difference between linear and AC voltage, and the social cost with the AC import. With
-``--prices`` the price of active power at random places of each run is compared with the slope of the AC-feasible cost
-there: a little more and a little less demand, dispatched anew by :mod:`scipy` with OpenDSS in the loop, which knows
-nothing of tangents and duals.
+Each seed places data centers, generators and a static var generator at random buses and draws the lower voltage limit
+(or takes that of ``--v-min``). For every number of rounds the run is judged by its AC check alone: voltages beyond
+their limits, the worst of them, the largest difference between linear and AC voltage, and the social cost with the AC
+import. With ``--prices`` the price of active power at random places of each run is compared with the slope of the
+AC-feasible cost there: a little more and a little less demand, dispatched anew by :mod:`scipy` with OpenDSS in the
+loop, which knows nothing of tangents and duals.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import cosim
-from cosim.experiments.benchmarks.network.ac_slopes import price_rows, summary
+from cosim.experiments.benchmarks.network.ac_slopes import LEAST_PART, price_rows, summary
 from cosim.experiments.studies.common import print_table
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import read_feeder
@@ -32,7 +33,7 @@ STEPS = 6
 
 
 def overrides(feeder: Feeder, name: str | Path, seed: int, rounds: int, model: str = "ac-linear") -> dict[str, object]:
-    """A day of six steps with random units on a feeder, its lower limit just above the lowest voltage without units."""
+    """A day of six steps with random units on a feeder, its lower limit one of three."""
     rng = np.random.default_rng(seed)
     full = [b.name for b in feeder.buses if b.phases == "abc" and b.name != feeder.source_bus]
     places = rng.choice(full, size=5, replace=False).tolist()
@@ -82,9 +83,13 @@ def judged(run: RunResult) -> dict[str, object]:
 
 
 def study(
-    feeders: Sequence[str | Path], seeds: Sequence[int], rounds: Sequence[int], mode: str, prices: int, model: str
+    feeders: Sequence[str | Path], seeds: Sequence[int], rounds: Sequence[int], mode: str, prices: int, model: str,
+    v_min_pu: float | None = None,
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """One row for each feeder, seed and number of rounds; and one for each price that was checked, in the last."""
+    """One row for each feeder, seed and number of rounds; and one for each price that was checked, in the last.
+
+    With a lower limit of their own (pu) prices are checked where a voltage limit has a part in them, if there are such.
+    """
     rows: list[dict[str, object]] = []
     checked: list[dict[str, object]] = []
     for name in feeders:
@@ -92,6 +97,7 @@ def study(
         for seed in seeds:
             for count in rounds:
                 changes = overrides(feeder, name, seed, count, model)
+                changes |= {} if v_min_pu is None else {"network.v_min_pu": v_min_pu}
                 try:
                     run = cosim.run("ieee37", mode=mode, overrides=changes)
                 except cosim.errors.RunFailure as failure:
@@ -100,7 +106,7 @@ def study(
                 rows.append({"feeder": feeder.name, "seed": seed, "rounds": count, **judged(run)})
                 print(rows[-1], flush=True)
             if prices:
-                found = price_rows(changes, mode, prices, np.random.default_rng(seed))
+                found = price_rows(changes, mode, prices, np.random.default_rng(seed), bound=v_min_pu is not None)
                 checked += [{"feeder": feeder.name, "seed": seed, **row} for row in found]
                 print(*checked[-len(found) :], sep="\n", flush=True)
     return rows, checked
@@ -123,17 +129,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, nargs="*", default=[0, 1, 3, 10, 20])
     parser.add_argument("--mode", default="welfare")
     parser.add_argument("--model", default="ac-linear")
+    parser.add_argument("--v-min", type=float, help="lower limit, pu; prices are then checked where it binds")
     parser.add_argument("--prices", type=int, default=0, help="places of each run at which the price is checked")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    table, checked = study(options.feeders, seeds, options.rounds, options.mode, options.prices, options.model)
+    table, checked = study(
+        options.feeders, seeds, options.rounds, options.mode, options.prices, options.model, options.v_min
+    )
     print_table(f"{options.mode}, {options.model}", table)
     worse = worse_than_before(table)
     print(f"{len(worse)} of {len(table)} break more limits than with fewer rounds")
     if len(worse):
         print(worse.to_string(index=False))
     if len(checked):
-        print_table("prices against slopes of the least AC cost", [summary(checked)])
+        bound = [row for row in checked if abs(float(str(row["voltage_part"]))) > LEAST_PART]
+        kinds = {"all": checked, "a voltage limit has a part in": bound}
+        table = [{"where": kind, **summary(rows)} for kind, rows in kinds.items() if rows]
+        print_table("prices against slopes of the least AC cost", table)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ SLACK_SCALE = 1e-3
 ACCURACY_USD = 1e-9
 ENOUGH_USD = 1e-6
 STARTS = 2
+LEAST_PART = 0.1
+"""Part of a price that voltage limits make (USD/MWh) below which they count as not binding."""
 REACH_MW = 0.05
 """How far the dispatch may move from where the run has it."""
 
@@ -148,11 +150,13 @@ def price_rows(
     rng: np.random.Generator,
     scenario: str = "ieee37",
     known: dict[tuple[int, str], tuple[float, float]] | None = None,
+    bound: bool = False,
 ) -> list[dict[str, object]]:
     """Price and slope of the least AC cost at random steps and places of a run.
 
     Args:
         changes, mode, scenario: of the run. count: how many places.
+        bound: only where voltage limits have a part in the price, if there are enough such places.
         known: slopes by step and place at the same demand, so as not to look for them again; new ones are added.
     """
     known = {} if known is None else known
@@ -163,6 +167,9 @@ def price_rows(
     buses = slopes.operator.feeder.bus_by_name
     of_bus = prices["bus"].map(lambda name: buses[name].grounded)
     own = prices[of_bus == (prices["phase"].str.len() == 1)].sort_values(["step", "bus", "phase"])
+    where = own[own["voltage"].abs() > LEAST_PART]
+    if bound and len(where) >= count:
+        own = where
     rows = []
     for i in rng.choice(len(own), size=count, replace=False):
         bus, phase = str(own["bus"].iloc[i]), str(own["phase"].iloc[i])
