@@ -32,13 +32,15 @@ HELD_PU = 1e-4
 STEPS = 6
 
 
-def overrides(feeder: Feeder, name: str | Path, seed: int, rounds: int, model: str = "ac-linear") -> dict[str, object]:
-    """A day of six steps with random units on a feeder, its lower limit one of three."""
+def overrides(
+    feeder: Feeder, name: str | Path, seed: int, rounds: int, model: str = "ac-linear", size: float = 1.0
+) -> dict[str, object]:
+    """A day of six steps with random units on a feeder, its lower limit one of three; ``size``: factor on the units."""
     rng = np.random.default_rng(seed)
     full = [b.name for b in feeder.buses if b.phases == "abc" and b.name != feeder.source_bus]
     places = rng.choice(full, size=5, replace=False).tolist()
     base_kw = sum(load.p_kw for load in feeder.loads)
-    size_kw = float(rng.uniform(0.15, 0.3) * base_kw)
+    size_kw = float(size * rng.uniform(0.15, 0.3) * base_kw)
     hours = np.arange(STEPS)
     return {
         "network.feeder": str(name), "network.model": model, "network.ac_rounds": rounds,
@@ -84,7 +86,7 @@ def judged(run: RunResult) -> dict[str, object]:
 
 def study(
     feeders: Sequence[str | Path], seeds: Sequence[int], rounds: Sequence[int], mode: str, prices: int, model: str,
-    v_min_pu: float | None = None,
+    v_min_pu: float | None = None, size: float = 1.0,
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """One row for each feeder, seed and number of rounds; and one for each price that was checked, in the last.
 
@@ -96,7 +98,7 @@ def study(
         feeder = read_feeder(name)
         for seed in seeds:
             for count in rounds:
-                changes = overrides(feeder, name, seed, count, model)
+                changes = overrides(feeder, name, seed, count, model, size)
                 changes |= {} if v_min_pu is None else {"network.v_min_pu": v_min_pu}
                 try:
                     run = cosim.run("ieee37", mode=mode, overrides=changes)
@@ -114,7 +116,8 @@ def study(
 
 def worse_than_before(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
     """Rows that break more limits than the same case with fewer rounds, by count or by the worst voltage."""
-    ordered = pd.DataFrame(list(rows)).dropna(subset="violations").sort_values(["feeder", "seed", "rounds"])
+    table = pd.DataFrame(list(rows)).reindex(columns=["feeder", "seed", "rounds", "violations", "worst_pu"])
+    ordered = table.dropna(subset="violations").sort_values(["feeder", "seed", "rounds"])
     before = ordered.groupby(["feeder", "seed"])[["violations", "worst_pu"]].shift()
     more = ordered["violations"] > before["violations"]
     return ordered[more | (ordered["worst_pu"] > before["worst_pu"] + 0.1 * HELD_PU)]
@@ -130,11 +133,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--mode", default="welfare")
     parser.add_argument("--model", default="ac-linear")
     parser.add_argument("--v-min", type=float, help="lower limit, pu; prices are then checked where it binds")
+    parser.add_argument("--size", type=float, default=1.0, help="factor on the size of the units, as for large feeders")
     parser.add_argument("--prices", type=int, default=0, help="places of each run at which the price is checked")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     table, checked = study(
-        options.feeders, seeds, options.rounds, options.mode, options.prices, options.model, options.v_min
+        options.feeders, seeds, options.rounds, options.mode, options.prices, options.model, options.v_min,
+        options.size,
     )
     print_table(f"{options.mode}, {options.model}", table)
     worse = worse_than_before(table)
