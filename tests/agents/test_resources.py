@@ -227,7 +227,7 @@ def test_resources_agree_with_ac_power_flow(mode: str, changes: dict[str, object
 def run_of_mode(request: pytest.FixtureRequest) -> RunResult:
     short = {**SHORT, "clock.steps": 4, "clock.window_steps": 4, "clock.start": "2024-07-15T11:00:00"}
     charger = {**CHARGER, "energy_kwh": 150, "deadline_h": 15}
-    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 10.0}
+    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 5.0}
     return cosim.run("ieee37_stress", mode=request.param, overrides=changes)
 
 

@@ -22,7 +22,7 @@ def test_models_and_circuits_of_a_block_do_not_stay() -> None:
     mine = AcCircuit(feeder)
     before = mine.solve()
     earlier, made = set(CffiApiUtil._ctx_to_util), list[weakref.ref[object]]()
-    for _ in range(20):
+    for _ in range(5):
         with forgetting():
             model = mesa.Model(rng=1)
             mesa.Agent(model)

@@ -76,7 +76,7 @@ def listen() -> None:
 
 def started(place: Path, count: int, *options: str) -> subprocess.Popen[bytes]:
     """A sweep of slow runs in a process of its own, of which so many are complete."""
-    limits = [round(0.9 + 0.001 * i, 3) for i in range(80)]
+    limits = [round(0.9 + 0.001 * i, 3) for i in range(50)]
     (place / "e.yaml").write_text(
         f"name: limits\nscenario: mine.yaml\nmeasure: 'sweep_measures:slow'\nfactors: {{network.v_min_pu: {limits}}}\n"
     )
@@ -105,7 +105,7 @@ def test_a_sweep_whose_parent_is_stopped_resumes_where_it_was(place: Path, numbe
         assert b"--resume" in said and b"Traceback" not in said
     time.sleep(1.0)
     before = complete(place)
-    assert 3 <= len(before) < 80
+    assert 3 <= len(before) < 50
     time.sleep(0.5)
     assert complete(place) == before, "no worker goes on by itself"
     (place / "hurry").touch()
