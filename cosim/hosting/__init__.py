@@ -1,0 +1,9 @@
+"""What the grid leaves for a connection hour by hour: the largest draw that keeps every limit in AC power flow."""
+
+from __future__ import annotations
+
+from cosim.hosting.cases import Case, Tie
+from cosim.hosting.limits import Connection, Element, HourlyLimits, connection_at
+from cosim.hosting.surroundings import Surroundings
+
+__all__ = ["Case", "Connection", "Element", "HourlyLimits", "Surroundings", "Tie", "connection_at"]
