@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from cosim.hosting.cases import Case, Tie
+from cosim.hosting.engine import hourly_limits
 from cosim.hosting.limits import Connection, Element, HourlyLimits, connection_at
 from cosim.hosting.surroundings import Surroundings
+from cosim.hosting.switching import single_outages
 
-__all__ = ["Case", "Connection", "Element", "HourlyLimits", "Surroundings", "Tie", "connection_at"]
+__all__ = [
+    "Case", "Connection", "Element", "HourlyLimits", "Surroundings", "Tie", "connection_at",
+    "hourly_limits", "single_outages",
+]  # fmt: skip

@@ -1,0 +1,255 @@
+"""One case: where its devices stand step by step, what its base case breaks, and the limits of some connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from cosim.errors import RunFailure
+from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.limits import NetworkLimits
+from cosim.grid.feeder.phases import Terminal
+from cosim.grid.feeder.positions import at_positions
+from cosim.grid.opendss.controlled import ControlledCircuit
+from cosim.hosting.cases import Case
+from cosim.hosting.cells import Searched, interpolated
+from cosim.hosting.drivers import Drivers, drivers_of
+from cosim.hosting.limits import BASE_COLUMNS, NOTHING, Connection, Element
+from cosim.hosting.power_flow import PowerFlow, States
+from cosim.hosting.rows import Rows, checked_buses
+from cosim.hosting.search import NO_SOLUTION, Problem, largest
+from cosim.hosting.surroundings import Injection, Surroundings
+from cosim.hosting.switching import Switched, switched
+
+Real = NDArray[np.float64]
+Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+NUMBERS_AT_ONCE = 4_000_000
+"""Voltages and rows of states that are worked on together; more only need memory."""
+UNSUPPLIED, UNSOLVED = -3, -4
+"""Numbers of elements in a case that no row stands for: no supply; no solution."""
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """A case with the places of its devices.
+
+    Attributes:
+        feeders: the feeder as its devices stand, each different one once; of_step: (steps,) which; -1 where its
+            controls found no rest, so that there is no base case.
+    """
+
+    case: Case
+    switched: Switched
+    feeders: tuple[Feeder, ...]
+    of_step: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What the base case of a case breaks; see :class:`cosim.hosting.limits.HourlyLimits`."""
+
+    table: pd.DataFrame
+    broken: Flags
+    unsolved: Flags
+    solved_states: int
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Limits of some connections in a case: (connections, steps); ``binding`` counts among ``elements``."""
+
+    p_kw: Real
+    binding: Index
+    q_kvar: Real
+    elements: tuple[Element, ...]
+    error: float
+    searched: int
+
+
+def standing(around: Surroundings, case: Case) -> Standing:
+    """The feeder in a case, its regulators and capacitors settled on the base case of each step where they may move.
+
+    Each step's controls start from where the step before left them, as in a run.
+    """
+    found = switched(around.feeder, case)
+    feeder = found.feeder
+    if around.controls == "fixed" or not feeder.controlled:
+        return Standing(case, found, (feeder,), np.zeros(around.steps, dtype=np.intp))
+    circuit, injections = ControlledCircuit(feeder), _there(around.injections, feeder)
+    number: dict[object, int] = {}
+    feeders: list[Feeder] = []
+    of_step = np.full(around.steps, -1, dtype=np.intp)
+    midnight_s = around.start.hour * 3600 + around.start.minute * 60 + around.start.second
+    for t in range(around.steps):
+        drawn = [(i.terminal, float(i.p_kw[t]), float(i.q_kvar[t])) for i in injections]
+        try:
+            places = circuit.settle(float(around.load_scale[t]), drawn, midnight_s + t * around.step_s)
+        except RunFailure:
+            circuit.move_to(replace(feeder))
+            continue
+        if places not in number:
+            number[places] = len(feeders)
+            feeders.append(at_positions(feeder, places))
+        of_step[t] = number[places]
+    return Standing(case, found, tuple(feeders), of_step)
+
+
+def base_of(around: Surroundings, at: Standing) -> Base:
+    """Solve the base case of every step, and say which limits it breaks by itself."""
+    broken, unsolved = np.zeros(around.steps, dtype=bool), at.of_step < 0
+    found: dict[Element, tuple[int, float]] = {}
+    count = 0
+    with threadpool_limits(1):
+        for feeder, steps in _groups(at):
+            net = _Network(around, at, feeder, steps, ())
+            times = np.bincount(net.drivers.steps, minlength=len(net.drivers.points))
+            for part in _parts(len(net.drivers.points), net.width):
+                states, values = net.base(net.drivers.points[part])
+                lost = ~states.solved | net.rows.outside_model(np.where(states.solved[:, None], values, 1.0))
+                count += len(part)
+                low, high = net.rows.broken(values)
+                low, high = low & ~lost[:, None], high & ~lost[:, None]
+                here = np.isin(net.drivers.steps, part[(low | high).any(axis=1)])
+                broken[steps[here]] = True
+                unsolved[steps[np.isin(net.drivers.steps, part[lost])]] = True
+                for side, flags, worst in ((0, low, np.min), (1, high, np.max)):
+                    for row in np.flatnonzero(flags.any(axis=0)).tolist():
+                        element = net.rows.elements[row + side * net.rows.count]
+                        value = net.rows.told(row, float(worst(values[flags[:, row], row])))
+                        before = found.get(element, (0, value))
+                        pick = min if side == 0 else max
+                        found[element] = (before[0] + int(times[part[flags[:, row]]].sum()), pick(before[1], value))
+    rows = [
+        (at.case.name, e.kind, e.name, e.phase, e.limit, e.unit, n, worst) for e, (n, worst) in found.items()
+    ]  # fmt: skip
+    if unsolved.any():
+        rows.append((at.case.name, "solution", "", "", np.nan, "", int(unsolved.sum()), np.nan))
+    table = pd.DataFrame(rows, columns=list(BASE_COLUMNS))
+    return Base(table.astype({"limit": float, "worst": float, "steps": int}), broken | unsolved, unsolved, count)
+
+
+def limits_of(
+    around: Surroundings, at: Standing, connections: Sequence[Connection], cap_kw: float, left_out: bool, seed: int
+) -> Part:
+    """The largest draw of connections in every step of a case."""
+    shape = len(connections), around.steps
+    p, q = np.full(shape, np.nan), np.zeros(shape)
+    binding = np.full(shape, UNSOLVED, dtype=np.intp)
+    supplied = np.array([not set(c.buses) & at.switched.without_supply for c in connections], dtype=bool)
+    p[~supplied], binding[~supplied] = 0.0, UNSUPPLIED
+    there = [c for c, alive in zip(connections, supplied, strict=True) if alive]
+    places = np.flatnonzero(supplied)
+    error, searched = 0.0, 0
+    names: dict[Element, int] = {}
+    with threadpool_limits(1):
+        for feeder, steps in _groups(at) if there else ():
+            net = _Network(around, at, feeder, steps, there)
+            found = interpolated(
+                net.drivers.points, len(there), _Searcher(net, cap_kw, left_out), cap_kw, seed
+            )  # fmt: skip
+            error, searched = max(error, found.error), searched + found.searched
+            block = np.ix_(places, steps)
+            p[block], q[block] = found.x_kw[:, net.drivers.steps], found.q_kvar[:, net.drivers.steps]
+            binding[block] = _named(found.binding, net.rows.elements, names)[:, net.drivers.steps]
+    return Part(p, binding, q, tuple(names), error, searched)
+
+
+def _named(binding: Index, elements: Sequence[Element], names: dict[Element, int]) -> Index:
+    """Numbers of elements in the order in which they are first met, which ``names`` keeps."""
+    result = np.full(binding.shape, NOTHING, dtype=np.intp)
+    for number in np.unique(binding).tolist():
+        if number == NOTHING:
+            continue
+        known = elements[number] if number >= 0 else Element("solution", "", "", np.nan, "")
+        known = known if known.limit == known.limit else Element(known.kind, known.name, known.phase, 0.0, "")
+        result[binding == number] = names.setdefault(known, len(names))
+    return result
+
+
+class _Network:
+    """A feeder with its devices where they stand in some steps, what drives it then, and some connections."""
+
+    def __init__(
+        self, around: Surroundings, at: Standing, feeder: Feeder, steps: Index, connections: Sequence[Connection]
+    ) -> None:
+        injections = _there(around.injections, feeder)
+        terminals: list[Terminal] = [i.terminal for i in injections]
+        self.connections = connections
+        self.flow = PowerFlow(feeder, terminals, connections)
+        drawn_at = frozenset(t.bus for t in (*terminals, *(t for c in connections for t in c.terminals)))
+        self.rows = Rows(self.flow.pattern, _limits(around.limits, at), checked_buses(self.flow.pattern, drawn_at))
+        columns = [around.load_scale, *(x for i in injections for x in (i.p_kw, i.q_kvar))]
+        self.drivers: Drivers = drivers_of(np.stack([np.asarray(c, dtype=float)[steps] for c in columns], axis=1))
+        self.width = self.flow.width + 12 * self.rows.count
+
+    def powers(self, points: Real) -> NDArray[np.complex128]:
+        series = self.drivers.series(points)
+        return self.flow.drawn(series[:, 0], series[:, 1:])
+
+    def base(self, points: Real) -> tuple[States, Real]:
+        """Solutions and rows of the base case at some points."""
+        states = self.flow.base(self.powers(points))
+        return states, self.rows.values(states.v)
+
+
+class _Searcher:
+    """Searches of largest draws by points and connections."""
+
+    def __init__(self, net: _Network, cap_kw: float, left_out: bool) -> None:
+        self._net, self._cap, self._left_out = net, cap_kw, left_out
+        self._ratio = np.array([c.reactive_ratio for c in net.connections])
+
+    def __call__(self, points: Real, which: Index) -> Searched:
+        parts = [self._search(points[part], which[part]) for part in _parts(len(points), self._net.width)]
+        return Searched(*(np.concatenate([getattr(p, key) for p in parts])
+                          for key in ("x_kw", "binding", "rows", "roots_kw", "q_kvar")))  # fmt: skip
+
+    def _search(self, points: Real, which: Index) -> Searched:
+        net = self._net
+        different, back = np.unique(points, axis=0, return_inverse=True)
+        back = np.asarray(back).reshape(-1)
+        states, values = net.base(different)
+        lost = ~states.solved | net.rows.outside_model(np.where(states.solved[:, None], values, 1.0))
+        ok = np.flatnonzero(~lost[back])
+        at, who = back[ok], which[ok]
+        power = net.powers(different)[at]
+        problem = Problem(
+            power, who, self._ratio[who], np.zeros(len(ok)), net.flow.connected_at(states.some(at), who), values[at],
+            net.rows.bounds(values[at], self._left_out),
+        )  # fmt: skip
+        found = largest(net.flow, net.rows, problem, self._cap)
+        if len(ok) == len(points):
+            return Searched(found.x_kw, found.binding, found.rows, found.roots_kw, problem.q_kvar)
+        k = found.rows.shape[1]
+        x, binding = np.full(len(points), np.nan), np.full(len(points), NO_SOLUTION, dtype=np.intp)
+        rows, roots, q = np.zeros((len(points), k), dtype=np.intp), np.full((len(points), k), np.inf), np.zeros(len(x))
+        x[ok], binding[ok], rows[ok], roots[ok] = found.x_kw, found.binding, found.rows, found.roots_kw
+        return Searched(x, binding, rows, roots, q)
+
+
+def _groups(at: Standing) -> Iterator[tuple[Feeder, Index]]:
+    for k, feeder in enumerate(at.feeders):
+        yield feeder, np.flatnonzero(at.of_step == k)
+
+
+def _parts(count: int, width: int) -> list[Index]:
+    """States in parts that fit into memory."""
+    size = max(1, NUMBERS_AT_ONCE // width)
+    return [np.arange(first, min(first + size, count)) for first in range(0, count, size)] or [np.arange(0)]
+
+
+def _there(injections: Sequence[Injection], feeder: Feeder) -> list[Injection]:
+    """Injections at buses that have supply."""
+    return [i for i in injections if i.terminal.bus in feeder.bus_by_name]
+
+
+def _limits(limits: NetworkLimits, at: Standing) -> NetworkLimits:
+    """Limits of a case: with the ratings of its ties."""
+    ratings = dict(limits.phase_kva) | dict(at.switched.tie_kva) if limits.phase_kva else limits.phase_kva
+    return replace(limits, phase_kva=ratings)

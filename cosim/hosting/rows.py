@@ -1,0 +1,156 @@
+"""The limits of a network as rows: what is looked at in a solution, between which bounds it stays, and its name.
+
+Voltages and apparent powers enter as squares: both are nearly quadratic in what is drawn, the second exactly so on a
+network whose voltages follow the draw linearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from cosim.constants import KILO
+from cosim.grid.feeder.circuit import CircuitFeeder
+from cosim.grid.feeder.limits import VOLTAGE_TOLERANCE_PU, NetworkLimits
+from cosim.grid.feeder.phases import centroid, pvur, vuf
+from cosim.grid.linear.ac_pattern import Pattern
+from cosim.grid.opendss.commands import V_MAX, V_MIN
+from cosim.hosting.limits import Element
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+RATE_TOLERANCE = 1e-3
+"""A rating or a rate of unbalance counts as broken when beyond its limit by more than this share of it."""
+HELD_PU, HELD_SHARE = 1e-5, 1e-5
+"""How far beyond a limit the largest draw may bring a voltage, and a rating or rate as a share of its limit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """Bounds of all rows at some states, each (states, rows); where ``of_model`` the lower or upper one is that at
+    which loads leave their model, not a limit of the network's own."""
+
+    low: Real
+    high: Real
+    of_model_low: Flags
+    of_model_high: Flags
+
+
+class Rows:
+    """What is looked at in the solutions of one network.
+
+    Order of rows: squared voltages; squared apparent powers of rated flows; VUF, then PVUR at limited buses. Squares
+    have the unit of their limit, squared.
+
+    Args:
+        n: pattern of the feeder. limits: that are kept.
+        checked: buses at which a voltage beyond 0.8 to 1.2 per unit is no solution; None: all.
+
+    Attributes:
+        elements: (2 rows,) limit below, then limit above of each row; then both as the end of the loads' model.
+    """
+
+    def __init__(self, n: Pattern, limits: NetworkLimits, checked: frozenset[str] | None) -> None:
+        self._n, voltages = n, n.voltages.labels
+        flows = [(k, label) for k, label in enumerate(n.flows_p.labels) if label[0] in limits.phase_kva]
+        rated = [k for k, _ in flows]
+        self._into = sp.csr_array(n.entering[rated]) if rated else None
+        frames = sp.coo_array((n.frame_share, (n.frame_rows, n.frame_columns)), shape=(len(n.flow_node), len(n.node_bus)))
+        self._frame = sp.csr_array(sp.csr_array(frames)[rated]) if rated else None
+        low, high = limits.voltage.at(bus for bus, _ in voltages)
+        kva = np.array([limits.phase_kva[label[0]] for _, label in flows])
+        full = [label[0] for label in n.unbalance_labels[::2]]
+        here = [k for k, bus in enumerate(full) if bus in limits.unbalance_buses]
+        self._vuf = n.full[here] if limits.vuf_pct is not None else n.full[:0]
+        self._pvur = n.full[here] if limits.pvur_pct is not None else n.full[:0]
+        at = [n.rows[full[k]] for k in here][: len(self._pvur)]
+        self._floating = np.asarray(n.three_wire)[at]
+        own = np.full(len(at), -1) if n.neutral is None else n.neutral[at]
+        node = {(row, place): k for k, (row, place) in enumerate(zip(n.node_bus, n.node_place, strict=True))}
+        self._neutral = np.array([node.get(key, -1) for key in zip(at, own.tolist(), strict=True)], dtype=np.intp)
+        rates = [*[(limits.vuf_pct, full[k]) for k in here if limits.vuf_pct is not None],
+                 *[(limits.pvur_pct, full[k]) for k in here if limits.pvur_pct is not None]]  # fmt: skip
+        of_rates = np.array([rate for rate, _ in rates], dtype=float)
+        self._voltages, self._rated = len(voltages), len(rated)
+        none = np.full(len(rated) + len(rates), -np.inf)
+        self.low = np.concatenate([low**2, none])
+        self.high = np.concatenate([high**2, (kva / KILO) ** 2, of_rates])
+        inside = np.array([checked is None or bus in checked for bus, _ in voltages], dtype=bool)
+        self._model_low = np.concatenate([np.where(inside, V_MIN**2, -np.inf), none])
+        self._model_high = np.concatenate([np.where(inside, V_MAX**2, np.inf), -none])
+        self._margin = self._steps(VOLTAGE_TOLERANCE_PU, RATE_TOLERANCE)
+        self._held = self._steps(HELD_PU, HELD_SHARE)
+        below = [Element("voltage low", bus, x, float(v), "pu") for (bus, x), v in zip(voltages, low, strict=True)]
+        above = [Element("voltage high", bus, x, float(v), "pu") for (bus, x), v in zip(voltages, high, strict=True)]
+        others = [Element("rating", *label, float(v), "kVA") for (_, label), v in zip(flows, kva, strict=True)]
+        others += [Element("unbalance", bus, "", float(rate or 0.0), "%") for rate, bus in rates]
+        nowhere = [Element("solution", "", "", np.nan, "") for _ in others]
+        model = [[Element("solution", bus, x, v, "pu") for bus, x in voltages] + nowhere for v in (V_MIN, V_MAX)]
+        self.elements: list[Element] = [*below, *nowhere, *above, *others, *model[0], *model[1]]
+        self.count = len(self.low)
+
+    def _steps(self, pu: float, share: float) -> Real:
+        """(rows,) a small step of a voltage, or a share of a rating or rate, in the unit of the rows."""
+        v, s = self._voltages, self._rated
+        high = self.high
+        return np.concatenate([np.full(v, 2 * pu), 2 * share * high[v : v + s], share * high[v + s :]])
+
+    def values(self, v: Complex) -> Real:
+        """(states, rows) by voltages (states, nn)."""
+        n = self._n
+        ends = np.concatenate([v, np.zeros((len(v), 1), dtype=complex)], axis=1)
+        w = ends[:, n.first] - ends[:, n.second]
+        found: list[Any] = [n.voltage_scale * (w.real**2 + w.imag**2)]
+        if self._into is not None and self._frame is not None:
+            power = (self._frame @ v.T).T * np.conj((self._into @ v.T).T)
+            found.append(power.real**2 + power.imag**2)
+        if len(self._vuf):
+            found.append(vuf(v[:, self._vuf]))
+        if len(self._pvur):
+            phases = v[:, self._pvur] - ends[:, self._neutral][:, :, None]
+            found.append(pvur(np.abs(np.where(self._floating[:, None], centroid(phases), phases))))
+        return np.concatenate(found, axis=1)
+
+    def bounds(self, base: Real, left_out: bool) -> Bounds:
+        """Bounds of the rows beside a base case of values (states, rows).
+
+        Args:
+            left_out: limits that the base case breaks bind nothing; else they become "not made worse".
+        """
+        low, high = np.minimum(self.low, base - self._margin), np.maximum(self.high, base + self._margin)
+        if left_out:
+            low = np.where(base < self.low - self._margin, -np.inf, low)
+            high = np.where(base > self.high + self._margin, np.inf, high)
+        of_low, of_high = low < self._model_low, high > self._model_high
+        return Bounds(np.maximum(low, self._model_low), np.minimum(high, self._model_high), of_low, of_high)
+
+    def broken(self, base: Real) -> tuple[Flags, Flags]:
+        """(states, rows) whether values break the lower and the upper limits by more than what counts."""
+        return base < self.low - self._margin, base > self.high + self._margin
+
+    def outside_model(self, base: Real) -> Flags:
+        """(states,) whether values are those of no solution in which loads keep their model."""
+        return np.asarray(((base < self._model_low) | (base > self._model_high)).any(axis=1))
+
+    def held(self, values: Real, bounds: Bounds) -> Flags:
+        """(states,) whether values keep their bounds, to within what a largest draw may be beyond them."""
+        inside = (values >= bounds.low - self._held) & (values <= bounds.high + self._held)
+        return np.asarray(inside.all(axis=1))
+
+    def told(self, row: int, value: float) -> float:
+        """A value in the unit of its limit: pu, kVA or percent."""
+        if row < self._voltages:
+            return float(np.sqrt(value))
+        return float(np.sqrt(value)) * KILO if row < self._voltages + self._rated else value
+
+
+def checked_buses(n: Pattern, drawn_at: frozenset[str]) -> frozenset[str] | None:
+    """Buses at which the range of the loads' model decides whether a state is a solution, as in
+    :class:`cosim.grid.opendss.circuit.AcCircuit`: all of a feeder of tables, those with devices of a circuit's own."""
+    return drawn_at if isinstance(n.structure, CircuitFeeder) else None
