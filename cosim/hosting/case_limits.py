@@ -151,7 +151,7 @@ def limits_of(
         for feeder, steps in _groups(at) if there else ():
             net = _Network(around, at, feeder, steps, there)
             found = interpolated(
-                net.drivers.points, len(there), _Searcher(net, cap_kw, left_out), cap_kw, seed
+                net.drivers.points, len(there), _Searcher(net, cap_kw, left_out), cap_kw, left_out, seed
             )  # fmt: skip
             error, searched = max(error, found.error), searched + found.searched
             block = np.ix_(places, steps)
@@ -208,7 +208,7 @@ class _Searcher:
     def __call__(self, points: Real, which: Index) -> Searched:
         parts = [self._search(points[part], which[part]) for part in _parts(len(points), self._net.width)]
         return Searched(*(np.concatenate([getattr(p, key) for p in parts])
-                          for key in ("x_kw", "binding", "rows", "roots_kw", "q_kvar")))  # fmt: skip
+                          for key in ("x_kw", "binding", "rows", "own_kw", "second_kw", "q_kvar")))  # fmt: skip
 
     def _search(self, points: Real, which: Index) -> Searched:
         net = self._net
@@ -225,12 +225,15 @@ class _Searcher:
         )  # fmt: skip
         found = largest(net.flow, net.rows, problem, self._cap)
         if len(ok) == len(points):
-            return Searched(found.x_kw, found.binding, found.rows, found.roots_kw, problem.q_kvar)
-        k = found.rows.shape[1]
-        x, binding = np.full(len(points), np.nan), np.full(len(points), NO_SOLUTION, dtype=np.intp)
-        rows, roots, q = np.zeros((len(points), k), dtype=np.intp), np.full((len(points), k), np.inf), np.zeros(len(x))
-        x[ok], binding[ok], rows[ok], roots[ok] = found.x_kw, found.binding, found.rows, found.roots_kw
-        return Searched(x, binding, rows, roots, q)
+            return Searched(found.x_kw, found.binding, found.rows, found.own_kw, found.second_kw, problem.q_kvar)
+        count, k = len(points), found.rows.shape[1]
+        result = Searched(
+            np.full(count, np.nan), np.full(count, NO_SOLUTION, dtype=np.intp), np.zeros((count, k), dtype=np.intp),
+            np.full((count, k), np.inf), np.full((count, k), np.inf), np.zeros(count),
+        )  # fmt: skip
+        result.x_kw[ok], result.binding[ok], result.rows[ok] = found.x_kw, found.binding, found.rows
+        result.own_kw[ok], result.second_kw[ok] = found.own_kw, found.second_kw
+        return result
 
 
 def _groups(at: Standing) -> Iterator[tuple[Feeder, Index]]:

@@ -31,13 +31,20 @@ MOST_SCALARS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Searched:
-    """Results of searches: largest draw, what binds, and the nearest rows with their own limits (n, k)."""
+    """Results of searches (n,): largest draw and what binds; the nearest rows (n, k) with the draws at which each
+    reaches its limit, and its second bound, alone; reactive power beside the draw."""
 
     x_kw: Real
     binding: Index
     rows: Index
-    roots_kw: Real
+    own_kw: Real
+    second_kw: Real
     q_kvar: Real
+
+    def some(self, at: slice) -> Searched:
+        """Those of some searches."""
+        return Searched(self.x_kw[at], self.binding[at], self.rows[at], self.own_kw[at], self.second_kw[at],
+                        self.q_kvar[at])  # fmt: skip
 
 
 Search = Callable[[Real, Index], Searched]
@@ -67,17 +74,17 @@ def allowed_kw(x_kw: Real) -> Real:
     return np.maximum(ERROR_SHARE * np.abs(x_kw), ERROR_KW)
 
 
-def interpolated(points: Real, connections: int, search: Search, cap_kw: float, seed: int) -> Interpolated:
-    """Limits at points (n, d) of some connections."""
-    grid = _Grid(points, connections, search, cap_kw)
+def interpolated(points: Real, connections: int, search: Search, cap_kw: float, left_out: bool, seed: int) -> Interpolated:
+    """Limits at points (n, d) of some connections; see :meth:`Rows.bounds` for ``left_out``."""
+    grid = _Grid(points, connections, search, cap_kw, left_out)
     grid.refine([_Box(c, np.arange(len(points))) for c in range(connections)])
     error = grid.audit(np.random.default_rng(seed))
     return Interpolated(grid.x, grid.binding, grid.q, error, grid.searched)
 
 
 class _Grid:
-    def __init__(self, points: Real, connections: int, search: Search, cap_kw: float) -> None:
-        self.points, self._search, self._cap = points, search, cap_kw
+    def __init__(self, points: Real, connections: int, search: Search, cap_kw: float, left_out: bool) -> None:
+        self.points, self._search, self._cap, self._left_out = points, search, cap_kw, left_out
         shape = connections, len(points)
         self.x, self.q = np.full(shape, np.nan), np.zeros(shape)
         self.binding = np.full(shape, -1, dtype=np.intp)
@@ -163,8 +170,7 @@ class _Grid:
         result, first = [], 0
         for low, span, count in ends:
             part = slice(first, first + count)
-            result.append((low, span, Searched(found.x_kw[part], found.binding[part], found.rows[part],
-                                               found.roots_kw[part], found.q_kvar[part])))  # fmt: skip
+            result.append((low, span, found.some(part)))
             first += count
         return result
 
@@ -185,7 +191,7 @@ class _Grid:
             weights = np.concatenate([weights * (1 - u[:, k : k + 1]), weights * u[:, k : k + 1]], axis=1)
         x, binding = np.full(len(points), self._cap), np.full(len(points), -1, dtype=np.intp)
         for row in candidates.tolist():
-            own = weights @ self._limit_of(row, at)
+            own = self._limit_of(row, at, weights)
             binding, x = np.where(own < x, row, binding), np.minimum(own, x)
         inside = self._exact[c, points]
         error = np.abs(x[inside] - self.x[c, known]) / allowed_kw(self.x[c, known])
@@ -198,13 +204,23 @@ class _Grid:
         self._boxes.append(box)
         return True
 
-    def _limit_of(self, row: int, at: Searched) -> Real:
-        """(corners,) limit of the draw by one row alone; that of the last row kept where it is further off."""
+    def _limit_of(self, row: int, at: Searched, weights: Real) -> Real:
+        """(points,) limit of the draw by one row alone; where it is not among the nearest of a corner, of the last of
+        these.
+
+        The limit of the network and what replaces it where the base case breaks it are interpolated by themselves: each
+        is smooth, the larger of the two is not.
+        """
         here = at.rows == row
-        finite = np.where(np.isfinite(at.roots_kw), at.roots_kw, -np.inf).max(axis=1)
+        finite = np.where(np.isfinite(at.own_kw), at.own_kw, -np.inf).max(axis=1)
         far = np.maximum(np.where(np.isfinite(finite), finite, self._cap), at.x_kw)
-        own = np.where(here.any(axis=1), np.where(here, at.roots_kw, np.inf).min(axis=1), far)
-        return np.asarray(np.minimum(np.where(np.isfinite(own), own, far), 2 * self._cap))
+
+        def of(kw: Real) -> Real:
+            own = np.where(here & np.isfinite(kw), kw, -np.inf).max(axis=1)
+            return np.asarray(weights @ np.minimum(np.where(np.isfinite(own), own, far), 2 * self._cap))
+
+        own, second = of(at.own_kw), of(at.second_kw)
+        return np.where(second < 0, np.inf, own) if self._left_out else np.maximum(own, second)
 
     def _halves(self, box: _Box) -> list[_Box]:
         """Two boxes of the points on either side of the middle of the longest scalar."""

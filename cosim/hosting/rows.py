@@ -33,13 +33,28 @@ HELD_PU, HELD_SHARE = 1e-5, 1e-5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """Bounds of all rows at some states, each (states, rows); where ``of_model`` the lower or upper one is that at
-    which loads leave their model, not a limit of the network's own."""
+    """Bounds of all rows at some states, each (states, rows).
+
+    ``second_low`` and ``second_high`` say what becomes of a limit that the base case breaks: "not made worse", or, where
+    broken limits are left out, the values beyond which they are; ``of_model`` where the bounds are then those at which
+    loads leave their model.
+    """
 
     low: Real
     high: Real
+    second_low: Real
+    second_high: Real
     of_model_low: Flags
     of_model_high: Flags
+
+    def some(self, at: Index) -> Bounds:
+        """Those of some states."""
+        return Bounds(self.low[at], self.high[at], self.second_low[at], self.second_high[at],
+                      self.of_model_low[at], self.of_model_high[at])  # fmt: skip
+
+    def second(self, at: Index) -> tuple[Real, Real]:
+        """The second bounds of some states."""
+        return self.second_low[at], self.second_high[at]
 
 
 class Rows:
@@ -53,7 +68,8 @@ class Rows:
         checked: buses at which a voltage beyond 0.8 to 1.2 per unit is no solution; None: all.
 
     Attributes:
-        elements: (2 rows,) limit below, then limit above of each row; then both as the end of the loads' model.
+        low, high: (rows,) limits. elements: (2 rows,) limit below, then limit above of each row, one beyond the end of
+            the loads' model as that end; then both as the end of the loads' model.
     """
 
     def __init__(self, n: Pattern, limits: NetworkLimits, checked: frozenset[str] | None) -> None:
@@ -91,8 +107,12 @@ class Rows:
         others = [Element("rating", *label, float(v), "kVA") for (_, label), v in zip(flows, kva, strict=True)]
         others += [Element("unbalance", bus, "", float(rate or 0.0), "%") for rate, bus in rates]
         nowhere = [Element("solution", "", "", np.nan, "") for _ in others]
-        model = [[Element("solution", bus, x, v, "pu") for bus, x in voltages] + nowhere for v in (V_MIN, V_MAX)]
-        self.elements: list[Element] = [*below, *nowhere, *above, *others, *model[0], *model[1]]
+        model = [[Element("solution", bus, x, v, "pu") for bus, x in voltages] for v in (V_MIN, V_MAX)]
+        limits_told = [*below, *nowhere, *above, *others]
+        ends = [*model[0], *nowhere, *model[1], *nowhere]
+        beyond = np.concatenate([self.low < self._model_low, self.high > self._model_high])
+        self.elements = [*(m if x else e for x, e, m in zip(beyond, limits_told, ends, strict=True)), *ends]
+        self.low, self.high = np.maximum(self.low, self._model_low), np.minimum(self.high, self._model_high)
         self.count = len(self.low)
 
     def _steps(self, pu: float, share: float) -> Real:
@@ -123,12 +143,14 @@ class Rows:
         Args:
             left_out: limits that the base case breaks bind nothing; else they become "not made worse".
         """
-        low, high = np.minimum(self.low, base - self._margin), np.maximum(self.high, base + self._margin)
         if left_out:
-            low = np.where(base < self.low - self._margin, -np.inf, low)
-            high = np.where(base > self.high + self._margin, np.inf, high)
-        of_low, of_high = low < self._model_low, high > self._model_high
-        return Bounds(np.maximum(low, self._model_low), np.minimum(high, self._model_high), of_low, of_high)
+            below, above = self.low - self._margin, self.high + self._margin
+            of_low, of_high = base < below, base > above
+            low, high = np.where(of_low, self._model_low, self.low), np.where(of_high, self._model_high, self.high)
+            return Bounds(low, high, np.tile(below, (len(base), 1)), np.tile(above, (len(base), 1)), of_low, of_high)
+        below, above = base - self._margin, base + self._margin
+        none = np.zeros(base.shape, dtype=bool)
+        return Bounds(np.minimum(self.low, below), np.maximum(self.high, above), below, above, none, none)
 
     def broken(self, base: Real) -> tuple[Flags, Flags]:
         """(states, rows) whether values break the lower and the upper limits by more than what counts."""

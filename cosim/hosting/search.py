@@ -58,13 +58,15 @@ class Found:
     Attributes:
         x_kw: (states,) at most the cap. binding: (states,) number of the element that binds, -1 none, -2: there is no
             solution beyond.
-        rows, roots_kw: (states, NEAREST) the elements that would bind first and the draw at which each alone would.
+        rows: (states, NEAREST) the elements that would bind first. own_kw, second_kw: the draws at which each alone
+            reaches its limit, and the second of its bounds.
     """
 
     x_kw: Real
     binding: Index
     rows: Index
-    roots_kw: Real
+    own_kw: Real
+    second_kw: Real
 
 
 NO_SOLUTION = -2
@@ -75,7 +77,7 @@ def largest(flow: PowerFlow, rows: Rows, problem: Problem, cap_kw: float) -> Fou
     count, r = len(problem.which), rows.count
     near = min(NEAREST, 2 * r)
     found = Found(np.zeros(count), np.full(count, -1, dtype=np.intp), np.zeros((count, near), dtype=np.intp),
-                  np.full((count, near), np.inf))  # fmt: skip
+                  np.full((count, near), np.inf), np.full((count, near), np.inf))  # fmt: skip
     f0, start = _at_none(flow, rows, problem)
     s = _Points(f0, start, np.minimum(flow.first_draw_mva(problem.which, FIRST_DROP_PU) * KILO, cap_kw))
     rest = np.arange(count)
@@ -83,18 +85,23 @@ def largest(flow: PowerFlow, rows: Rows, problem: Problem, cap_kw: float) -> Fou
         x = s.trial[rest]
         states = flow.solve(problem.power[rest], problem.which[rest], _drawn(problem, rest, x), s.start(rest))
         f = rows.values(states.v)
-        held = states.solved & rows.held(f, _some(problem.bounds, rest))
+        held = states.solved & rows.held(f, problem.bounds.some(rest))
         s.take(rest, x, f, states, held)
-        roots = s.roots(rest, problem.bounds)
+        bounds = problem.bounds.some(rest)
+        roots = s.roots(rest, bounds.low, bounds.high)
         following = roots.min(axis=1)
         following, unsolved = s.inside(rest, following, cap_kw)
         done = np.abs(following - x) <= SETTLED_KW + SETTLED_SHARE * x
         done &= states.solved | unsolved
         at = rest[done]
         found.x_kw[at] = following[done]
-        found.rows[at], found.roots_kw[at] = _nearest(roots[done], problem.bounds, at, near)
+        place = np.argpartition(roots[done], near - 1, axis=1)[:, :near] if near < 2 * r else np.arange(2 * r)[None]
+        found.rows[at] = place
+        own, second = s.roots(at, rows.low, rows.high), s.roots(at, *problem.bounds.second(at))
+        found.own_kw[at] = np.take_along_axis(own, found.rows[at], axis=1)
+        found.second_kw[at] = np.take_along_axis(second, found.rows[at], axis=1)
         free = (following >= cap_kw) & held
-        found.binding[at] = np.where(free, -1, np.where(unsolved, NO_SOLUTION, _binding(roots, problem.bounds, rest)))[done]
+        found.binding[at] = np.where(free, -1, np.where(unsolved, NO_SOLUTION, _binding(roots, bounds)))[done]
         s.trial[rest] = following
         rest = rest[~done]
         if not len(rest):
@@ -120,10 +127,6 @@ def _at_none(flow: PowerFlow, rows: Rows, problem: Problem) -> tuple[Real, State
 
 def _drawn(problem: Problem, rest: Index, x: Real) -> Complex:
     return np.asarray((x * (1 + 1j * problem.ratio[rest]) + 1j * problem.q_kvar[rest]) / KILO)
-
-
-def _some(bounds: Bounds, at: Index) -> Bounds:
-    return Bounds(bounds.low[at], bounds.high[at], bounds.of_model_low[at], bounds.of_model_high[at])
 
 
 class _Points:
@@ -152,7 +155,7 @@ class _Points:
         self.bad[rest] = np.where(beyond, x, self.bad[rest])
         self._unsolved[rest] = np.where(beyond, ~states.solved, self._unsolved[rest])
 
-    def roots(self, rest: Index, bounds: Bounds) -> Real:
+    def roots(self, rest: Index, low: Real, high: Real) -> Real:
         """(states, 2 rows) draw at which each row leaves its lower and its upper bound; inf: never."""
         x1, x2 = self._x1[rest, None], self._x2[rest, None]
         f0, f1, f2 = self.f0[rest], self._f1[rest], self._f2[rest]
@@ -161,7 +164,6 @@ class _Points:
             a = np.where(np.isnan(x1), 0.0, (slope2 - slope1) / (x2 - x1))
             b = slope2 - a * x2
             a, b = np.where(np.isnan(x2), 0.0, a), np.where(np.isnan(x2), 0.0, b)
-            low, high = bounds.low[rest], bounds.high[rest]
             return np.concatenate([_upward(-a, -b, low - f0), _upward(a, b, f0 - high)], axis=1)
 
     def inside(self, rest: Index, following: Real, cap_kw: float) -> tuple[Real, Flags]:
@@ -184,20 +186,9 @@ def _upward(a: Real, b: Real, c: Real) -> Real:
     return np.where(never, np.inf, x)
 
 
-def _element(place: Index, bounds: Bounds, at: Index) -> Index:
-    """Numbers of the elements of rows' lower and upper bounds (states, k): the end of the loads' model is its own."""
-    r = bounds.low.shape[1]
-    states = at[:, None]
-    row = place % r
-    of_model = np.where(place < r, bounds.of_model_low[states, row], bounds.of_model_high[states, row])
+def _binding(roots: Real, bounds: Bounds) -> Index:
+    """Number of the element of the smallest root; the end of the loads' model is an element of its own."""
+    place, r = roots.argmin(axis=1), bounds.low.shape[1]
+    at = np.arange(len(place))
+    of_model = np.where(place < r, bounds.of_model_low[at, place % r], bounds.of_model_high[at, place % r])
     return np.asarray(place + 2 * r * of_model)
-
-
-def _binding(roots: Real, bounds: Bounds, at: Index) -> Index:
-    return _element(roots.argmin(axis=1)[:, None], bounds, at)[:, 0]
-
-
-def _nearest(roots: Real, bounds: Bounds, at: Index, near: int) -> tuple[Index, Real]:
-    place = np.argpartition(roots, near - 1, axis=1)[:, :near] if roots.shape[1] > near else (
-        np.tile(np.arange(roots.shape[1]), (len(roots), 1)))  # fmt: skip
-    return _element(place, bounds, at), np.take_along_axis(roots, place, axis=1)
