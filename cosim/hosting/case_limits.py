@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -19,7 +18,7 @@ from cosim.grid.opendss.controlled import ControlledCircuit
 from cosim.hosting.cases import Case
 from cosim.hosting.cells import Searched, interpolated
 from cosim.hosting.drivers import Drivers, drivers_of
-from cosim.hosting.limits import BASE_COLUMNS, NOTHING, Connection, Element
+from cosim.hosting.limits import NOTHING, Connection, Element
 from cosim.hosting.power_flow import PowerFlow, States
 from cosim.hosting.rows import Rows, checked_buses
 from cosim.hosting.search import NO_SOLUTION, Problem, largest
@@ -52,24 +51,34 @@ class Standing:
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """What the base case of a case breaks; see :class:`cosim.hosting.limits.HourlyLimits`."""
+    """What the base case of some steps breaks; steps count among all.
 
-    table: pd.DataFrame
-    broken: Flags
-    unsolved: Flags
-    solved_states: int
+    Attributes:
+        found: (number of steps, worst value) by the element that is broken.
+        broken, unsolved: steps in which something is, and in which there is no solution.
+    """
+
+    found: dict[Element, tuple[int, float]]
+    broken: Index
+    unsolved: Index
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Limits of some connections in a case: (connections, steps); ``binding`` counts among ``elements``."""
+    """Limits of some connections in some steps of a case, (connections, steps) each.
 
+    Attributes:
+        steps: numbers of the steps. binding: counts among ``elements``.
+    """
+
+    steps: Index
     p_kw: Real
     binding: Index
     q_kvar: Real
     elements: tuple[Element, ...]
     error: float
     searched: int
+    base: Base | None
 
 
 def standing(around: Surroundings, case: Case) -> Standing:
@@ -100,64 +109,55 @@ def standing(around: Surroundings, case: Case) -> Standing:
     return Standing(case, found, tuple(feeders), of_step)
 
 
-def base_of(around: Surroundings, at: Standing) -> Base:
-    """Solve the base case of every step, and say which limits it breaks by itself."""
-    broken, unsolved = np.zeros(around.steps, dtype=bool), at.of_step < 0
-    found: dict[Element, tuple[int, float]] = {}
-    count = 0
-    with threadpool_limits(1):
-        for feeder, steps in _groups(at):
-            net = _Network(around, at, feeder, steps, ())
-            times = np.bincount(net.drivers.steps, minlength=len(net.drivers.points))
-            for part in _parts(len(net.drivers.points), net.width):
-                states, values = net.base(net.drivers.points[part])
-                lost = ~states.solved | net.rows.outside_model(np.where(states.solved[:, None], values, 1.0))
-                count += len(part)
-                low, high = net.rows.broken(values)
-                low, high = low & ~lost[:, None], high & ~lost[:, None]
-                here = np.isin(net.drivers.steps, part[(low | high).any(axis=1)])
-                broken[steps[here]] = True
-                unsolved[steps[np.isin(net.drivers.steps, part[lost])]] = True
-                for side, flags, worst in ((0, low, np.min), (1, high, np.max)):
-                    for row in np.flatnonzero(flags.any(axis=0)).tolist():
-                        element = net.rows.elements[row + side * net.rows.count]
-                        value = net.rows.told(row, float(worst(values[flags[:, row], row])))
-                        before = found.get(element, (0, value))
-                        pick = min if side == 0 else max
-                        found[element] = (before[0] + int(times[part[flags[:, row]]].sum()), pick(before[1], value))
-    rows = [
-        (at.case.name, e.kind, e.name, e.phase, e.limit, e.unit, n, worst) for e, (n, worst) in found.items()
-    ]  # fmt: skip
-    if unsolved.any():
-        rows.append((at.case.name, "solution", "", "", np.nan, "", int(unsolved.sum()), np.nan))
-    table = pd.DataFrame(rows, columns=list(BASE_COLUMNS))
-    return Base(table.astype({"limit": float, "worst": float, "steps": int}), broken | unsolved, unsolved, count)
-
-
 def limits_of(
-    around: Surroundings, at: Standing, connections: Sequence[Connection], cap_kw: float, left_out: bool, seed: int
-) -> Part:
-    """The largest draw of connections in every step of a case."""
-    shape = len(connections), around.steps
+    around: Surroundings, at: Standing, groups: Sequence[int], connections: Sequence[Connection], cap_kw: float,
+    left_out: bool, with_base: bool, seed: int,
+) -> Part:  # fmt: skip
+    """The largest draw of connections in the steps of a case in which its devices stand as in some of its feeders.
+
+    Args:
+        groups: numbers of the feeders. with_base: say what the base case breaks as well.
+    """
+    steps = np.flatnonzero(np.isin(at.of_step, groups))
+    shape = len(connections), len(steps)
     p, q = np.full(shape, np.nan), np.zeros(shape)
     binding = np.full(shape, UNSOLVED, dtype=np.intp)
     supplied = np.array([not set(c.buses) & at.switched.without_supply for c in connections], dtype=bool)
     p[~supplied], binding[~supplied] = 0.0, UNSUPPLIED
     there = [c for c, alive in zip(connections, supplied, strict=True) if alive]
-    places = np.flatnonzero(supplied)
-    error, searched = 0.0, 0
     names: dict[Element, int] = {}
-    with threadpool_limits(1):
-        for feeder, steps in _groups(at) if there else ():
-            net = _Network(around, at, feeder, steps, there)
-            found = interpolated(
-                net.drivers.points, len(there), _Searcher(net, cap_kw, left_out), cap_kw, left_out, seed
-            )  # fmt: skip
-            error, searched = max(error, found.error), searched + found.searched
-            block = np.ix_(places, steps)
-            p[block], q[block] = found.x_kw[:, net.drivers.steps], found.q_kvar[:, net.drivers.steps]
-            binding[block] = _named(found.binding, net.rows.elements, names)[:, net.drivers.steps]
-    return Part(p, binding, q, tuple(names), error, searched)
+    errors, searched, bases = [0.0], 0, []
+    with threadpool_limits(1):  # many small products: threads of their own only wait for each other
+        for k in groups if there or with_base else ():
+            here = np.flatnonzero(at.of_step[steps] == k)
+            net = _Network(around, at, at.feeders[k], steps[here], there)
+            if with_base:
+                bases.append(net.base_case(steps[here]))
+            if not there:
+                continue
+            search = _Searcher(net, cap_kw, left_out)
+            found = interpolated(net.drivers.points, len(there), search, cap_kw, left_out, seed)
+            errors.append(found.error)
+            searched += found.searched
+            block, points = np.ix_(np.flatnonzero(supplied), here), net.drivers.steps
+            p[block], q[block] = found.x_kw[:, points], found.q_kvar[:, points]
+            binding[block] = _named(found.binding, net.rows.elements, names)[:, points]
+    base = together(bases) if with_base else None
+    return Part(steps, p, binding, q, tuple(names), max(errors), searched, base)
+
+
+def together(bases: Sequence[Base]) -> Base:
+    """What base cases of different steps break."""
+    found: dict[Element, tuple[int, float]] = {}
+    for base in bases:
+        for element, (count, worst) in base.found.items():
+            before, value = found.get(element, (0, worst))
+            pick = min if element.kind == "voltage low" else max
+            found[element] = before + count, pick(value, worst)
+    none = np.zeros(0, dtype=np.intp)
+    return Base(
+        found, np.concatenate([none, *(b.broken for b in bases)]), np.concatenate([none, *(b.unsolved for b in bases)])
+    )
 
 
 def _named(binding: Index, elements: Sequence[Element], names: dict[Element, int]) -> Index:
@@ -197,6 +197,27 @@ class _Network:
         states = self.flow.base(self.powers(points))
         return states, self.rows.values(states.v)
 
+    def base_case(self, steps: Index) -> Base:
+        """What the base case of the steps breaks, whose numbers are given."""
+        bases, rows, of_step = [], self.rows, self.drivers.steps
+        times = np.bincount(of_step, minlength=len(self.drivers.points))
+        for part in _parts(len(self.drivers.points), self.width):
+            states, values = self.base(self.drivers.points[part])
+            lost = self.lost(states, values)
+            low, high = (flags & ~lost[:, None] for flags in rows.broken(values))
+            found = {}
+            for side, flags, pick in ((0, low, np.min), (1, high, np.max)):
+                for row in np.flatnonzero(flags.any(axis=0)).tolist():
+                    worst = rows.told(row, float(pick(values[flags[:, row], row])))
+                    found[rows.elements[row + side * rows.count]] = int(times[part[flags[:, row]]].sum()), worst
+            broken = np.isin(of_step, part[(low | high).any(axis=1)])
+            bases.append(Base(found, steps[broken], steps[np.isin(of_step, part[lost])]))
+        return together(bases)
+
+    def lost(self, states: States, values: Real) -> Flags:
+        """Whether base cases have no solution in which loads keep their model."""
+        return ~states.solved | self.rows.outside_model(np.where(states.solved[:, None], values, 1.0))
+
 
 class _Searcher:
     """Searches of largest draws by points and connections."""
@@ -215,7 +236,7 @@ class _Searcher:
         different, back = np.unique(points, axis=0, return_inverse=True)
         back = np.asarray(back).reshape(-1)
         states, values = net.base(different)
-        lost = ~states.solved | net.rows.outside_model(np.where(states.solved[:, None], values, 1.0))
+        lost = net.lost(states, values)
         ok = np.flatnonzero(~lost[back])
         at, who = back[ok], which[ok]
         power = net.powers(different)[at]
@@ -234,11 +255,6 @@ class _Searcher:
         result.x_kw[ok], result.binding[ok], result.rows[ok] = found.x_kw, found.binding, found.rows
         result.own_kw[ok], result.second_kw[ok] = found.own_kw, found.second_kw
         return result
-
-
-def _groups(at: Standing) -> Iterator[tuple[Feeder, Index]]:
-    for k, feeder in enumerate(at.feeders):
-        yield feeder, np.flatnonzero(at.of_step == k)
 
 
 def _parts(count: int, width: int) -> list[Index]:

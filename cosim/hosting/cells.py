@@ -74,7 +74,9 @@ def allowed_kw(x_kw: Real) -> Real:
     return np.maximum(ERROR_SHARE * np.abs(x_kw), ERROR_KW)
 
 
-def interpolated(points: Real, connections: int, search: Search, cap_kw: float, left_out: bool, seed: int) -> Interpolated:
+def interpolated(
+    points: Real, connections: int, search: Search, cap_kw: float, left_out: bool, seed: int
+) -> Interpolated:
     """Limits at points (n, d) of some connections; see :meth:`Rows.bounds` for ``left_out``."""
     grid = _Grid(points, connections, search, cap_kw, left_out)
     grid.refine([_Box(c, np.arange(len(points))) for c in range(connections)])
@@ -128,7 +130,7 @@ class _Grid:
 
     def _is_small(self, box: _Box) -> bool:
         d = self.points.shape[1]
-        return d > MOST_SCALARS or len(box.points) <= 2**d + 2
+        return d > MOST_SCALARS or len(box.points) <= int(2**d) + 2
 
     def _search_points(self, wanted: list[tuple[int, Index]]) -> None:
         """Search points of connections that have not been searched yet."""

@@ -17,16 +17,19 @@ from cosim.hosting.case_limits import (
     Base,
     Part,
     Standing,
-    base_of,
     limits_of,
     standing,
+    together,
 )
 from cosim.hosting.cases import Case
-from cosim.hosting.limits import NOTHING, Connection, Element, HourlyLimits
+from cosim.hosting.limits import BASE_COLUMNS, NOTHING, Connection, Element, HourlyLimits
 from cosim.hosting.surroundings import Surroundings
 
 TOGETHER = 16
 """Connections that are worked on together; results do not depend on the number of processes."""
+FEEDERS_APART = 8
+"""Parts into which the states of a feeder's devices go, where there are as many."""
+NO_BASE = Element("solution", "", "", 0.0, "")
 
 
 def hourly_limits(
@@ -54,56 +57,69 @@ def hourly_limits(
         InputError: no connection or case, names that are not there or stand twice, ``largest_kw`` not above 0.
     """
     _check(around, connections, cases, largest_kw)
-    size = -(-len(connections) // -(-len(connections) // TOGETHER))
-    chunks = [connections[k : k + size] for k in range(0, len(connections), size)]
-    total = len(cases) * (2 + len(chunks))
-    with _Pool(jobs, total, progress) as pool:
+    with _Pool(jobs, progress) as pool:
         stands: list[Standing] = pool.all(standing, [(around, case) for case in cases])
-        tasks: list[tuple[Any, ...]] = []
-        for at in stands:
-            tasks += [(at, None), *((at, chunk) for chunk in chunks)]
-        done = pool.all(_task, [(around, at, chunk, largest_kw, left_out, seed) for at, chunk in tasks])
-    bases: list[Base] = [found for found in done if isinstance(found, Base)]
-    parts: list[Part] = [found for found in done if isinstance(found, Part)]
-    return _together(around, connections, cases, bases, parts, largest_kw)
+        work = [(k, *part) for k, at in enumerate(stands) for part in _parts(at, len(connections))]
+        tasks = [(around, stands[k], groups, [connections[c] for c in chunk], largest_kw, left_out, chunk[0] == 0, seed)
+                 for k, groups, chunk in work]  # fmt: skip
+        parts: list[Part] = pool.all(limits_of, tasks)
+    return _together(around, connections, cases, [(k, chunk) for k, _, chunk in work], parts, largest_kw)
 
 
-def _task(
-    around: Surroundings, at: Standing, chunk: Sequence[Connection] | None, cap_kw: float, left_out: bool, seed: int
-) -> Base | Part:
-    return base_of(around, at) if chunk is None else limits_of(around, at, chunk, cap_kw, left_out, seed)
+def _parts(at: Standing, connections: int) -> list[tuple[list[int], list[int]]]:
+    """Numbers of feeders and of connections that are worked on together: a feeder costs more than a connection."""
+    feeders, everything = len(at.feeders), list(range(connections))
+    if feeders >= FEEDERS_APART:
+        return [(list(range(k, feeders, FEEDERS_APART)), everything) for k in range(FEEDERS_APART)]
+    size = -(-connections // -(-connections // TOGETHER))
+    return [(list(range(feeders)), everything[k : k + size]) for k in range(0, connections, size)]
 
 
 def _together(
-    around: Surroundings, connections: Sequence[Connection], cases: Sequence[Case], bases: Sequence[Base],
-    parts: Sequence[Part], largest_kw: float,
+    around: Surroundings, connections: Sequence[Connection], cases: Sequence[Case],
+    places: Sequence[tuple[int, Sequence[int]]], parts: Sequence[Part], largest_kw: float,
 ) -> HourlyLimits:  # fmt: skip
-    per_case = len(parts) // len(cases)
     names: dict[Element, int] = {}
-    p, binding = [], []
-    for k, base in enumerate(bases):
-        mine = parts[k * per_case : (k + 1) * per_case]
-        p.append(np.where(base.unsolved, np.nan, np.concatenate([part.p_kw for part in mine])))
-        found = np.concatenate([_renumbered(part, names, cases[k]) for part in mine])
-        binding.append(np.where(base.unsolved, _number(names, Element("solution", "", "", 0.0, "")), found)
-                       if base.unsolved.any() else found)  # fmt: skip
-    tables = [base.table for base in bases if len(base.table)] or [bases[0].table]
+    shape = len(cases), len(connections), around.steps
+    p, broken = np.full(shape, np.nan), np.ones((len(cases), around.steps), dtype=bool)
+    unsolved, binding = broken.copy(), np.full(shape, NOTHING, dtype=np.int32)
+    bases: list[list[Base]] = [[] for _ in cases]
+    for (k, chunk), part in zip(places, parts, strict=True):
+        block = np.ix_(np.asarray(chunk, dtype=np.intp), part.steps)
+        p[k][block], binding[k][block] = part.p_kw, _renumbered(part, names, cases[k])
+        if part.base is not None:
+            bases[k].append(part.base)
+            unsolved[k, part.steps] = broken[k, part.steps] = False
+            broken[k, part.base.broken], unsolved[k, part.base.unsolved] = True, True
+    if unsolved.any():
+        gone = np.broadcast_to(unsolved[:, None], shape)
+        p[gone], binding[gone] = np.nan, _number(names, NO_BASE)
     return HourlyLimits(
-        connections=tuple(connections), cases=tuple(case.name for case in cases), elements=tuple(names),
-        p_kw=np.stack(p), binding=np.stack(binding).astype(np.int32), step_s=around.step_s, start=around.start,
-        largest_kw=largest_kw, base=pd.concat(tables, ignore_index=True),
-        base_broken=np.stack([base.broken for base in bases]), error=max(part.error for part in parts),
-        counts={"searches": sum(part.searched for part in parts),
-                "bus-steps": len(cases) * len(connections) * around.steps},
-        notes=around.notes,
+        connections=tuple(connections), cases=tuple(case.name for case in cases), elements=tuple(names), p_kw=p,
+        binding=binding, step_s=around.step_s, start=around.start, largest_kw=largest_kw,
+        base=_table([together(found) for found in bases], unsolved, cases), base_broken=broken | unsolved,
+        error=max(part.error for part in parts),
+        counts={"searches": sum(part.searched for part in parts), "bus-steps": p.size}, notes=around.notes,
     )  # fmt: skip
+
+
+def _table(bases: Sequence[Base], unsolved: np.ndarray[Any, np.dtype[np.bool_]], cases: Sequence[Case]) -> pd.DataFrame:
+    """What the base cases break by themselves."""
+    rows: list[tuple[Any, ...]] = []
+    for case, base, lost in zip(cases, bases, unsolved, strict=True):
+        for e, (steps, worst) in base.found.items():
+            rows.append((case.name, e.kind, e.name, e.phase, e.limit, e.unit, steps, worst))
+        if lost.any():
+            rows.append((case.name, NO_BASE.kind, "", "", np.nan, "", int(lost.sum()), np.nan))
+    table = pd.DataFrame(rows, columns=list(BASE_COLUMNS))
+    return table.astype({"limit": float, "worst": float, "steps": int})
 
 
 def _renumbered(part: Part, names: dict[Element, int], case: Case) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Numbers of binding elements among those of all parts."""
     result = np.full(part.binding.shape, NOTHING, dtype=np.intp)
     lines = ", ".join(case.lines_out)
-    own = {UNSUPPLIED: Element("supply", lines, "", 0.0, ""), UNSOLVED: Element("solution", "", "", 0.0, "")}
+    own = {UNSUPPLIED: Element("supply", lines, "", 0.0, ""), UNSOLVED: NO_BASE}
     own |= dict(enumerate(part.elements))
     for number in np.unique(part.binding).tolist():
         if number != NOTHING:
@@ -136,11 +152,11 @@ def _check(
 class _Pool:
     """Tasks one after another, or in processes of their own."""
 
-    def __init__(self, jobs: int, total: int, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, jobs: int, progress: Callable[[int, int], None] | None) -> None:
         self._pool = None
         if jobs > 1:
             self._pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
-        self._total, self._done, self._progress = total, 0, progress
+        self._total, self._done, self._progress = 0, 0, progress
 
     def __enter__(self) -> _Pool:
         return self
@@ -152,6 +168,7 @@ class _Pool:
     def all(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Results of a task for each of some arguments, in their order."""
         found = []
+        self._total += len(arguments)
         futures: list[Future[Any]] = []
         if self._pool is not None:
             futures = [self._pool.submit(task, *these) for these in arguments]

@@ -139,10 +139,10 @@ class PowerFlow:
         k, count = max((len(rows) for rows, _, _ in found), default=1), max(len(found), 1)
         self._first, self._second = (np.full((count, k), self._nn, dtype=np.intp) for _ in range(2))
         self.shares = np.zeros((count, k))
-        for c, (rows, e, share) in enumerate(found):
+        for i, (rows, e, shares) in enumerate(found):
             for m, row in enumerate(rows):
-                self._first[c, m], self._second[c, m] = _ends(node[row], e[m], self._nn)
-                self.shares[c, m] = share[m]
+                self._first[i, m], self._second[i, m] = _ends(node[row], e[m], self._nn)
+                self.shares[i, m] = shares[m]
 
     def _factor(self, feeder: Feeder, n: Pattern) -> None:
         """Factors of the admittance, voltages without any draw, and on small networks what draws do to voltages."""
@@ -185,8 +185,8 @@ class PowerFlow:
         ends = _padded(self._z)
         self._zcb = (ends[:, self._first] - ends[:, self._second]).transpose(1, 0, 2).copy()  # (c, m, k)
         ends = _padded(reached).reshape(c, k, -1)
-        at = np.arange(c)[:, None, None], np.arange(k)[:, None]
-        self._zcc = ends[(*at, self._first[:, None])] - ends[(*at, self._second[:, None])]  # (c, k by, k at)
+        here, by = np.arange(c)[:, None, None], np.arange(k)[:, None]
+        self._zcc = ends[here, by, self._first[:, None]] - ends[here, by, self._second[:, None]]  # (c, k by, k at)
 
     def moved(self, current: Complex) -> Complex:
         """(states, nn) change of the voltages by currents (states, nn) drawn at the nodes."""

@@ -35,9 +35,9 @@ HELD_PU, HELD_SHARE = 1e-5, 1e-5
 class Bounds:
     """Bounds of all rows at some states, each (states, rows).
 
-    ``second_low`` and ``second_high`` say what becomes of a limit that the base case breaks: "not made worse", or, where
-    broken limits are left out, the values beyond which they are; ``of_model`` where the bounds are then those at which
-    loads leave their model.
+    ``second_low`` and ``second_high`` say what becomes of a limit that the base case breaks: "not made worse", or,
+    where broken limits are left out, the values beyond which they are; ``of_model`` where the bounds are then those at
+    which loads leave their model.
     """
 
     low: Real
@@ -77,7 +77,8 @@ class Rows:
         flows = [(k, label) for k, label in enumerate(n.flows_p.labels) if label[0] in limits.phase_kva]
         rated = [k for k, _ in flows]
         self._into = sp.csr_array(n.entering[rated]) if rated else None
-        frames = sp.coo_array((n.frame_share, (n.frame_rows, n.frame_columns)), shape=(len(n.flow_node), len(n.node_bus)))
+        shape = len(n.flow_node), len(n.node_bus)
+        frames = sp.coo_array((n.frame_share, (n.frame_rows, n.frame_columns)), shape=shape)
         self._frame = sp.csr_array(sp.csr_array(frames)[rated]) if rated else None
         low, high = limits.voltage.at(bus for bus, _ in voltages)
         kva = np.array([limits.phase_kva[label[0]] for _, label in flows])

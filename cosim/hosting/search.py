@@ -118,7 +118,7 @@ def _at_none(flow: PowerFlow, rows: Rows, problem: Problem) -> tuple[Real, State
     if not len(moved):
         return problem.values, problem.base
     base = problem.base.some(moved)
-    states = flow.solve(problem.power[moved], problem.which[moved], 1j * problem.q_kvar[moved] / KILO, base)
+    states = flow.solve(problem.power[moved], problem.which[moved], _drawn(problem, moved, np.zeros(len(moved))), base)
     values, start = problem.values.copy(), problem.base.copy()
     values[moved] = np.where(states.solved[:, None], rows.values(states.v), values[moved])
     start.put(moved, states)

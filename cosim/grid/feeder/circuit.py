@@ -61,8 +61,8 @@ class Draws:
         return e[:, :places]
 
     def law_at(self, u: Real) -> tuple[NDArray[np.bool_], Real, Real]:
-        """What is in force at voltages (..., m) per unit of the rated ones: whether ``u**exponent`` is, and the factors of
-        ``u`` and of ``u**2`` where it is not."""
+        """What is in force at voltages (..., m) per unit of the rated ones: whether ``u**exponent`` is, and the factors
+        of ``u`` and of ``u**2`` where it is not."""
         deep, below, beyond = u <= self.lowest, u <= self.low, u > self.high
         below &= ~deep
         current = np.where(below, self.below_current, 0.0)
