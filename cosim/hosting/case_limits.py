@@ -15,6 +15,7 @@ from cosim.grid.feeder.limits import NetworkLimits
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.positions import at_positions
 from cosim.grid.opendss.controlled import ControlledCircuit
+from cosim.hosting.beside import largest_beside
 from cosim.hosting.cases import Case
 from cosim.hosting.cells import Searched, interpolated
 from cosim.hosting.drivers import Drivers, drivers_of
@@ -28,10 +29,21 @@ from cosim.hosting.switching import Switched, switched
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-NUMBERS_AT_ONCE = 4_000_000
+NUMBERS_AT_ONCE = 8_000_000
 """Voltages and rows of states that are worked on together; more only need memory."""
 UNSUPPLIED, UNSOLVED = -3, -4
 """Numbers of elements in a case that no row stands for: no supply; no solution."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is searched: draws up to ``cap_kw``, with an SVG of ``svg_kvar`` beside the connection or without; limits
+    that the base case breaks left out or not; ``seed`` of the points at which interpolated limits are searched."""
+
+    cap_kw: float
+    left_out: bool
+    svg_kvar: float | None
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +122,8 @@ def standing(around: Surroundings, case: Case) -> Standing:
 
 
 def limits_of(
-    around: Surroundings, at: Standing, groups: Sequence[int], connections: Sequence[Connection], cap_kw: float,
-    left_out: bool, with_base: bool, seed: int,
+    around: Surroundings, at: Standing, groups: Sequence[int], connections: Sequence[Connection], asked: Asked,
+    with_base: bool,
 ) -> Part:  # fmt: skip
     """The largest draw of connections in the steps of a case in which its devices stand as in some of its feeders.
 
@@ -135,8 +147,8 @@ def limits_of(
                 bases.append(net.base_case(steps[here]))
             if not there:
                 continue
-            search = _Searcher(net, cap_kw, left_out)
-            found = interpolated(net.drivers.points, len(there), search, cap_kw, left_out, seed)
+            search = _Searcher(net, asked)
+            found = interpolated(net.drivers.points, len(there), search, asked.cap_kw, asked.left_out, asked.seed)
             errors.append(found.error)
             searched += found.searched
             block, points = np.ix_(np.flatnonzero(supplied), here), net.drivers.steps
@@ -222,8 +234,8 @@ class _Network:
 class _Searcher:
     """Searches of largest draws by points and connections."""
 
-    def __init__(self, net: _Network, cap_kw: float, left_out: bool) -> None:
-        self._net, self._cap, self._left_out = net, cap_kw, left_out
+    def __init__(self, net: _Network, asked: Asked) -> None:
+        self._net, self._cap, self._left_out, self._svg_kvar = net, asked.cap_kw, asked.left_out, asked.svg_kvar
         self._ratio = np.array([c.reactive_ratio for c in net.connections])
 
     def __call__(self, points: Real, which: Index) -> Searched:
@@ -244,16 +256,20 @@ class _Searcher:
             power, who, self._ratio[who], np.zeros(len(ok)), net.flow.connected_at(states.some(at), who), values[at],
             net.rows.bounds(values[at], self._left_out),
         )  # fmt: skip
-        found = largest(net.flow, net.rows, problem, self._cap)
+        q = problem.q_kvar
+        if self._svg_kvar is None:
+            found = largest(net.flow, net.rows, problem, self._cap)
+        else:
+            found, q = largest_beside(net.flow, net.rows, problem, self._cap, self._svg_kvar)
         if len(ok) == len(points):
-            return Searched(found.x_kw, found.binding, found.rows, found.own_kw, found.second_kw, problem.q_kvar)
+            return Searched(found.x_kw, found.binding, found.rows, found.own_kw, found.second_kw, q)
         count, k = len(points), found.rows.shape[1]
         result = Searched(
             np.full(count, np.nan), np.full(count, NO_SOLUTION, dtype=np.intp), np.zeros((count, k), dtype=np.intp),
             np.full((count, k), np.inf), np.full((count, k), np.inf), np.zeros(count),
         )  # fmt: skip
         result.x_kw[ok], result.binding[ok], result.rows[ok] = found.x_kw, found.binding, found.rows
-        result.own_kw[ok], result.second_kw[ok] = found.own_kw, found.second_kw
+        result.own_kw[ok], result.second_kw[ok], result.q_kvar[ok] = found.own_kw, found.second_kw, q
         return result
 
 

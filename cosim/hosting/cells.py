@@ -20,11 +20,12 @@ Real = NDArray[np.float64]
 Index = NDArray[np.intp]
 ERROR_SHARE, ERROR_KW = 0.005, 5.0
 """Difference between an interpolated limit and AC power flow that is allowed: the larger of the two."""
-CHECKED = 0.4
+CHECKED = 0.25
 """Share of that difference up to which a box is accepted; the random points may use all of it."""
 AUDITED = 0.01
 """Share of the interpolated points that is searched at random at the end, at least a few of every connection."""
 LEAST_AUDITED = 8
+SMALLEST_KW = 1e-3
 MOST_SCALARS = 4
 """Scalars beyond which every point is searched: a box has two corners for each."""
 
@@ -219,10 +220,13 @@ class _Grid:
 
         def of(kw: Real) -> Real:
             own = np.where(here & np.isfinite(kw), kw, -np.inf).max(axis=1)
-            return np.asarray(weights @ np.minimum(np.where(np.isfinite(own), own, far), 2 * self._cap))
+            return np.minimum(np.where(np.isfinite(own), own, far), 2 * self._cap)
 
-        own, second = of(at.own_kw), of(at.second_kw)
-        return np.where(second < 0, np.inf, own) if self._left_out else np.maximum(own, second)
+        own, second = weights @ of(at.own_kw), of(at.second_kw)
+        if self._left_out:
+            return np.where(weights @ second < 0, np.inf, own)
+        # the room beside the base case's own value is the same everywhere: the slope is what changes
+        return np.asarray(np.maximum(own, 1.0 / (weights @ (1.0 / np.maximum(second, SMALLEST_KW)))))
 
     def _halves(self, box: _Box) -> list[_Box]:
         """Two boxes of the points on either side of the middle of the longest scalar."""

@@ -14,6 +14,7 @@ from cosim.errors import InputError
 from cosim.hosting.case_limits import (
     UNSOLVED,
     UNSUPPLIED,
+    Asked,
     Base,
     Part,
     Standing,
@@ -38,6 +39,7 @@ def hourly_limits(
     cases: Sequence[Case] = (Case("base"),),
     *,
     largest_kw: float,
+    svg_kvar: float | None = None,
     left_out: bool = False,
     jobs: int = 1,
     seed: int = 1,
@@ -49,6 +51,8 @@ def hourly_limits(
         around: the feeder, its limits and what is drawn on it already.
         connections: asked for one at a time. cases: contingencies and switching states.
         largest_kw: draw up to which is searched.
+        svg_kvar: rating of a static var generator beside the connection, shared as its draw is; its reactive power is
+            that with which most can be drawn.
         left_out: limits that the base case breaks do not bind; by default they are "not made worse".
         jobs: processes. seed: of the points at which interpolated limits are compared with AC power flow.
         progress: called with the number of parts done, and of all.
@@ -57,13 +61,16 @@ def hourly_limits(
         InputError: no connection or case, names that are not there or stand twice, ``largest_kw`` not above 0.
     """
     _check(around, connections, cases, largest_kw)
+    if svg_kvar is not None and not (np.isfinite(svg_kvar) and svg_kvar > 0):
+        raise InputError("not a rating", key="svg_kvar", value=svg_kvar, allowed="above 0, or none")
+    asked = Asked(largest_kw, left_out, svg_kvar, seed)
     with _Pool(jobs, progress) as pool:
         stands: list[Standing] = pool.all(standing, [(around, case) for case in cases])
         work = [(k, *part) for k, at in enumerate(stands) for part in _parts(at, len(connections))]
-        tasks = [(around, stands[k], groups, [connections[c] for c in chunk], largest_kw, left_out, chunk[0] == 0, seed)
+        tasks = [(around, stands[k], groups, [connections[c] for c in chunk], asked, chunk[0] == 0)
                  for k, groups, chunk in work]  # fmt: skip
         parts: list[Part] = pool.all(limits_of, tasks)
-    return _together(around, connections, cases, [(k, chunk) for k, _, chunk in work], parts, largest_kw)
+    return _together(around, connections, cases, [(k, chunk) for k, _, chunk in work], parts, asked)
 
 
 def _parts(at: Standing, connections: int) -> list[tuple[list[int], list[int]]]:
@@ -77,16 +84,16 @@ def _parts(at: Standing, connections: int) -> list[tuple[list[int], list[int]]]:
 
 def _together(
     around: Surroundings, connections: Sequence[Connection], cases: Sequence[Case],
-    places: Sequence[tuple[int, Sequence[int]]], parts: Sequence[Part], largest_kw: float,
+    places: Sequence[tuple[int, Sequence[int]]], parts: Sequence[Part], asked: Asked,
 ) -> HourlyLimits:  # fmt: skip
     names: dict[Element, int] = {}
     shape = len(cases), len(connections), around.steps
-    p, broken = np.full(shape, np.nan), np.ones((len(cases), around.steps), dtype=bool)
+    p, q, broken = np.full(shape, np.nan), np.zeros(shape), np.ones((len(cases), around.steps), dtype=bool)
     unsolved, binding = broken.copy(), np.full(shape, NOTHING, dtype=np.int32)
     bases: list[list[Base]] = [[] for _ in cases]
     for (k, chunk), part in zip(places, parts, strict=True):
         block = np.ix_(np.asarray(chunk, dtype=np.intp), part.steps)
-        p[k][block], binding[k][block] = part.p_kw, _renumbered(part, names, cases[k])
+        p[k][block], q[k][block], binding[k][block] = part.p_kw, part.q_kvar, _renumbered(part, names, cases[k])
         if part.base is not None:
             bases[k].append(part.base)
             unsolved[k, part.steps] = broken[k, part.steps] = False
@@ -96,7 +103,8 @@ def _together(
         p[gone], binding[gone] = np.nan, _number(names, NO_BASE)
     return HourlyLimits(
         connections=tuple(connections), cases=tuple(case.name for case in cases), elements=tuple(names), p_kw=p,
-        binding=binding, step_s=around.step_s, start=around.start, largest_kw=largest_kw,
+        binding=binding, step_s=around.step_s, start=around.start,
+        largest_kw=asked.cap_kw, q_kvar=None if asked.svg_kvar is None else q,
         base=_table([together(found) for found in bases], unsolved, cases), base_broken=broken | unsolved,
         error=max(part.error for part in parts),
         counts={"searches": sum(part.searched for part in parts), "bus-steps": p.size}, notes=around.notes,

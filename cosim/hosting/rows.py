@@ -96,13 +96,16 @@ class Rows:
         of_rates = np.array([rate for rate, _ in rates], dtype=float)
         self._voltages, self._rated = len(voltages), len(rated)
         none = np.full(len(rated) + len(rates), -np.inf)
+        self._squared = np.arange(len(voltages) + len(none)) < len(voltages) + len(rated)
         self.low = np.concatenate([low**2, none])
         self.high = np.concatenate([high**2, (kva / KILO) ** 2, of_rates])
         inside = np.array([checked is None or bus in checked for bus, _ in voltages], dtype=bool)
         self._model_low = np.concatenate([np.where(inside, V_MIN**2, -np.inf), none])
         self._model_high = np.concatenate([np.where(inside, V_MAX**2, np.inf), -none])
+        # in the units of the limits: squares of pu and MVA, rates in percent
         self._margin = self._steps(VOLTAGE_TOLERANCE_PU, RATE_TOLERANCE)
-        self._held = self._steps(HELD_PU, HELD_SHARE)
+        held = self._steps(HELD_PU, HELD_SHARE)
+        self._held = np.where(self._squared, 2 * held * np.sqrt(self.high), held)
         below = [Element("voltage low", bus, x, float(v), "pu") for (bus, x), v in zip(voltages, low, strict=True)]
         above = [Element("voltage high", bus, x, float(v), "pu") for (bus, x), v in zip(voltages, high, strict=True)]
         others = [Element("rating", *label, float(v), "kVA") for (_, label), v in zip(flows, kva, strict=True)]
@@ -117,10 +120,15 @@ class Rows:
         self.count = len(self.low)
 
     def _steps(self, pu: float, share: float) -> Real:
-        """(rows,) a small step of a voltage, or a share of a rating or rate, in the unit of the rows."""
-        v, s = self._voltages, self._rated
-        high = self.high
-        return np.concatenate([np.full(v, 2 * pu), 2 * share * high[v : v + s], share * high[v + s :]])
+        """(rows,) a small step of a voltage, or a share of a rating or rate, in their units."""
+        high = np.where(self._squared, np.sqrt(self.high), self.high)
+        return np.concatenate([np.full(self._voltages, pu), share * high[self._voltages :]])
+
+    def _moved(self, values: Real, by: Real) -> Real:
+        """Values whose roots, or rates themselves, are changed by so much."""
+        with np.errstate(invalid="ignore"):  # there is no lower limit of powers
+            roots = np.maximum(np.sqrt(values) + by, 0.0) ** 2
+        return np.where(self._squared & (values >= 0), roots, values + by)
 
     def values(self, v: Complex) -> Real:
         """(states, rows) by voltages (states, nn)."""
@@ -145,17 +153,17 @@ class Rows:
             left_out: limits that the base case breaks bind nothing; else they become "not made worse".
         """
         if left_out:
-            below, above = self.low - self._margin, self.high + self._margin
+            below, above = self._moved(self.low, -self._margin), self._moved(self.high, self._margin)
             of_low, of_high = base < below, base > above
             low, high = np.where(of_low, self._model_low, self.low), np.where(of_high, self._model_high, self.high)
             return Bounds(low, high, np.tile(below, (len(base), 1)), np.tile(above, (len(base), 1)), of_low, of_high)
-        below, above = base - self._margin, base + self._margin
+        below, above = self._moved(base, -self._margin), self._moved(base, self._margin)
         none = np.zeros(base.shape, dtype=bool)
         return Bounds(np.minimum(self.low, below), np.maximum(self.high, above), below, above, none, none)
 
     def broken(self, base: Real) -> tuple[Flags, Flags]:
         """(states, rows) whether values break the lower and the upper limits by more than what counts."""
-        return base < self.low - self._margin, base > self.high + self._margin
+        return base < self._moved(self.low, -self._margin), base > self._moved(self.high, self._margin)
 
     def outside_model(self, base: Real) -> Flags:
         """(states,) whether values are those of no solution in which loads keep their model."""

@@ -59,7 +59,7 @@ class Found:
         x_kw: (states,) at most the cap. binding: (states,) number of the element that binds, -1 none, -2: there is no
             solution beyond.
         rows: (states, NEAREST) the elements that would bind first. own_kw, second_kw: the draws at which each alone
-            reaches its limit, and the second of its bounds.
+            reaches its limit, and the second of its bounds. held: (states,) whether all limits hold there.
     """
 
     x_kw: Real
@@ -67,6 +67,7 @@ class Found:
     rows: Index
     own_kw: Real
     second_kw: Real
+    held: Flags
 
 
 NO_SOLUTION = -2
@@ -76,8 +77,9 @@ def largest(flow: PowerFlow, rows: Rows, problem: Problem, cap_kw: float) -> Fou
     """The largest draw of each state up to ``cap_kw``."""
     count, r = len(problem.which), rows.count
     near = min(NEAREST, 2 * r)
-    found = Found(np.zeros(count), np.full(count, -1, dtype=np.intp), np.zeros((count, near), dtype=np.intp),
-                  np.full((count, near), np.inf), np.full((count, near), np.inf))  # fmt: skip
+    none = np.full((count, near), np.inf)
+    found = Found(np.zeros(count), np.full(count, -1, dtype=np.intp), np.zeros((count, near), dtype=np.intp), none,
+                  none.copy(), np.zeros(count, dtype=bool))  # fmt: skip
     f0, start = _at_none(flow, rows, problem)
     s = _Points(f0, start, np.minimum(flow.first_draw_mva(problem.which, FIRST_DROP_PU) * KILO, cap_kw))
     rest = np.arange(count)
@@ -100,6 +102,7 @@ def largest(flow: PowerFlow, rows: Rows, problem: Problem, cap_kw: float) -> Fou
         own, second = s.roots(at, rows.low, rows.high), s.roots(at, *problem.bounds.second(at))
         found.own_kw[at] = np.take_along_axis(own, found.rows[at], axis=1)
         found.second_kw[at] = np.take_along_axis(second, found.rows[at], axis=1)
+        found.held[at] = held[done] | (s.good[at] > 0)
         free = (following >= cap_kw) & held
         found.binding[at] = np.where(free, -1, np.where(unsolved, NO_SOLUTION, _binding(roots, bounds)))[done]
         s.trial[rest] = following

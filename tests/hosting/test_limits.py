@@ -52,7 +52,7 @@ def found(ieee37: Surroundings) -> HourlyLimits:
     feeder = ieee37.feeder
     connections = [*(connection_at(feeder, bus) for bus in ("701", "740", "775")), connection_at(feeder, "724", "741"),
                    connection_at(feeder, "740", "701", share=(1.0, 0.0))]  # fmt: skip
-    cases = (Case("base"), Case("regulator at 0", taps={feeder.regulators[0].name: 0}), Case("again"))
+    cases = (Case("base"), Case("regulator at 0", taps={"reg1": 0}), Case("again"))
     return hourly_limits(ieee37, connections, cases, largest_kw=LARGEST_KW)
 
 
@@ -67,10 +67,8 @@ def _apart(around: Surroundings, limits: HourlyLimits, case: Case, picks: list[t
     return worst
 
 
-@pytest.mark.parametrize("case", [Case("base"), Case("regulator at 0", taps={"799r-701": 0})])
+@pytest.mark.parametrize("case", [Case("base"), Case("regulator at 0", taps={"reg1": 0})])
 def test_limits_are_those_of_bisection_in_opendss(ieee37: Surroundings, found: HourlyLimits, case: Case) -> None:
-    name = ieee37.feeder.regulators[0].name
-    case = Case(case.name, taps={name: 0} if case.taps else {})
     picks = [(c, t) for c in range(5) for t in (3 + c, 40 + c)]
     assert _apart(ieee37, found, case, picks) <= 1
 
@@ -106,8 +104,7 @@ def test_wider_limits_leave_no_less(ieee37: Surroundings, found: HourlyLimits) -
 
 
 def test_processes_change_nothing(ieee37: Surroundings, found: HourlyLimits) -> None:
-    again = hourly_limits(ieee37, found.connections, [Case(name, taps={"799r-701": 0} if k == 1 else {})
-                          for k, name in enumerate(found.cases[:1])], largest_kw=LARGEST_KW, jobs=2)  # fmt: skip
+    again = hourly_limits(ieee37, found.connections, largest_kw=LARGEST_KW, jobs=2)
     assert again.p_kw[0].tobytes() == found.p_kw[0].tobytes()
 
 
@@ -144,6 +141,21 @@ def test_a_draw_too_large_for_the_power_flow_is_named(ieee37: Surroundings) -> N
     assert {found.elements[k].kind for k in np.unique(found.binding)} == {"solution"}
     kw = Bisection(ieee37.feeder, around.limits).largest_kw(around, 0, connection, 50_000.0)
     assert abs(found.p_kw[0, 0, 0] - kw) <= float(allowed_kw(np.array(kw)))
+
+
+def test_an_svg_leaves_as_much_as_the_best_of_its_reactive_powers(ieee37: Surroundings, found: HourlyLimits) -> None:
+    few = replace(ieee37, load_scale=ieee37.load_scale[:2], injections=tuple(
+        replace(i, p_kw=i.p_kw[:2], q_kvar=i.q_kvar[:2]) for i in ieee37.injections))  # fmt: skip
+    connection = found.connections[1]
+    limits = hourly_limits(few, [connection], largest_kw=LARGEST_KW, svg_kvar=600.0)
+    assert limits.q_kvar is not None and np.abs(limits.q_kvar).max() <= 600.0 + 1e-9
+    oracle = Bisection(few.feeder, few.limits)
+    for t in range(2):
+        best = max(oracle.largest_kw(few, t, connection, LARGEST_KW, q) for q in np.linspace(-600.0, 600.0, 9))
+        assert best - limits.p_kw[0, 0, t] <= float(allowed_kw(np.array(best)))
+        own = oracle.largest_kw(few, t, connection, LARGEST_KW, float(limits.q_kvar[0, 0, t]))
+        assert abs(own - limits.p_kw[0, 0, t]) <= float(allowed_kw(np.array(own)))
+        assert limits.p_kw[0, 0, t] >= found.p_kw[0, 1, t] - 1.0
 
 
 def test_a_line_out_leaves_its_buses_without_supply(ieee37: Surroundings) -> None:
