@@ -12,22 +12,31 @@ from hypothesis import strategies as st
 
 from cosim.errors import InputError
 from cosim.experiments.benchmarks.hosting.bisection import Bisection
-from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.feeder import Feeder, Generator
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.circuit import AcCircuit
+from cosim.grid.opendss.commands import circuit_commands
+from cosim.grid.opendss.whole.reader import read_dss
 from cosim.hosting import (
     Case,
+    Connection,
     HourlyLimits,
     Injection,
     Surroundings,
+    Tie,
     connection_at,
     hourly_limits,
     single_outages,
+    surroundings_at,
+    surroundings_of,
 )
 from cosim.hosting.case_limits import standing
 from cosim.hosting.cells import allowed_kw
 from cosim.hosting.drivers import drivers_of
 from cosim.hosting.limits import NOTHING
+from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
 
 LARGEST_KW = 6000.0
 
@@ -196,3 +205,77 @@ def test_series_follow_from_their_drivers(seed: int, rank: int) -> None:
     found = drivers_of(series)
     assert found.points.shape[1] == rank
     assert np.abs(found.series(found.points)[found.steps] - series).max() <= 1e-7
+
+
+def test_a_tie_feeds_from_behind() -> None:
+    around = _around(read_feeder("ieee37", Path(".")), 4, 2500.0, "711")
+    case = Case("fed from 725", lines_out=("703-730",), ties=(Tie("725", "731", "723", 600.0, amps=400.0),))
+    found = hourly_limits(around, [connection_at(around.feeder, "709")], [case], largest_kw=LARGEST_KW)
+    at = standing(around, case)
+    rated = replace(around.limits, phase_kva={**around.limits.phase_kva, **dict(at.switched.tie_kva)})
+    oracle = Bisection(at.feeders[0], rated)
+    for t in range(4):
+        kw = oracle.largest_kw(around, t, found.connections[0], LARGEST_KW)
+        assert abs(found.p_kw[0, 0, t] - kw) <= float(allowed_kw(np.array(kw)))
+
+
+def test_a_tie_that_closes_a_loop_is_refused(ieee37: Surroundings) -> None:
+    case = Case("loop", ties=(Tie("725", "731", "723", 600.0),))
+    with pytest.raises(InputError, match="case loop"):
+        hourly_limits(ieee37, [connection_at(ieee37.feeder, "740")], [case], largest_kw=10.0)
+
+
+def test_unbalance_binds_where_it_is_limited() -> None:
+    feeder = read_feeder("ieee13", Path("."))
+    limits = NetworkLimits(VoltageLimits(0.8, 1.2), {}, ("671",), 3.0)
+    around = Surroundings(feeder, limits, np.array([0.5]), controls="fixed")
+    connection = Connection(("671",), (("a",),), (1.0,))
+    found = hourly_limits(around, [connection], largest_kw=LARGEST_KW)
+    assert found.elements[found.binding[0, 0, 0]].kind == "unbalance"
+    x = float(found.p_kw[0, 0, 0])
+    drawn = [(t, x, connection.reactive_ratio * x) for t in connection.terminals]
+    assert AcCircuit(feeder).solve(0.5, drawn).unbalance["671"].vuf_pct == pytest.approx(3.0, abs=1e-3)
+
+
+def test_a_circuit_named_by_its_script_has_the_limits_of_its_tables(tmp_path: Path) -> None:
+    feeder = replace(read_feeder("ieee13", Path(".")), regulator_controls=(), capacitor_controls=())
+    script = tmp_path / "feeder.dss"
+    script.write_text("\n".join([*circuit_commands(feeder), "solve"]), encoding="utf-8")
+    limits = NetworkLimits(VoltageLimits(0.9, 1.1))
+    load = np.linspace(0.4, 1.0, 5)
+    p_kw = []
+    for one in (feeder, read_dss(script)):
+        around = surroundings_at(one, limits, load)
+        found = hourly_limits(around, [connection_at(one, bus) for bus in ("675", "680")], largest_kw=LARGEST_KW)
+        p_kw.append(found.p_kw)
+    assert (np.abs(p_kw[0] - p_kw[1]) <= 2e-3 * p_kw[0]).all()
+
+
+def test_contingencies_of_a_circuit_are_refused(tmp_path: Path) -> None:
+    script = tmp_path / "feeder.dss"
+    script.write_text("\n".join([*circuit_commands(read_feeder("ieee13", Path("."))), "solve"]), encoding="utf-8")
+    circuit = read_dss(script)
+    around = surroundings_at(circuit, NetworkLimits(VoltageLimits(0.9, 1.1)), np.ones(2))
+    with pytest.raises(InputError, match="feeders of tables"):
+        hourly_limits(around, [connection_at(circuit, "675")], [Case("x", lines_out=("a",))], largest_kw=10.0)
+
+
+def test_a_scenario_gives_its_load_and_sun() -> None:
+    prepared = prepare(*load_scenario("ieee37")).only
+    around = surroundings_of(prepared, {prepared.scenario.datacenters[0].name: np.full(prepared.calendar.steps, 300.0)})
+    pv = [g for g in prepared.scenario.generators if g.kind == "pv"]
+    assert (around.load_scale == prepared.load_scale).all()
+    assert -sum(i.p_kw.sum() for i in around.injections[: len(pv)]) == pytest.approx(
+        sum(g.p_max_kw * prepared.series(g.profile, "profile").sum() for g in pv if g.profile is not None)
+    )
+    assert sum(i.p_kw[0] for i in around.injections[len(pv) :]) == pytest.approx(300.0)
+
+
+def test_sun_moves_the_photovoltaic_generators_of_a_feeder() -> None:
+    feeder = read_feeder("ieee13", Path("."))
+    unit = Generator("roof", "675", "wye", "a", "pv", 200.0, 10.0)
+    sun = np.array([0.0, 0.5, 1.0])
+    with_pv, limits = replace(feeder, generators=(unit,)), NetworkLimits(VoltageLimits(0.9, 1.1))
+    around = surroundings_at(with_pv, limits, np.ones(3), sun)
+    assert around.injections[0].p_kw.tolist() == [0.0, -100.0, -200.0]
+    assert around.feeder.generators == ()
