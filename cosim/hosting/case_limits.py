@@ -204,17 +204,21 @@ class _Network:
         series = self.drivers.series(points)
         return self.flow.drawn(series[:, 0], series[:, 1:])
 
-    def base(self, points: Real) -> tuple[States, Real]:
+    def base(self, points: Real, start: States | None = None) -> tuple[States, Real]:
         """Solutions and rows of the base case at some points."""
-        states = self.flow.base(self.powers(points))
+        states = self.flow.base(self.powers(points), start)
         return states, self.rows.values(states.v)
 
     def base_case(self, steps: Index) -> Base:
         """What the base case of the steps breaks, whose numbers are given."""
         bases, rows, of_step = [], self.rows, self.drivers.steps
+        last: States | None = None
         times = np.bincount(of_step, minlength=len(self.drivers.points))
         for part in _parts(len(self.drivers.points), self.width):
-            states, values = self.base(self.drivers.points[part])
+            near = None if last is None else last.some(np.zeros(len(part), dtype=np.intp))
+            states, values = self.base(self.drivers.points[part], near)
+            solved = np.flatnonzero(states.solved)
+            last = states.some(solved[-1:]) if len(solved) else last  # points are in order: the next ones are near
             lost = self.lost(states, values)
             low, high = (flags & ~lost[:, None] for flags in rows.broken(values))
             found = {}
