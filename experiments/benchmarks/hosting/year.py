@@ -63,9 +63,13 @@ CONTINGENCIES = {
 BUSES_OF_CIRCUIT = 20
 
 
-def study(name: str) -> tuple[Surroundings, list[Connection], tuple[Case, ...]]:
-    """Surroundings, connections and cases of a study: a shipped feeder by name, or an OpenDSS script."""
-    year = pd.read_csv(YEAR)
+def study(name: str, every: int = 1) -> tuple[Surroundings, list[Connection], tuple[Case, ...]]:
+    """Surroundings, connections and cases of a study: a shipped feeder by name, or an OpenDSS script.
+
+    Args:
+        every: of how many hours one is taken.
+    """
+    year = pd.read_csv(YEAR)[::every]
     load, sun = (year[key].to_numpy(dtype=float) for key in ("load_scale", "pv_per_unit"))
     if name in PV:
         feeder = read_feeder(name, Path("."))
@@ -94,9 +98,9 @@ def _limits(feeder: Feeder) -> NetworkLimits:
     return NetworkLimits(VoltageLimits(0.95, 1.05), {b: kva * random.uniform(1.2, 4.0) for b, kva in most.items()})
 
 
-def measure(name: str, jobs: int, draws: int, seed: int) -> dict[str, Any]:
+def measure(name: str, jobs: int, draws: int, seed: int, every: int = 1) -> dict[str, Any]:
     """One study in this process: time, memory, differences from bisection, and what bisection takes."""
-    around, connections, cases = study(name)
+    around, connections, cases = study(name, every)
     began, busy = time.perf_counter(), _processor_s()
     limits = hourly_limits(around, connections, cases, largest_kw=LARGEST_KW, jobs=jobs)
     seconds, busy = time.perf_counter() - began, _processor_s() - busy
