@@ -7,12 +7,12 @@ lets it draw at most L(t). Without a battery and without work that can wait, ``m
 * **Flexible** for a budget of hours: the largest C with something not served in at most a share b of the steps.
 * **Flexible** for a budget of energy: the largest C of which at most a share b of the energy it wants is not served.
 
-Arrays have the shape (steps, sites): every site has a capacity and limits of its own, and all are reckoned at once.
+Every site has a capacity and limits of its own, and all are reckoned at once, step after step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +26,9 @@ Array = NDArray[np.float64]
 Per = Literal["hours", "energy"]
 SEEN_KW = 1e-6
 """Power not served below which a step does not count as limited: rounding of sums over a year."""
-_HALVINGS = 26
-_TOGETHER = 256
+_HALVINGS = 22
+_TOGETHER = 4096
+"""Sizes of sites that are reckoned at once: so many that a step's arrays stay in a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,77 +79,87 @@ class Shift:
 Help = Battery | Shift | None
 
 
-def clipped_walk(increments: Array, low: Array, high: Array, start: Array) -> Array:
-    """How much each step of a walk that is held between two bounds would be below the lower one.
+def held(wanted: Array, low: Array | float, high: Array | float) -> tuple[Array, Array]:
+    """A state that would be ``wanted`` and is held between two bounds, and by how much it would be below the lower one.
 
-    The walk is ``s(t) = clip(s(t-1) + increment(t), low(t), high(t))``; the shortfall ``max(low(t) - s(t-1) -
-    increment(t), 0)``. The state of charge of a battery that charges when it can and gives when it must is such a
-    walk, and so is all work done so far by a queue that works off the oldest first and gives up what is too late.
-
-    Args:
-        increments, low, high: (steps, n). start: (n,).
-
-    Returns:
-        (steps, n) shortfall, 0 or more.
+    The state of charge of a battery that charges when it can and gives when it must goes this way step by step, and so
+    does all work done so far by a queue that works off the oldest first and gives up what is too late.
     """
-    short = np.empty_like(increments)
-    state = start
-    for t, more in enumerate(increments):
-        wanted = state + more
-        state = np.maximum(np.minimum(wanted, high[t]), low[t])
-        np.subtract(low[t], wanted, out=short[t])
-    return np.maximum(short, 0.0, out=short)
+    state = np.maximum(np.minimum(wanted, high), low)
+    return state, np.maximum(low - wanted, 0.0)
 
 
-def not_served_kw(capacity_kw: Array, limit_kw: Array, profile: Array, step_h: float, means: Help = None) -> Array:
-    """(steps, n) power that sites want and do not get; with shifted work, the power of work that was given up.
+def not_served_kw(
+    capacity_kw: Array, limit_kw: Array, profile: Array, step_h: float, means: Help = None
+) -> Iterator[Array]:
+    """Power that sites want and do not get, step by step; with shifted work, the power of work that was given up.
 
     A battery charges with whatever room there is and gives whenever it is needed: no other use of it leaves less energy
     not served. Work that may wait is done earliest due date first, after work that may not wait, and given up when it
     is due: no other order gives up less. What is not yet due at the end counts as served.
 
     Args:
-        capacity_kw: (n,). limit_kw: (steps, n), 0 or more. profile: (steps,), 0 or more. step_h: hours a step.
+        capacity_kw: of the sites, of any shape. limit_kw: (steps, ...), 0 or more, its rows of a shape that fits.
+        profile: (steps,), 0 or more. step_h: hours a step.
+
+    Yields:
+        One array of the sites a step.
     """
-    wanted = profile[:, None] * capacity_kw
-    if isinstance(means, Shift):
-        return _not_served_by_queue(capacity_kw, wanted, limit_kw, profile, step_h, means)
-    missing = np.maximum(wanted - limit_kw, 0.0)
-    if means is None:
-        return missing
+    if isinstance(means, Battery):
+        yield from _with_battery(capacity_kw, limit_kw, profile, step_h, means)
+    elif isinstance(means, Shift):
+        yield from _by_queue(capacity_kw, limit_kw, profile, step_h, means)
+    else:
+        for share, limit in zip(profile, limit_kw, strict=True):
+            yield np.maximum(share * capacity_kw - limit, 0.0)
+
+
+def _with_battery(
+    capacity_kw: Array, limit_kw: Array, profile: Array, step_h: float, means: Battery
+) -> Iterator[Array]:
     power_kw, energy_kwh = KILO * means.mw, KILO * means.mwh
-    given = np.minimum(missing, power_kw)
-    taken = np.minimum(np.maximum(limit_kw - wanted, 0.0), power_kw)
-    bounds = np.zeros(limit_kw.shape), np.full(limit_kw.shape, energy_kwh)
-    full = np.full(len(capacity_kw), energy_kwh)
-    short = clipped_walk((means.efficiency * taken - given) * step_h, *bounds, full)
-    return np.asarray(missing - given + short / step_h)
+    stored: Array | float = energy_kwh
+    for share, limit in zip(profile, limit_kw, strict=True):
+        over = share * capacity_kw - limit
+        given = np.minimum(np.maximum(over, 0.0), power_kw)
+        taken = np.minimum(np.maximum(-over, 0.0), power_kw)
+        stored, short = held(stored + (means.efficiency * taken - given) * step_h, 0.0, energy_kwh)
+        yield np.maximum(over, 0.0) - given + short / step_h
 
 
-def _not_served_by_queue(
-    capacity_kw: Array, wanted: Array, limit_kw: Array, profile: Array, step_h: float, means: Shift
-) -> Array:
-    """See :func:`not_served_kw`. Work that may wait is counted up: arrived so far A, done or given up so far S, and
-    ``S(t) = clip(S(t-1) + room(t), A(t-d), A(t))``, for work that is d steps old is done or given up."""
-    rigid = (1.0 - means.share) * wanted
-    room = np.minimum(limit_kw, means.peak * profile.max(initial=0.0) * capacity_kw)
-    lost = np.maximum(rigid - room, 0.0)
-    arrived = np.cumsum(means.share * wanted, axis=0)
-    due = np.zeros_like(arrived)
+def _by_queue(capacity_kw: Array, limit_kw: Array, profile: Array, step_h: float, means: Shift) -> Iterator[Array]:
+    """See :func:`not_served_kw`. Work that may wait is counted up, in kW times steps: with A(t) arrived so far, S(t)
+    done or given up so far is S(t-1) and the room of the step, at least A(t-d) and at most A(t)."""
     waits = max(0, int(means.hours / step_h + 1e-9))
-    due[waits:] = arrived[: max(0, len(arrived) - waits)]
-    return np.asarray(lost + clipped_walk(room - (rigid - lost), due, arrived, np.zeros(len(capacity_kw))))
+    arrived = means.share * np.cumsum(profile)
+    due = np.concatenate([np.zeros(min(waits, len(profile))), arrived[: max(0, len(profile) - waits)]])
+    most_kw = means.peak * profile.max(initial=0.0) * capacity_kw
+    done: Array | float = 0.0
+    for t, limit in enumerate(limit_kw):
+        rigid = (1.0 - means.share) * profile[t] * capacity_kw
+        room = np.minimum(limit, most_kw)
+        done, lost = held(done + np.maximum(room - rigid, 0.0), due[t] * capacity_kw, arrived[t] * capacity_kw)
+        yield np.maximum(rigid - room, 0.0) + lost
 
 
 def curtailment(
     capacity_kw: Array, limit_kw: Array, profile: Array, step_h: float, means: Help = None
 ) -> tuple[Array, Array]:
-    """(n,) share of the steps in which something is not served, and share of the wanted energy that is not served."""
-    missing = not_served_kw(capacity_kw, limit_kw, profile, step_h, means)
-    hours = np.count_nonzero(missing > SEEN_KW, axis=0) / len(profile)
+    """(n, sizes) share of the steps in which something is not served, and share of the wanted energy that is not.
+
+    Args:
+        capacity_kw: (n, sizes): several capacities of each site. limit_kw: (steps, n). The others: see
+            :func:`not_served_kw`.
+    """
+    hours, energy = np.zeros(capacity_kw.shape), np.zeros(capacity_kw.shape)
+    sites = max(1, _TOGETHER // max(1, capacity_kw.shape[1]))
+    for first in range(0, len(capacity_kw), sites):
+        part = slice(first, first + sites)
+        for missing in not_served_kw(capacity_kw[part], limit_kw[:, part, None], profile, step_h, means):
+            hours[part] += missing > SEEN_KW
+            energy[part] += missing
     wanted = capacity_kw * profile.sum()
-    energy = np.divide(missing.sum(axis=0), wanted, out=np.zeros_like(wanted), where=wanted > 0)
-    return np.asarray(hours), energy
+    return hours / len(profile), np.divide(energy, wanted, out=np.zeros_like(energy), where=wanted > 0)
 
 
 def firm_kw(limit_kw: Array, profile: Array, most_kw: float) -> Array:
@@ -166,7 +177,6 @@ def largest_kw(
     budgets: tuple[tuple[Per, float], ...],
     most_kw: float,
     means: Help = None,
-    progress: Callable[[float], None] | None = None,
 ) -> Array:
     """(n, budgets) the largest capacity that keeps each budget, at most ``most_kw``; found by halving.
 
@@ -177,39 +187,24 @@ def largest_kw(
     Args:
         limit_kw: (steps, n), 0 or more. profile: (steps,). step_h: hours a step.
         budgets: (of hours or of energy, share). means: a battery or work that may wait.
-        progress: is told the share that is done.
 
     Raises:
         InputError: a limit is not a number.
     """
     if not np.isfinite(limit_kw).all() or (limit_kw < 0).any():
         raise InputError("limits of draws are 0 or more", key="limit_kw", value="a limit below 0, or none")
-    found = np.empty((limit_kw.shape[1], len(budgets)))
-    sites = max(1, _TOGETHER // max(1, len(budgets)))
-    for first in range(0, len(found), sites):
-        part = limit_kw[:, first : first + sites]
-        found[first : first + sites] = _largest(part, profile, step_h, budgets, most_kw, means)
-        if progress is not None:
-            progress(min(1.0, (first + sites) / len(found)))
-    return found
-
-
-def _largest(
-    limit_kw: Array, profile: Array, step_h: float, budgets: tuple[tuple[Per, float], ...], most_kw: float, means: Help
-) -> Array:
-    count = limit_kw.shape[1]
-    limits = np.ascontiguousarray(np.repeat(limit_kw, len(budgets), axis=1))
-    share = np.tile(np.array([b for _, b in budgets]), count)
-    of_hours = np.tile(np.array([per == "hours" for per, _ in budgets]), count)
+    share = np.array([b for _, b in budgets])
+    of_hours = np.array([per == "hours" for per, _ in budgets])
 
     def holds(capacity_kw: Array) -> NDArray[np.bool_]:
-        hours, energy = curtailment(capacity_kw, limits, profile, step_h, means)
+        hours, energy = curtailment(capacity_kw, limit_kw, profile, step_h, means)
         return np.where(of_hours, hours, energy) <= share + 1e-12
 
-    low, high = firm_kw(limits, profile, most_kw), np.full(len(share), most_kw)
+    low = np.repeat(firm_kw(limit_kw, profile, most_kw)[:, None], len(budgets), axis=1)
+    high = np.full(low.shape, most_kw)
     low = np.where(holds(high), high, low)
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
         good = holds(middle)
         low, high = np.where(good, middle, low), np.where(good, high, middle)
-    return low.reshape(count, len(budgets))
+    return low

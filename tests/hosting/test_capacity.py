@@ -64,7 +64,7 @@ def test_no_use_of_a_battery_leaves_less_energy_not_served(
 ) -> None:
     battery = Battery(mwh, mw, efficiency)
     limits, shape = np.array(limit), np.array(profile)
-    found = not_served_kw(np.array([capacity]), limits[:, None], shape, step_h, battery).sum() * step_h
+    found = sum(not_served_kw(np.array([capacity]), limits[:, None], shape, step_h, battery))[0] * step_h
     assert found == pytest.approx(least_by_battery(capacity * shape, limits, step_h, battery), abs=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_no_order_of_work_that_may_wait_gives_up_less(
 ) -> None:
     shift = Shift(share, hours, peak)
     limits, shape = np.array(limit), np.array(profile)
-    found = not_served_kw(np.array([capacity]), limits[:, None], shape, step_h, shift).sum()
+    found = sum(not_served_kw(np.array([capacity]), limits[:, None], shape, step_h, shift))[0]
     most_kw = peak * capacity * shape.max()
     assert found == pytest.approx(least_by_waiting(capacity * shape, limits, most_kw, step_h, shift), abs=1e-5)
 
@@ -90,9 +90,9 @@ def test_a_capacity_keeps_its_budget_and_a_larger_one_does_not(
     found = largest_kw(limits, shape, 1.0, BUDGETS, most, means)[0]
     for (per, share), capacity in zip(BUDGETS, found, strict=True):
         at = 0 if per == "hours" else 1
-        assert curtailment(np.array([capacity]), limits, shape, 1.0, means)[at][0] <= share + 1e-9
+        assert curtailment(np.array([[capacity]]), limits, shape, 1.0, means)[at][0, 0] <= share + 1e-9
         if capacity < most - 1e-3:
-            assert curtailment(np.array([capacity + 1e-3]), limits, shape, 1.0, means)[at][0] > share
+            assert curtailment(np.array([[capacity + 1e-3]]), limits, shape, 1.0, means)[at][0, 0] > share
 
 
 @few
