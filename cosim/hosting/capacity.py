@@ -26,7 +26,11 @@ Array = NDArray[np.float64]
 Per = Literal["hours", "energy"]
 SEEN_KW = 1e-6
 """Power not served below which a step does not count as limited: rounding of sums over a year."""
-_HALVINGS = 22
+RESOLUTION_KW = 0.1
+_IDLE = 1e-9
+"""Share of its capacity below which a site draws nothing."""
+_INNER = 7
+"""Sizes that are tried at once: a step of a few sites costs as much as one of many."""
 _TOGETHER = 4096
 """Sizes of sites that are reckoned at once: so many that a step's arrays stay in a processor's cache."""
 
@@ -152,19 +156,39 @@ def curtailment(
             :func:`not_served_kw`.
     """
     hours, energy = np.zeros(capacity_kw.shape), np.zeros(capacity_kw.shape)
-    sites = max(1, _TOGETHER // max(1, capacity_kw.shape[1]))
-    for first in range(0, len(capacity_kw), sites):
-        part = slice(first, first + sites)
-        for missing in not_served_kw(capacity_kw[part], limit_kw[:, part, None], profile, step_h, means):
-            hours[part] += missing > SEEN_KW
-            energy[part] += missing
+    if means is None:
+        for site, sizes in enumerate(capacity_kw):
+            hours[site], energy[site] = _bare(sizes, limit_kw[:, site], profile)
+    else:
+        sites = max(1, _TOGETHER // max(1, capacity_kw.shape[1]))
+        for first in range(0, len(capacity_kw), sites):
+            part = slice(first, first + sites)
+            sizes, own_kw = np.ascontiguousarray(capacity_kw[part].T), np.ascontiguousarray(limit_kw[:, part])
+            often, much = np.zeros(sizes.shape), np.zeros(sizes.shape)
+            for missing in not_served_kw(sizes, own_kw, profile, step_h, means):
+                often += missing > SEEN_KW
+                much += missing
+            hours[part], energy[part] = often.T, much.T
     wanted = capacity_kw * profile.sum()
     return hours / len(profile), np.divide(energy, wanted, out=np.zeros_like(energy), where=wanted > 0)
 
 
+def _bare(sizes: Array, limit_kw: Array, profile: Array) -> tuple[Array, Array]:
+    """Number of steps with something not served and the sum of it over the steps (kW), of one site without means.
+
+    With the steps sorted by L/u the first k are those in which C u > L, so that sums over them give all sizes at once.
+    """
+    drawn = profile > _IDLE
+    ratio = limit_kw[drawn] / profile[drawn]
+    order = np.argsort(ratio, kind="stable")
+    wanted, let = (np.concatenate([[0.0], np.cumsum(x[drawn][order])]) for x in (profile, limit_kw))
+    count = np.searchsorted(ratio[order], sizes, side="left")
+    return count.astype(float), np.maximum(sizes * wanted[count] - let[count], 0.0)
+
+
 def firm_kw(limit_kw: Array, profile: Array, most_kw: float) -> Array:
     """(n,) the largest capacity of which everything is served without a battery and without waiting."""
-    drawn = profile > 0
+    drawn = profile > _IDLE
     if not drawn.any():
         return np.full(limit_kw.shape[1], most_kw)
     return np.asarray(np.minimum((limit_kw[drawn] / profile[drawn, None]).min(axis=0), most_kw))
@@ -178,9 +202,9 @@ def largest_kw(
     most_kw: float,
     means: Help = None,
 ) -> Array:
-    """(n, budgets) the largest capacity that keeps each budget, at most ``most_kw``; found by halving.
+    """(n, budgets) the largest capacity that keeps each budget, at most ``most_kw``.
 
-    Of energy this is the largest there is, since the share that is not served grows with the capacity (the energy is a
+    Found by narrowing a bracket down to ``RESOLUTION_KW``; the answer is its lower end, which holds. Of energy this is the largest there is, since the share that is not served grows with the capacity (the energy is a
     convex function of it that begins at 0). So it is of hours, except with work that may wait: there it is one that
     holds, next to one that does not.
 
@@ -196,15 +220,19 @@ def largest_kw(
     share = np.array([b for _, b in budgets])
     of_hours = np.array([per == "hours" for per, _ in budgets])
 
-    def holds(capacity_kw: Array) -> NDArray[np.bool_]:
-        hours, energy = curtailment(capacity_kw, limit_kw, profile, step_h, means)
-        return np.where(of_hours, hours, energy) <= share + 1e-12
+    def holds(sizes_kw: Array) -> NDArray[np.bool_]:
+        """Whether sizes (n, budgets, k) keep the budgets."""
+        flat = sizes_kw.reshape(len(sizes_kw), -1)
+        hours, energy = (x.reshape(sizes_kw.shape) for x in curtailment(flat, limit_kw, profile, step_h, means))
+        return np.where(of_hours[:, None], hours, energy) <= share[:, None] + 1e-12
 
     low = np.repeat(firm_kw(limit_kw, profile, most_kw)[:, None], len(budgets), axis=1)
     high = np.full(low.shape, most_kw)
-    low = np.where(holds(high), high, low)
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        good = holds(middle)
-        low, high = np.where(good, middle, low), np.where(good, high, middle)
+    low = np.where(holds(high[..., None])[..., 0], high, low)
+    while (high - low > RESOLUTION_KW).any():
+        sizes = low[..., None] + (high - low)[..., None] * np.arange(1, _INNER + 1) / (_INNER + 1)
+        good = holds(sizes)
+        first = np.where(good.all(axis=2), _INNER, np.argmin(good, axis=2))[..., None]
+        grid = np.concatenate([low[..., None], sizes, high[..., None]], axis=2)
+        low, high = (np.take_along_axis(grid, first + k, axis=2)[..., 0] for k in (0, 1))
     return low

@@ -31,7 +31,7 @@ CAPTIONS = {
     "curtailment": "What a site of this capacity loses, over all cases: hours in which it is limited, and energy that "
     "it is not served.",
     "means": "The same for one connection, with what a site may have beside it.",
-    "hours": "Limit in each hour of each day over all cases, on one colour scale.",
+    "hours": "Limit in each hour of each day over all cases; each connection on a scale of its own.",
     "cases": "Firm capacity in each case.",
 }
 
@@ -145,7 +145,6 @@ def hour_by_day(limits: pd.DataFrame, steps: pd.DataFrame, names: Sequence[str])
     seconds = (times - times.normalize()).total_seconds().to_numpy()
     width = int((times[1] - times[0]).total_seconds())
     slots, slot = _DAY_H * 3600 // width, (seconds // width).astype(int)
-    low, high = float(np.nanmin(limits[names])), float(np.nanmax(limits[names]))
     with style():
         margins = Margins()
         figure = new_figure(1.1 + 1.55 * len(names), "Limit by hour and day (MW)", margins=margins)
@@ -153,8 +152,7 @@ def hour_by_day(limits: pd.DataFrame, steps: pd.DataFrame, names: Sequence[str])
         for ax, name in zip(axes, names, strict=True):
             picture = np.full((slots, days[-1] + 1), np.nan)
             picture[np.minimum(slot, slots - 1), days] = limits[name]
-            mesh = ax.pcolormesh(np.ma.masked_invalid(picture) / 1000, cmap=SEQUENTIAL, vmin=low / 1000, vmax=high / 1000,
-                                 rasterized=True)  # fmt: skip
+            mesh = ax.pcolormesh(np.ma.masked_invalid(picture) / 1000, cmap=SEQUENTIAL, rasterized=True)
             ax.spines[:].set_visible(False)
             ax.grid(visible=False)
             ax.set_yticks(np.array([0, 6, 12, 18, 24]) * slots / _DAY_H, ["0", "6", "12", "18", "24"])
