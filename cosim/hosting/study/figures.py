@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cosim.hosting.schemas import ALL_CASES, MEANS
-from cosim.hosting.tables import flexible, over_all_cases
+from cosim.hosting.study.schemas import ALL_CASES, MEANS
+from cosim.hosting.study.tables import flexible, over_all_cases
 from cosim.results.figures.maps import feeder_map
 from cosim.results.figures.margins import Margins
 from cosim.results.figures.style import COLOURS, DASHES, SEQUENTIAL, colours, new_figure, style

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.constants import KILO
-from cosim.hosting.capacity import (
+from cosim.hosting.study.capacity import (
     SEEN_KW,
     Array,
     Battery,
@@ -21,7 +21,7 @@ from cosim.hosting.capacity import (
     largest_kw,
 )
 from cosim.hosting.limits import NOTHING, Element, HourlyLimits
-from cosim.hosting.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
+from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
 from cosim.results.tables import check
 
 HOUR_S = 3600.0

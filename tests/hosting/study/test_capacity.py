@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from cosim.errors import InputError
-from cosim.hosting.capacity import Battery, Shift, curtailment, firm_kw, largest_kw, not_served_kw
+from cosim.hosting.study.capacity import Battery, Shift, curtailment, firm_kw, largest_kw, not_served_kw
 
 Array = NDArray[np.float64]
 STEPS = 9
