@@ -33,9 +33,9 @@ CONNECTIONS = Schema(
 )
 CONTINGENCIES = Schema(
     "contingencies",
-    "Cases: what is out of service, and the steps in which the feeder has no power flow solution by itself",
-    (*_text("case", "outage"), Column("steps_without_solution", "int"), Column("limits_broken", "int"),
-     Column("counted", "bool")),
+    "Cases: what is out of service, and in how many steps the feeder by itself breaks limits or has no solution",
+    (*_text("case", "outage"), Column("steps_without_solution", "int"), Column("steps_broken", "int"),
+     Column("limits_broken", "int"), Column("counted", "bool")),
     ("case",),
 )  # fmt: skip
 CAPACITY = Schema(
@@ -78,8 +78,8 @@ CURTAILMENT = Schema(
 BASE_VIOLATIONS = Schema(
     "base_violations",
     "Limits that the feeder breaks without any of the connections",
-    (*_text("case", "kind", "element", "phase"), *_floats("", "limit"), *_text("unit"), Column("steps", "int"),
-     *_floats("", "worst")),
+    (*_text("case", "kind", "element", "phase"), *_floats("", "limit", nullable=True), *_text("unit"),
+     Column("steps", "int"), *_floats("", "worst", nullable=True)),
     ("case", "kind", "element", "phase"),
 )  # fmt: skip
 STEPS = Schema("steps", "Steps of the study", (Column("step", "int"), Column("time", "time", "local time")), ("step",))

@@ -25,7 +25,8 @@ from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATI
 from cosim.results.tables import check
 
 HOUR_S = 3600.0
-FIRM = ("firm", 0.0)
+SOLUTION = "solution"
+"""Kind of the element that stands for no power flow solution."""
 _POINTS = 33
 _FARTHEST = 0.2
 """The curve of curtailment goes from the firm capacity to the one that is limited in this share of the steps."""
@@ -151,7 +152,8 @@ def _binding_of(limits: HourlyLimits, case: CaseLimits, kw: Array, site: Site, c
             row |= {"binding_pct": 100 * counts[most] / len(limited), "in_case": limits.cases[number],
                     "broken_in_base": (limits.cases[number], *_named(limits.elements[element]).values()) in broken}  # fmt: skip
         rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(("kind", "element", "phase", "in_case"), "str"))
 
 
 def _named(element: Element) -> dict[str, str]:
@@ -188,17 +190,17 @@ def limit_parts(limits: Mapping[bool, HourlyLimits]) -> Iterator[pd.DataFrame]:
                             "means": named("none", svg),
                             "step": np.arange(one.p_kw.shape[2]),
                             "limit_kw": one.p_kw[i, k],
-                            **{column: values[at] for column, values in texts[svg].items()},
+                            **{column: values.take(at) for column, values in texts[svg].items()},
                         }
                     ),
                 )
 
 
-def _texts(limits: HourlyLimits) -> dict[str, NDArray[np.object_]]:
+def _texts(limits: HourlyLimits) -> dict[str, pd.api.extensions.ExtensionArray]:
     """Kind, name and phase of each element, then of none, which its number -1 finds."""
     rows = [list(_named(element).values()) for element in limits.elements]
-    columns = np.array([*rows, [None, None, None]], dtype=object).T
-    return dict(zip(("kind", "element", "phase"), columns, strict=True))
+    columns = zip(*rows, (None, None, None), strict=True)
+    return {name: pd.array(list(texts), dtype="str") for name, texts in zip(("kind", "element", "phase"), columns, strict=True)}
 
 
 def duration_table(limits: Mapping[bool, HourlyLimits]) -> pd.DataFrame:
