@@ -204,9 +204,10 @@ def largest_kw(
 ) -> Array:
     """(n, budgets) the largest capacity that keeps each budget, at most ``most_kw``.
 
-    Found by narrowing a bracket down to ``RESOLUTION_KW``; the answer is its lower end, which holds. Of energy this is the largest there is, since the share that is not served grows with the capacity (the energy is a
-    convex function of it that begins at 0). So it is of hours, except with work that may wait: there it is one that
-    holds, next to one that does not.
+    Found by narrowing a bracket down to ``RESOLUTION_KW``; the answer is its lower end, which holds. Of energy
+    this is the largest there is, since the share that is not served grows with the capacity (the energy is a convex
+    function of it that begins at 0). So it is of hours, except with work that may wait: there it is one that holds,
+    next to one that does not.
 
     Args:
         limit_kw: (steps, n), 0 or more. profile: (steps,). step_h: hours a step.

@@ -50,8 +50,8 @@ def hosting_figures(
     alone = connections.groupby("connection")["bus"].transform("size") == 1
     buses = set(connections.loc[alone, "bus"])
     figures: dict[str, Figure] = {}
-    budgets = {"map_firm": (0.0, "Firm capacity by bus"),
-               "map_flexible": (highlighted_pct, f"Capacity by bus, limited in at most {highlighted_pct:g} % of the hours")}  # fmt: skip
+    limited = f"Capacity by bus, limited in at most {highlighted_pct:g} % of the hours"
+    budgets = {"map_firm": (0.0, "Firm capacity by bus"), "map_flexible": (highlighted_pct, limited)}
     for name, (budget, title) in budgets.items():
         found = flexible(capacity, budget)
         found = found[[bus in buses for bus in found.index]]
@@ -93,7 +93,9 @@ def duration_curves(duration: pd.DataFrame, names: Sequence[str]) -> Figure:
             part = duration[duration["means"] == means]
             for name, rows in part[part["connection"].isin(names)].groupby("connection", sort=False):
                 label = f"bus {name}" if means == "none" else f"bus {name}, SVG"
-                ax.plot(rows["at_least_pct"], rows["limit_kw"] / 1000, color=tint[str(name)], linestyle=dash, label=label)
+                ax.plot(
+                    rows["at_least_pct"], rows["limit_kw"] / 1000, color=tint[str(name)], linestyle=dash, label=label
+                )
         ax.set(xlabel="share of the time (%)", ylabel="limit (MW)", xlim=(0, 100))
         ax.set_ylim(bottom=0)
         _legend(figure, ax)
@@ -180,8 +182,8 @@ def firm_by_case(capacity: pd.DataFrame, names: Sequence[str]) -> Figure:
     cases = [case for case in cases if case in worst]
     tint = colours(cases)
     with style():
-        figure = new_figure(3.9, "Firm capacity by case" + ("" if len(table.columns) == len(cases) else ", the tightest"),
-                            margins=Margins())  # fmt: skip
+        rest = "" if len(table.columns) == len(cases) else ", the tightest"
+        figure = new_figure(3.9, f"Firm capacity by case{rest}", margins=Margins())
         ax = figure.add_subplot()
         width = 0.8 / len(cases)
         for i, case in enumerate(cases):

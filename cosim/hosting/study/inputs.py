@@ -143,12 +143,18 @@ def _is_scenario(source: str | Path) -> bool:
     if text in shipped_feeders() or is_file(path):
         return False
     names = sorted({*shipped_scenarios(), *shipped_feeders()})
-    raise InputError(f"no such scenario or feeder{did_you_mean(text, names)}", key="FEEDER_OR_SCENARIO", value=text,
-                     allowed=f"a YAML file, a folder of tables, an OpenDSS script, or one of {', '.join(names)}")  # fmt: skip
+    raise InputError(
+        f"no such scenario or feeder{did_you_mean(text, names)}", key="FEEDER_OR_SCENARIO", value=text,
+        allowed=f"a YAML file, a folder of tables, an OpenDSS script, or one of {', '.join(names)}",
+    )  # fmt: skip
 
 
 def _of_feeder(
-    source: str | Path, clock: Clock, load: SeriesLike | None, sun: SeriesLike | None, limits: Mapping[str, Any],
+    source: str | Path,
+    clock: Clock,
+    load: SeriesLike | None,
+    sun: SeriesLike | None,
+    limits: Mapping[str, Any],
     as_tables: bool,
 ) -> StudyInputs:
     notes: list[str] = []
@@ -166,7 +172,9 @@ def _of_feeder(
     feeder, injections = _in_the_sun(feeder, read, sun)
     around = Surroundings(feeder, limits_of_network(network, feeder), scale, injections, spec.step_s, calendar.start)
     specs = [s for s in (load_spec, None if sun is None else series_spec(sun, "--sun")) if s is not None]
-    return StudyInputs(feeder.name, around, calendar.timestamps(), read, _digests(files, specs, Path.cwd()), tuple(notes))
+    return StudyInputs(
+        feeder.name, around, calendar.timestamps(), read, _digests(files, specs, Path.cwd()), tuple(notes)
+    )
 
 
 def _feeder(path: Path, as_tables: bool, notes: list[str]) -> tuple[Feeder, list[Path]]:
@@ -188,9 +196,7 @@ def _feeder(path: Path, as_tables: bool, notes: list[str]) -> tuple[Feeder, list
     return imported.feeder, [path]
 
 
-def _in_the_sun(
-    feeder: Feeder, read: SeriesReader, sun: SeriesLike | None
-) -> tuple[Feeder, tuple[Injection, ...]]:
+def _in_the_sun(feeder: Feeder, read: SeriesReader, sun: SeriesLike | None) -> tuple[Feeder, tuple[Injection, ...]]:
     """The feeder without its photovoltaic plants, and what these give; without a series they stay as they are."""
     plants = [g for g in feeder.generators if g.kind == "pv"]
     if sun is None:
@@ -211,7 +217,11 @@ def _in_the_sun(
 
 
 def _of_scenario(
-    source: str | Path, clock: Clock, load: SeriesLike | None, sun: SeriesLike | None, limits: Mapping[str, Any],
+    source: str | Path,
+    clock: Clock,
+    load: SeriesLike | None,
+    sun: SeriesLike | None,
+    limits: Mapping[str, Any],
     overrides: Mapping[str, Any],
 ) -> StudyInputs:
     before, _ = load_scenario(source, overrides)

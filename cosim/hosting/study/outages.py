@@ -56,7 +56,9 @@ class OutageSpec(Section):
     ties: tuple[TieSpec, ...] = ()
 
 
-def cases_of(feeder: Feeder, outages: Iterable[str | Mapping[str, Any] | Case | Path], lines_out: Sequence[str]) -> tuple[Case, ...]:
+def cases_of(
+    feeder: Feeder, outages: Iterable[str | Mapping[str, Any] | Case | Path], lines_out: Sequence[str]
+) -> tuple[Case, ...]:
     """The base case, and what was asked for besides.
 
     Args:

@@ -33,7 +33,8 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
     record = found.record
     page = {
         "title": f"{record.name}: hosting capacity",
-        "lead": f"{len(found.steps):,} steps of {_hours(record.step_s)} from {found.steps['time'].iloc[0]:%d %B %Y %H:%M}, "
+        "lead": f"{len(found.steps):,} steps of {_hours(record.step_s)} from "
+        f"{found.steps['time'].iloc[0]:%d %B %Y %H:%M}, "
         f"{found.connections['connection'].nunique()} connections, {len(found.contingencies)} cases",
         "headline": _headline(found),
         "notes": list(record.notes),
@@ -93,23 +94,23 @@ def _headline(found: Hosting) -> list[dict[str, str]]:
 
 def _summary(found: Hosting) -> dict[str, Any]:
     """One row per connection."""
-    summary, record = found.summary(), found.record
+    summary = found.summary()
     sizes = [column for column in summary if column.endswith("_kw")]
     rows = []
     for name, row in summary.head(_MOST_ROWS).iterrows():
-        most = "at least " if row["open_ended"] else ""
-        where = f"{most}{binding_words(row['kind'], row['element'], row['phase'])}" if not most else "nothing up to there"
+        where = binding_words(row["kind"], row["element"], row["phase"])
+        where = "nothing up to there" if row["open_ended"] else where
         base = "yes" if row["broken_in_base"] else ""
         rows.append([(str(name), False), *((f"{row[c]:,.0f}", True) for c in sizes), (where, False),
                      (row["in_case"] if isinstance(row["in_case"], str) else "", False), (base, False)])  # fmt: skip
     columns = [("connection", False), *((_title(c), True) for c in sizes), ("firm capacity is limited by", False),
                ("in case", False), ("broken without it", False)]  # fmt: skip
     text = (
-        "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share of them. For a budget of "
-        "energy: at most this share of what the site wants is not served. Broken without it: the limit that binds is "
+        "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share. For a budget "
+        "of energy: at most this share of what the site wants is not served. Broken without it: the limit that binds is "
         "broken in the base case already, and must not be made worse."
     )
-    return _table("Capacity", text, columns, rows, len(summary), SUMMARY_FILE, bool(record))
+    return _table("Capacity", text, columns, rows, len(summary), SUMMARY_FILE)
 
 
 def _title(column: str) -> str:
@@ -120,7 +121,12 @@ def _title(column: str) -> str:
 
 
 def _table(
-    title: str, text: str, columns: Sequence[tuple[str, bool]], rows: Sequence[Any], count: int, file: str, _: bool = True
+    title: str,
+    text: str,
+    columns: Sequence[tuple[str, bool]],
+    rows: Sequence[Any],
+    count: int,
+    file: str,
 ) -> dict[str, Any]:
     cut = count if count > _MOST_ROWS else 0
     return {"title": title, "text": text, "columns": columns, "rows": rows, "cut": cut, "file": file}
@@ -132,12 +138,12 @@ def _base(found: Hosting) -> list[dict[str, Any]]:
         return []
     rows = [
         [(row["case"], False), (binding_words(row["kind"], row["element"], row["phase"]), False),
-         (_value(row["limit"], row["unit"]), True), (_value(row["worst"], row["unit"]), True), (f"{row['steps']:,}", True)]
+         *((_value(row[c], row["unit"]), True) for c in ("limit", "worst")), (f"{row['steps']:,}", True)]
         for row in table.sort_values("steps", ascending=False, kind="stable").head(_MOST_ROWS).to_dict("records")
     ]  # fmt: skip
     columns = [("case", False), ("limit", False), ("allowed", True), ("worst", True), ("steps", True)]
-    return [_table("Broken without any connection", "What the feeder breaks by itself; no connection may make it worse.",
-                   columns, rows, len(table), "base_violations.parquet")]  # fmt: skip
+    text = "What the feeder breaks by itself; no connection may make it worse."
+    return [_table("Broken without any connection", text, columns, rows, len(table), "base_violations.parquet")]
 
 
 def _value(value: float, unit: str) -> str:
@@ -175,4 +181,10 @@ def _provenance(record: HostingRecord) -> list[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{k} {v:g}" for k, v in value.items()) + ")"
-    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -16,7 +16,7 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.hosting.cases import Case
 from cosim.hosting.engine import hourly_limits
 from cosim.hosting.limits import Connection, HourlyLimits, connection_at
-from cosim.hosting.study.capacity import Array, Battery, Per, Shift
+from cosim.hosting.study.capacity import Battery, Per, Shift
 from cosim.hosting.study.inputs import Clock, SeriesLike, StudyInputs, read_inputs, series_spec
 from cosim.hosting.study.outages import cases_of, in_words
 from cosim.hosting.study.report import write_hosting_report
@@ -152,7 +152,9 @@ def connections_of(feeder: Feeder, asked: Asked) -> tuple[Connection, ...]:
     shared = [pair.split("+") for pair in asked.pairs]
     for pair in shared:
         if len(pair) < 2 or len(set(pair)) < len(pair):
-            raise InputError("not a pair of buses", key="--pairs", value="+".join(pair), allowed="different buses, as a+b")
+            raise InputError(
+                "not a pair of buses", key="--pairs", value="+".join(pair), allowed="different buses, as a+b"
+            )
     wanted = [[name] for name in names] + shared
     if twice := [w for i, w in enumerate(wanted) if w in wanted[:i]]:
         raise InputError("a connection is asked for twice", key="--buses", value="+".join(twice[0]))
@@ -240,7 +242,9 @@ def _site(inputs: StudyInputs, asked: Asked, feeder: Feeder) -> Site:
     if asked.profile is not None:
         profile = np.array(inputs.read(series_spec(asked.profile, "--profile"), "--profile", 0.0, 1.0, "share"))
         if not profile.any():
-            raise InputError("the site never wants anything", key="--profile", value=0.0, allowed="0 to 1, not always 0")
+            raise InputError(
+                "the site never wants anything", key="--profile", value=0.0, allowed="0 to 1, not always 0"
+            )
     both: tuple[tuple[Per, float], ...] = tuple((per, b / 100) for per in _PER for b in budgets)
     return Site(profile, both, float(largest_kw), asked.battery, asked.shift)
 
@@ -272,7 +276,10 @@ def _connections(connections: Sequence[Connection]) -> pd.DataFrame:
 
 def _settings(source: str, asked: Asked, site: Site) -> dict[str, Any]:
     """What was asked for, as a record keeps it."""
-    found: dict[str, Any] = {"source": source, "buses": asked.buses if isinstance(asked.buses, str) else list(asked.buses)}
+    found: dict[str, Any] = {
+        "source": source,
+        "buses": asked.buses if isinstance(asked.buses, str) else list(asked.buses),
+    }
     found |= {"pairs": list(asked.pairs), "largest_kw": site.largest_kw, "power_factor": asked.power_factor}
     found |= {"mean_profile": float(site.profile.mean()), "svg_kvar": asked.svg_kvar}
     for name, means in (("battery", asked.battery), ("shift", asked.shift)):
@@ -289,12 +296,12 @@ def _told(tables: Mapping[str, pd.DataFrame], site: Site) -> list[str]:
             notes.append(f"case {row['case']}: in {row['steps_without_solution']} steps the feeder has no power flow "
                          "solution by itself; there nothing is limited by it")  # fmt: skip
         else:
-            notes.append(f"case {row['case']}: the feeder never has a power flow solution by itself, so the case is left "
-                         "out of all capacities")  # fmt: skip
+            notes.append(f"case {row['case']}: the feeder never has a power flow solution by itself, so the case is "
+                         "left out of all capacities")  # fmt: skip
     broken = cases[cases["limits_broken"] > 0]
     if len(broken):
-        notes.append(f"the feeder breaks limits by itself (cases: {listed(list(broken['case']), _LISTED)}); in these steps "
-                     "such a limit is replaced by 'not made worse', see the table base_violations")  # fmt: skip
+        notes.append(f"the feeder breaks limits by itself (cases: {listed(list(broken['case']), _LISTED)}); in these "
+                     "steps such a limit is replaced by 'not made worse', see the table base_violations")  # fmt: skip
     if site.shift is not None and site.battery is not None:
         notes.append("a battery and work that may wait are looked at one at a time, never together")
     return notes

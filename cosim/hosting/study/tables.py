@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.constants import KILO
+from cosim.hosting.limits import NOTHING, Element, HourlyLimits
 from cosim.hosting.study.capacity import (
     SEEN_KW,
     Array,
@@ -20,7 +21,6 @@ from cosim.hosting.study.capacity import (
     curtailment,
     largest_kw,
 )
-from cosim.hosting.limits import NOTHING, Element, HourlyLimits
 from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
 from cosim.results.tables import check
 
@@ -148,9 +148,9 @@ def _binding_of(limits: HourlyLimits, case: CaseLimits, kw: Array, site: Site, c
         if len(values):
             most = int(np.argmax(counts))
             element, number = divmod(int(values[most]), len(limits.cases))
-            row |= _named(limits.elements[element])
-            row |= {"binding_pct": 100 * counts[most] / len(limited), "in_case": limits.cases[number],
-                    "broken_in_base": (limits.cases[number], *_named(limits.elements[element]).values()) in broken}  # fmt: skip
+            what, worst = _named(limits.elements[element]), limits.cases[number]
+            row |= {**what, "binding_pct": 100 * counts[most] / len(limited), "in_case": worst,
+                    "broken_in_base": (worst, *what.values()) in broken}  # fmt: skip
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.astype(dict.fromkeys(("kind", "element", "phase", "in_case"), "str"))
@@ -200,7 +200,10 @@ def _texts(limits: HourlyLimits) -> dict[str, pd.api.extensions.ExtensionArray]:
     """Kind, name and phase of each element, then of none, which its number -1 finds."""
     rows = [list(_named(element).values()) for element in limits.elements]
     columns = zip(*rows, (None, None, None), strict=True)
-    return {name: pd.array(list(texts), dtype="str") for name, texts in zip(("kind", "element", "phase"), columns, strict=True)}
+    return {
+        name: pd.array(list(texts), dtype="str")
+        for name, texts in zip(("kind", "element", "phase"), columns, strict=True)
+    }
 
 
 def duration_table(limits: Mapping[bool, HourlyLimits]) -> pd.DataFrame:
@@ -216,8 +219,9 @@ def duration_table(limits: Mapping[bool, HourlyLimits]) -> pd.DataFrame:
                     continue
                 falling = kw[len(kw) - known[k] :, k]  # sorting puts what is not known last, turned round first
                 at = np.minimum(np.ceil(_SHARES_PCT / 100 * known[k]).astype(int), known[k]) - 1
-                rows.append(pd.DataFrame({"case": case.name, "connection": name, "means": named("none", svg),
-                                          "at_least_pct": _SHARES_PCT, "limit_kw": falling[np.maximum(at, 0)]}))  # fmt: skip
+                own = {"at_least_pct": _SHARES_PCT, "limit_kw": falling[np.maximum(at, 0)]}
+                where = {"case": case.name, "connection": name, "means": named("none", svg)}
+                rows.append(pd.DataFrame({**where, **own}))
     return check(DURATION, pd.concat(rows, ignore_index=True))
 
 
