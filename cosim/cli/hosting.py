@@ -93,6 +93,13 @@ def hosting_command(
         bool | None,
         typer.Option("--ratings/--no-ratings", help="Keep the feeder's own ratings; a feeder's are by default."),
     ] = None,
+    leave_broken_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-broken-out",
+            help="Limits that are broken without the site do not bind; else they must not be made worse.",
+        ),
+    ] = False,  # fmt: skip
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of a scenario; repeatable.")
     ] = None,
@@ -129,6 +136,7 @@ def hosting_command(
                 svg_kvar=svg_kvar,
                 battery=_battery(battery_mwh, battery_mw, battery_efficiency),
                 shift=_shift(shift_share, shift_hours, shift_peak),
+                leave_broken_out=leave_broken_out,
                 power_factor=power_factor,
                 largest_kw=largest_kw,
                 v_min_pu=v_min,

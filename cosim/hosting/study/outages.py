@@ -26,7 +26,7 @@ _WORDS: dict[str, str] = {
     rf"regulator {_NAME} held": "held",
     rf"capacitor {_NAME} off": "capacitor",
     rf"line {_NAME} out": "line",
-    rf"tie {_NAME} to {_NAME} of {_NAME},? ([\d.]+) ft(?:,? ([\d.]+) A)?": "tie",
+    rf"tie {_NAME} to {_NAME} of ([^\s,]+),? ([\d.]+) ft(?:,? ([\d.]+) A)?": "tie",
 }
 ALLOWED = ("'regulator R at tap N', 'regulator R held', 'capacitor C off', 'line L out', "
            "'tie A to B of CODE, N ft', joined by ' + '")  # fmt: skip

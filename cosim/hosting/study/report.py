@@ -106,9 +106,9 @@ def _summary(found: Hosting) -> dict[str, Any]:
     columns = [("connection", False), *((_title(c), True) for c in sizes), ("firm capacity is limited by", False),
                ("in case", False), ("broken without it", False)]  # fmt: skip
     text = (
-        "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share. For a budget "
-        "of energy: at most this share of what the site wants is not served. Broken without it: the limit that binds is "
-        "broken in the base case already, and must not be made worse."
+        "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share of them. For a budget "
+        "of energy: at most this share of what the site wants is not served. Broken without it: the limit that binds "
+        "is broken in the base case already, and must not be made worse."
     )
     return _table("Capacity", text, columns, rows, len(summary), SUMMARY_FILE)
 

@@ -57,6 +57,8 @@ class Asked:
         largest_kw: draw up to which is searched; three times the feeder's load where nothing is said.
         profile: what the site wants as a share of its capacity; all of it where nothing is said.
         svg_kvar: reactive power that an SVG at the connection can give or take. battery, shift: see there.
+        leave_broken_out: a limit that the base case breaks in a step does not bind there; else it is replaced by "not
+            made worse".
     """
 
     buses: str | Sequence[str] = THREE_PHASE
@@ -70,6 +72,7 @@ class Asked:
     svg_kvar: float | None = None
     battery: Battery | None = None
     shift: Shift | None = None
+    leave_broken_out: bool = False
 
     @property
     def switches(self) -> bool:
@@ -95,6 +98,7 @@ def hosting_study(
     svg_kvar: float | None = None,
     battery: Battery | None = None,
     shift: Shift | None = None,
+    leave_broken_out: bool = False,
     power_factor: float = 0.95,
     largest_kw: float | None = None,
     v_min_pu: float | None = None,
@@ -111,8 +115,8 @@ def hosting_study(
 
     Args:
         source: a scenario, a feeder or an OpenDSS script, see :func:`cosim.hosting.study.inputs.read_inputs`.
-        buses, pairs, contingencies, lines_out, budgets_pct, profile, svg_kvar, battery, shift, power_factor,
-            largest_kw: see :class:`Asked`.
+        buses, pairs, contingencies, lines_out, budgets_pct, profile, svg_kvar, battery, shift, leave_broken_out,
+            power_factor, largest_kw: see :class:`Asked`.
         year, start, steps, step_s: 365 days, or so many steps of so many seconds from a local time on.
         load, sun, v_min_pu, v_max_pu, ratings, overrides: see :func:`cosim.hosting.study.inputs.read_inputs`.
         jobs: processes; results do not depend on it.
@@ -123,7 +127,7 @@ def hosting_study(
         InputError: wrong input. RunFailure: no case has a power flow solution without the connections.
     """
     asked = Asked(buses, pairs, contingencies, lines_out, budgets_pct, power_factor, largest_kw, profile, svg_kvar,
-                  battery, shift)  # fmt: skip
+                  battery, shift, leave_broken_out)  # fmt: skip
     inputs = read_inputs(source, Clock(start, steps, step_s, year), load=load, sun=sun, v_min_pu=v_min_pu,
                          v_max_pu=v_max_pu, ratings=ratings, overrides=overrides, as_tables=asked.switches)  # fmt: skip
     if out is None:
@@ -166,9 +170,9 @@ def _studied(inputs: StudyInputs, asked: Asked, source: str, jobs: int, progress
     feeder = around.feeder
     connections, cases = connections_of(feeder, asked), cases_of(feeder, asked.contingencies, asked.lines_out)
     site = _site(inputs, asked, feeder)
-    limits = {False: _limits(around, connections, cases, site.largest_kw, None, jobs, progress)}
+    limits = {False: _limits(around, connections, cases, site.largest_kw, asked, None, jobs, progress)}
     if asked.svg_kvar is not None:
-        limits[True] = _limits(around, connections, cases, site.largest_kw, asked.svg_kvar, jobs, progress)
+        limits[True] = _limits(around, connections, cases, site.largest_kw, asked, asked.svg_kvar, jobs, progress)
     found_s = time.perf_counter() - began
     bare = limits[False]
     if np.isnan(bare.p_kw).all():
@@ -197,7 +201,7 @@ def _studied(inputs: StudyInputs, asked: Asked, source: str, jobs: int, progress
         started=started,
         wall_times_s={"limits": round(found_s, 3), "capacities": round(time.perf_counter() - began - found_s, 3)},
         notes=(*inputs.notes, *(note for one in limits.values() for note in one.notes if note not in inputs.notes),
-               *_told(tables, site)),
+               *_told(tables, site, asked)),
     )  # fmt: skip
     return Hosting(**tables, layout=layout_of_feeder(feeder), record=record, source=_Parts(limits))
 
@@ -213,16 +217,23 @@ class _Parts:
 
 
 def _limits(
-    around: Surroundings, connections: Sequence[Connection], cases: Sequence[Case], largest_kw: float,
-    svg_kvar: float | None, jobs: int, progress: Progress | None,
-) -> HourlyLimits:  # fmt: skip
+    around: Surroundings,
+    connections: Sequence[Connection],
+    cases: Sequence[Case],
+    largest_kw: float,
+    asked: Asked,
+    svg_kvar: float | None,
+    jobs: int,
+    progress: Progress | None,
+) -> HourlyLimits:
     stage = "hourly limits" if svg_kvar is None else "hourly limits with an SVG"
 
     def tell(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total, stage)
 
-    return hourly_limits(around, connections, cases, largest_kw=largest_kw, jobs=jobs, progress=tell)
+    return hourly_limits(around, connections, cases, largest_kw=largest_kw, left_out=asked.leave_broken_out,
+                         jobs=jobs, progress=tell)  # fmt: skip
 
 
 def _site(inputs: StudyInputs, asked: Asked, feeder: Feeder) -> Site:
@@ -281,13 +292,14 @@ def _settings(source: str, asked: Asked, site: Site) -> dict[str, Any]:
         "buses": asked.buses if isinstance(asked.buses, str) else list(asked.buses),
     }
     found |= {"pairs": list(asked.pairs), "largest_kw": site.largest_kw, "power_factor": asked.power_factor}
-    found |= {"mean_profile": float(site.profile.mean()), "svg_kvar": asked.svg_kvar}
+    found |= {"mean_profile": float(site.profile.mean()), "svg_kvar": asked.svg_kvar,
+              "leave_broken_out": asked.leave_broken_out}  # fmt: skip
     for name, means in (("battery", asked.battery), ("shift", asked.shift)):
         found[name] = None if means is None else asdict(means)
     return found
 
 
-def _told(tables: Mapping[str, pd.DataFrame], site: Site) -> list[str]:
+def _told(tables: Mapping[str, pd.DataFrame], site: Site, asked: Asked) -> list[str]:
     """What to know of the results, in sentences."""
     notes = [f"capacities above {site.largest_kw:,.0f} kW were not looked at"]
     cases = tables["contingencies"]
@@ -300,8 +312,9 @@ def _told(tables: Mapping[str, pd.DataFrame], site: Site) -> list[str]:
                          "left out of all capacities")  # fmt: skip
     broken = cases[cases["limits_broken"] > 0]
     if len(broken):
+        then = "is left out" if asked.leave_broken_out else "is replaced by 'not made worse'"
         notes.append(f"the feeder breaks limits by itself (cases: {listed(list(broken['case']), _LISTED)}); in these "
-                     "steps such a limit is replaced by 'not made worse', see the table base_violations")  # fmt: skip
+                     f"steps such a limit {then}, see the table base_violations")  # fmt: skip
     if site.shift is not None and site.battery is not None:
         notes.append("a battery and work that may wait are looked at one at a time, never together")
     return notes
