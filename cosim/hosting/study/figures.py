@@ -176,7 +176,7 @@ def _day_axis(ax: Axes, times: pd.DatetimeIndex, days: int) -> None:
 def firm_by_case(capacity: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Firm capacity of some connections in each case, with nothing beside the site."""
     firm = capacity[(capacity["budget_of"] == "firm") & (capacity["means"] == "none") & (capacity["case"] != ALL_CASES)]
-    table = firm.pivot(index="connection", columns="case", values="capacity_kw").reindex(names) / 1000
+    table = firm.pivot(index="connection", columns="case", values="capacity_kw").reindex(list(names)) / 1000
     cases = [str(case) for case in table.columns]
     worst = sorted(cases, key=lambda case: (table[case].min(), case))[:_LINES]
     cases = [case for case in cases if case in worst]

@@ -95,7 +95,7 @@ def _headline(found: Hosting) -> list[dict[str, str]]:
 def _summary(found: Hosting) -> dict[str, Any]:
     """One row per connection."""
     summary = found.summary()
-    sizes = [column for column in summary if column.endswith("_kw")]
+    sizes = [str(column) for column in summary.columns if str(column).endswith("_kw")]
     rows = []
     for name, row in summary.head(_MOST_ROWS).iterrows():
         where = binding_words(row["kind"], row["element"], row["phase"])

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cosim.errors import InputError, RunFailure, listed
 from cosim.grid.feeder.feeder import Feeder
@@ -265,7 +266,7 @@ def _base_violations(limits: HourlyLimits) -> pd.DataFrame:
 
 
 def _contingencies(limits: HourlyLimits, cases: Sequence[Case]) -> pd.DataFrame:
-    unsolved = np.isnan(limits.p_kw).any(axis=1)
+    unsolved: NDArray[np.bool_] = np.asarray(np.isnan(limits.p_kw).any(axis=1))
     broken = limits.base[limits.base["kind"] != SOLUTION].groupby("case").size()
     rows = [
         {"case": case.name, "outage": in_words(case), "steps_without_solution": int(unsolved[i].sum()),
