@@ -16,6 +16,8 @@ from cosim.results.figures.margins import Margins
 from cosim.results.figures.style import COLOURS, DASHES, SEQUENTIAL, colours, new_figure, style
 from cosim.results.tables import Layout
 
+FAR = 4.0
+"""Capacities above so many times the median have the last colour of a map and no line of their own."""
 _LINES = 6
 _MAPS = 3
 _DAY_H = 24
@@ -56,7 +58,9 @@ def hosting_figures(
         found = flexible(capacity, budget)
         found = found[[bus in buses for bus in found.index]]
         if len(found) > 1:
-            figures[name] = feeder_map(layout, found / 1000, "capacity (MW)", title)
+            top = FAR * float(found.median())
+            label = "capacity (MW)" if found.max() <= top else f"capacity (MW), up to {top / 1000:.3g} and more"
+            figures[name] = feeder_map(layout, found.clip(upper=top) / 1000, label, title)
     names = chosen(capacity)
     figures["duration"] = duration_curves(over_all_cases(tables["duration"]), names)
     figures["curtailment"] = curtailment_curves(tables["curtailment"], names)
@@ -71,8 +75,13 @@ def hosting_figures(
 
 
 def chosen(capacity: pd.DataFrame, most: int = _LINES) -> list[str]:
-    """At most so many connections, spread evenly over the order of their firm capacities, the lowest first."""
+    """At most so many connections, spread evenly over the order of their firm capacities, the lowest first.
+
+    Those far above the median, as beside the substation, are left out: beside them nothing else could be seen.
+    """
     firm = flexible(capacity, 0.0)
+    near = firm[firm <= FAR * firm.median()]
+    firm = near if len(near) else firm
     return spread([str(name) for name in firm.sort_values(kind="stable").index], most)
 
 

@@ -153,7 +153,8 @@ class Hosting:
         else:
             rows = self.hourly_limits
             rows = rows[rows["connection"].isin(wanted) & (rows["means"] == "none")]
-        return rows.pivot_table(index="step", columns="connection", values="limit_kw", aggfunc="min")[wanted]
+        least: pd.DataFrame = rows.groupby(["step", "connection"])["limit_kw"].min().unstack()[wanted]
+        return least
 
     def summary(self) -> pd.DataFrame:
         """One row per connection over all cases: firm and flexible capacities (kW), and what binds the firm one."""

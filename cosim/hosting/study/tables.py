@@ -22,7 +22,7 @@ from cosim.hosting.study.capacity import (
     largest_kw,
 )
 from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
-from cosim.results.tables import check
+from cosim.results.tables import ROW_GROUP, check
 
 HOUR_S = 3600.0
 SOLUTION = "solution"
@@ -172,28 +172,22 @@ def names_of(limits: HourlyLimits) -> list[str]:
 
 
 def limit_parts(limits: Mapping[bool, HourlyLimits]) -> Iterator[pd.DataFrame]:
-    """The rows of ``HOURLY_LIMITS`` in order, connection by connection of a case, so that a year needs little room."""
-    names = {svg: names_of(one) for svg, one in limits.items()}
+    """The rows of ``HOURLY_LIMITS`` in order, some connections of a case at a time: so it takes little room."""
     texts = {svg: _texts(one) for svg, one in limits.items()}
     first = next(iter(limits.values()))
-    order = sorted(range(len(names[False])), key=lambda k: names[False][k])
+    names, steps = names_of(first), first.p_kw.shape[2]
+    order = sorted(range(len(names)), key=lambda k: names[k])
+    together = max(1, ROW_GROUP // (steps * len(limits)))
     for i in sorted(range(len(first.cases)), key=lambda i: first.cases[i]):
-        for k in order:
-            for svg, one in limits.items():
-                at = one.binding[i, k].astype(np.intp)
-                yield check(
-                    HOURLY_LIMITS,
-                    pd.DataFrame(
-                        {
-                            "case": first.cases[i],
-                            "connection": names[svg][k],
-                            "means": named("none", svg),
-                            "step": np.arange(one.p_kw.shape[2]),
-                            "limit_kw": one.p_kw[i, k],
-                            **{column: values.take(at) for column, values in texts[svg].items()},
-                        }
-                    ),
-                )
+        for begin in range(0, len(order), together):
+            rows: list[pd.DataFrame] = []
+            for k in order[begin : begin + together]:
+                for svg, one in limits.items():
+                    at = one.binding[i, k].astype(np.intp)
+                    own = {column: values.take(at) for column, values in texts[svg].items()}
+                    where = {"connection": names[k], "means": named("none", svg)}
+                    rows.append(pd.DataFrame({**where, "step": np.arange(steps), "limit_kw": one.p_kw[i, k], **own}))
+            yield check(HOURLY_LIMITS, pd.concat(rows, ignore_index=True).assign(case=first.cases[i]))
 
 
 def _texts(limits: HourlyLimits) -> dict[str, pd.api.extensions.ExtensionArray]:
@@ -212,16 +206,13 @@ def duration_table(limits: Mapping[bool, HourlyLimits]) -> pd.DataFrame:
     for svg, one in limits.items():
         names = names_of(one)
         for case in case_limits(one):
-            kw = np.sort(case.limit_kw, axis=0)[::-1]
-            known = np.count_nonzero(~np.isnan(case.limit_kw), axis=0)
-            for k, name in enumerate(names):
-                if not known[k]:
-                    continue
-                falling = kw[len(kw) - known[k] :, k]  # sorting puts what is not known last, turned round first
-                at = np.minimum(np.ceil(_SHARES_PCT / 100 * known[k]).astype(int), known[k]) - 1
-                own = {"at_least_pct": _SHARES_PCT, "limit_kw": falling[np.maximum(at, 0)]}
-                where = {"case": case.name, "connection": name, "means": named("none", svg)}
-                rows.append(pd.DataFrame({**where, **own}))
+            kw = np.sort(case.limit_kw, axis=0)  # what is not known last
+            known = np.count_nonzero(~np.isnan(kw), axis=0)
+            at = np.maximum(np.ceil(_SHARES_PCT[:, None] / 100 * known).astype(int), 1)  # so many are at least as high
+            curve = np.take_along_axis(kw, np.maximum(known - at, 0), axis=0)
+            frame = pd.DataFrame({"connection": np.repeat(names, len(_SHARES_PCT)), "limit_kw": curve.T.ravel(),
+                                  "at_least_pct": np.tile(_SHARES_PCT, len(names))})  # fmt: skip
+            rows.append(frame[np.repeat(known > 0, len(_SHARES_PCT))].assign(case=case.name, means=named("none", svg)))
     return check(DURATION, pd.concat(rows, ignore_index=True))
 
 
