@@ -216,7 +216,10 @@ def _print_summary(found: Hosting) -> None:
         sizes = (row["firm_kw"], row[f"hours_{pct:g}_pct_kw"], row[f"energy_{pct:g}_pct_kw"])
         what = "nothing up to there" if row["open_ended"] else binding_words(row["kind"], row["element"], row["phase"])
         case = f", {row['in_case']}" if len(found.contingencies) > 1 and isinstance(row["in_case"], str) else ""
-        broken = " (broken without it)" if row["broken_in_base"] else ""
+        broken = ""
+        if row["broken_steps_pct"]:
+            share, unbroken = row["broken_steps_pct"], row["unbroken_kw"]
+            broken = f" (broken without it in {share:.3g} % of steps; else {unbroken:,.0f} kW)"
         table.add_row(str(name), *(f"{size:,.0f}" for size in sizes), what + case + broken)
     console: Console = stdout()
     console.print(table)

@@ -100,21 +100,24 @@ def _summary(found: Hosting) -> dict[str, Any]:
     for name, row in summary.head(_MOST_ROWS).iterrows():
         where = binding_words(row["kind"], row["element"], row["phase"])
         where = "nothing up to there" if row["open_ended"] else where
-        base = "yes" if row["broken_in_base"] else ""
+        base = f"{row['broken_steps_pct']:.3g} % of steps" if row["broken_steps_pct"] else ""
         rows.append([(str(name), False), *((f"{row[c]:,.0f}", True) for c in sizes), (where, False),
                      (row["in_case"] if isinstance(row["in_case"], str) else "", False), (base, False)])  # fmt: skip
     columns = [("connection", False), *((_title(c), True) for c in sizes), ("firm capacity is limited by", False),
                ("in case", False), ("broken without it", False)]  # fmt: skip
     text = (
         "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share of them. For a budget "
-        "of energy: at most this share of what the site wants is not served. Broken without it: the limit that binds "
-        "is broken in the base case already, and must not be made worse."
+        "of energy: at most this share of what the site wants is not served. Broken without it: steps "
+        "in which what binds is broken in the base case already, and must not be made worse; unbroken: the firm "
+        "capacity of all other steps."
     )
     return _table("Capacity", text, columns, rows, len(summary), SUMMARY_FILE)
 
 
 def _title(column: str) -> str:
     words = column.removesuffix("_kw").split("_")
+    if words[0] == "unbroken":
+        return "firm, unbroken"
     if words[0] in ("hours", "energy"):
         return f"{words[1]} % of {words[0]}"
     return " ".join([words[0], *(["with", " and ".join(words[1:])] if len(words) > 1 else [])])

@@ -161,13 +161,15 @@ class Hosting:
         overall = over_all_cases(self.capacity)
         firm = overall[(overall["budget_of"] == "firm") & (overall["means"] == "none")].set_index("connection")
         columns: dict[str, pd.Series] = {"firm_kw": firm["capacity_kw"]}
+        if firm["broken_steps_pct"].any():
+            columns["unbroken_kw"] = firm["unbroken_kw"]
         for per in ("hours", "energy"):
             for budget in self.record.budgets_pct:
                 columns[f"{per}_{budget:g}_pct_kw"] = flexible(self.capacity, budget, per)
         for means in dict.fromkeys(overall["means"]):
             if means != "none":
                 columns[f"firm_{means.replace('+', '_')}_kw"] = flexible(self.capacity, 0.0, means=str(means))
-        binding = firm[["kind", "element", "phase", "in_case", "broken_in_base", "open_ended"]]
+        binding = firm[["kind", "element", "phase", "in_case", "broken_in_base", "broken_steps_pct", "open_ended"]]
         return pd.concat([pd.DataFrame(columns), binding], axis="columns").sort_values("firm_kw", kind="stable")
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -53,6 +53,8 @@ CAPACITY = Schema(
         *_floats("%", "binding_pct", nullable=True),
         *_text("in_case", nullable=True),
         Column("broken_in_base", "bool"),
+        *_floats("%", "broken_steps_pct"),
+        *_floats("kW", "unbroken_kw", nullable=True),
     ),
     ("case", "connection", "means", "budget_of", "budget_pct"),
 )

@@ -19,6 +19,7 @@ from cosim.hosting.study.capacity import (
     Per,
     Shift,
     curtailment,
+    firm_kw,
     largest_kw,
 )
 from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
@@ -119,9 +120,13 @@ def capacity_table(
         kw = case.counted(site.largest_kw)
         found = largest_kw(kw, site.profile, step_h, budgets, site.largest_kw, help_)
         hours, energy = curtailment(found, kw, site.profile, step_h, help_)
+        broken = bound_by_broken(one, case)
+        unbroken = firm_kw(np.where(broken, site.largest_kw, kw), site.profile, site.largest_kw)
         for k, (per, share) in enumerate(budgets):
             frame = _binding_of(one, case, kw, site, found[:, k])
             frame["limited_hours_pct"], frame["not_served_pct"] = 100 * hours[:, k], 100 * energy[:, k]
+            frame["broken_steps_pct"] = 100 * broken.mean(axis=0)
+            frame["unbroken_kw"] = unbroken if k == 0 and help_ is None else np.nan
             frame["budget_of"], frame["budget_pct"] = "firm" if k == 0 else per, 100 * share
             rows.append(frame.assign(case=case.name, means=named(means, svg)))
     return check(CAPACITY, pd.concat(rows, ignore_index=True))
@@ -166,13 +171,22 @@ def broken_in_base(limits: HourlyLimits) -> set[tuple[str, ...]]:
     return set(zip(base["case"], base["kind"], base["name"], base["phase"], strict=True))
 
 
+def bound_by_broken(limits: HourlyLimits, case: CaseLimits) -> NDArray[np.bool_]:
+    """(steps, connections) whether what binds is a limit that the base case breaks, in a step in which it breaks any."""
+    broken = broken_in_base(limits)
+    known = [[(name, *_named(e).values()) in broken for e in limits.elements] + [False] for name in limits.cases]
+    steps = np.arange(len(case.case))[:, None]
+    bound = np.array(known)[case.case, case.binding] & limits.base_broken[case.case, steps]
+    return np.asarray(bound & ~np.isnan(case.limit_kw))
+
+
 def names_of(limits: HourlyLimits) -> list[str]:
     """Names of the connections."""
     return [connection.name for connection in limits.connections]
 
 
 def limit_parts(limits: Mapping[bool, HourlyLimits]) -> Iterator[pd.DataFrame]:
-    """The rows of ``HOURLY_LIMITS`` in order, some connections of a case at a time: so it takes little room."""
+    """The rows of ``HOURLY_LIMITS`` in order, some connections of a case at a time, to save memory."""
     texts = {svg: _texts(one) for svg, one in limits.items()}
     first = next(iter(limits.values()))
     names, steps = names_of(first), first.p_kw.shape[2]

@@ -97,12 +97,13 @@ def test_a_capacity_keeps_its_budget_and_a_larger_one_does_not(
 
 @few
 @given(series(1, 500), series(0.1, 1), st.sampled_from([Battery(0.3, 0.1), Shift(0.4, 3), Shift(1, 100, 2)]))
-def test_means_and_budgets_make_no_capacity_smaller(
+def test_means_and_budgets_make_no_capacity_smaller_but_waiting_that_of_hours(
     limit: list[float], profile: list[float], means: Battery | Shift
 ) -> None:
     limits, shape = np.array(limit)[:, None], np.array(profile)
     bare, helped = (largest_kw(limits, shape, 1.0, BUDGETS, 900.0, m)[0] for m in (None, means))
-    assert (helped >= bare - 0.11).all()
+    sure = [0, 1, 2, 3] if isinstance(means, Battery) else [0, 2, 3]  # waiting may spread a loss over more hours
+    assert (helped[sure] >= bare[sure] - 0.11).all()
     assert bare[0] <= bare[1] and bare[2] <= bare[3]
 
 

@@ -50,6 +50,14 @@ def test_what_binds_is_named_with_its_case_and_whether_it_is_broken_without_the_
     assert (strong["kind"], strong["element"], strong["broken_in_base"]) == ("rating", "line1", False)
 
 
+def test_what_is_broken_without_the_site_is_told_apart(capacity: pd.DataFrame, limits: HourlyLimits) -> None:
+    weak = row(capacity, OUTAGE, "weak", "firm")
+    assert weak["broken_steps_pct"] == pytest.approx(100 * 3 / STEPS)  # steps 10, 11 and 12
+    assert (weak["capacity_kw"], weak["unbroken_kw"]) == (80, 100)  # the 80 kW are those of step 12
+    base = row(capacity, BASE_CASE, "weak", "firm")
+    assert (base["broken_steps_pct"], base["unbroken_kw"]) == (0, 100)
+
+
 def test_a_capacity_that_nothing_limits_is_open_ended(capacity: pd.DataFrame) -> None:
     flexible_row = capacity[(capacity["connection"] == "strong") & (capacity["budget_pct"] == 60)].iloc[0]
     assert flexible_row["capacity_kw"] == 1000 and flexible_row["open_ended"]
