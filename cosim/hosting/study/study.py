@@ -233,8 +233,10 @@ def _limits(
         if progress is not None:
             progress(done, total, stage)
 
-    return hourly_limits(around, connections, cases, largest_kw=largest_kw, left_out=asked.leave_broken_out,
-                         jobs=jobs, progress=tell)  # fmt: skip
+    return hourly_limits(
+        around, connections, cases, largest_kw=largest_kw, svg_kvar=svg_kvar, left_out=asked.leave_broken_out,
+        jobs=jobs, progress=tell,
+    )  # fmt: skip
 
 
 def _site(inputs: StudyInputs, asked: Asked, feeder: Feeder) -> Site:

@@ -172,7 +172,7 @@ def broken_in_base(limits: HourlyLimits) -> set[tuple[str, ...]]:
 
 
 def bound_by_broken(limits: HourlyLimits, case: CaseLimits) -> NDArray[np.bool_]:
-    """The rows of ``HOURLY_LIMITS`` in order, some connections of a case at a time to save memory."""
+    """(steps, connections) whether what binds is a limit that the base case breaks, in a step where it breaks any."""
     broken = broken_in_base(limits)
     known = [[(name, *_named(e).values()) in broken for e in limits.elements] + [False] for name in limits.cases]
     steps = np.arange(len(case.case))[:, None]

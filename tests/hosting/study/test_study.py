@@ -106,3 +106,11 @@ def test_a_year_has_365_days_and_series_of_one_s_own_take_the_place_of_those_of_
 def test_a_shipped_feeder_that_is_no_scenario_is_read_with_its_own_ratings() -> None:
     inputs = read_inputs("ieee123", Clock())
     assert inputs.around.limits.phase_kva and any("no series of load" in note for note in inputs.notes)
+
+
+def test_reactive_power_at_the_connection_makes_no_hourly_limit_smaller() -> None:
+    found = hosting_study("ieee37", buses=["740"], steps=1, start="2024-07-15T18:00:00", load=LOAD, svg_kvar=200.0,
+                          battery=Battery(0.2, 0.1))  # fmt: skip
+    limit = found.hourly_limits.set_index("means")["limit_kw"]
+    assert limit["svg"] > 1.05 * limit["none"]
+    assert {"svg", "svg+battery"} <= set(found.capacity["means"])
