@@ -114,3 +114,13 @@ def test_reactive_power_at_the_connection_makes_no_hourly_limit_smaller() -> Non
     limit = found.hourly_limits.set_index("means")["limit_kw"]
     assert limit["svg"] > 1.05 * limit["none"]
     assert {"svg", "svg+battery"} <= set(found.capacity["means"])
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_changes_no_byte_of_a_table(tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        hosting_study("ieee37", **SMALL, contingencies=["regulator reg1 at tap 0"], jobs=jobs, out=tmp_path / str(jobs))
+    files = sorted(p.name for p in (tmp_path / "1").iterdir() if p.suffix in (".parquet", ".csv"))
+    assert len(files) >= 10
+    for name in files:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
