@@ -56,9 +56,9 @@ class Place:
 
 PLACES = {
     "ieee37": Place("ieee37_year", ("one unit at neutral: regulator reg1.cb at tap 0",)),
-    "ieee123": Place("ieee123", ("bank off: capacitor c83-a off + capacitor c83-b off + capacitor c83-c off",),
+    "ieee123": Place("ieee123", ("bank c83 off: capacitor c83 off",),
                      {"load": LOAD}),
-    "ieee13": Place("ieee13", ("bank off: capacitor cap1-a off + capacitor cap1-b off + capacitor cap1-c off",),
+    "ieee13": Place("ieee13", ("bank cap1 off: capacitor cap1 off",),
                     {"load": LOAD, "v_max_pu": 1.06}),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,7 @@ def cases_of(
     if EVERY_LINE in singles:
         singles = [line.name for line in feeder.lines]
     found += single_outages(feeder, dict.fromkeys(singles))
+    found = [replace(case, capacitors_off=_banks(feeder, case.capacitors_off)) for case in found]
     names = [case.name for case in found]
     for name in names:
         if names.count(name) > 1 or name == ALL_CASES:
@@ -89,6 +91,13 @@ def cases_of(
                 allowed=f"names that differ from each other and from {BASE} and {ALL_CASES}",
             )  # fmt: skip
     return tuple(found)
+
+
+def _banks(feeder: Feeder, names: Sequence[str]) -> tuple[str, ...]:
+    """Capacitors by name; a bank whose phases are capacitors of their own, as ``NAME-a``, stands for all of them."""
+    known = {c.name: c.name.rsplit("-", 1)[0] for c in feeder.capacitors}
+    found = [[name] if name in known else [c for c, bank in known.items() if bank == name] or [name] for name in names]
+    return tuple(dict.fromkeys(capacitor for several in found for capacitor in several))
 
 
 def _of_file(path: Path) -> tuple[list[Case], list[str]]:

@@ -41,6 +41,12 @@ def test_a_file_names_cases_and_lines_that_are_taken_out_one_by_one(tmp_path: Pa
     assert found[2].taps == {"reg4a.a": 3} and found[4].lines_out == ("l2",)
 
 
+def test_a_bank_stands_for_the_capacitors_of_its_phases() -> None:
+    assert cases_of(FEEDER, ["capacitor c83 off + capacitor c88a off"], [])[1].capacitors_off == (
+        "c83-a", "c83-b", "c83-c", "c88a",
+    )  # fmt: skip
+
+
 def test_every_line_one_by_one() -> None:
     assert len(cases_of(FEEDER, [], ["all"])) == 1 + len(FEEDER.lines)
 
