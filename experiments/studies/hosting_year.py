@@ -65,18 +65,18 @@ PLACES = {
 
 def study(
     places: Mapping[str, Place], steps: int | None = None, jobs: int = 1, progress: Progress | None = None,
-    buses: Sequence[str] | str = "three-phase",
+    buses: Sequence[str] | str = "three-phase", start: str | None = None,
 ) -> Findings:  # fmt: skip
     """Tables, figures and conclusion for some feeders.
 
     Args:
-        steps: hours; a year by default. buses: of feeders that are not shipped.
+        steps: hours; a year by default. buses: of feeders that are not shipped. start: local time of the first hour.
     """
     found: dict[str, Hosting] = {}
     for name, place in places.items():
         found[name] = hosting_study(
             place.source, buses="three-phase" if name in PLACES else buses, year=steps is None, steps=steps,
-            contingencies=place.cases, battery=BATTERY, shift=SHIFT, budgets_pct=BUDGETS_PCT, jobs=jobs,
+            start=start, contingencies=place.cases, battery=BATTERY, shift=SHIFT, budgets_pct=BUDGETS_PCT, jobs=jobs,
             progress=progress, **place.more,
         )  # fmt: skip
     sizes = pd.concat([capacities(one).assign(feeder=name) for name, one in found.items()], ignore_index=True)
@@ -202,6 +202,7 @@ def _main() -> int:
     parser.add_argument("feeders", nargs="*", default=list(PLACES), help=f"of {', '.join(PLACES)}")
     parser.add_argument("--dss", type=Path, default=None, help="an OpenDSS script, studied as well")
     parser.add_argument("--buses", default="three-phase", help="its buses, separated by commas")
+    parser.add_argument("--start", default=None, help="local time of the first hour; 1 January by default")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
     if unknown := set(options.feeders) - set(PLACES):
@@ -214,7 +215,7 @@ def _main() -> int:
             places[options.dss.stem] = Place(str(options.dss), (), {"load": LOAD})
         buses = options.buses if options.buses == "three-phase" else options.buses.split(",")
         with progress_bar("hosting_year") as progress:
-            found = study(places, options.steps, options.jobs, progress, buses)
+            found = study(places, options.steps, options.jobs, progress, buses, options.start)
         return write_findings(found, options.out, force=options.force)
 
     return main(work)
