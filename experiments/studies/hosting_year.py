@@ -42,6 +42,8 @@ BATTERY = Battery(mwh=1.0, mw=0.5)
 SHIFT = Shift(share=0.4, hours=6.0)
 BUDGETS_PCT = (0.25, 0.5, 1.0, 5.0)
 SHOWN_PCT = 1.0
+LEAST_KW = 10.0
+"""Firm capacities below are next to none: a gain over them says nothing."""
 BASE = "base"
 
 
@@ -111,11 +113,11 @@ def capacities(one: Hosting) -> pd.DataFrame:
 
 def gains(sizes: pd.DataFrame) -> pd.DataFrame:
     """Median gain over the firm capacity of all cases by feeder and by what is allowed (percent), of the connections
-    whose capacities end below the search."""
+    whose capacities end below the search and are more than next to none."""
     rows = []
-    for feeder, own in sizes[~sizes["open_ended"]].groupby("feeder", sort=False):
+    for feeder, own in sizes[~sizes["open_ended"] & (sizes["firm_kw"] > LEAST_KW)].groupby("feeder", sort=False):
         for column in own.columns:
-            if column.endswith("_kw") and column not in ("firm_kw", "firm_base_case_kw"):
+            if column.endswith("_kw") and column not in ("firm_kw", "firm_base_case_kw", "unbroken_kw"):
                 gain = 100 * (own[column] / own["firm_kw"] - 1)
                 rows.append({"feeder": feeder, "allowed": column.removesuffix("_kw"), "median_gain_pct": gain.median(),
                              "least_gain_pct": gain.min(), "most_gain_pct": gain.max()})  # fmt: skip
@@ -188,12 +190,13 @@ def _of_feeder(name: str, own: pd.DataFrame, one: Hosting) -> list[str]:
     rows = rows[(rows["means"] == "none") & (rows["budget_of"] == "hours") & (rows["budget_pct"] == SHOWN_PCT)]
     text.append(f"  A site that is limited in {SHOWN_PCT:g} % of the hours loses at most "
                 f"{rows['not_served_pct'].max():.2g} % of its energy.")  # fmt: skip
+    bound = within[within["broken_steps_pct"] > 0]
     broken = one.base_violations
     if len(broken):
         worst = broken.sort_values("steps", ascending=False, kind="stable").iloc[0]
         text.append(f"  The feeder breaks {len(broken)} limits by itself, most often in {worst['steps']:,} hours "
                     f"({binding_words(worst['kind'], worst['element'], worst['phase'])}, case {worst['case']}); "
-                    f"{int(within['broken_in_base'].sum())} buses are bound by such a limit.")  # fmt: skip
+                    f"{len(bound)} buses are bound by such a limit in some step.")  # fmt: skip
     return text
 
 
