@@ -4,6 +4,9 @@
     result.prices          # a pandas frame; so are steps, demand, dispatch, voltages, work, rounds, messages
     result.kpis            # key figures by name
 
+    found = cosim.hosting_study("ieee37_year", buses=["740"], out="results/hosting")
+    found.summary()        # what each bus can host: always, and if it may be limited
+
     found = cosim.run_sweep("tariffs", out="results/tariffs")
     found.runs             # one row per run: factors, key figures, status
 
@@ -19,6 +22,8 @@ from cosim.exports import exported, watch_imports
 
 if TYPE_CHECKING:
     from cosim.errors import InputError, RunFailure
+    from cosim.hosting.study.result import Hosting
+    from cosim.hosting.study.study import hosting_study
     from cosim.simulation.rerun import Rerun
     from cosim.simulation.runner import Comparison, RunResult, Validation, compare, run, validate
     from cosim.sweep.reading import Sweep, read_sweep
@@ -26,8 +31,8 @@ if TYPE_CHECKING:
     from cosim.sweep.run import run_sweep
 
 __all__ = [
-    "Comparison", "InputError", "Rerun", "RunFailure", "RunResult", "Sweep", "Validation", "compare", "read",
-    "read_sweep", "rerun", "run", "run_sweep", "validate",
+    "Comparison", "Hosting", "InputError", "Rerun", "RunFailure", "RunResult", "Sweep", "Validation", "compare",
+    "hosting_study", "read", "read_sweep", "rerun", "run", "run_sweep", "validate",
 ]  # fmt: skip
 
 # Loaded only when asked for, so that importing cosim is quick.
@@ -38,6 +43,8 @@ __getattr__ = exported(
         **dict.fromkeys(
             ("Comparison", "RunResult", "Validation", "compare", "run", "validate"), "cosim.simulation.runner"
         ),
+        "Hosting": "cosim.hosting.study.result",
+        "hosting_study": "cosim.hosting.study.study",
         **dict.fromkeys(("Sweep", "read_sweep"), "cosim.sweep.reading"),
         **dict.fromkeys(("read", "rerun"), "cosim.sweep.rerun"),
         "Rerun": "cosim.simulation.rerun",

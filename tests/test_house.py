@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"files"}),
     frozenset({"grid", "optimization", "yaml_reading"}),
     frozenset({"scenario", "results"}),
-    frozenset({"protocol"}),
+    frozenset({"protocol", "hosting"}),
     frozenset({"coordination", "agents"}),
     frozenset({"simulation"}),
     frozenset({"sweep", "testing"}),

@@ -1,4 +1,4 @@
-"""The command line: ``cosim new | run | compare | sweep | rerun | validate | report | feeder | schema | explain``.
+"""The command line: ``cosim new | run | compare | sweep | hosting | rerun | validate | report | feeder | ...``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cosim.cli.exit_codes import exit_codes as _exit_codes
 from cosim.cli.feeder import feeder_app
+from cosim.cli.hosting import hosting_command
 from cosim.cli.keys import explain_command, schema_command
 from cosim.cli.new import new_command
+from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import MODES
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cosim.simulation.runner import Comparison
 
 Result = TypeVar("Result")
-Progress = Callable[[int, int, str], None]
 ALL_MODES = ",".join(MODES)
 
 app = typer.Typer(
@@ -44,6 +43,7 @@ app = typer.Typer(
 app.add_typer(feeder_app)
 app.command("new")(new_command)
 app.command("sweep")(sweep_command)
+app.command("hosting")(hosting_command)
 app.command("schema")(schema_command)
 app.command("explain")(explain_command)
 
@@ -105,8 +105,8 @@ def run(
         from cosim.results.limit_table import summary_rows
 
         overrides = _overrides(changes, steps)
-        folder = out or _free_folder(scenario, mode or "")
-        with _progress_bar(f"{Path(scenario).stem}") as progress:
+        folder = out or free_folder(scenario, mode or "")
+        with progress_bar(f"{Path(scenario).stem}") as progress:
             result = _or_say_where(
                 folder,
                 lambda: cosim.run(
@@ -122,8 +122,8 @@ def run(
             )
         _print_kpis({"value": result.kpis})
         _print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
-        _print_notes(result.record.notes)
-        _say_where(folder)
+        print_notes(result.record.notes)
+        say_where(folder)
 
 
 @app.command()
@@ -152,8 +152,8 @@ def compare(
 
         overrides = _overrides(changes, steps)
         chosen = _modes(modes)
-        folder = out or _free_folder(scenario, "compare")
-        with _progress_bar(f"{Path(scenario).stem}") as progress:
+        folder = out or free_folder(scenario, "compare")
+        with progress_bar(f"{Path(scenario).stem}") as progress:
             result = cosim.compare(
                 scenario,
                 modes=chosen,
@@ -169,7 +169,7 @@ def compare(
         _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
         _print_gains(result)
         _print_cap_notes({mode: run.notes for mode, run in result.runs.items()})
-        _say_where(folder)
+        say_where(folder)
         failed = [str(m) for m in table.index if "status" in table and table.loc[m, "status"] != "ok"]
         if failed:
             raise RunFailure(f"failed: {', '.join(failed)}; the record in each mode's folder says why")
@@ -187,12 +187,14 @@ def validate(
         table = Table(box=None, show_header=False, pad_edge=False)
         for check, outcome in result.lines:
             table.add_row(str(check), str(outcome))
-        _stdout().print(table)
+        stdout().print(table)
 
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run, a comparison or a sweep.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of a run, a comparison, a sweep or a hosting study.")
+    ],
     no_figures: FiguresOption = False,
 ) -> None:
     """Redo the figures and the HTML report of a results folder."""
@@ -202,6 +204,13 @@ def report(
             from cosim.sweep.run import finish
 
             typer.echo(f"Report: {finish(read_sweep(out), not no_figures)}")
+            return
+        from cosim.hosting.study.result import is_hosting
+
+        if is_hosting(out):
+            from cosim.hosting.study.report import write_hosting_report
+
+            typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
             return
         from cosim.results.report import write_report
 
@@ -224,8 +233,8 @@ def rerun(
         import cosim
         from cosim.simulation.rerun import surroundings_in_words
 
-        place = out or _free_folder(folder.resolve().name, "rerun")
-        with _progress_bar(folder.name) as progress:
+        place = out or free_folder(folder.resolve().name, "rerun")
+        with progress_bar(folder.name) as progress:
             found = cosim.rerun(folder, place, force, progress, not no_figures, workers)
         for line in surroundings_in_words(found.surroundings):
             typer.echo(f"Different now: {line}")
@@ -279,32 +288,6 @@ def _modes(text: str) -> list[str] | dict[str, Any]:
     return modes
 
 
-def _free_folder(scenario: str, suffix: str) -> Path:
-    """A folder below ``results/`` named after scenario and mode that does not exist yet."""
-    name = "-".join(part for part in (Path(scenario).stem[:100], suffix) if part)
-    folder, number = Path("results") / name, 2
-    while folder.exists():
-        folder, number = Path("results") / f"{name}-{number}", number + 1
-    return folder
-
-
-@contextmanager
-def _progress_bar(title: str) -> Iterator[Progress | None]:
-    """A progress bar on stderr if that is a terminal, else None."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TimeElapsedColumn(), TextColumn("{task.fields[stage]}", markup=False))  # fmt: skip
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(title, total=None, stage="starting")
-        yield lambda done, total, text: bars.update(task, completed=done, total=total, stage=text)
-
-
 def _print_kpis(columns: Mapping[str, Mapping[str, Any]]) -> None:
     """Key figures as rows, one column per run; figures that apply to none are left out."""
     from cosim.results.kpis import MEASURES, shown
@@ -318,7 +301,7 @@ def _print_kpis(columns: Mapping[str, Mapping[str, Any]]) -> None:
         texts = [shown(name, values.get(name)) for values in columns.values()]
         if any(text != "–" for text in texts):
             table.add_row(name, *texts, "" if measure.unit in ("1", "count") else measure.unit)
-    _stdout().print(table)
+    stdout().print(table)
 
 
 def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
@@ -329,7 +312,7 @@ def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    _stdout().print(table)
+    stdout().print(table)
 
 
 def _print_gains(compared: Comparison, most: int = 8) -> None:
@@ -349,7 +332,7 @@ def _print_gains(compared: Comparison, most: int = 8) -> None:
         table.add_row(str(party), *(f"{usd:+,.2f}" for usd in row), "USD")
     if len(wide) > most:
         table.add_row(f"others ({len(wide) - most})", *(f"{usd:+,.2f}" for usd in wide.iloc[most:].sum()), "USD")
-    _stdout().print(table)
+    stdout().print(table)
 
 
 def _print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
@@ -359,26 +342,6 @@ def _print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
     for mode, told in notes.items():
         for note in about_cap(told):
             typer.echo(f"Note: {mode}: {note}")
-
-
-def _print_notes(notes: Sequence[str], most: int = 10) -> None:
-    from cosim.results.price_notes import about_cap
-
-    first = about_cap(notes)
-    for note in [*first, *(n for n in notes if n not in first)][:most]:
-        typer.echo(f"Note: {note}")
-    if len(notes) > most:
-        typer.echo(f"... and {len(notes) - most} more notes in the report")
-
-
-def _say_where(folder: Path) -> None:
-    typer.echo(f"Tables and figures: {folder}")
-    typer.echo(f"Report: {folder / 'report.html'}")
-
-
-def _stdout() -> Console:
-    """Console for results; where they do not go to a terminal, wide enough for no cell to be cut."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 if __name__ == "__main__":

@@ -33,13 +33,18 @@ _FORMAT: dict[str, Any] = {
 _LARGEST = 1 << 62
 
 
+def schema_of(name: str | Schema) -> Schema:
+    """The schema of a table of a run by its name; one of another table is taken as it is."""
+    return name if isinstance(name, Schema) else SCHEMAS[name]
+
+
 def check(
-    name: str, frame: pd.DataFrame, file: str | Path | None = None, columns: Sequence[str] | None = None
+    name: str | Schema, frame: pd.DataFrame, file: str | Path | None = None, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Bring a frame into the form of a table: columns in order, right types, sorted by key.
 
     Args:
-        name: name of the table, a key of ``SCHEMAS``.
+        name: name of the table, a key of ``SCHEMAS``, or a schema of its own.
         frame: any frame with at least the required columns; it is not changed.
         file: where the frame came from, for the message.
         columns: only these; without the whole key the rows stay in their order.
@@ -48,7 +53,8 @@ def check(
         InputError: a column is missing or unknown, a value is missing, infinite or of the wrong kind, or two
             rows have the same key.
     """
-    schema = SCHEMAS[name]
+    schema = schema_of(name)
+    name = schema.name
     known = [c.name for c in schema.columns]
     unsaid = {c.name for c in schema.columns if c.unsaid and c.name not in frame.columns}
     for column in frame.columns:
@@ -229,17 +235,18 @@ class Layout(_Frames):
     units: pd.DataFrame
 
 
-def empty(name: str) -> pd.DataFrame:
+def empty(name: str | Schema) -> pd.DataFrame:
     """A table without rows."""
-    columns = [c for c in SCHEMAS[name].columns if not c.unsaid]
+    columns = [c for c in schema_of(name).columns if not c.unsaid]
     return pd.DataFrame({c.name: pd.Series([], dtype=DTYPES[c.kind]) for c in columns})
 
 
-def arrow_table(name: str, frame: pd.DataFrame) -> pa.Table:
+def arrow_table(name: str | Schema, frame: pd.DataFrame) -> pa.Table:
     """A checked frame for a file; fields bear units."""
-    columns = [c for c in SCHEMAS[name].columns if c.name in frame]
+    schema = schema_of(name)
+    columns = [c for c in schema.columns if c.name in frame]
     arrays = [pa.array(frame[c.name], type=ARROW[c.kind], from_pandas=True) for c in columns]
-    return pa.Table.from_arrays(arrays, schema=_arrow_schema(name, columns))
+    return pa.Table.from_arrays(arrays, schema=_arrow_schema(schema.name, columns))
 
 
 def _arrow_schema(name: str, columns: Sequence[Column]) -> pa.Schema:
@@ -256,21 +263,21 @@ def open_table(schema: pa.Schema, path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, schema, **_FORMAT)
 
 
-def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
+def write_table(name: str | Schema, frame: pd.DataFrame, path: Path) -> None:
     """Write one table as Parquet: same rows, same bytes with one version of pyarrow."""
     rows = arrow_table(name, check(name, frame))
     with open_table(rows.schema, path) as file:
         file.write_table(rows, row_group_size=ROW_GROUP)
 
 
-def read_table(name: str, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(name: str | Schema, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read one table, or some of its columns; see :func:`check` for errors, and a missing or unreadable file is one.
 
     Of a table that may be left out a missing file means that there are no rows.
     """
-    if SCHEMAS[name].optional and not path.is_file():
+    if schema_of(name).optional and not path.is_file():
         return empty(name)
-    with reading(name, path):
+    with reading(schema_of(name).name, path):
         found = pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False)
         frame = found.to_pandas(split_blocks=True, self_destruct=True)
     return check(name, frame, path, columns)

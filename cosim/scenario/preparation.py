@@ -22,7 +22,7 @@ from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
 from cosim.scenario.network_limits import limits_of_network, voltage_limits_of
-from cosim.scenario.schema import DataCenterSpec, Scenario
+from cosim.scenario.schema import ClockSpec, DataCenterSpec, Scenario
 from cosim.scenario.series.reading import Series, read_series
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.series.units import Quantity
@@ -253,7 +253,11 @@ def _clock_notes(calendar: MarketCalendar) -> list[str]:
 
 def calendar_of(scenario: Scenario) -> MarketCalendar:
     """The market calendar of a scenario."""
-    clock = scenario.clock
+    return calendar_of_clock(scenario.clock)
+
+
+def calendar_of_clock(clock: ClockSpec) -> MarketCalendar:
+    """The market calendar of a section ``clock``."""
     try:
         start = datetime.fromisoformat(clock.start)
     except ValueError:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cosim.errors import InputError
+from cosim.hosting.study.result import Hosting, is_hosting, read_hosting
 from cosim.results.folders import COMPARISON_FILE
 from cosim.results.record import RECORD_FILE
 from cosim.scenario.inputs.manifest import EXPERIMENT_COPY, INPUTS_FOLDER, SCENARIO_COPY, check_named
@@ -21,8 +22,9 @@ from cosim.sweep.storage.store import PLAN_FILE, Store
 Progress = Callable[[int, int, str], None]
 
 
-def read(folder: str | Path) -> RunResult | Comparison | Sweep:
-    """What a folder holds, as it was returned when it was made: of :func:`cosim.run`, ``compare`` or ``run_sweep``.
+def read(folder: str | Path) -> RunResult | Comparison | Sweep | Hosting:
+    """What a folder holds, as it was returned when it was made: of :func:`cosim.run`, ``compare``, ``run_sweep`` or
+    ``hosting_study``.
 
     Tables are read when they are asked for.
 
@@ -33,6 +35,8 @@ def read(folder: str | Path) -> RunResult | Comparison | Sweep:
     kind = _kind(place)
     if kind == "sweep":
         return read_sweep(place)
+    if kind == "run" and is_hosting(place):
+        return read_hosting(place)
     return stored_comparison(place) if kind == "comparison" else stored_run(place)
 
 

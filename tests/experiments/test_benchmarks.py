@@ -10,6 +10,7 @@ import pytest
 
 from cosim.coordination.decentralized import Decentralized
 from cosim.experiments.benchmarks import clearing, framework, sweep
+from cosim.experiments.benchmarks.hosting import year
 from cosim.experiments.benchmarks.leader import centralized
 from cosim.experiments.benchmarks.leader import methods as leader_methods
 from cosim.experiments.benchmarks.network import growth, ieee37
@@ -22,6 +23,11 @@ def test_network_is_compared_with_opendss() -> None:
     rows = ieee37.measure(repeats=2)
     assert rows[0]["ratio to OpenDSS solve"] == 1.0
     assert all(float(str(r["median ms"])) > 0 for r in rows)
+
+
+def test_hosting_limits_are_those_of_bisection() -> None:
+    found = year.measure("ieee37", jobs=1, draws=12, seed=3, every=1500)
+    assert found["compared"] == 12 and found["worst of 0.5 % or 5 kW"] <= 1
 
 
 def test_formulations_agree_within_bounds_and_discretisation() -> None:

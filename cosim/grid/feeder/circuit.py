@@ -60,20 +60,26 @@ class Draws:
         e[rows, self.second] -= 1.0
         return e[:, :places]
 
+    def law_at(self, u: Real) -> tuple[NDArray[np.bool_], Real, Real]:
+        """What is in force at voltages (..., m) per unit of the rated ones: whether ``u**exponent`` is, and the factors
+        of ``u`` and of ``u**2`` where it is not."""
+        deep, below, beyond = u <= self.lowest, u <= self.low, u > self.high
+        below &= ~deep
+        current = np.where(below, self.below_current, 0.0)
+        impedance = np.select([deep, below, beyond], [1.0, self.below_impedance, self.above], 0.0)
+        return ~(deep | below | beyond), current, np.asarray(impedance)
+
     def terms(self, across: Complex, load_scale: float) -> tuple[Index, Complex, Real]:
         """Parts as terms power * u**exponent at the voltages across them.
 
         Returns:
             Number of the part, power (MW + j Mvar at rated voltage) and exponent of each term.
         """
-        u = np.abs(across) / self.rated
         power = self.power * np.where(self.scaled, load_scale, 1.0)
-        deep, below, beyond = u <= self.lowest, u <= self.low, u > self.high
-        inside = ~(deep | below | beyond)
-        below &= ~deep
-        impedance = np.select([deep, below, beyond], [1.0, self.below_impedance, self.above], 0.0)
+        inside, current, impedance = self.law_at(np.abs(across) / self.rated)
+        below = current != 0
         part = np.concatenate([np.flatnonzero(x) for x in (inside, below, ~inside)])
-        factor = np.concatenate([np.ones(inside.sum()), self.below_current[below], impedance[~inside]])
+        factor = np.concatenate([np.ones(inside.sum()), current[below], impedance[~inside]])
         exponent = np.concatenate([self.exponent[inside], np.ones(below.sum()), np.full((~inside).sum(), 2.0)])
         return part, power[part] * factor, exponent
 

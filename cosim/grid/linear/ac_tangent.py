@@ -205,7 +205,7 @@ def _slopes_at(n: Pattern, point: AcPoint, phasors: Complex) -> tuple[Complex, C
         for member in t.phases
     ]
     bus = np.concatenate([bus, np.array([m[0] for m in members], dtype=np.intp)])
-    e = np.concatenate([e, _across(n, [m[:2] for m in members], phasors.shape[1])])
+    e = np.concatenate([e, members_across(n, [m[:2] for m in members], phasors.shape[1])])
     nominal = np.concatenate([nominal, np.ones(len(members))])
     power = np.concatenate([power, np.array([m[2] for m in members], dtype=complex)])
     exponent = np.concatenate([exponent, np.zeros(len(members))])
@@ -232,7 +232,7 @@ def table_loads(s: Structure, load_scale: float) -> tuple[Index, Real, Real, Com
     return bus, e, nominal, power, exponent
 
 
-def _across(n: Pattern, members: Sequence[tuple[int, str]], places: int) -> Real:
+def members_across(n: Pattern, members: Sequence[tuple[int, str]], places: int) -> Real:
     """(m, places) rows that give the voltage across phases or legs of some buses; a phase goes to its neutral."""
     e = np.zeros((len(members), places))
     for k, (row, member) in enumerate(members):

@@ -55,13 +55,13 @@ class ControlledCircuit(AcCircuit):
         self._dss.Solution.Seconds(time_s % HOUR_S)
         name = self.feeder.name
         try:
-            found = self.solve(load_scale, injections)
+            found = self.state(load_scale, injections)
         except opendssdirect.DSSException as error:
             raise RunFailure(
                 f"feeder {name}: its controls found no rest in {CONTROL_ITERATIONS} rounds "
                 f"({' '.join(str(error).split())})"
             ) from None
-        if not found.converged:
+        if found is None:
             raise RunFailure(
                 f"feeder {name}: no AC solution within 0.8 to 1.2 pu for its controls to act on "
                 f"(load scale {load_scale:g})"

@@ -1,0 +1,1 @@
+"""Studies of hosting: capacities from hourly limits, tables, figures, a report."""
