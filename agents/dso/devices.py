@@ -26,7 +26,7 @@ from cosim.results.columns import Columns
 from cosim.scenario.preparation import PreparedFeeder
 
 Array = NDArray[np.float64]
-Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
+Forecast = Callable[[int, Array | None], Sequence[tuple[Terminal, float, float]]]
 KEPT = 64
 """How many feeders at other positions are kept: more than a window has steps, mostly."""
 
@@ -37,7 +37,8 @@ class MovingDevices:
     Args:
         feeder: with controls, its devices as they stand before the first step.
         load_scale: (steps,) factor on the base loads.
-        forecast: (terminal, kW, kvar) of everything else in a step, demand positive.
+        forecast: (terminal, kW, kvar) of everything else in a step, demand positive, given what data centers draw in it
+            (terminals,) MW if that is known.
         start_of_day_s: seconds from midnight to the first step; step_s: length of a step.
     """
 
@@ -46,6 +47,7 @@ class MovingDevices:
     ) -> None:
         self._circuit, self._feeder = ControlledCircuit(feeder), feeder
         self._load_scale, self._forecast = load_scale, forecast
+        self._drawn: dict[int, Array] = {}
         self._start_s, self._step_s = start_of_day_s, step_s
         self._positions = [positions_of(feeder)]  # before the first step, then of each step
         self._feeders: dict[Positions, Feeder] = {}
@@ -60,11 +62,19 @@ class MovingDevices:
             step = len(self._positions) - 1
             now_s = self._start_s + step * self._step_s
             try:
-                found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step), now_s)
+                found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step, self._drawn.get(step)), now_s)
             except RunFailure as error:
                 raise RunFailure(f"step {step}: {error}; network.controls: fixed holds all devices") from None
             self._positions.append(self._positions[-1] if found == self._positions[-1] else found)
         return self._positions[t + 1]
+
+    def follow(self, first: int, p_mw: Array) -> None:
+        """Act from step ``first`` on on what data centers draw (steps, terminals; MW) instead of the forecast."""
+        self._drawn |= dict(enumerate(p_mw, first))
+        kept = self._positions[: first + 1]
+        if len(kept) < len(self._positions):
+            self._positions = kept
+            self._circuit.move_to(at_positions(self._feeder, kept[-1]))
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its devices as they stand in step ``t``; the same object for the same positions."""
@@ -103,8 +113,11 @@ def forecast_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) ->
         loads: data-center terminals; one that does not say what it would draw counts for nothing.
         resources: of the operator.
     """
-    def forecast(t: int) -> list[tuple[Terminal, float, float]]:
-        drawn = [(x, KILO * float(x.on_arrival_mw[t])) for x in loads if x.on_arrival_mw is not None]
+    def forecast(t: int, p_mw: Array | None = None) -> list[tuple[Terminal, float, float]]:
+        if p_mw is None:
+            drawn = [(x, KILO * float(x.on_arrival_mw[t])) for x in loads if x.on_arrival_mw is not None]
+        else:
+            drawn = [(x, KILO * float(p)) for x, p in zip(loads, p_mw, strict=True)]
         given = [one for resource in resources for one in resource.expected(t)]
         demand = [(x.terminal, kw, kw * x.reactive_ratio) for x, kw in drawn]
         return demand + [(terminal, -KILO * p, -KILO * q if q else 0.0) for terminal, p, q in given]

@@ -17,7 +17,14 @@ from cosim.agents.dso.accounts import AccountBook
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
 from cosim.agents.dso.limits import limits_of
-from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation, NetworkModel, Point
+from cosim.agents.dso.envelopes import EnvelopeBook
+from cosim.agents.dso.linearisation import (
+    LINEARISATION_TOLERANCE,
+    KnownPoints,
+    Linearisation,
+    NetworkModel,
+    Point,
+)
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
@@ -33,6 +40,7 @@ from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.solvers.proximal import proximal_gradient
+from cosim.protocol.envelopes import Envelope, SharingRule
 from cosim.protocol.roles import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
@@ -71,7 +79,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._devices = moving_devices(prepared, loads, self.resources)
         self._window: WindowClearing | None = None
         self._first = 0
-        self._points: dict[int, Point] = {}
+        self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))
+        self._connected = tuple(loads), prepared.limits
         self._opened: tuple[str, ...] = ()
         self._known: dict[int, OwnWindow] = {}
         self._refinement: Refinement | None = None
@@ -100,15 +109,14 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._first, self._refinement, self._length = window.first, None, window.steps
         self._opened, self._known = (), {}
         steps = np.arange(window.first, window.last_exclusive)
-        points = [self._start(int(t)) for t in steps]
+        points = [self._points.start(int(t), self._stand_alike) for t in steps]
         try:
             self._window, points = self._around(steps, declared_p_mw, points, self._model)
         except RunFailure:
             if self.scenario.network.model != "ac-linear":
                 raise
             self._window, points = self._from_lindist3flow(steps, declared_p_mw, points)
-        self._points = {t: p for t, p in self._points.items() if t >= window.first - self._day}
-        self._points |= dict(zip(steps.tolist(), points, strict=True))
+        self._points.keep(window.first, points)
 
     def _from_lindist3flow(
         self, steps: NDArray[np.intp], declared_p_mw: Array, points: Sequence[Point]
@@ -158,19 +166,19 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
                 moving = moving[~settled]
         return self._clearing(*self._linearised(steps, declared_p_mw, points, via), model=via.clearing), points
 
-    @property
-    def _day(self) -> int:
-        """Steps of a day."""
-        return round(24 / self.hours)
+    def envelope(self, forecast_p_mw: Array, rule: SharingRule) -> Envelope:
+        """Limits of the sites in the open window, at the dispatch that it leads to at a demand; see
+        :mod:`cosim.agents.dso.envelopes`."""
+        dispatch = self._ac_dispatch.dispatch_of(self.clearing, forecast_p_mw)
+        return self._envelopes.window(self._first, self._window_data(), dispatch, rule)
 
-    def _start(self, t: int) -> Point:
-        """Where the linearisation of a step begins."""
-        if t in self._points:
-            return self._points[t]
-        if t - self._day in self._points:
-            point = replace(self._points[t - self._day], visits=1)
-            return point if self._stand_alike(t, t - self._day) else replace(point, states=None)
-        return Point(np.zeros(self.clearing_model.resource_variables), None, 0)
+    def follow(self, window: Window, p_mw: Array) -> None:
+        """Open a window anew around what is drawn in it, devices that follow the drawn load acting on that."""
+        if self._devices is not None and self.scenario.network.follows(self.scenario.mode):
+            before = [self.feeder_at(t) for t in range(window.first, window.last_exclusive)]
+            self._devices.follow(window.first, p_mw)
+            self._points.forget([t for t, was in enumerate(before, window.first) if self.feeder_at(t) is not was])
+        self.open_window(window, p_mw)
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its regulators and capacitors as they stand in step ``t``."""
@@ -196,8 +204,12 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._window = refinement.window or window
         if refinement.point is not None:
             for t, there in enumerate(refinement.point.dispatch, self._first):
-                self._points[t] = replace(self._points[t], dispatch=there, visits=0)
+                self._points.at(t, there)
         return refined
+
+    @cached_property
+    def _envelopes(self) -> EnvelopeBook:
+        return EnvelopeBook(*self._connected, self._ac_dispatch, self.reactive_ratio, self.hours)
 
     @cached_property
     def _ac_dispatch(self) -> AcDispatch:

@@ -16,6 +16,7 @@ from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.arrays import block_diagonal
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from cosim.optimization.qp.transform import rename
+from cosim.protocol.envelopes import Envelope, SharingRule
 from cosim.protocol.roles import Array, Clearing, OperatorAgent, Prices, Refined
 from cosim.scenario.calendar import Window
 
@@ -92,6 +93,19 @@ class Operators:
         """Have every operator linearise its network for a window around the declared demand."""
         for seat in self.seats:
             seat.operator.open_window(window, seat.own(declared_p_mw))
+
+    def envelopes(self, forecast_p_mw: Array, rule: SharingRule) -> list[Envelope]:
+        """Limits of the sites on each feeder; see :meth:`OperatorAgent.envelope`."""
+        return [seat.operator.envelope(seat.own(forecast_p_mw), rule) for seat in self.seats]
+
+    def limits(self, envelopes: Sequence[Envelope]) -> Array:
+        """(steps, all terminals) most that each may draw."""
+        return self._beside([envelope.p_max_mw for envelope in envelopes])
+
+    def follow(self, window: Window, p_mw: Array) -> None:
+        """Open the window anew around what is drawn; see :meth:`OperatorAgent.follow`."""
+        for seat in self.seats:
+            seat.operator.follow(window, seat.own(p_mw))
 
     def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
         """What AC power flow leaves of a demand; see :meth:`OperatorAgent.refine`."""

@@ -41,7 +41,8 @@ class Session:
         if not self._mode.decides_alone:
             for agent, desk in zip(market.aggregators, market.desks, strict=True):
                 operators = {x.seat.operator.name: x.own for x in market.links if x.aggregator is agent}
-                desk.open(Opening(window, declared_p_mw[:, agent.columns], rounds, operators))
+                own = declared_p_mw[:, agent.columns]
+                desk.open(Opening(window, own, rounds, operators, self._mode.limits))
         over = self._over = market.env.event()
         self._start(self._conducted(window, declared_p_mw, over))
         ended: Outcome | Exception = yield over

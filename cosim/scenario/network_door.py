@@ -23,7 +23,11 @@ class NetworkDoor(BriefSection):
     dss: str | None = None
     model: Literal["lindist3flow", "ac-linear"] = "ac-linear"
     taps: dict[str, int] = Field(default_factory=dict)
-    controls: Literal["fixed", "between_steps"] | None = None
+    controls: Literal["fixed", "between_steps", "follow"] | None = None
+
+    def follows(self, mode: str) -> bool:
+        """Whether devices act on what is drawn: where limits are posted, unless the forecast is asked for."""
+        return self.controls == "follow" or (self.controls is None and mode == "envelope")
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +46,6 @@ class NetworkDoor(BriefSection):
                 raise ValueError(f"model {self.model} needs a feeder of tables; with dss: model ac-linear")
             if self.taps:
                 raise ValueError("taps needs a feeder of tables; with dss the script says where regulators stand")
-            if self.controls == "between_steps":
+            if self.controls in ("between_steps", "follow"):
                 raise ValueError(f"controls {self.controls} needs a feeder of tables; with dss: controls fixed")
         return self

@@ -208,6 +208,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
+        for table, columns in outcome.rows:
+            books.add(table, columns)
         for a in self.market.aggregators:
             books.notes += _noted(a)
         for seat in self.market.operator.seats:
