@@ -62,7 +62,8 @@ class MovingDevices:
             step = len(self._positions) - 1
             now_s = self._start_s + step * self._step_s
             try:
-                found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step, self._drawn.get(step)), now_s)
+                demand = self._forecast(step, self._drawn.get(step))
+                found = self._circuit.settle(float(self._load_scale[step]), demand, now_s)
             except RunFailure as error:
                 raise RunFailure(f"step {step}: {error}; network.controls: fixed holds all devices") from None
             self._positions.append(self._positions[-1] if found == self._positions[-1] else found)

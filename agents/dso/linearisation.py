@@ -78,7 +78,7 @@ class KnownPoints:
         self._points[t] = replace(self._points[t], dispatch=dispatch, visits=0)
 
     def forget(self, steps: Sequence[int]) -> None:
-        """Begin at the dispatch of these steps alone: their devices have moved, so that the network has other states."""
+        """Begin at the dispatch of these steps alone: their devices have moved, so the network has other states."""
         for t in steps:
             self._points[t] = replace(self._points[t], states=None)
 

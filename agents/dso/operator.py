@@ -16,15 +16,9 @@ from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
 from cosim.agents.dso.accounts import AccountBook
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
-from cosim.agents.dso.limits import limits_of
 from cosim.agents.dso.envelopes import EnvelopeBook
-from cosim.agents.dso.linearisation import (
-    LINEARISATION_TOLERANCE,
-    KnownPoints,
-    Linearisation,
-    NetworkModel,
-    Point,
-)
+from cosim.agents.dso.limits import limits_of
+from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, KnownPoints, Linearisation, NetworkModel, Point
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
@@ -77,6 +71,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._model = NetworkModel(self.linearisation, self.clearing_model)
         self._accounts = AccountBook(self.clearing_model, self.hours)
         self._devices = moving_devices(prepared, loads, self.resources)
+        self._following = self._devices if scenario.network.follows(scenario.mode) else None
         self._window: WindowClearing | None = None
         self._first = 0
         self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))
@@ -167,17 +162,17 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return self._clearing(*self._linearised(steps, declared_p_mw, points, via), model=via.clearing), points
 
     def envelope(self, forecast_p_mw: Array, rule: SharingRule) -> Envelope:
-        """Limits of the sites in the open window, at the dispatch that it leads to at a demand; see
-        :mod:`cosim.agents.dso.envelopes`."""
+        """Limits of the sites in the open window, at the dispatch that it leads to at a demand."""
         dispatch = self._ac_dispatch.dispatch_of(self.clearing, forecast_p_mw)
-        return self._envelopes.window(self._first, self._window_data(), dispatch, rule)
+        found = self._envelopes.limits(self._first, self._window_data, dispatch, forecast_p_mw, rule, self._following)
+        self._envelopes.tell(self._first, found.limit_mw)
+        return found
 
     def follow(self, window: Window, p_mw: Array) -> None:
-        """Open a window anew around what is drawn in it, devices that follow the drawn load acting on that."""
-        if self._devices is not None and self.scenario.network.follows(self.scenario.mode):
-            before = [self.feeder_at(t) for t in range(window.first, window.last_exclusive)]
-            self._devices.follow(window.first, p_mw)
-            self._points.forget([t for t, was in enumerate(before, window.first) if self.feeder_at(t) is not was])
+        """Open a window anew around what is drawn in it, devices that follow what is drawn acting on that."""
+        if self._following is not None:
+            self._following.follow(window.first, p_mw)
+            self._points.forget(range(window.first, window.last_exclusive))
         self.open_window(window, p_mw)
 
     def feeder_at(self, t: int) -> Feeder:
@@ -230,7 +225,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(t) for t in steps]
-        return WindowData(feeders, scale, own.steps, own.tied, self._injections, clear)
+        return WindowData(feeders, scale, own.steps, own.tied, self.injections, clear)
 
     def _clearing(
         self,
@@ -259,7 +254,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         tolerance: float = LINEARISATION_TOLERANCE,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
         """Networks of some steps at their points, and the clearings on them."""
-        injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
+        injections = [self.injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
@@ -276,7 +271,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             self._known[id(model)] = model.own(self._first, self.price[self._first : self._first + self._length])
         return self._known[id(model)]
 
-    def _injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
+    def injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
         """Demand (MW, Mvar) of everything controllable in a step: data centers and resources.
 
         Args:
@@ -364,7 +359,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         for resource in self.resources:
             resource.delivered(t, self.clearing_model.decisions_of(resource, result.x))
         return Delivered(
-            injections=tuple(self._injections(p_mw, result.x[: self.clearing_model.resource_variables])),
+            injections=tuple(self.injections(p_mw, result.x[: self.clearing_model.resource_variables])),
             p_sub_kw=KILO * values["p_sub"],
             q_sub_kvar=KILO * values["q_sub"],
             cost_usd=result.cost_usd,

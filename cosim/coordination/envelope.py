@@ -47,8 +47,8 @@ class Envelope:
     def check(self, scenario: Scenario) -> None:
         """Refuse a scenario without an agreement, or a rule that is not there."""
         if all(site.agreement is None for site in scenario.datacenters):
-            raise InputError("mode envelope limits connections that are not firm, and there are none", key="datacenters",
-                             allowed="an agreement of at least one data center")  # fmt: skip
+            raise InputError("mode envelope limits connections that are not firm, and there are none",
+                             key="datacenters", allowed="an agreement of at least one data center")  # fmt: skip
         find_sharing(scenario)
 
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
@@ -163,7 +163,7 @@ def _notes(
     if repeated:
         notes.append(f"{name}: limits had to be posted {repeated} times more for want of bids")
     if not answered:
-        notes.append(f"{name}: the bids had not arrived when the gate closed; each draws what it would within its limits")
+        notes.append(f"{name}: bids had not arrived when the gate closed; each draws what it would within its limits")
     pairs = zip(market.aggregators, standings, strict=True)
     without = [
         f"{agent.name} (of {seat.operator.name})"

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from cosim.errors import InputError
@@ -146,14 +145,14 @@ class CheckedRule:
         """
         more = np.asarray(self.rule.share(sharing), dtype=float)
         if more.shape != sharing.most_mw.shape or not np.isfinite(more).all():
-            raise InputError("a rule of sharing returns a finite number of MW for each site", key=RULE, value=self.name,
-                             allowed=f"{len(sharing.most_mw)} numbers")  # fmt: skip
+            raise InputError("a rule of sharing returns a finite number of MW for each site", key=RULE,
+                             value=self.name, allowed=f"{len(sharing.most_mw)} numbers")  # fmt: skip
         beyond = max(float((more - sharing.most_mw).max(initial=0.0)), float((-more).max(initial=0.0)))
         over = sharing.loading @ more - sharing.room
         if beyond > self.Tolerance or (over > self.Tolerance * (1.0 + sharing.room)).any():
-            raise InputError("a rule of sharing gives a site more than it may have, or all more than the network carries",
-                             key=RULE, value=self.name, allowed="0 <= share <= most_mw, loading @ share <= room")  # fmt: skip
-        return np.clip(more, 0.0, sharing.most_mw)
+            raise InputError("shares are more than a site may have, or than the network carries", key=RULE,
+                             value=self.name, allowed="0 <= share <= most_mw, loading @ share <= room")  # fmt: skip
+        return np.asarray(np.clip(more, 0.0, sharing.most_mw))
 
 
 def find_sharing(scenario: Scenario) -> SharingRule:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
-from cosim.agents.dso.envelopes.box import Box, Connections, Pattern
+from cosim.agents.dso.devices import MovingDevices
+from cosim.agents.dso.envelopes.box import Box, Connections, Corner
 from cosim.agents.dso.envelopes.corners import CornerLimits
 from cosim.constants import KILO
 from cosim.errors import listed
@@ -20,12 +21,16 @@ from cosim.protocol.roles import TerminalLoad
 Array = NDArray[np.float64]
 ROUNDS = 16
 """Boxes tried at most in a step."""
+DEVICE_ROUNDS = 4
+"""How often limits are worked out anew because devices follow them."""
 DEEP = 5
 """Rounds after which tangents of earlier boxes count as well, so that boxes cannot take turns."""
 SETTLED_MW = 1e-5
 """Change of every limit between rounds that counts as none (10 W)."""
 CUTS = 20
 """Halvings of the way from a box that holds to one that does not."""
+ROUNDING = 0.1
+"""Share of the margin by which a limit may be broken at a corner: what AC power flow leaves."""
 FREE_MW = 1e-6
 """Distance from all that is flexible within which a site counts as free (1 W)."""
 _LISTED = 6
@@ -49,21 +54,52 @@ class EnvelopeBook:
         self._corners: CornerLimits | None = None
         self._told: dict[int, Array] = {}
 
-    def window(self, first: int, data: WindowData, dispatch: Array, rule: SharingRule) -> Envelope:
+    def limits(
+        self,
+        first: int,
+        data: Callable[[], WindowData],
+        dispatch: Array,
+        forecast_p_mw: Array,
+        rule: SharingRule,
+        following: MovingDevices | None,
+    ) -> Envelope:
+        """The limits of a window; see :meth:`window`.
+
+        Devices that follow what is drawn are looked at where they stand if sites draw what is forecast within their
+        limits, and where they stand if all of them draw their limits. They are left in the first of these positions.
+
+        Args:
+            data: of the window with devices as they stand. forecast_p_mw: (steps, terminals).
+        """
+        cases = [data()]
+        found = self.window(first, cases, dispatch, rule)
+        for _ in range(DEVICE_ROUNDS):
+            if following is None:
+                break
+            after: list[WindowData] = []
+            for p_mw in (found.p_max_mw, np.minimum(found.p_max_mw, forecast_p_mw)):
+                following.follow(first, p_mw)
+                after.insert(0, data())
+            if _stand_alike(after, cases):
+                break
+            cases = after
+            found = self.window(first, cases, dispatch, rule)
+        return found
+
+    def window(self, first: int, cases: Sequence[WindowData], dispatch: Array, rule: SharingRule) -> Envelope:
         """The limits of a window of which everything but the data centers is known.
 
         Args:
             first: step of the horizon that it begins with.
-            data: of the window; dispatch: (steps, resources' variables) what the operator expects to dispatch.
+            cases: of the window; they differ in where devices stand, and the limits hold in each.
+            dispatch: (steps, resources' variables) what the operator expects to dispatch.
         """
-        work = _Window(self._sites, self._limits, self._ac, self._ratio, data, dispatch, rule)
+        work = _Window(self._sites, self._limits, self._ac, self._ratio, cases, dispatch, rule)
         work.corners = self._corners
-        boxes = [self._box(first, t) for t in range(data.count)]
+        boxes = [self._box(first, t, cases) for t in range(cases[0].count)]
         work.solve(boxes)
         self._corners = work.corners
         limit_mw = self._sites.firm_mw + np.array([box.more_mw for box in boxes])
-        self._told = {t: told for t, told in self._told.items() if t >= first}
-        self._told |= {first + t: limit_mw[t] for t in range(data.count)}
         binding, status = work.bound(boxes)
         sites = self._sites
         return Envelope(
@@ -71,7 +107,11 @@ class EnvelopeBook:
             status, tuple(work.notes(f"window at step {first}", first, boxes)),
         )  # fmt: skip
 
-    def _box(self, first: int, t: int) -> Box:
+    def tell(self, first: int, limit_mw: Array) -> None:
+        """Remember what is told of the steps of a window (steps, sites)."""
+        self._told = {t: told for t, told in self._told.items() if t >= first} | dict(enumerate(limit_mw, first))
+
+    def _box(self, first: int, t: int, cases: Sequence[WindowData]) -> Box:
         """The box of a step before anything is known of its corners; limits that may no longer change stay."""
         sites, told = self._sites, self._told.get(first + t)
         least, most = np.zeros(len(sites.sites)), sites.flexible_mw.copy()
@@ -79,8 +119,15 @@ class EnvelopeBook:
             for k, agreement in enumerate(sites.agreements):
                 if agreement.notice_h is None or t * self._hours < agreement.notice_h:
                     least[k] = most[k] = told[k] - sites.firm_mw[k]
-        terminals = len(sites.certain_mw)
-        return Box(least, most, least.copy(), [(False,) * terminals, (True,) * terminals])
+        apart = [c for c, data in enumerate(cases) if all(data.feeders[t] is not d.feeders[t] for d in cases[:c])]
+        ends = [(end,) * len(sites.certain_mw) for end in (False, True)]
+        return Box(least, most, least.copy(), [(case, end) for case in apart for end in ends])
+
+
+def _stand_alike(some: Sequence[WindowData], others: Sequence[WindowData]) -> bool:
+    """Whether devices stand where they do in other cases; of the same positions there is one feeder."""
+    positions = [[feeder for case in cases for feeder in case.feeders] for cases in (some, others)]
+    return len(positions[0]) == len(positions[1]) and all(a is b for a, b in zip(*positions, strict=True))
 
 
 class _Window:
@@ -92,12 +139,12 @@ class _Window:
         limits: NetworkLimits,
         ac: AcDispatch,
         ratio: Array,
-        data: WindowData,
+        cases: Sequence[WindowData],
         dispatch: Array,
         rule: SharingRule,
     ) -> None:
         self._sites, self._limits, self._ac, self._ratio = sites, limits, ac, ratio
-        self._data, self._dispatch, self._rule = data, dispatch, rule
+        self._cases, self._dispatch, self._rule = cases, dispatch, rule
         self.corners: CornerLimits | None = None
         self._unsolved: dict[int, str] = {}
         self._cut: dict[int, float] = {}
@@ -161,7 +208,7 @@ class _Window:
         The corner at which nothing is drawn stays as it is, and so is looked at only once (``fresh``).
         """
         found = dict.fromkeys(steps, True)
-        left = [(t, c) for t in steps for c in boxes[t].corners if fresh or any(c)]
+        left = [(t, c) for t in steps for c in boxes[t].corners if fresh or any(c[1])]
         while left:
             self._solve(boxes, left, found)
             before = {t: len(boxes[t].corners) for t in steps}
@@ -171,12 +218,13 @@ class _Window:
             left = [(t, c) for t in steps for c in boxes[t].corners[before[t] :]]
         return found
 
-    def _solve(self, boxes: Sequence[Box], places: Sequence[tuple[int, Pattern]], found: dict[int, bool]) -> None:
+    def _solve(self, boxes: Sequence[Box], places: Sequence[tuple[int, Corner]], found: dict[int, bool]) -> None:
         """Take the rows of some corners into their boxes, and note in which steps there is no solution."""
         sites, points, demand = self._sites, [], []
         for t, corner in places:
-            p_mw = np.array(corner) * sites.p_max_mw(sites.firm_mw + boxes[t].more_mw)
-            point = self._ac.solved(self._data, p_mw[None], self._dispatch[[t]], np.array([t]))[0]
+            case, pattern = corner
+            p_mw = np.array(pattern) * sites.p_max_mw(sites.firm_mw + boxes[t].more_mw)
+            point = self._ac.solved(self._cases[case], p_mw[None], self._dispatch[[t]], np.array([t]))[0]
             points.append(point)
             demand.append(p_mw)
             found[t] &= point is not None
@@ -196,7 +244,7 @@ class _Window:
         """Whether AC power flow keeps at all corners what it keeps at the firm parts, and breaks nothing further."""
         assert self.corners is not None and box.at_firm is not None
         worst = np.max([box.rows[corner][-1].beyond for corner in box.corners], axis=0)
-        return bool((worst <= box.at_firm + self.corners.tolerance).all())
+        return bool((worst <= np.maximum(box.at_firm, ROUNDING * self.corners.margin)).all())
 
     def _shares(self, box: Box, deep: bool) -> Array:
         assert self.corners is not None
@@ -223,7 +271,7 @@ class _Window:
                 i = limit[loaded[(left[loaded] / shared.loading[loaded, k]).argmin()]]
                 binding[t, k] = (self.corners.kinds[i], self.corners.elements[i], self.corners.phases[i])
                 held = box.most_mw[k] == box.least_mw[k]
-                broken = box.at_firm[i] > self.corners.tolerance[i]
+                broken = box.at_firm[i] > self.corners.margin[i]
                 status[t, k] = "held" if held else "breach" if broken else "limited"
         return binding, status
 
@@ -231,13 +279,13 @@ class _Window:
         """What a reader of the run should know."""
         found = [f"{name}: step {first + t}: {why}; no limit goes beyond them" for t, why in self._unsolved.items()]
         if self._cut:
-            steps = listed([f"{first + t} (by {kw:.3g} kW)" for t, kw in self._cut.items()], _LISTED)
-            found.append(f"{name}: limits did not settle in AC power flow and were cut to what holds in steps {steps}")
+            cut = listed([f"{first + t} (by {kw:.3g} kW)" for t, kw in self._cut.items()], _LISTED)
+            found.append(f"{name}: limits did not settle in AC power flow and were cut to what holds in steps {cut}")
         broken: dict[tuple[str, str, str], list[int]] = {}
         told = self.corners
         for t, box in enumerate(boxes):
             if box.at_firm is not None and told is not None:
-                for i in np.flatnonzero(box.at_firm > told.tolerance).tolist():
+                for i in np.flatnonzero(box.at_firm > told.margin).tolist():
                     steps = broken.setdefault((told.kinds[i], told.elements[i], told.phases[i]), [])
                     if first + t not in steps:
                         steps.append(first + t)
@@ -245,7 +293,7 @@ class _Window:
             names = [f"{kind} {element} {phase} in step{'s' if len(steps) > 1 else ''} {listed(steps, _LISTED)}"
                      for (kind, element, phase), steps in broken.items()]  # fmt: skip
             found.append(
-                f"{name}: with the firm parts alone, or with nothing drawn, the network breaks {listed(names, _LISTED)}: "
-                "agreements that cannot be kept, or limits that the feeder breaks alone"
+                f"{name}: with the firm parts alone, or with nothing drawn, the network breaks {listed(names, _LISTED)}"
+                ": agreements that cannot be kept, or limits that the feeder breaks alone"
             )
         return found

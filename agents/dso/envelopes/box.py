@@ -13,9 +13,10 @@ from cosim.protocol.roles import TerminalLoad
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-Pattern = tuple[bool, ...]
-MOST_CORNERS = 10
-"""Corners looked at in a step; two are mostly enough, as load lowers nearly all voltages."""
+Corner = tuple[int, tuple[bool, ...]]
+"""Number of the case (where devices stand), and which terminals draw all that they may, the others nothing."""
+MOST_CORNERS = 16
+"""Corners looked at in a step; two a case are mostly enough, as load lowers nearly all voltages."""
 _APART = 1e-3
 """Share of a row's loading by which a corner may differ from the one that loads it most and still stand for it."""
 _NEAR = 0.05
@@ -73,14 +74,14 @@ class Box:
     least_mw: Array
     most_mw: Array
     more_mw: Array
-    corners: list[Pattern]
-    rows: dict[Pattern, list[CornerRows]] = field(default_factory=dict)
+    corners: list[Corner]
+    rows: dict[Corner, list[CornerRows]] = field(default_factory=dict)
     at_firm: Array | None = None
 
     def sharing(self, sites: Connections, nothing: Array, deep: bool) -> tuple[Sharing, Index]:
         """What the sites share, and which limit each of its rows is.
 
-        Of each limit the rows are taken at the corner nearest to the one that loads it most.
+        In each case the rows of a limit are taken at the corner nearest to the one that loads it most.
 
         Args:
             nothing: (rows,) what a site may add to a row without loading it.
@@ -88,18 +89,18 @@ class Box:
                 that tangents at other boxes keep only from outside what would break a limit.
         """
         full = sites.p_max_mw(sites.firm_mw + self.most_mw)
-        kept = {corner: rows if deep else rows[-1:] for corner, rows in self.rows.items()}
-        newest = np.array([kept[corner][-1].slope for corner in self.corners])
-        patterns = np.array(self.corners)[:, None, :]
-        apart = (np.abs(newest) * full * ((newest > 0) != patterns)).sum(axis=2)
-        best = apart.argmin(axis=0)
         which, slopes, rhs = [], [], []
-        for c, corner in enumerate(self.corners):
-            mine = np.flatnonzero(best == c)
-            for rows in kept[corner]:
-                which.append(mine)
-                slopes.append(np.maximum(rows.slope[mine], 0.0))
-                rhs.append(rows.rhs[mine])
+        for case in sorted({case for case, _ in self.corners}):
+            corners = [corner for corner in self.corners if corner[0] == case]
+            newest = np.array([self.rows[corner][-1].slope for corner in corners])
+            patterns = np.array([pattern for _, pattern in corners])[:, None, :]
+            best = (np.abs(newest) * full * ((newest > 0) != patterns)).sum(axis=2).argmin(axis=0)
+            for c, corner in enumerate(corners):
+                mine = np.flatnonzero(best == c)
+                for rows in self.rows[corner][0 if deep else -1 :]:
+                    which.append(mine)
+                    slopes.append(np.maximum(rows.slope[mine], 0.0))
+                    rhs.append(rows.rhs[mine])
         limit, up = np.concatenate(which), np.concatenate(slopes)
         loading = up @ sites.share
         loading[loading * self.most_mw <= nothing[limit, None]] = 0.0
@@ -112,15 +113,11 @@ class Box:
         """Look at the corners as well that load most what is nearly full."""
         p = sites.p_max_mw(sites.firm_mw + self.more_mw)
         for corner in list(self.corners):
-            rows = self.rows[corner][-1]
-            up = np.maximum(rows.slope, 0.0) * p
-            near = (up.sum(axis=1) > 0) & (rows.rhs - up.sum(axis=1) < _NEAR * up.sum(axis=1))
-            for i in np.flatnonzero(near).tolist():
-                worst = rows.slope[i] > 0
-                size = np.abs(rows.slope[i]) * p
-                if all(size[worst != np.array(c)].sum() > _APART * size.sum() for c in self.corners):
-                    if len(self.corners) < MOST_CORNERS:
-                        self.corners.append(tuple(worst.tolist()))
-
-
-Truths = NDArray[np.bool_]
+            rows, case = self.rows[corner][-1], corner[0]
+            up = (np.maximum(rows.slope, 0.0) * p).sum(axis=1)
+            for i in np.flatnonzero((up > 0) & (rows.rhs - up < _NEAR * up)).tolist():
+                worst, size = rows.slope[i] > 0, np.abs(rows.slope[i]) * p
+                known = [np.array(pattern) for at, pattern in self.corners if at == case]
+                apart = all(size[worst != pattern].sum() > _APART * size.sum() for pattern in known)
+                if apart and len(self.corners) < MOST_CORNERS:
+                    self.corners.append((case, tuple(worst.tolist())))

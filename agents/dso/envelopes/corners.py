@@ -23,15 +23,16 @@ from cosim.grid.linear.network import LinearNetwork
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Truths = NDArray[np.bool_]
-HOLD = 1e-5
-"""By how much a limit may be broken where it counts as held: pu of a voltage, share of another limit."""
+MARGIN = 1e-5
+"""How far inside of a limit a box stays, so that what solvers leave breaks nothing: pu of a voltage, share of another
+limit."""
 NOTHING = 0.1
 """Share of that which a site may add to a row that it does not count as loading."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CornerRows:
-    """Rows ``slope @ p <= rhs`` of all limits, exact at one corner.
+    """Rows ``slope @ p <= rhs`` of all limits, less a margin, exact at one corner.
 
     Attributes:
         slope: (rows, terminals) per MW, reactive power included. rhs: (rows,).
@@ -56,8 +57,8 @@ class CornerLimits:
 
     Attributes:
         kinds, elements, phases: (rows,) of each limit; a limit with sides (of a polygon) has several rows.
-        tolerance: (rows,) how far a limit may be broken where it counts as held, in its unit; nothing: (rows,) what is
-            added to a row that does not count as loading it.
+        margin: (rows,) how far inside of each limit the box stays, in its unit; nothing: (rows,) what a site may add to
+            a row that does not count as loading it.
     """
 
     def __init__(self, model: ClearingModel, limits: NetworkLimits, network: LinearNetwork, ratio: Array) -> None:
@@ -78,8 +79,9 @@ class CornerLimits:
         ).astype(np.intp)
         self.kinds, self.elements, self.phases = book.kinds[which], book.elements[which], book.phases[which]
         size = np.where(np.char.startswith(self.kinds.astype(str), "voltage"), 1.0, book.limit[which])
-        self.tolerance = HOLD * np.where(self.kinds == "rating", size / KILO, size)
-        self.nothing = NOTHING * self.tolerance * np.concatenate([self._looser, np.ones(n)])
+        self.margin = MARGIN * np.where(self.kinds == "rating", size / KILO, size)
+        self._by_unit = np.concatenate([self._looser, np.ones(n)])
+        self.nothing = NOTHING * self.margin * self._by_unit
 
     def at(
         self, networks: Sequence[LinearNetwork], dispatch: Sequence[Array], p_mw: Sequence[Array]
@@ -101,6 +103,6 @@ class CornerLimits:
                 [self._outputs @ by_p, along_p[:, None] * by_p[self._p] + along_q[:, None] * by_p[self._q]]
             )
             over = np.concatenate([self._outputs @ there - self._rhs, size - self._rating])
-            beyond = over / np.concatenate([self._looser, np.ones(len(size))])
-            found.append(CornerRows(slope, slope @ p - over, beyond))
+            rhs = slope @ p - over - self.margin * self._by_unit
+            found.append(CornerRows(slope, rhs, over / self._by_unit))
         return found
