@@ -80,7 +80,8 @@ class KnownPoints:
     def forget(self, steps: Sequence[int]) -> None:
         """Begin at the dispatch of these steps alone: their devices have moved, so the network has other states."""
         for t in steps:
-            self._points[t] = replace(self._points[t], states=None)
+            if t in self._points:
+                self._points[t] = replace(self._points[t], states=None)
 
 
 class Linearisation:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.errors import RunFailure
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.arrays import block_diagonal
 from cosim.optimization.qp.parametric import ParametricQP, stack
@@ -21,6 +22,8 @@ from cosim.protocol.roles import Array, Clearing, OperatorAgent, Prices, Refined
 from cosim.scenario.calendar import Window
 
 Index = NDArray[np.intp]
+OPENINGS = 5
+"""Shares of the declared demand tried before none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +96,26 @@ class Operators:
         """Have every operator linearise its network for a window around the declared demand."""
         for seat in self.seats:
             seat.operator.open_window(window, seat.own(declared_p_mw))
+
+    def open_limited(self, window: Window, declared_p_mw: Array) -> float:
+        """Open a window whose declared demand will be limited: around it, or around the largest share of it (halved
+        again and again, at last none) at which power flow has a solution.
+
+        Returns:
+            That share.
+
+        Raises:
+            RunFailure: there is none without any demand either.
+        """
+        for share in (*(0.5**k for k in range(OPENINGS)), 0.0):
+            try:
+                self.follow(window, share * declared_p_mw)
+            except RunFailure:
+                if share == 0.0:
+                    raise
+            else:
+                return share
+        raise AssertionError("the last share is none")
 
     def envelopes(self, forecast_p_mw: Array, rule: SharingRule) -> list[Envelope]:
         """Limits of the sites on each feeder; see :meth:`OperatorAgent.envelope`."""

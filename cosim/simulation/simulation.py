@@ -190,7 +190,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._done = window.first
             self._tell("linearising")
             declared = self.market.declared(window)
-            self.market.operator.open_window(window, declared)
+            self.books.notes += self._session.open(window, declared)
             outcome = yield from self._session.agree(window, declared)
             # After that, as the network may have been linearised anew.
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None

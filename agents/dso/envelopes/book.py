@@ -224,7 +224,9 @@ class _Window:
         for t, corner in places:
             case, pattern = corner
             p_mw = np.array(pattern) * sites.p_max_mw(sites.firm_mw + boxes[t].more_mw)
-            point = self._ac.solved(self._cases[case], p_mw[None], self._dispatch[[t]], np.array([t]))[0]
+            point = self._solved(case, t, p_mw)
+            if point is None:  # the iteration began far away, at what was solved before; now it begins without load
+                point = self._solved(case, t, p_mw)
             points.append(point)
             demand.append(p_mw)
             found[t] &= point is not None
@@ -240,11 +242,14 @@ class _Window:
             t, corner = places[i]
             boxes[t].rows.setdefault(corner, []).append(row)
 
+    def _solved(self, case: int, t: int, p_mw: Array) -> ac_tangent.AcPoint | None:
+        return self._ac.solved(self._cases[case], p_mw[None], self._dispatch[[t]], np.array([t]))[0]
+
     def _kept(self, box: Box) -> bool:
         """Whether AC power flow keeps at all corners what it keeps at the firm parts, and breaks nothing further."""
         assert self.corners is not None and box.at_firm is not None
         worst = np.max([box.rows[corner][-1].beyond for corner in box.corners], axis=0)
-        return bool((worst <= np.maximum(box.at_firm, ROUNDING * self.corners.margin)).all())
+        return bool((worst <= box.at_firm + ROUNDING * self.corners.margin).all())
 
     def _shares(self, box: Box, deep: bool) -> Array:
         assert self.corners is not None
@@ -269,6 +274,9 @@ class _Window:
                 if box.more_mw[k] >= sites.flexible_mw[k] - FREE_MW or not len(loaded):
                     continue
                 i = limit[loaded[(left[loaded] / shared.loading[loaded, k]).argmin()]]
+                worst = (box.at_firm / self.corners.margin)[limit[loaded]]
+                if worst.max() > 1.0:
+                    i = limit[loaded[worst.argmax()]]
                 binding[t, k] = (self.corners.kinds[i], self.corners.elements[i], self.corners.phases[i])
                 held = box.most_mw[k] == box.least_mw[k]
                 broken = box.at_firm[i] > self.corners.margin[i]
@@ -282,16 +290,20 @@ class _Window:
             cut = listed([f"{first + t} (by {kw:.3g} kW)" for t, kw in self._cut.items()], _LISTED)
             found.append(f"{name}: limits did not settle in AC power flow and were cut to what holds in steps {cut}")
         broken: dict[tuple[str, str, str], list[int]] = {}
+        worst: dict[tuple[str, str, str], float] = {}
         told = self.corners
         for t, box in enumerate(boxes):
             if box.at_firm is not None and told is not None:
                 for i in np.flatnonzero(box.at_firm > told.margin).tolist():
-                    steps = broken.setdefault((told.kinds[i], told.elements[i], told.phases[i]), [])
+                    key = (told.kinds[i], told.elements[i], told.phases[i])
+                    steps = broken.setdefault(key, [])
+                    worst[key] = max(worst.get(key, 0.0), float(box.at_firm[i] / told.margin[i]))
                     if first + t not in steps:
                         steps.append(first + t)
         if broken:
-            names = [f"{kind} {element} {phase} in step{'s' if len(steps) > 1 else ''} {listed(steps, _LISTED)}"
-                     for (kind, element, phase), steps in broken.items()]  # fmt: skip
+            order = sorted(broken, key=lambda key: -worst[key])
+            names = [f"{' '.join(key)} in step{'s' if len(broken[key]) > 1 else ''} {listed(broken[key], _LISTED)}"
+                     for key in order]  # fmt: skip
             found.append(
                 f"{name}: with the firm parts alone, or with nothing drawn, the network breaks {listed(names, _LISTED)}"
                 ": agreements that cannot be kept, or limits that the feeder breaks alone"

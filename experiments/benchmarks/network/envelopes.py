@@ -67,6 +67,8 @@ class Opened:
         self.circuit.move_to(operator.feeder_at(t))
         drawn = [(x, KILO * p, KILO * q) for x, p, q in operator.injections(p_mw, self.dispatch[t])]
         ac = self.circuit.solve(float(operator.load_scale[t]), drawn)
+        if not ac.converged:  # the iteration began far away, at the demand before
+            ac = self.circuit.solve(float(operator.load_scale[t]), drawn)
         buses = self.limits.unbalance_buses
         flows = ac_flows(self.circuit) if self.limits.phase_kva else None
         rates = [{b: getattr(ac.unbalance[b], rate) for b in buses if b in ac.unbalance} for rate in
@@ -96,7 +98,7 @@ def opened(scenario: Scenario, path: Path) -> Opened:
     assert isinstance(operator, DistributionSystemOperator)
     window = next(iter(simulation.prepared.calendar.windows()))
     declared = market.declared(window)
-    operator.open_window(window, declared)
+    market.operator.open_limited(window, declared)
     solution = operator.clearing.solve(declared)
     dispatch = np.array([operator.clearing.own(t, solution) for t in range(window.steps)])
     envelope = operator.envelope(declared, find_sharing(market.scenario))
