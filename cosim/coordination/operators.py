@@ -109,7 +109,8 @@ class Operators:
         """
         for share in (*(0.5**k for k in range(OPENINGS)), 0.0):
             try:
-                self.follow(window, share * declared_p_mw)
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where numbers run off
+                    self.follow(window, share * declared_p_mw)
             except RunFailure:
                 if share == 0.0:
                     raise

@@ -16,8 +16,8 @@ class NetworkDoor(BriefSection):
     circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``, and regulators and
     capacitors stay where the script's own solution leaves them. ``controls`` of tables: their controls move regulators
     and capacitors before each step, never within one (``between_steps``; this is so where the feeder has controls and
-    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``). They act on the forecast that work
-    runs on arrival or, where limits are posted and nothing is said or ``follow``, on what is drawn.
+    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``). They act on the forecast that
+    work runs on arrival or, where limits are posted and nothing is said or ``follow``, on what is drawn.
     """
 
     feeder: str | None = None
