@@ -10,7 +10,11 @@ import pytest
 import cosim
 from cosim.errors import InputError
 from cosim.experiments.benchmarks.network.envelopes import bisection_errors, opened, worst_of_draws
+from cosim.grid.feeder.connections import terminals_of
+from cosim.grid.feeder.tables import read_feeder
+from cosim.grid.opendss.controlled import ControlledCircuit
 from cosim.scenario.loading import load_scenario
+from cosim.scenario.preparation import prepare
 from cosim.simulation.runner import RunResult
 
 EVENING: dict[str, Any] = {"clock.start": "2024-07-15T18:00:00", "clock.steps": 3, "clock.window_steps": 3}
@@ -31,7 +35,7 @@ def limited() -> RunResult:
 def test_random_demand_inside_the_box_keeps_every_limit_in_opendss(rule: str) -> None:
     case = opened(*load_scenario("ieee37_flexible", {**EVENING, "envelope.rule": rule, "network.feeder_ratings": True}))
     assert (case.envelope.status == "limited").any()
-    assert worst_of_draws(case, 40, seed=1)[0] <= 1e-5
+    assert worst_of_draws(case, 20, seed=1)[0] <= 1e-5
 
 
 def test_random_demand_of_sites_on_single_legs_keeps_every_limit() -> None:
@@ -40,7 +44,7 @@ def test_random_demand_of_sites_on_single_legs_keeps_every_limit() -> None:
     backup = {f"datacenters.{name}.agreement.backup.p_max_kw": 500 for name in SITES}
     case = opened(*load_scenario("ieee37_flexible", {**EVENING, **legs, **firm, **backup}))
     assert (case.envelope.status == "limited").any()
-    assert worst_of_draws(case, 60, seed=2)[0] <= 1e-5
+    assert worst_of_draws(case, 40, seed=2)[0] <= 1e-5
 
 
 def test_limits_of_ratings_and_unbalance_hold_too() -> None:
@@ -55,7 +59,7 @@ def test_limits_of_ratings_and_unbalance_hold_too() -> None:
 
 
 def test_one_site_gets_what_bisection_on_opendss_finds() -> None:
-    errors, _ = bisection_errors("ieee37", 4, seed=3)
+    errors, _ = bisection_errors("ieee37", 2, seed=3)
     assert len(errors) and errors.max() <= 5e-3
 
 
@@ -102,12 +106,21 @@ def test_no_limits_cost_less_than_the_welfare_optimum(limited: RunResult) -> Non
     assert best is not None and limited.kpis["social_cost_usd"] >= best * (1 - 1e-6)
 
 
-def test_a_posted_price_is_what_is_paid() -> None:
+def test_a_tariff_is_what_is_paid() -> None:
     tariff = run(market__tariff_usd_per_mwh={"constant": 70.0})
     energy = tariff.tables.demand["p_kw"].sum() / 1000
     assert tariff.tables.steps["dca_payment_usd"].sum() == pytest.approx(70.0 * energy)
-    posted = run(envelope__prices="posted")
-    assert posted.tables.steps["dca_payment_usd"].sum() > tariff.tables.steps["dca_payment_usd"].sum() / 10
+
+
+def test_posted_prices_are_those_of_the_forecast_within_limits() -> None:
+    table = run(envelope__prices="posted", clock__steps=1).tables
+    sites = table.envelopes.set_index("datacenter").loc[list(SITES)]
+    changes = {**EVENING, "clock.steps": 1, "envelope.prices": "posted"}
+    operator = opened(*load_scenario("ieee37_flexible", changes)).operator
+    price = operator.clear(sites[["wanted_kw", "limit_kw"]].min(axis=1).to_numpy()[None] / 1000).prices
+    charged = price.p_usd_per_mwh + price.q_usd_per_mvarh * operator.reactive_ratio
+    paid = float((charged[0] * sites["drawn_kw"].to_numpy() / 1000).sum())
+    assert table.steps["dca_payment_usd"].sum() == pytest.approx(paid, rel=1e-3)
 
 
 def test_a_limit_that_is_lost_means_the_firm_part() -> None:
@@ -141,7 +154,7 @@ def test_a_scenario_without_an_agreement_is_refused() -> None:
         cosim.run("ieee37", mode="envelope")
 
 
-def rolling(notice: object, steps: int = 3) -> RunResult:
+def rolling(notice: object, steps: int = 2) -> RunResult:
     told = {f"datacenters__{name}__agreement__notice": notice for name in SITES}
     return run(clock__market="rolling", clock__gate_s=600, clock__steps=steps, **told)
 
@@ -154,7 +167,7 @@ def test_limits_told_a_day_ahead_stay_in_a_rolling_market() -> None:
 
 def test_limits_with_no_notice_are_worked_out_anew() -> None:
     table = rolling(0).tables.envelopes
-    assert "held" not in set(table["status"]) and len(table) == 9
+    assert "held" not in set(table["status"]) and len(table) == 6
 
 
 def test_a_load_for_which_power_flow_has_no_solution_gets_a_limit() -> None:
@@ -186,3 +199,37 @@ def test_a_rule_of_ones_own_is_found_beside_the_scenario(tmp_path: Path) -> None
     others = table[table["datacenter"] != "dc740"]
     assert (others["limit_kw"] == others["firm_kw"]).all() and set(table["rule"]) == {"First"}
     assert (table.loc[table["datacenter"] == "dc740", "limit_kw"] > 500).all()
+
+
+def test_devices_act_on_what_is_drawn_where_limits_are_posted() -> None:
+    places = {f"datacenters.{name}.bus": bus for name, bus in zip(SITES, ("48", "60", "83"), strict=True)}
+    changes = {
+        **EVENING, **places, "network.feeder": "ieee123", "network.source_pu": None, "network.controls": "follow",
+        "network.load_scale.scale": 0.8, "network.v_max_pu": 1.07, "generators": [], "clock.steps": 2,
+        "clock.window_steps": 2,
+    }  # fmt: skip
+    found = cosim.run("ieee37_flexible", overrides=changes)
+    feeder, tables = read_feeder("ieee123"), found.tables
+    circuit, scenario = ControlledCircuit(feeder), load_scenario("ieee37_flexible", changes)[0]
+    scale = prepare(scenario, Path("scenarios/x.yaml")).feeders[0].load_scale
+    regulators = tables.taps[tables.taps["kind"] == "regulator"]
+    for t in range(2):
+        drawn = tables.demand[tables.demand["step"] == t].set_index("datacenter")
+        injections = [
+            (terminal, float(drawn["p_kw"][site.name]), float(drawn["q_kvar"][site.name]))
+            for site in scenario.datacenters
+            for terminal in terminals_of(feeder, site.bus, site.connection, "")
+        ]
+        rest = circuit.settle(float(scale[t]), injections, (18 + t) * 3600)
+        told = regulators[regulators["step"] == t].set_index(["device", "phase"])["position"]
+        assert {(name, unit): tap for name, unit, tap in rest.taps if (name, unit) in told.index} == told.to_dict()
+    forecast = cosim.run("ieee37_flexible", overrides={**changes, "network.controls": "between_steps"})
+    assert not forecast.tables.taps["position"].equals(tables.taps["position"])
+
+
+def test_modes_that_agree_on_a_network_say_that_devices_do_not_follow() -> None:
+    changes = {**EVENING, "network.feeder": "ieee13", "generators": [], "network.controls": "follow",
+               "clock.steps": 1, "network.ac_rounds": 0}  # fmt: skip
+    places = {f"datacenters.{name}.bus": bus for name, bus in zip(SITES, ("671", "680", "633"), strict=True)}
+    found = cosim.run("ieee37_flexible", "welfare", overrides={**changes, **places})
+    assert any("in mode welfare devices act on work that runs on arrival" in note for note in found.record.notes)

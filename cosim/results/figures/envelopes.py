@@ -27,13 +27,16 @@ def limits_over_time(envelopes: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         for ax, site in zip(grid, shown, strict=False):
             data = envelopes[envelopes["datacenter"] == site].set_index("step")
             times = pd.DatetimeIndex(steps.set_index("step")["time"].reindex(data.index))
+            x, drawn = hold(times, data["drawn_kw"])
+            ax.fill_between(x, 0.0, drawn, step="post", color=COLOURS[4], linewidth=0, label="drawn")
             for name, label, colour, dash in (
-                ("wanted_kw", "if work ran on arrival", GREY, ":"), ("drawn_kw", "drawn", COLOURS[0], "-"),
-                ("limit_kw", "limit", LIMIT_COLOUR, "-"), ("firm_kw", "firm part", COLOURS[2], "--"),
+                ("wanted_kw", "if work ran on arrival", GREY, ":"), ("firm_kw", "firm part", COLOURS[2], "--"),
+                ("limit_kw", "limit", LIMIT_COLOUR, "-"),
             ):  # fmt: skip
                 ax.step(*hold(times, data[name]), where="post", color=colour, linestyle=dash, label=label)
-            ax.set(title=site, ylim=(0, None))
-            time_axis(ax, times, ticks=7)
+            ax.set_title(site)
+            time_axis(ax, times, ticks=4)
+        grid[0].set_ylim(bottom=0.0)
         for ax in grid[::columns]:
             ax.set_ylabel("kW")
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
