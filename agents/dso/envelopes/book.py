@@ -161,8 +161,9 @@ class _Window:
             if not there[t]:
                 self._unsolved[t] = "AC power flow has no solution where all sites draw their firm parts"
                 continue
-            newest = [box.rows[corner][-1].beyond for corner in box.corners]
-            box.at_firm = np.maximum(np.max(newest, axis=0), 0.0)
+            newest = {corner: box.rows[corner][-1].beyond for corner in box.corners}
+            box.at_firm = np.maximum(np.max(list(newest.values()), axis=0), 0.0)
+            box.at_nothing = np.max([x for corner, x in newest.items() if not any(corner[1])], axis=0)
             box.more_mw = self._shares(box, deep=False)
             open_steps.append(t)
         holds = {t: held[t] for t in open_steps}
@@ -289,23 +290,31 @@ class _Window:
         if self._cut:
             cut = listed([f"{first + t} (by {kw:.3g} kW)" for t, kw in self._cut.items()], _LISTED)
             found.append(f"{name}: limits did not settle in AC power flow and were cut to what holds in steps {cut}")
-        broken: dict[tuple[str, str, str], list[int]] = {}
-        worst: dict[tuple[str, str, str], float] = {}
-        told = self.corners
-        for t, box in enumerate(boxes):
-            if box.at_firm is not None and told is not None:
-                for i in np.flatnonzero(box.at_firm > told.margin).tolist():
-                    key = (told.kinds[i], told.elements[i], told.phases[i])
-                    steps = broken.setdefault(key, [])
-                    worst[key] = max(worst.get(key, 0.0), float(box.at_firm[i] / told.margin[i]))
-                    if first + t not in steps:
-                        steps.append(first + t)
-        if broken:
-            order = sorted(broken, key=lambda key: -worst[key])
-            names = [f"{' '.join(key)} in step{'s' if len(broken[key]) > 1 else ''} {listed(broken[key], _LISTED)}"
-                     for key in order]  # fmt: skip
-            found.append(
-                f"{name}: with the firm parts alone, or with nothing drawn, the network breaks {listed(names, _LISTED)}"
-                ": agreements that cannot be kept, or limits that the feeder breaks alone"
-            )
+        if self.corners is not None:
+            for alone, what, so in (
+                (True, "with nothing drawn", "limits that the feeder breaks without data centers"),
+                (False, "with the firm parts alone", "agreements that the feeder cannot keep"),
+            ):
+                broken = self._broken(self.corners, first, boxes, alone)
+                if broken:
+                    found.append(f"{name}: {what} the network breaks {listed(broken, _LISTED)}: {so}")
         return found
+
+    @staticmethod
+    def _broken(told: CornerLimits, first: int, boxes: Sequence[Box], alone: bool) -> list[str]:
+        """In words, the limits that are broken where nothing is drawn (``alone``), or by the firm parts; the worst
+        first."""
+        steps: dict[str, list[int]] = {}
+        worst: dict[str, float] = {}
+        for t, box in enumerate(boxes):
+            if box.at_firm is None or box.at_nothing is None:
+                continue
+            with_nothing = box.at_nothing > told.margin
+            there = with_nothing if alone else (box.at_firm > told.margin) & ~with_nothing
+            for i in np.flatnonzero(there).tolist():
+                key = f"{told.kinds[i]} {told.elements[i]} {told.phases[i]}"
+                steps.setdefault(key, []).append(first + t)
+                worst[key] = max(worst.get(key, 0.0), float(box.at_firm[i] / told.margin[i]))
+        order = sorted(steps, key=lambda key: -worst[key])
+        at = {key: list(dict.fromkeys(steps[key])) for key in order}
+        return [f"{key} in step{'s' if len(at[key]) > 1 else ''} {listed(at[key], _LISTED)}" for key in order]

@@ -68,7 +68,7 @@ class Box:
         least_mw, most_mw: (sites,) of that; alike where a limit stays as it was told.
         corners: looked at; rows: of each, at the box of the round before.
         at_firm: (rows,) how far each limit is broken where all sites draw their firm parts, or nothing, whichever is
-            farther; 0 where it is kept.
+            farther, 0 where it is kept; at_nothing: (rows,) the same where they draw nothing, below 0 where it is kept.
     """
 
     least_mw: Array
@@ -77,6 +77,7 @@ class Box:
     corners: list[Corner]
     rows: dict[Corner, list[CornerRows]] = field(default_factory=dict)
     at_firm: Array | None = None
+    at_nothing: Array | None = None
 
     def sharing(self, sites: Connections, nothing: Array, deep: bool) -> tuple[Sharing, Index]:
         """What the sites share, and which limit each of its rows is.
