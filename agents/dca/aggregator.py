@@ -12,12 +12,12 @@ import simpy
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
-from cosim.agents.dca.datacenter import datacenter_of
+from cosim.agents.dca.capacity import check_agreements, check_capacity
+from cosim.agents.dca.datacenter import agreed, datacenter_of
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
 from cosim.constants import KILO
-from cosim.errors import InputError
 from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
@@ -36,7 +36,6 @@ from cosim.scenario.schema import DataCenterSpec
 Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3
 _ADOPT_PENALTY, _ADOPT_ROUNDS, _ADOPTED_MW = 1e5, 20, 1e-9
-_LATE_TOLERANCE_MWH = 1e-6
 
 
 class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
@@ -102,6 +101,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
                 s.reactive_ratio,
                 drawn,
                 feeder,
+                None if s.agreement is None else agreed(s),
             )
             for s, drawn, feeder in zip(self.sites, self._on_arrival_mw, self._feeders, strict=True)
             for t in s.terminals
@@ -129,15 +129,25 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             backlog=self.ledger.backlog(window.first),
             charge_mwh=self.charge_mwh,
         )
-        self._closed: frozenset[str] = frozenset()
         self._columns = self._model.power_columns()
         self._whole = self._model.at(self._work)
-        self._take_up(self._whole)
-        self._cuts, self._cut_rounds = CutModel(self._qp, self._columns), set[int]()
-        last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._qp.variables])
+        last = np.array([int(v.rstrip("]").rsplit(",", 1)[1]) for v in self._whole.variables])
         self._of_step = [np.flatnonzero(last == t) for t in range(steps)]
-        self._x = self._prompt().x
-        self._on_arrival = self._x
+        return self._begin(self._whole, self._rating_mw)
+
+    def limit(self, p_max_mw: Array) -> Array:
+        """Draw at most so much (steps, own terminals) for the rest of the window, the firm part where it is nan; the
+        demand if work runs on arrival as far as that allows."""
+        firm = np.array([s.firm_mw / len(s.terminals) for s in self.sites for _ in s.terminals])
+        most = np.minimum(np.where(np.isnan(p_max_mw), firm, p_max_mw), self._rating_mw)
+        return self._begin(self._model.within(self._whole, most), most)
+
+    def _begin(self, qp: ParametricQP, most_mw: Array) -> Array:
+        """Schedule by this problem from now on, first with work run on arrival; its demand (steps, own terminals)."""
+        self._closed, self._open, self._most_mw = frozenset[str](), qp, most_mw
+        self._take_up(qp)
+        self._cuts, self._cut_rounds = CutModel(self._qp, self._columns), set[int]()
+        self._x = self._on_arrival = self._prompt().x
         self._stay_punctual()
         self._bid_mw = self._x[self._columns]
         return self._bid_mw
@@ -154,11 +164,11 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
         A window's answers then come from one convex problem again, so that rounds of prices and bids can settle.
         """
-        values = dict(zip(self._whole.variables, x.tolist(), strict=True)) if self._whole.exclusive else {}
-        both = overlapping(self._whole.exclusive, values)
+        values = dict(zip(self._open.variables, x.tolist(), strict=True)) if self._open.exclusive else {}
+        both = overlapping(self._open.exclusive, values)
         if both:
             self._closed |= {smaller for smaller, _ in both}
-            self._take_up(closed(self._whole, self._closed))
+            self._take_up(closed(self._open, self._closed))
             self._stay_punctual()
             self._cuts.problem = self._qp
         return bool(both)
@@ -178,7 +188,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """As early and as local as possible: waiting and moving cost far more than anything else."""
         extra = np.zeros(len(self._qp.variables))
         for name, column in self._model.column.items():
-            if name.startswith(("waiting[", "sent[", "battery_")):
+            if name.startswith(("waiting[", "sent[", "battery_", "lost[", "backup[")):
                 extra[column] = _PROMPT_WEIGHT
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
@@ -200,22 +210,16 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         return with_rows(self._qp, row, allowed, ("late",))
 
     def check_capacity(self) -> None:
-        """Refuse work that cannot be done in time even with all flexibility used (call after a window opened).
+        """Refuse work that cannot be done in time even with all flexibility used, or that no limit may touch and the
+        firm part of a connection does not carry (call after a window opened).
 
         Raises:
             InputError: naming how much work is too much.
         """
         latest = self._solver.solve(np.zeros(0)).require()
         late = (self._model.amounts(latest.x, "waiting") - self._work.may_wait)[:, :, : self._window.steps]
-        if late.max() > _LATE_TOLERANCE_MWH:
-            capacity = sum(s.work_capacity_mw for s in self.sites) * self.hours
-            raise InputError(
-                "the work does not fit the capacity of the data centers within its deadlines",
-                key="workload.utilisation",
-                value=f"{float(self._work.arrived.sum(axis=(0, 1)).max()):.3f} MWh arrive in the fullest step",
-                allowed=f"at most {capacity:.3f} MWh a step for all sites together, "
-                "less where work cannot move or wait",
-            )
+        check_capacity(self.sites, self._work.arrived, late, self.hours)
+        check_agreements(self.sites, self._spec.classes, self.ledger.arrivals, self.hours)
 
     # -- what coordination asks -------------------------------------------------------------------------------
 
@@ -258,8 +262,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         return self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x, price
 
     def _on_grid(self, p_mw: Array, step_mw: float) -> Array:
-        """The nearest power that may be bid and that the connections carry."""
-        return np.asarray(step_mw * np.minimum(np.round(p_mw / step_mw), np.floor(self._rating_mw / step_mw)))
+        """The nearest power that may be bid, and drawn."""
+        return np.asarray(step_mw * np.minimum(np.round(p_mw / step_mw), np.floor(self._most_mw / step_mw)))
 
     def _regret(self, price: Array, p: Array, own: float) -> float:
         """What a demand costs more than the best one at this price (USD)."""
@@ -350,6 +354,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """Do the work of step ``t`` (of the horizon) as scheduled, and book it; own cost (USD) and table rows."""
         result = self._work_of(t)
         self.site_costs_usd = {s.name: float(x) for s, x in zip(self.sites, result.site_costs_usd, strict=True)}
+        self.unit_costs_usd = {(self.sites[i].name, unit): x for (i, unit), x in result.limited_usd.items()}
         demand = reporting.demand_rows(self.sites, t, result)
         return result.own_cost_usd, {
             "demand": demand,
@@ -359,16 +364,22 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
     def _work_of(self, t: int) -> WorkResult:
         assert self._x is not None
         local = t - self._window.first
-        done, sent, taken = (
-            np.maximum(self._model.amounts(self._x, name)[:, :, local], 0.0) for name in ("served", "sent", "taken")
+        done, sent, taken, lost = (
+            np.maximum(self._model.amounts(self._x, name)[:, :, local], 0.0)
+            for name in ("served", "sent", "taken", "lost")
         )
-        served, served_at = done + sent, done + taken
-        self.ledger.commit(t, served)
+        served_at = done + taken
+        self.ledger.commit(t, done + sent + lost)
         waiting, late = self.ledger.backlog(t + 1), self.ledger.overdue(t)
         # what is booked, not what the window's solution says: it knows nothing of a watt served too much before
         x = self._model.with_queues(self._x, waiting[:, :, None], late[:, :, None], local)
         for i in self._model.block.owner:
             self.charge_mwh[i] = x[self._model.column[f"charge[{i},{local}]"]]
+        costs = self._qp.cost * x
+        limited = self._model.limited_costs_usd(costs, local)
+        of_sites = self._model.site_costs_usd(costs, self._of_step[local])
+        for (i, _), usd in limited.items():
+            of_sites[i] -= usd
         return WorkResult(
             arrived=self._work.arrived[:, :, local],
             served_at=served_at,
@@ -377,5 +388,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             utilisation=served_at.sum(axis=0) / self.hours / np.array([s.dynamic_mw for s in self.sites]),
             power_mw=x[self._columns[local]],
             own_cost_usd=float(self._qp.cost[self._of_step[local]] @ x[self._of_step[local]]),
-            site_costs_usd=self._model.site_costs_usd(self._qp.cost * x, self._of_step[local]),
+            site_costs_usd=of_sites,
+            lost=lost,
+            backup_mw=np.append(x, 0.0)[self._model.step_columns("backup", len(self.sites), local)],
+            limited_usd=limited,
         )

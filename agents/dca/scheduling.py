@@ -1,7 +1,11 @@
 """The aggregator's schedule over a window, stated once as a Pyomo block.
 
     minimise   delay cost * waiting work + migration cost * moved work + battery wear + late cost * overdue work
+               + cost of work that is dropped + cost of backup generation
     subject to queues per class and origin, site capacity, the power model, batteries and connection ratings.
+
+Work is dropped, and a generator behind the meter runs, where a site's agreement says what that costs. A limit on what
+is drawn from the grid is a further row for each terminal and step (:meth:`ScheduleModel.within`).
 
 A rolling window is followed by steps that are planned but not bid for: what waits at its end must fit into them with
 what arrives there, or be late. They have no power and no cost but that of being late.
@@ -19,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyomo.core as pyo
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dca.datacenter import DataCenter
@@ -26,9 +31,12 @@ from cosim.agents.storage import Storage
 from cosim.constants import KILO
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.pyomo_compile import CompiledBlock, compile_block
+from cosim.optimization.qp.transform import with_rows
 from cosim.scenario.schema import WorkClassSpec
 
 Array = NDArray[np.float64]
+WORK = ("served", "sent", "taken", "waiting", "lost")
+"""What becomes of work (MWh): served where it arrived or sent elsewhere, taken from elsewhere, waiting, dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,14 @@ class ScheduleModel:
         self.sites, self.classes, self.steps, self.hours = tuple(sites), tuple(classes), steps, hours
         self.planned = steps + beyond
         m = self.block = pyo.ConcreteModel()
-        add_queues(m, self.sites, self.classes, self.planned)
+        add_queues(m, self.sites, self.classes, self.planned, steps)
         add_batteries(m, self.sites, steps, hours)
+        add_backup(m, self.sites, steps)
         add_power(m, self.sites, steps, self.planned, hours)
         add_cost(m, self.sites, self.classes, steps, hours, late_cost_usd_per_mwh)
         self.compiled: CompiledBlock = compile_block(m, parameters=[])
         self.column = {name: i for i, name in enumerate(self.compiled.instance().variables)}
-        self._work_columns = {name: self._columns_of(name) for name in ("served", "sent", "taken", "waiting")}
+        self._work_columns = {name: self._columns_of(name) for name in WORK}
 
     @property
     def terminal_count(self) -> int:
@@ -94,7 +103,7 @@ class ScheduleModel:
         return np.array(found, dtype=np.intp).reshape(shape)
 
     def amounts(self, x: Array, name: str) -> Array:
-        """(classes, sites, planned steps) MWh that a solution calls "served", "sent", "taken" or "waiting"."""
+        """(classes, sites, planned steps) MWh that a solution calls by one of the names in :data:`WORK`."""
         return np.append(x, 0.0)[self._work_columns[name]]
 
     @cached_property
@@ -115,6 +124,39 @@ class ScheduleModel:
         np.add.at(out, self._site_of[priced], costs[priced])
         return out
 
+    def step_columns(self, name: str, count: int, t: int) -> NDArray[np.intp]:
+        """(count,) columns in step ``t`` of the variables ``name[0,t]``, ``name[1,t]``, ..., -1 where there is none."""
+        return np.array([self.column.get(f"{name}[{i},{t}]", -1) for i in range(count)], dtype=np.intp)
+
+    def limited_costs_usd(self, costs: Array, t: int) -> dict[tuple[int, str], float]:
+        """What being limited costs in step ``t`` (USD), by number of the site and unit: ``backup``, ``lost_work``."""
+        found = {}
+        backup = self.step_columns("backup", len(self.sites), t)
+        lost = self._work_columns["lost"][:, :, t]
+        for i in range(len(self.sites)):
+            if backup[i] >= 0:
+                found[i, "backup"] = float(costs[backup[i]])
+            if (mine := lost[:, i][lost[:, i] >= 0]).size:
+                found[i, "lost_work"] = float(costs[mine].sum())
+        return found
+
+    def within(self, qp: ParametricQP, most_mw: Array) -> ParametricQP:
+        """The problem of a window in which each terminal draws at most so much (steps, terminals) from the grid.
+
+        In the planned steps after the window a site with an agreement counts on its firm part alone.
+        """
+        columns = self.power_columns().ravel()
+        rows, places, rhs = [*range(len(columns))], [*columns.tolist()], [*most_mw.ravel().tolist()]
+        for i, t in np.ndindex(len(self.sites), self.planned - self.steps):
+            if self.sites[i].agreement is not None:
+                inward = [self._work_columns[name][:, i, self.steps + t] for name in ("served", "taken")]
+                mine = np.concatenate(inward)
+                places += mine[mine >= 0].tolist()
+                rows += [len(rhs)] * int((mine >= 0).sum())
+                rhs.append(self.sites[i].within(self.sites[i].firm_mw) * self.hours)
+        matrix = sp.csr_array((np.ones(len(rows)), (rows, places)), shape=(len(rhs), len(qp.variables)))
+        return with_rows(qp, matrix, np.array(rhs), tuple(f"connection[{i}]" for i in range(len(rhs))))
+
     def late_columns(self) -> NDArray[np.intp]:
         """Columns of what is late at the end of a step (MWh), of every class, origin and planned step."""
         late, waiting = self._columns_of("late"), self._work_columns["waiting"]
@@ -125,8 +167,8 @@ class ScheduleModel:
 
         A solver leaves errors of milliwatt-hours in the queues, which the cost of late work would make visible.
         """
-        served, sent = (np.maximum(self.amounts(x, name), 0.0) for name in ("served", "sent"))
-        waiting = np.maximum(work.backlog[:, :, None] + (work.arrived - served - sent).cumsum(axis=2), 0.0)
+        served, sent, lost = (np.maximum(self.amounts(x, name), 0.0) for name in ("served", "sent", "lost"))
+        waiting = np.maximum(work.backlog[:, :, None] + (work.arrived - served - sent - lost).cumsum(axis=2), 0.0)
         return self.with_queues(x, waiting, np.maximum(waiting - work.may_wait, 0.0))
 
     def with_queues(self, x: Array, waiting: Array, late: Array, first: int = 0) -> Array:
@@ -160,14 +202,17 @@ class ScheduleModel:
         return tuple((f"battery_in[{i},{t}]", f"battery_out[{i},{t}]") for i, t in lossy)
 
 
-def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int) -> None:
+def add_queues(
+    m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Sequence[WorkClassSpec], steps: int, window: int
+) -> None:
     """Each class waits at the site where it arrived, and is served there or, if movable, sent to be served anywhere.
 
-    waiting[t] = waiting[t-1] + arrived[t] - served[t] - sent[t],   waiting[t] - late[t] <= may_wait[t]
+    waiting[t] = waiting[t-1] + arrived[t] - served[t] - sent[t] - lost[t],   waiting[t] - late[t] <= may_wait[t]
     sum over sites of sent[t] = sum over sites of taken[t]
 
     Moving costs the same between any two sites, so it does not matter which of them work goes between. What waits of a
-    class that may not wait at all is late, and needs no variable of its own for that.
+    class that may not wait at all is late, and needs no variable of its own for that. Work may be dropped in the first
+    ``window`` steps if it may wait or move and the agreement of the site where it arrived says what that costs.
     """
     n_k, n_i = range(len(classes)), range(len(sites))
     m.queue = pyo.Set(initialize=[(k, j, t) for k in n_k for j in n_i for t in range(steps)], dimen=3)
@@ -182,10 +227,15 @@ def add_queues(m: pyo.ConcreteModel, sites: Sequence[DataCenter], classes: Seque
     m.taken = pyo.Var(m.moving, bounds=(0, None))
     m.waiting = pyo.Var(m.queue, bounds=(0, None))
     m.late = pyo.Var(m.deferrable, bounds=(0, None))
+    elastic = [k for k in n_k if k in moves or classes[k].max_delay_steps > 0]
+    droppable = [j for j in n_i if sites[j].lost_usd_per_mwh is not None]
+    m.dropped = pyo.Set(initialize=[(k, j, t) for k in elastic for j in droppable for t in range(window)], dimen=3)
+    m.lost = pyo.Var(m.dropped, bounds=(0, None))
 
     def queue(m: pyo.ConcreteModel, k: int, j: int, t: int) -> object:
         before = m.waiting[k, j, t - 1] if t > 0 else m.start[k, j]
         sent = m.sent[k, j, t] if (k, j, t) in m.moving else 0.0
+        sent += m.lost[k, j, t] if (k, j, t) in m.dropped else 0.0
         return m.waiting[k, j, t] == before + m.arrived[k, j, t] - m.served[k, j, t] - sent
 
     def moved(m: pyo.ConcreteModel, k: int, t: int) -> object:
@@ -231,8 +281,15 @@ def add_batteries(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int,
     m.charge_kept = pyo.Constraint(m.owner, rule=lambda m, i: -m.charge[i, steps - 1] <= -store[i].kept_mwh)
 
 
+def add_backup(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int) -> None:
+    """Generators behind the meter (MW)."""
+    owners = [i for i, s in enumerate(sites) if s.backup_mw > 0]
+    m.backup_step = pyo.Set(initialize=[(i, t) for i in owners for t in range(steps)], dimen=2)
+    m.backup = pyo.Var(m.backup_step, bounds=lambda _, i, t: (0.0, sites[i].backup_mw))
+
+
 def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, planned: int, hours: float) -> None:
-    """Site power from its work and battery, shared among its terminals within their rating.
+    """Site power from its work, battery and backup, shared among its terminals within their rating.
 
     In the planned steps after the window work is limited by the site's capacity and connection, without the battery.
     """
@@ -256,7 +313,8 @@ def add_power(m: pyo.ConcreteModel, sites: Sequence[DataCenter], steps: int, pla
 
     def power(m: pyo.ConcreteModel, i: int, t: int) -> object:
         battery = m.battery_in[i, t] - m.battery_out[i, t] if i in m.owner else 0.0
-        drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery
+        backup = m.backup[i, t] if (i, t) in m.backup_step else 0.0
+        drawn = sites[i].power_mw(sum(inward[i, t]) / hours) + battery - backup
         return sum(m.p[n, t] for n in of_site[i]) == drawn
 
     m.capacity = pyo.Constraint(range(len(sites)), range(planned), rule=capacity)
@@ -271,7 +329,7 @@ def add_cost(
     hours: float,
     late_cost_usd_per_mwh: float,
 ) -> None:
-    """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, and overdue work."""
+    """The aggregator's own cost: waiting (per MWh and hour), moving, battery wear, overdue and dropped work, backup."""
     delay = [c.delay_cost_usd_per_mwh_h * hours for c in classes]
     waiting = sum(delay[k] * m.waiting[k, j, t] for k, j, t in m.queue if t < steps)
     moving = sum(classes[k].migration_cost_usd_per_mwh * m.sent[k, j, t] for k, j, t in m.moving if t < steps)
@@ -279,7 +337,14 @@ def add_cost(
     late = sum(
         late_cost_usd_per_mwh * (m.late[index] if index in m.deferrable else m.waiting[index]) for index in m.queue
     )
-    m.cost = pyo.Objective(expr=waiting + moving + wear + late)
+    lost = sum((sites[j].lost_usd_per_mwh or 0.0) * m.lost[k, j, t] for k, j, t in m.dropped)
+    backup = sum(hours * _backup_usd_per_mwh(sites[i]) * m.backup[i, t] for i, t in m.backup_step)
+    m.cost = pyo.Objective(expr=waiting + moving + wear + late + lost + backup)
+
+
+def _backup_usd_per_mwh(site: DataCenter) -> float:
+    backup = None if site.agreement is None else site.agreement.backup
+    return 0.0 if backup is None else backup.cost_usd_per_mwh
 
 
 def _storage(site: DataCenter) -> Storage:

@@ -144,11 +144,7 @@ class AcDispatch:
             p_mw, dispatch: of ``steps`` (by default of the whole window), see :class:`AcPoint`.
         """
         steps = np.arange(data.count) if steps is None else steps
-        solved = []
-        for i, t in enumerate(steps.tolist()):
-            self._circuit.move_to(data.feeders[t])
-            in_kw = [(a, KILO * p, KILO * q) for a, p, q in data.injections(p_mw[i], dispatch[i])]
-            solved.append(ac_tangent.solved(self._circuit, data.load_scale[t], in_kw))
+        solved = self.solved(data, p_mw, dispatch, steps)
         networks: list[LinearNetwork | None] = [None] * len(steps)
         costs, broken = np.full((2, len(steps)), np.inf)
         there = [i for i, point in enumerate(solved) if point is not None]
@@ -160,6 +156,17 @@ class AcDispatch:
             networks[i] = network
             costs[i], broken[i] = self._cost(network, data.own[steps[i]], x, states)
         return AcPoint(p_mw, dispatch, tuple(networks), costs, broken)
+
+    def solved(
+        self, data: WindowData, p_mw: Array, dispatch: Array, steps: Index
+    ) -> list[ac_tangent.AcPoint | None]:
+        """AC power flow at a demand and dispatch of ``steps``, None where it has no solution; see :meth:`at`."""
+        found = []
+        for i, t in enumerate(steps.tolist()):
+            self._circuit.move_to(data.feeders[t])
+            in_kw = [(a, KILO * p, KILO * q) for a, p, q in data.injections(p_mw[i], dispatch[i])]
+            found.append(ac_tangent.solved(self._circuit, data.load_scale[t], in_kw))
+        return found
 
     def _decided(self, dispatch: Array) -> Array:
         """(own variables,) of a step with what resources do, the others nought."""

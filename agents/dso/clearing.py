@@ -208,14 +208,23 @@ class ClearingModel:
         """The same for some steps with their states solved for: a column for each input, all steps together."""
         found: dict[int, ReducedStep] = {}
         for places in alike(networks):
-            some = [networks[i] for i in places]
-            injected = self._injected(some[0])
-            base, slopes = affine_together(some, self.outputs.shared, self.outputs.own, injected)
+            base, slopes = self._affine([networks[i] for i in places])
             both = [self._reduced(rows, base, slopes) for rows in (self.equalities, self.inequalities)]
             for k, i in enumerate(places):
                 equalities, inequalities = ((matrix[k], rhs[k], by_theta[k]) for matrix, rhs, by_theta in both)
                 found[i] = ReducedStep(own[i], equalities, inequalities)
         return [found[i] for i in range(len(networks))]
+
+    def outputs_of(self, networks: Sequence[LinearNetwork]) -> list[tuple[Real, Real]]:
+        """Of each network the chosen outputs (outputs,) without inputs, and their slopes (outputs, inputs)."""
+        found: dict[int, tuple[Real, Real]] = {}
+        for places in alike(networks):
+            found |= dict(zip(places, zip(*self._affine([networks[i] for i in places]), strict=True), strict=True))
+        return [found[i] for i in range(len(networks))]
+
+    def _affine(self, some: Sequence[LinearNetwork]) -> tuple[Real, Real]:
+        """The same of networks that belong together, with a leading axis."""
+        return affine_together(some, self.outputs.shared, self.outputs.own, self._injected(some[0]))
 
     def _reduced(self, rows: NetworkRows, base: Real, slopes: Real) -> tuple[Real, Real, Real]:
         """Matrix, right-hand side and slope by terminals of rows, each with a leading axis of steps, from the outputs'

@@ -9,6 +9,7 @@ opens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -26,7 +27,9 @@ from cosim.results.columns import Columns
 from cosim.scenario.preparation import PreparedFeeder
 
 Array = NDArray[np.float64]
-Forecast = Callable[[int], Sequence[tuple[Terminal, float, float]]]
+Demand = Sequence[tuple[Terminal, float, float]]
+Forecast = Callable[[int], Demand]
+Drawing = Callable[[int, Array], Demand]
 KEPT = 64
 """How many feeders at other positions are kept: more than a window has steps, mostly."""
 
@@ -39,13 +42,21 @@ class MovingDevices:
         load_scale: (steps,) factor on the base loads.
         forecast: (terminal, kW, kvar) of everything else in a step, demand positive.
         start_of_day_s: seconds from midnight to the first step; step_s: length of a step.
+        drawing: as the forecast, given what data centers draw in the step (terminals,) MW, where that may be known.
     """
 
     def __init__(
-        self, feeder: Feeder, load_scale: Array, forecast: Forecast, start_of_day_s: int, step_s: int
+        self,
+        feeder: Feeder,
+        load_scale: Array,
+        forecast: Forecast,
+        start_of_day_s: int,
+        step_s: int,
+        drawing: Drawing | None = None,
     ) -> None:
         self._circuit, self._feeder = ControlledCircuit(feeder), feeder
-        self._load_scale, self._forecast = load_scale, forecast
+        self._load_scale, self._forecast, self._drawing = load_scale, forecast, drawing
+        self._drawn: dict[int, Array] = {}
         self._start_s, self._step_s = start_of_day_s, step_s
         self._positions = [positions_of(feeder)]  # before the first step, then of each step
         self._feeders: dict[Positions, Feeder] = {}
@@ -60,11 +71,24 @@ class MovingDevices:
             step = len(self._positions) - 1
             now_s = self._start_s + step * self._step_s
             try:
-                found = self._circuit.settle(float(self._load_scale[step]), self._forecast(step), now_s)
+                found = self._circuit.settle(float(self._load_scale[step]), self._demand(step), now_s)
             except RunFailure as error:
                 raise RunFailure(f"step {step}: {error}; network.controls: fixed holds all devices") from None
             self._positions.append(self._positions[-1] if found == self._positions[-1] else found)
         return self._positions[t + 1]
+
+    def _demand(self, step: int) -> Demand:
+        """What the devices act on in a step besides the base load."""
+        drawn = self._drawn.get(step)
+        return self._forecast(step) if drawn is None or self._drawing is None else self._drawing(step, drawn)
+
+    def follow(self, first: int, p_mw: Array) -> None:
+        """Act from step ``first`` on on what data centers draw (steps, terminals; MW) instead of the forecast."""
+        self._drawn |= dict(enumerate(p_mw, first))
+        kept = self._positions[: first + 1]
+        if len(kept) < len(self._positions):
+            self._positions = kept
+            self._circuit.move_to(at_positions(self._feeder, kept[-1]))
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its devices as they stand in step ``t``; the same object for the same positions."""
@@ -103,13 +127,25 @@ def forecast_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) ->
         loads: data-center terminals; one that does not say what it would draw counts for nothing.
         resources: of the operator.
     """
-    def forecast(t: int) -> list[tuple[Terminal, float, float]]:
-        drawn = [(x, KILO * float(x.on_arrival_mw[t])) for x in loads if x.on_arrival_mw is not None]
+    drawing = drawing_of(loads, resources)
+
+    def forecast(t: int) -> Demand:
+        on_arrival = [np.nan if x.on_arrival_mw is None else float(x.on_arrival_mw[t]) for x in loads]
+        return drawing(t, np.array(on_arrival))
+
+    return forecast
+
+
+def drawing_of(loads: Sequence[TerminalLoad], resources: Sequence[Resource]) -> Drawing:
+    """The same where it is known what data centers draw; nan is what nobody knows."""
+
+    def drawing(t: int, p_mw: Array) -> Demand:
         given = [one for resource in resources for one in resource.expected(t)]
+        drawn = [(x, KILO * p) for x, p in zip(loads, p_mw.tolist(), strict=True) if not math.isnan(p)]
         demand = [(x.terminal, kw, kw * x.reactive_ratio) for x, kw in drawn]
         return demand + [(terminal, -KILO * p, -KILO * q if q else 0.0) for terminal, p, q in given]
 
-    return forecast
+    return drawing
 
 
 def moving_devices(
@@ -119,7 +155,7 @@ def moving_devices(
     if not prepared.feeder.controlled:
         return None
     calendar = prepared.calendar
-    forecast = forecast_of(loads, resources)
     return MovingDevices(
-        prepared.feeder, prepared.load_scale, forecast, calendar.start_of_day_s, calendar.step_s
-    )
+        prepared.feeder, prepared.load_scale, forecast_of(loads, resources), calendar.start_of_day_s, calendar.step_s,
+        drawing_of(loads, resources),
+    )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -42,6 +42,46 @@ class Point:
         """The point after another clearing: dispatch averaged over all visits."""
         visits = self.visits + 1
         return Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
+
+
+class KnownPoints:
+    """Points that windows have looked at: where the linearisation of a step begins.
+
+    Args:
+        variables: how many the resources have in a step. day: steps of a day.
+    """
+
+    def __init__(self, variables: int, day: int) -> None:
+        self._variables, self._day = variables, day
+        self._points: dict[int, Point] = {}
+
+    def start(self, t: int, stand_alike: Callable[[int, int], bool]) -> Point:
+        """Where an earlier window ended in step ``t``, else where the same step of the day before did.
+
+        Args:
+            stand_alike: whether devices stand alike in two steps.
+        """
+        if t in self._points:
+            return self._points[t]
+        if t - self._day in self._points:
+            point = replace(self._points[t - self._day], visits=1)
+            return point if stand_alike(t, t - self._day) else replace(point, states=None)
+        return Point(np.zeros(self._variables), None, 0)
+
+    def keep(self, first: int, points: Sequence[Point]) -> None:
+        """Remember the points of a window from step ``first`` on, and forget what no later window asks for."""
+        self._points = {t: p for t, p in self._points.items() if t >= first - self._day}
+        self._points |= dict(enumerate(points, first))
+
+    def at(self, t: int, dispatch: Real) -> None:
+        """The point of step ``t`` moves to another dispatch."""
+        self._points[t] = replace(self._points[t], dispatch=dispatch, visits=0)
+
+    def forget(self, steps: Sequence[int]) -> None:
+        """Begin at the dispatch of these steps alone: their devices have moved, so the network has other states."""
+        for t in steps:
+            if t in self._points:
+                self._points[t] = replace(self._points[t], states=None)
 
 
 class Linearisation:

@@ -16,8 +16,9 @@ from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
 from cosim.agents.dso.accounts import AccountBook
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
+from cosim.agents.dso.envelopes import EnvelopeBook
 from cosim.agents.dso.limits import limits_of
-from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, Linearisation, NetworkModel, Point
+from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, KnownPoints, Linearisation, NetworkModel, Point
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
@@ -33,6 +34,7 @@ from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.solvers.proximal import proximal_gradient
+from cosim.protocol.envelopes import Envelope, SharingRule
 from cosim.protocol.roles import Array, Clearing, Delivered, Prices, Refined, TerminalLoad
 from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
@@ -69,9 +71,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._model = NetworkModel(self.linearisation, self.clearing_model)
         self._accounts = AccountBook(self.clearing_model, self.hours)
         self._devices = moving_devices(prepared, loads, self.resources)
+        self._following = self._devices if scenario.network.follows(scenario.mode) else None
         self._window: WindowClearing | None = None
         self._first = 0
-        self._points: dict[int, Point] = {}
+        self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))
+        self._connected = tuple(loads), prepared.limits
         self._opened: tuple[str, ...] = ()
         self._known: dict[int, OwnWindow] = {}
         self._refinement: Refinement | None = None
@@ -100,15 +104,14 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._first, self._refinement, self._length = window.first, None, window.steps
         self._opened, self._known = (), {}
         steps = np.arange(window.first, window.last_exclusive)
-        points = [self._start(int(t)) for t in steps]
+        points = [self._points.start(int(t), self._stand_alike) for t in steps]
         try:
             self._window, points = self._around(steps, declared_p_mw, points, self._model)
         except RunFailure:
             if self.scenario.network.model != "ac-linear":
                 raise
             self._window, points = self._from_lindist3flow(steps, declared_p_mw, points)
-        self._points = {t: p for t, p in self._points.items() if t >= window.first - self._day}
-        self._points |= dict(zip(steps.tolist(), points, strict=True))
+        self._points.keep(window.first, points)
 
     def _from_lindist3flow(
         self, steps: NDArray[np.intp], declared_p_mw: Array, points: Sequence[Point]
@@ -158,19 +161,19 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
                 moving = moving[~settled]
         return self._clearing(*self._linearised(steps, declared_p_mw, points, via), model=via.clearing), points
 
-    @property
-    def _day(self) -> int:
-        """Steps of a day."""
-        return round(24 / self.hours)
+    def envelope(self, forecast_p_mw: Array, rule: SharingRule) -> Envelope:
+        """Limits of the sites in the open window, at the dispatch that it leads to at a demand."""
+        dispatch = self._ac_dispatch.dispatch_of(self.clearing, forecast_p_mw)
+        found = self._envelopes.limits(self._first, self._window_data, dispatch, forecast_p_mw, rule, self._following)
+        self._envelopes.tell(self._first, found.limit_mw)
+        return found
 
-    def _start(self, t: int) -> Point:
-        """Where the linearisation of a step begins."""
-        if t in self._points:
-            return self._points[t]
-        if t - self._day in self._points:
-            point = replace(self._points[t - self._day], visits=1)
-            return point if self._stand_alike(t, t - self._day) else replace(point, states=None)
-        return Point(np.zeros(self.clearing_model.resource_variables), None, 0)
+    def follow(self, window: Window, p_mw: Array) -> None:
+        """Open a window anew around what is drawn in it, devices that follow what is drawn acting on that."""
+        if self._following is not None:
+            self._following.follow(window.first, p_mw)
+            self._points.forget(range(window.first, window.last_exclusive))
+        self.open_window(window, p_mw)
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its regulators and capacitors as they stand in step ``t``."""
@@ -196,8 +199,12 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._window = refinement.window or window
         if refinement.point is not None:
             for t, there in enumerate(refinement.point.dispatch, self._first):
-                self._points[t] = replace(self._points[t], dispatch=there, visits=0)
+                self._points.at(t, there)
         return refined
+
+    @cached_property
+    def _envelopes(self) -> EnvelopeBook:
+        return EnvelopeBook(*self._connected, self._ac_dispatch, self.reactive_ratio, self.hours)
 
     @cached_property
     def _ac_dispatch(self) -> AcDispatch:
@@ -218,7 +225,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(t) for t in steps]
-        return WindowData(feeders, scale, own.steps, own.tied, self._injections, clear)
+        return WindowData(feeders, scale, own.steps, own.tied, self.injections, clear)
 
     def _clearing(
         self,
@@ -247,7 +254,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         tolerance: float = LINEARISATION_TOLERANCE,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
         """Networks of some steps at their points, and the clearings on them."""
-        injections = [self._injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
+        injections = [self.injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps]
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
@@ -264,7 +271,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
             self._known[id(model)] = model.own(self._first, self.price[self._first : self._first + self._length])
         return self._known[id(model)]
 
-    def _injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
+    def injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
         """Demand (MW, Mvar) of everything controllable in a step: data centers and resources.
 
         Args:
@@ -352,7 +359,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         for resource in self.resources:
             resource.delivered(t, self.clearing_model.decisions_of(resource, result.x))
         return Delivered(
-            injections=tuple(self._injections(p_mw, result.x[: self.clearing_model.resource_variables])),
+            injections=tuple(self.injections(p_mw, result.x[: self.clearing_model.resource_variables])),
             p_sub_kw=KILO * values["p_sub"],
             q_sub_kvar=KILO * values["q_sub"],
             cost_usd=result.cost_usd,

@@ -23,7 +23,7 @@ from cosim.cli.new import new_command
 from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
-from cosim.scenario.modes import MODES
+from cosim.scenario.modes import COMPARED, MODES
 
 if TYPE_CHECKING:
     from cosim.simulation.runner import Comparison
@@ -135,7 +135,7 @@ def compare(
             help="Modes to compare, separated by commas, with settings as decentralized(rule=tariff); or a YAML file "
             "of named ones."
         ),
-    ] = ALL_MODES,
+    ] = ",".join(COMPARED),
     baseline: Annotated[
         str | None, typer.Option(help="Mode that gains are measured against; by default uncoordinated, or the first.")
     ] = None,

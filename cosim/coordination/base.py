@@ -14,6 +14,7 @@ from cosim.protocol.channel import Channel, Mailbox
 from cosim.protocol.desk import AggregatorDesk, Desk, Standing
 from cosim.protocol.messages import Award
 from cosim.protocol.roles import AggregatorAgent, Array, Clearing, OperatorAgent, Prices
+from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
 from cosim.scenario.feeders import parts_of
 from cosim.scenario.schema import Scenario
@@ -51,6 +52,7 @@ class Outcome:
             the award costs above the optimum. None if the award answers no posted price.
         certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
         gap: relative gap between the solution and its proven bound.
+        rows: of result tables, by table, that the mode knows of the steps that are committed.
     """
 
     clearing: Clearing
@@ -63,6 +65,7 @@ class Outcome:
     solver: str = "piqp"
     solver_s: float = 0.0
     notes: tuple[str, ...] = ()
+    rows: tuple[tuple[str, Columns], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,6 +234,8 @@ class Coordination(Protocol):
     """Whether it knows the problems of all and tells aggregators by :meth:`AggregatorAgent.adopt`; else they act."""
     posts: bool
     """Whether anything is posted that aggregators answer, round by round."""
+    limits: bool
+    """Whether operators limit what may be drawn."""
 
     def check(self, scenario: Scenario) -> None:
         """Refuse, before anything runs, a scenario that this mode cannot take.

@@ -16,7 +16,7 @@ from cosim.scenario.schema import Scenario
 class Centralized:
     """The bilevel optimum as a single-level program, with its certificate."""
 
-    decides_alone, posts = True, False
+    decides_alone, posts, limits = True, False, False
 
     def __init__(self) -> None:
         self._remembered = Remembered()

@@ -4,56 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from cosim.constants import KILO
-from cosim.coordination.base import Link, Market, Outcome, Process, RoundRecord, Task
-from cosim.coordination.operators import Seat
-from cosim.coordination.rules import AGREED, Posted, Regrets, Round, Rule, find_rule
-from cosim.protocol.channel import Mailbox
+from cosim.coordination.base import Market, Outcome, Process, RoundRecord
+from cosim.coordination.rounds import Posting, Table
+from cosim.coordination.rules import AGREED, Round, Rule, find_rule
 from cosim.protocol.desk import Standing
-from cosim.protocol.messages import Bid, Message, PricePosting, current
 from cosim.protocol.roles import Array, Refined
 from cosim.scenario.calendar import Window
 from cosim.scenario.schema import Scenario
 
 _NOTHING_USD = 1e-6
-
-
-@dataclass(slots=True)
-class _Table:
-    """The bids that answer the present round of a window, by whom they were sent to and by whom."""
-
-    step: int
-    bids: dict[tuple[str, str], Bid] = field(default_factory=dict)
-
-    def take(self, mail: Sequence[Message], number: int) -> None:
-        """Take up the bids that arrived and answer this round; those of earlier rounds no longer count."""
-        answers = current([*self.bids.values(), *mail], Bid, self.step, number)
-        self.bids = {(bid.receiver, bid.sender): bid for bid in answers}
-
-    def bid(self, link: Link, number: int) -> Bid | None:
-        """What an aggregator has answered an operator in this round, if that has arrived."""
-        found = self.bids.get((link.seat.operator.name, link.aggregator.name))
-        return None if found is None or found.stale(self.step, number) else found
-
-    def complete(self, market: Market, posted: Posted, number: int) -> Round | None:
-        """The round, if every aggregator has answered it to each of its operators."""
-        given = [(link, bid) for link in market.links if (bid := self.bid(link, number)) is not None]
-        if len(given) < len(market.links):
-            return None
-        p_mw, price = np.empty((len(given[0][1].p_mw), market.operator.count)), market.effective(posted.prices)
-        for link, bid in given:
-            p_mw[:, link.columns] = bid.p_mw
-            if bid.price_usd_per_mwh is not None:
-                price[:, link.columns] = bid.price_usd_per_mwh
-        # Each operator is told the same cost and regret, the aggregator's over all feeders.
-        told = list({link.aggregator.name: bid for link, bid in given}.values())
-        regrets = Regrets(sum(bid.regret_usd for bid in told), lambda: market.operator.regret_usd(p_mw, price))
-        own = sum(bid.cost_usd for bid in told)
-        return Round(posted, p_mw, price, own, regrets, market.operator.clear(p_mw))
 
 
 class Decentralized:
@@ -66,7 +29,7 @@ class Decentralized:
     have counted.
     """
 
-    decides_alone, posts = False, True
+    decides_alone, posts, limits = False, True, False
 
     def __init__(self) -> None:
         self._rule: Rule | None = None
@@ -83,13 +46,13 @@ class Decentralized:
         round_s = market.scenario.clock.round_s
         rule = self._rule = self._rule or find_rule(spec.rule)(market)
         posted = rule.first(declared_p_mw, window.first)
-        table, last = _Table(window.first), None
+        table, last = Table(window.first), None
         rounds: list[RoundRecord] = []
         repeated, ended, number, fresh = 0, "", 1, 1
         refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
             market.tell(f"round {number}")
-            part = _Posting(market, window, number, posted, fresh == number, table)
+            part = Posting(market, window, number, posted, fresh == number, table)
             for mail in (yield from market.together(part.exchanged)):
                 table.take(mail, number)
             made = table.complete(market, posted, number)
@@ -157,55 +120,6 @@ class Decentralized:
             "aggregators pay for active power only: at the prices they answered reactive power worth "
             f"{unpaid.sum():.3g} USD is not paid for in the window at step {window.first}, so that the regrets alone "
             "do not bound what an award costs above the optimum",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Posting:
-    """A round of postings, of which each operator sends and takes in its own part."""
-
-    market: Market
-    window: Window
-    number: int
-    posted: Posted
-    fresh: bool
-    table: _Table
-
-    def exchanged(self, seat: Seat, mailbox: Mailbox) -> Task:
-        """An operator's part of a round: it posts, unless it has all bids, and reads its mail at the deadline."""
-        mine = [link for link in self.market.links if link.seat is seat]
-        if any(self.table.bid(link, self.number) is None for link in mine):
-            for link in mine:
-                mailbox.send(self._message(link))
-        yield self.market.env.timeout(self.market.scenario.clock.round_s)
-        return mailbox.read()
-
-    def _message(self, link: Link) -> PricePosting:
-        """What is posted over a link, of what is posted at all terminals."""
-        posted, cut, slope = self.posted, self.posted.cut, self.posted.slope_usd_per_mw2h
-
-        def own(values: Array) -> Array:
-            return np.take(values, link.columns, axis=1)
-
-        def block(matrices: Array) -> Array:
-            return np.take(own(matrices), link.columns, axis=2).reshape(len(matrices), -1)
-
-        operator = self.market.operator.seats.index(link.seat)
-        penalty = posted.penalty
-        return PricePosting(
-            sender=link.seat.operator.name,
-            receiver=link.aggregator.name,
-            step=self.window.first,
-            round=self.number,
-            fresh=self.fresh,
-            price_p_usd_per_mwh=own(posted.prices.p_usd_per_mwh),
-            price_q_usd_per_mvarh=own(posted.prices.q_usd_per_mvarh),
-            target_p_mw=None if posted.target_p_mw is None else own(posted.target_p_mw),
-            penalty_usd_per_mw2h=penalty if np.ndim(penalty) == 0 else block(np.asarray(penalty)),
-            cut_p_mw=None if cut is None else own(cut.p_mw),
-            cut_slope_usd_per_mwh=None if cut is None else own(cut.slope_usd_per_mwh),
-            cut_cost_usd=None if cut is None else cut.costs_usd[operator][:, None],
-            price_slope_usd_per_mw2h=None if slope is None else block(slope),
         )
 
 

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.errors import RunFailure
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.arrays import block_diagonal
 from cosim.optimization.qp.parametric import ParametricQP, stack
 from cosim.optimization.qp.transform import rename
+from cosim.protocol.envelopes import Envelope, SharingRule
 from cosim.protocol.roles import Array, Clearing, OperatorAgent, Prices, Refined
 from cosim.scenario.calendar import Window
 
 Index = NDArray[np.intp]
+OPENINGS = 5
+"""Shares of the declared demand tried before none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +96,40 @@ class Operators:
         """Have every operator linearise its network for a window around the declared demand."""
         for seat in self.seats:
             seat.operator.open_window(window, seat.own(declared_p_mw))
+
+    def open_limited(self, window: Window, declared_p_mw: Array) -> float:
+        """Open a window whose declared demand will be limited: around it, or around the largest share of it (halved
+        again and again, at last none) at which power flow has a solution.
+
+        Returns:
+            That share.
+
+        Raises:
+            RunFailure: there is none without any demand either.
+        """
+        for share in (*(0.5**k for k in range(OPENINGS)), 0.0):
+            try:
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where numbers run off
+                    self.follow(window, share * declared_p_mw)
+            except RunFailure:
+                if share == 0.0:
+                    raise
+            else:
+                return share
+        raise AssertionError("the last share is none")
+
+    def envelopes(self, forecast_p_mw: Array, rule: SharingRule) -> list[Envelope]:
+        """Limits of the sites on each feeder; see :meth:`OperatorAgent.envelope`."""
+        return [seat.operator.envelope(seat.own(forecast_p_mw), rule) for seat in self.seats]
+
+    def limits(self, envelopes: Sequence[Envelope]) -> Array:
+        """(steps, all terminals) most that each may draw."""
+        return self._beside([envelope.p_max_mw for envelope in envelopes])
+
+    def follow(self, window: Window, p_mw: Array) -> None:
+        """Open the window anew around what is drawn; see :meth:`OperatorAgent.follow`."""
+        for seat in self.seats:
+            seat.operator.follow(window, seat.own(p_mw))
 
     def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
         """What AC power flow leaves of a demand; see :meth:`OperatorAgent.refine`."""

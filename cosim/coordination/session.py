@@ -31,6 +31,19 @@ class Session:
             run = getattr(agent, "run", None)
             self._start(bidding(agent, env, desk) if run is None else run(env, desk))
 
+    def open(self, window: Window, declared_p_mw: Array) -> tuple[str, ...]:
+        """Have the operators linearise their networks for a window around the declared demand; what to know of that."""
+        if not self._mode.limits:
+            self._market.operator.open_window(window, declared_p_mw)
+            return ()
+        share = self._market.operator.open_limited(window, declared_p_mw)
+        if share == 1.0:
+            return ()
+        return (
+            f"window at step {window.first}: power flow has no solution at the demand that was declared; limits are "
+            f"worked out from {100 * share:.3g} % of it on",
+        )
+
     def agree(self, window: Window, declared_p_mw: Array) -> Process:
         """Open a window to the agents, and wait for its outcome.
 
@@ -41,7 +54,8 @@ class Session:
         if not self._mode.decides_alone:
             for agent, desk in zip(market.aggregators, market.desks, strict=True):
                 operators = {x.seat.operator.name: x.own for x in market.links if x.aggregator is agent}
-                desk.open(Opening(window, declared_p_mw[:, agent.columns], rounds, operators))
+                own = declared_p_mw[:, agent.columns]
+                desk.open(Opening(window, own, rounds, operators, self._mode.limits))
         over = self._over = market.env.event()
         self._start(self._conducted(window, declared_p_mw, over))
         ended: Outcome | Exception = yield over

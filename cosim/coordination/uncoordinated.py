@@ -11,7 +11,7 @@ from cosim.scenario.schema import Scenario
 class Uncoordinated:
     """The baseline: nobody posts anything, so that what each aggregator declared stands when the gate closes."""
 
-    decides_alone, posts = False, False
+    decides_alone, posts, limits = False, False, False
 
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""

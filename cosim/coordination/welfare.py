@@ -110,7 +110,7 @@ def _pull(problem: ParametricQP, own: ParametricQP, nu: Array, sigma: Array) -> 
 class Welfare:
     """Mode in which the planner's solution is awarded at the price that supports it."""
 
-    decides_alone, posts = True, False
+    decides_alone, posts, limits = True, False, False
 
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""

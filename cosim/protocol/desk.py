@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cosim.protocol.channel import Mailbox
 from cosim.protocol.joint import Index, joint_posting, told_apart
-from cosim.protocol.messages import Award, Bid, Message, PricePosting, current
+from cosim.protocol.messages import Award, Bid, LimitPosting, Message, PricePosting, current
 from cosim.protocol.roles import AggregatorAgent
 from cosim.scenario.calendar import Window
 
@@ -36,12 +36,14 @@ class Opening:
         declared_p_mw: (steps, own terminals) what it declared for it, in MW.
         rounds: how many rounds fit into it; 0 where nothing is posted.
         operators: by name, each with the own terminals that lie on its feeder (their numbers).
+        limited: whether the operators limit what is drawn; until their limits are there, to the firm parts.
     """
 
     window: Window
     declared_p_mw: Array
     rounds: int
     operators: Mapping[str, Index]
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,11 +53,13 @@ class Standing:
     Attributes:
         p_mw: (steps, own terminals) demand that it has adopted; own_cost_usd: its own cost of that.
         awarded: whether it is what the award of each operator says.
+        limits: names of the operators whose limits it kept; of others it kept to the firm parts.
     """
 
     p_mw: Array
     own_cost_usd: float
     awarded: bool
+    limits: frozenset[str] = frozenset()
 
 
 class Desk(Generic[Task, Result]):
@@ -94,10 +98,15 @@ def bidding(
     (one that arrives at that moment is in time), it goes by what it knows to have counted: its last bid; if that was
     asked for again, as its round was not complete, the bid before; and if there is none, what it declared. Awards of
     some operators alone are kept as far as its work can follow them.
+
+    Where the operators limit what is drawn, it keeps to the firm parts of its agreements until it answers, and then to
+    the limits that have arrived; a limit that is lost or comes later means the firm part.
     """
     while True:
         opening: Opening = yield desk.opened
-        window, mailbox, part = opening.window, desk.mailbox, _Part(agent, opening)
+        window, mailbox, part = opening.window, desk.mailbox, _Part(agent, opening, opening.declared_p_mw)
+        if opening.limited:
+            part.keep_to([])
         for number in range(opening.rounds):
             yield env.timeout(window.opens_s + (number + 0.5) * window.round_s - env.now)
             mail = mailbox.read()
@@ -127,16 +136,27 @@ class _Part:
         bid: its answer to the newest round that every operator has posted; again: whether a posting of that round came
             once more after it was answered.
         before: the bid before, which must have counted, as the operators went on from it.
-        postings: the newest of each operator; awards: of each operator what it awards.
+        declared_p_mw: what it draws if nothing is agreed on.
+        postings: the newest of each operator; awards: of each operator what it awards; limits: that it keeps to.
     """
 
     agent: AggregatorAgent
     opening: Opening
+    declared_p_mw: Array
     bid: Bid | None = None
     again: bool = False
     before: Bid | None = None
     postings: dict[str, PricePosting] = field(default_factory=dict)
     awards: dict[str, Award] = field(default_factory=dict)
+    limits: dict[str, LimitPosting] = field(default_factory=dict)
+
+    def keep_to(self, limits: Sequence[LimitPosting]) -> None:
+        """Keep to limits as well, and to the firm parts where there are none."""
+        self.limits |= {limit.sender: limit for limit in limits}
+        p_max_mw = np.full_like(self.declared_p_mw, np.nan)
+        for name, limit in self.limits.items():
+            p_max_mw[:, self.opening.operators[name]] = limit.p_max_mw
+        self.declared_p_mw = self.agent.limit(p_max_mw)
 
     @property
     def step(self) -> int:
@@ -153,6 +173,9 @@ class _Part:
         """The bids that answer what arrived; none where nothing did that is not stale, or the window is over."""
         if self.awards:
             return []
+        limits = current(mail, LimitPosting, self.step) if self.opening.limited and self.bid is None else []
+        if limits:
+            self.keep_to(limits)
         answered = 0 if self.bid is None else self.bid.round
         again: list[str] = []
         for posting in current(mail, PricePosting, self.step, answered):
@@ -173,7 +196,7 @@ class _Part:
     def adopted(self) -> Standing:
         """Adopt what the aggregator goes by: awards, else what it knows to have counted, else what it declared."""
         counted = self.before if self.again else self.bid
-        known = self.opening.declared_p_mw if counted is None else counted.p_mw
+        known = self.declared_p_mw if counted is None else counted.p_mw
         p_mw = np.array(known)
         for name, award in self.awards.items():
             p_mw[:, self.opening.operators[name]] = award.p_mw
@@ -181,4 +204,4 @@ class _Part:
         own_cost_usd = self.agent.adopt(p_mw)
         if self.awards and not whole and not np.array_equal(p_mw, known):
             p_mw = self.agent.drawn_mw()
-        return Standing(p_mw, own_cost_usd, whole)
+        return Standing(p_mw, own_cost_usd, whole, frozenset(self.limits))

@@ -138,6 +138,25 @@ class PricePosting(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LimitPosting(Message):
+    """The operator says how much may be drawn.
+
+    Attributes:
+        p_max_mw: (T, n) most active power that each terminal may draw, firm part included.
+    """
+
+    kind: ClassVar[str] = "limit_posting"
+
+    p_max_mw: Array
+
+    def _check_content(self) -> None:
+        self._freeze("p_max_mw")
+        if (self.p_max_mw < 0).any():
+            key, least = f"{self.kind}.p_max_mw", float(self.p_max_mw.min())
+            raise InputError("a limit is never negative", key=key, value=least, allowed="0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bid(Message):
     """An aggregator answers with the demand it would draw.
 

@@ -18,6 +18,7 @@ from cosim.grid.feeder.phases import Terminal
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.qp.parametric import ParametricQP
+from cosim.protocol.envelopes import Envelope, SharingRule
 from cosim.protocol.messages import Bid, PricePosting
 from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
@@ -69,6 +70,24 @@ class Refined:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """What an operator is told of the agreement of a connection that is not firm.
+
+    Attributes:
+        site: whose it is, of which a terminal may be one of several; they share the power equally.
+        firm_mw: may always be drawn; flexible_mw: most beyond it, within limits.
+        priority: place in the queue, 1 is first.
+        notice_h: hours before a step until which its limit may change; None: never once it is told.
+    """
+
+    site: str
+    firm_mw: float
+    flexible_mw: float
+    priority: int = 1
+    notice_h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalLoad:
     """A data-center terminal as the operator is told of it: where, at most how many MW, and Mvar per MW.
 
@@ -76,6 +95,7 @@ class TerminalLoad:
         on_arrival_mw: (steps of the horizon,) what it would draw if all work ran where and when it arrives, whatever
             has been agreed on; None if nobody knows.
         feeder: name of the feeder in a scenario with several.
+        agreement: of its site; None where all that the connection carries is firm.
     """
 
     name: str
@@ -84,6 +104,7 @@ class TerminalLoad:
     reactive_ratio: float
     on_arrival_mw: Array | None = None
     feeder: str = ""
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +228,19 @@ class OperatorAgent(Protocol):
     def settle_active(self, p_mw: Array, price: Array) -> Clearing:
         """Final clearing; among equally right prices the one whose active part is nearest to this active price."""
 
+    def envelope(self, forecast_p_mw: Array, rule: SharingRule) -> Envelope:
+        """Limits of the sites in the open window at which every demand from nothing to the limits keeps the network's
+        limits; asked in mode ``envelope``.
+
+        Args:
+            forecast_p_mw: demand at which the operator expects its own dispatch.
+            rule: how sites share what the network carries.
+        """
+
+    def follow(self, window: Window, p_mw: Array) -> None:
+        """Open a window anew around what is drawn in it, devices that move between steps acting on that; asked in mode
+        ``envelope``."""
+
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the horizon as delivered."""
 
@@ -230,6 +264,11 @@ class AggregatorAgent(Protocol):
 
     def respond(self, posting: PricePosting) -> Bid:
         """Best demand at a posted price; on a grid of bids with cost and regret of what would be drawn for it."""
+
+    def limit(self, p_max_mw: Array) -> Array:
+        """Draw at most so much (steps, own terminals) for the rest of the open window, the firm part of an agreement
+        where it is nan. Returns the demand if work runs on arrival as far as that allows; asked in mode ``envelope``.
+        """
 
     def problem(self, names: Sequence[Sequence[str]]) -> ParametricQP:
         """Its schedule as a QP whose power variables bear these names (steps, own terminals)."""

@@ -18,6 +18,8 @@ from cosim.results.record import Kpi, VoltageLimits
 from cosim.results.tables import Tables
 
 VIOLATION_TOLERANCE_PU = VOLTAGE_TOLERANCE_PU
+LIMITED_KW = 1e-3
+"""Power beyond a limit from which a site counts as limited."""
 
 Group = Literal["cost", "energy", "voltage", "price", "negotiation", "solution"]
 
@@ -49,6 +51,8 @@ MEASURES: dict[str, Measure] = {
     "energy_mwh": Measure("MWh", "Energy drawn by the data centers", ",.3f", "energy"),
     "unserved_mwh": Measure("MWh", "Computing work not done at the end", ",.4f", "energy"),
     "slack_mwh": Measure("MWh", "Broken limits, as energy at the price cap", ",.4f", "energy"),
+    "limited_h": Measure("h", "Hours of sites whose limit is below what work on arrival would draw", ",.2f", "energy"),
+    "limited_mwh": Measure("MWh", "What work on arrival would draw beyond limits", ",.3f", "energy"),
     "v_min_pu": Measure("pu", "Lowest voltage, linear model", ",.4f", "voltage"),
     "v_max_pu": Measure("pu", "Highest voltage, linear model", ",.4f", "voltage"),
     "ac_v_min_pu": Measure("pu", "Lowest voltage, AC power flow", ",.4f", "voltage"),
@@ -97,7 +101,8 @@ class RunFacts:
 def compute_kpis(
     tables: Tables, facts: RunFacts, limits: Limits, tolerance_pu: float = VIOLATION_TOLERANCE_PU
 ) -> dict[str, Kpi]:
-    """All key figures, in the order of ``MEASURES``; None where one does not apply.
+    """All key figures, in the order of ``MEASURES``; None where one does not apply. Those of limits of connections are
+    there only where there are such limits.
 
     Args:
         tolerance_pu: how far beyond a limit a voltage may be without being counted as a violation.
@@ -108,11 +113,23 @@ def compute_kpis(
         **_voltages(tables, limits, tolerance_pu),
         **_prices(tables.only("prices", "dlmp_p")["dlmp_p"]),
         **_negotiation(tables),
+        **_limited(tables.envelopes, facts.step_hours),
         "mip_gap": facts.mip_gap,
         "wall_s": facts.wall_s,
         "solver_s": facts.solver_s,
     }
-    return {name: Kpi(values[name], measure.unit) for name, measure in MEASURES.items()}
+    return {name: Kpi(values[name], measure.unit) for name, measure in MEASURES.items() if name in values}
+
+
+def _limited(envelopes: pd.DataFrame, hours: float) -> dict[str, float | None]:
+    """How long limits of connections are below what would be drawn on arrival, and by how much energy."""
+    if envelopes.empty:
+        return {}
+    beyond = (envelopes["wanted_kw"] - envelopes["limit_kw"]).clip(lower=0.0)
+    return {
+        "limited_h": hours * float((beyond > LIMITED_KW).sum()),
+        "limited_mwh": hours * float(beyond.sum()) / KILO,
+    }
 
 
 def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:

@@ -41,6 +41,11 @@ CAPTIONS: dict[str, tuple[str, str]] = {
     "unbalance_by_mode": ("Voltage", "Largest voltage unbalance factor over all buses in each step."),
     "map_price": ("Feeder", "Mean of the active price over steps and phases. Marks show what is connected."),
     "map_voltage": ("Feeder", "Lowest voltage over steps and phases at each bus."),
+    "envelopes": (
+        "Power",
+        "Hourly limits of connections that are not firm, what sites draw within them, and what they would draw if work "
+        "ran on arrival.",
+    ),
     "price_heatmap": ("Prices", "Active price at each bus in each step, mean over phases."),
     "price_heatmap_phase": ("Prices", "The same for each phase or delta leg, on one colour scale."),
     "price_parts": (

@@ -143,6 +143,7 @@ SCHEMAS: dict[str, Schema] = {
                 *_floats("kW", "p_kw"),
                 *_floats("kvar", "q_kvar"),
                 *_floats("1", "utilisation"),
+                Column("backup_kw", "float", "kW", nullable=True, unsaid=True),
             ),
             ("step", "datacenter", "phase"),
         ),
@@ -233,8 +234,24 @@ SCHEMAS: dict[str, Schema] = {
             (
                 *_key("step", "datacenter", "class"),
                 *_floats("MWh", "arrived_mwh", "served_mwh", "deferred_mwh", "late_mwh"),
+                Column("lost_mwh", "float", "MWh", nullable=True, unsaid=True),
             ),
             ("step", "datacenter", "class"),
+        ),
+        Schema(
+            "envelopes",
+            "Limits of connections that are not firm: posted and in force, what the site would draw if work ran on "
+            "arrival, and which limit of the network binds",
+            (
+                *_key("step", "feeder", "datacenter"),
+                *_floats("kW", "firm_kw", "flexible_kw", "posted_kw", "limit_kw", "wanted_kw", "drawn_kw"),
+                Column("status", "text", allowed=("free", "limited", "held", "breach", "lost")),
+                *_key("kind", "element"),
+                Column("phase", "text", allowed=(*_ANY_PHASE, "")),
+                *_key("rule"),
+            ),
+            ("step", "feeder", "datacenter"),
+            optional=True,
         ),
         Schema(
             "rounds",

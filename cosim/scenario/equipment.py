@@ -106,10 +106,40 @@ class BatterySpec(Section):
         return self
 
 
+class BackupSpec(BriefSection):
+    """A generator behind the meter of a data center: it runs instead of drawing from the grid, and never feeds it.
+
+    It has the site's power factor, so that ``kva`` limits it to ``kva`` times that.
+    """
+
+    p_max_kw: Positive
+    cost_usd_per_mwh: NonNegative
+    kva: Annotated[Positive | None, LeftOut] = None
+
+
+class AgreementSpec(BriefSection):
+    """The connection agreement of a data center: ``firm_kw`` may be drawn always, up to ``flexible_kw`` more within
+    limits that the operator sets step by step (mode ``envelope``; other modes set none).
+
+    All power is what is drawn from the grid at the connection point, cooling included. ``flexible_kw`` without a value
+    is the rest of what the connection carries. ``priority``: place in the queue, 1 is first. ``notice``: limits stay as
+    they were told (``day_ahead``), or may change until so many hours before their step. ``lost_usd_per_mwh``: cost of
+    work (MWh of computing) that may wait or move and is dropped instead; without it no work is dropped.
+    """
+
+    firm_kw: NonNegative
+    flexible_kw: Annotated[NonNegative | None, LeftOut] = None
+    priority: Annotated[int, Field(ge=1, le=1_000_000), LeftOut] = 1
+    notice: Annotated[Literal["day_ahead"] | NonNegative, LeftOut] = "day_ahead"
+    lost_usd_per_mwh: Annotated[NonNegative | None, LeftOut] = None
+    backup: Annotated[BackupSpec | None, LeftOut] = None
+
+
 class DataCenterSpec(BriefSection):
     """A data center: P = PUE (idle + (peak - idle) utilisation), Q from the power factor (lagging).
 
-    ``feeder``: the one of ``feeders`` that it lies on, if there are several.
+    ``feeder``: the one of ``feeders`` that it lies on, if there are several. ``agreement``: of a connection that is not
+    firm; without one all that the connection carries is firm.
     """
 
     name: Name
@@ -123,6 +153,7 @@ class DataCenterSpec(BriefSection):
     rating_kva: Positive | None = None
     battery: BatterySpec | None = None
     feeder: Annotated[Name | None, LeftOut] = None
+    agreement: Annotated[AgreementSpec | None, LeftOut] = None
 
     @model_validator(mode="after")
     def _idle_below_peak(self) -> DataCenterSpec:

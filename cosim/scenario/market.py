@@ -41,6 +41,20 @@ class MarketSpec(BriefSection):
         return self
 
 
+class EnvelopeSpec(BriefSection):
+    """Hourly limits of connections that are not firm: by which rule sites share the room of the network, and prices.
+
+    ``rule``: one that comes with cosim, or ``package.module:Class``; ``parameters`` are for a rule of one's own,
+    checked by its own model. ``prices``: what is charged, ``tariff`` (``market.tariff_usd_per_mwh``, else the price at
+    the source) or ``posted`` (the operator's DLMPs at its forecast, each site drawing what it declared within its
+    limit).
+    """
+
+    rule: str = "equal"
+    parameters: Annotated[dict[str, Any], LeftOut] = Field(default_factory=dict)
+    prices: Literal["tariff", "posted"] = "tariff"
+
+
 class AggregatorSpec(BriefSection):
     """A data center aggregator: an agent class by import path and the sites that it runs (default: all).
 

@@ -16,14 +16,19 @@ class NetworkDoor(BriefSection):
     circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``, and regulators and
     capacitors stay where the script's own solution leaves them. ``controls`` of tables: their controls move regulators
     and capacitors before each step, never within one (``between_steps``; this is so where the feeder has controls and
-    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``).
+    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``). They act on the forecast that
+    work runs on arrival or, where limits are posted and nothing is said or ``follow``, on what is drawn.
     """
 
     feeder: str | None = None
     dss: str | None = None
     model: Literal["lindist3flow", "ac-linear"] = "ac-linear"
     taps: dict[str, int] = Field(default_factory=dict)
-    controls: Literal["fixed", "between_steps"] | None = None
+    controls: Literal["fixed", "between_steps", "follow"] | None = None
+
+    def follows(self, mode: str) -> bool:
+        """Whether devices act on what is drawn: where limits are posted, unless the forecast is asked for."""
+        return self.controls == "follow" or (self.controls is None and mode == "envelope")
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +47,6 @@ class NetworkDoor(BriefSection):
                 raise ValueError(f"model {self.model} needs a feeder of tables; with dss: model ac-linear")
             if self.taps:
                 raise ValueError("taps needs a feeder of tables; with dss the script says where regulators stand")
-            if self.controls == "between_steps":
+            if self.controls in ("between_steps", "follow"):
                 raise ValueError(f"controls {self.controls} needs a feeder of tables; with dss: controls fixed")
         return self

@@ -33,6 +33,7 @@ def code_named_by(scenario: Scenario) -> dict[str, str]:
     """Import paths of a user's own code in a scenario, by their dotted keys; nothing is imported."""
     named = {f"aggregators.{a.name}.agent": a.agent for a in scenario.aggregators}
     named["decentralized.rule"] = scenario.decentralized.rule
+    named["envelope.rule"] = scenario.envelope.rule
     for part in parts_of(scenario):
         named[part.key("operator.agent")] = part.scenario.operator.agent
         named |= {part.key(f"resources.{r.name}.kind"): r.kind for r in part.scenario.resources}

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cosim.scenario.channel import ChannelSpec
+from cosim.scenario.equipment import AgreementSpec as AgreementSpec
 from cosim.scenario.equipment import BatterySpec as BatterySpec
 from cosim.scenario.equipment import DataCenterSpec as DataCenterSpec
 from cosim.scenario.equipment import GeneratorSpec as GeneratorSpec
@@ -27,6 +28,7 @@ from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.market import AggregatorSpec as AggregatorSpec
+from cosim.scenario.market import EnvelopeSpec as EnvelopeSpec
 from cosim.scenario.market import MarketSpec as MarketSpec
 from cosim.scenario.market import check_order
 from cosim.scenario.modes import Mode
@@ -243,6 +245,7 @@ class Scenario(BriefSection):
     aggregators: tuple[AggregatorSpec, ...] = (AggregatorSpec(),)
     decentralized: DecentralizedSpec = DecentralizedSpec()
     centralized: CentralizedSpec = CentralizedSpec()
+    envelope: Annotated[EnvelopeSpec, LeftOut] = EnvelopeSpec()
     channel: ChannelSpec = ChannelSpec()
     results: Annotated[ResultsSpec, LeftOut] = ResultsSpec()
 

@@ -84,6 +84,7 @@ class Accounting:
         for link in (x for x in market.links if x.seat is seat):
             name = link.aggregator.name
             costs: Mapping[str, float] = getattr(link.aggregator, "site_costs_usd", {})
+            besides: Mapping[tuple[str, str], float] = getattr(link.aggregator, "unit_costs_usd", {})
             mine: dict[str, list[int]] = {}
             for column in link.columns.tolist():
                 mine.setdefault(self._site[column], []).append(column)
@@ -92,7 +93,10 @@ class Accounting:
                 price = PriceList(prices.p_usd_per_mwh[local, columns], prices.q_usd_per_mvarh[local, columns])
                 cost = costs.get(site, 0.0)
                 yield Position(site, "datacenter", name, p_mw, p_mw * ratio[columns], price, cost)
-            rest = own_costs_usd[name] - sum(costs.values())
+                for (of, unit), usd in besides.items():  # behind the site's meter: they draw and give nothing
+                    if of == site:
+                        yield Position(f"{site}.{unit}", unit, name, _NONE, _NONE, PriceList(_NONE, _NONE), usd)
+            rest = own_costs_usd[name] - sum(costs.values()) - sum(besides.values())
             if abs(rest) > _NOTHING * max(1.0, abs(own_costs_usd[name])) and self._first[name] is link:
                 yield Position(name, "aggregator", name, _NONE, _NONE, PriceList(_NONE, _NONE), rest)
 

@@ -23,7 +23,7 @@ from cosim.scenario.inputs.keeping import keep_inputs
 from cosim.scenario.inputs.manifest import SCENARIO_COPY
 from cosim.scenario.inputs.named import named_inputs
 from cosim.scenario.loading import files_read, load_scenario, merged_lists
-from cosim.scenario.modes import MODES
+from cosim.scenario.modes import COMPARED
 from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
@@ -85,7 +85,7 @@ def simulate(scenario: Scenario, path: Path, progress: Progress | None = None) -
 @forgetting()
 def compare(
     scenario: str | Path,
-    modes: Sequence[str] | Mapping[str, Given] = MODES,
+    modes: Sequence[str] | Mapping[str, Given] = COMPARED,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     out: str | Path | None = None,

@@ -190,7 +190,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._done = window.first
             self._tell("linearising")
             declared = self.market.declared(window)
-            self.market.operator.open_window(window, declared)
+            self.books.notes += self._session.open(window, declared)
             outcome = yield from self._session.agree(window, declared)
             # After that, as the network may have been linearised anew.
             yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
@@ -208,6 +208,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
+        for table, columns in outcome.rows:
+            books.add(table, columns)
         for a in self.market.aggregators:
             books.notes += _noted(a)
         for seat in self.market.operator.seats:

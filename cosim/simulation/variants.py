@@ -16,12 +16,14 @@ from pydantic import BaseModel
 
 from cosim.errors import InputError, did_you_mean
 from cosim.scenario.modes import MODES
-from cosim.scenario.schema import CentralizedSpec, DecentralizedSpec, Scenario, SeriesSpec
+from cosim.scenario.schema import CentralizedSpec, DecentralizedSpec, EnvelopeSpec, Scenario, SeriesSpec
 from cosim.yaml_reading import parse_yaml
 
-SECTIONS: Mapping[str, type[BaseModel]] = {"decentralized": DecentralizedSpec, "centralized": CentralizedSpec}
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "decentralized": DecentralizedSpec, "centralized": CentralizedSpec, "envelope": EnvelopeSpec,
+}  # fmt: skip
 """Modes with a section of their own, whose keys need no prefix."""
-OPEN = ("aggregators", "centralized", "channel", "decentralized", "market")
+OPEN = ("aggregators", "centralized", "channel", "decentralized", "envelope", "market")
 """Sections that may differ between what is compared: how the market works, not what is connected and when."""
 WITHOUT = "without_data_centers"
 _RESERVED = "figures"

@@ -22,7 +22,7 @@ from cosim.sweep.design import Point, points_of
 from cosim.sweep.digest import InputDigests, run_key, surroundings_digest
 from cosim.sweep.experiment import Experiment, load_experiment
 
-_STEP_S = {"uncoordinated": 0.2, "decentralized": 0.3, "welfare": 0.2, "centralized": 0.9}
+_STEP_S = {"uncoordinated": 0.2, "decentralized": 0.3, "welfare": 0.2, "centralized": 0.9, "envelope": 1.0}
 _START_S = 0.6
 """A rough guess of what a run takes per market step by mode, and before its first one, until runs have been timed."""
 

@@ -39,7 +39,7 @@ def test_cost_is_that_of_the_ac_import_and_of_the_worst_ac_voltage(opened: Opene
     _, operator, _, data, point = opened
     circuit, limits = AcCircuit(operator.feeder), operator.limits
     for t in range(data.count):
-        injections = operator._injections(point.p_mw[t], point.dispatch[t])
+        injections = operator.injections(point.p_mw[t], point.dispatch[t])
         found = circuit.solve(data.load_scale[t], [(a, 1000 * p, 1000 * q) for a, p, q in injections])
         squares = np.array(list(found.voltages.values())) ** 2
         broken = max(0.0, limits.v_min_pu**2 - squares.min()) + max(0.0, squares.max() - limits.v_max_pu**2)

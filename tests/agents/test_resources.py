@@ -19,7 +19,7 @@ from cosim.errors import InputError
 from cosim.grid.feeder.phases import terminal_map
 from cosim.optimization.solvers.qp_solver import solve_qp
 from cosim.protocol.roles import Array
-from cosim.scenario.modes import MODES
+from cosim.scenario.modes import COMPARED
 from cosim.simulation.runner import RunResult
 
 from .conftest import Day, by_kw, opened
@@ -223,7 +223,7 @@ def test_resources_agree_with_ac_power_flow(mode: str, changes: dict[str, object
     assert abs(result.kpis["ac_import_excess"] or 0.0) < 1e-3
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=COMPARED)
 def run_of_mode(request: pytest.FixtureRequest) -> RunResult:
     short = {**SHORT, "clock.steps": 4, "clock.window_steps": 4, "clock.start": "2024-07-15T11:00:00"}
     charger = {**CHARGER, "energy_kwh": 150, "deadline_h": 15}

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cosim.errors import InputError
-from cosim.protocol.messages import Award, Bid, Message, PricePosting, current
+from cosim.protocol.messages import Award, Bid, LimitPosting, Message, PricePosting, current
 
 HEAD: dict[str, Any] = {"sender": "dso", "receiver": "dca", "step": 0, "round": 1}
 ONES = np.ones((2, 3))
 VALID: dict[type[Message], dict[str, Any]] = {
     PricePosting: {"price_p_usd_per_mwh": ONES, "price_q_usd_per_mvarh": ONES, "target_p_mw": ONES},
+    LimitPosting: {"p_max_mw": ONES},
     Bid: {"p_mw": ONES, "q_mvar": ONES, "regret_usd": 0.0, "cost_usd": 1.0},
     Award: {"p_mw": ONES, "q_mvar": ONES, "price_p_usd_per_mwh": ONES, "price_q_usd_per_mvarh": ONES},
 }
@@ -60,7 +61,8 @@ def test_values_that_are_not_finite_are_refused_by_name(kind: type[Message], key
 @pytest.mark.parametrize(("kind", "key"), ARRAYS)
 @given(shape=hnp.array_shapes(max_dims=3, max_side=4))
 def test_only_tables_of_one_shape_are_taken(kind: type[Message], key: str, shape: tuple[int, ...]) -> None:
-    if shape == ONES.shape:
+    alone = kind is LimitPosting and len(shape) == 2  # there is no other table whose shape it could differ from
+    if shape == ONES.shape or alone:
         assert getattr(make(kind, **{key: np.zeros(shape)}), key).shape == shape
     else:
         with pytest.raises(InputError):
@@ -119,7 +121,7 @@ def test_a_penalty_may_be_a_matrix_for_each_step() -> None:
 
 
 def test_kinds_have_their_own_names() -> None:
-    assert [kind.kind for kind in VALID] == ["price_posting", "bid", "award"]
+    assert [kind.kind for kind in VALID] == ["price_posting", "limit_posting", "bid", "award"]
 
 
 @given(turns=st.lists(st.tuples(st.sampled_from(list(VALID)), st.integers(0, 3), st.integers(0, 3))))
@@ -130,3 +132,8 @@ def test_what_belongs_to_another_window_or_an_earlier_round_is_stale(
     found = current(messages, Bid, step=2, round=1)
     wanted = [(kind, step, number) for kind, step, number in turns if kind is Bid and step == 2 and number in (1, 2, 3)]
     assert [(type(m), m.step, m.round) for m in found] == sorted(wanted, key=lambda turn: turn[2])
+
+
+def test_a_limit_below_zero_is_refused() -> None:
+    with pytest.raises(InputError, match="never negative"):
+        make(LimitPosting, p_max_mw=-ONES)

@@ -22,7 +22,7 @@ settings = {
 }
 cosim.run("ieee37_stress_svg", mode="decentralized", seed=int(sys.argv[1]), overrides=settings, out=sys.argv[2])
 """
-FILES = ("scenario.yaml", *(f"{name}.parquet" for name in Tables.names() if name != "feeders"))
+FILES = ("scenario.yaml", *(f"{name}.parquet" for name in Tables.names() if name not in ("feeders", "envelopes")))
 
 
 def left_by(folder: Path, seed: int, hash_seed: str) -> dict[str, bytes]:

@@ -6,8 +6,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from cosim.coordination.base import Market
 from cosim.coordination.rules.base import Posted, Round, Rule
 from cosim.protocol.roles import Array, Clearing, Prices
+
+
+def tariff_prices(market: Market, steps: int, first_step: int) -> Prices:
+    """What each terminal is charged under a tariff: its aggregator's own, else the market's, else the price at the
+    source."""
+    series = market.tariff_usd_per_mwh
+    if series is None:
+        price = market.operator.opening_price(steps)
+    else:
+        price = np.repeat(series[first_step : first_step + steps, None], market.operator.count, axis=1)
+    for agent in market.aggregators:
+        own = market.own_tariffs_usd_per_mwh.get(agent.name)
+        if own is not None:
+            price[:, agent.columns] = own[first_step : first_step + steps, None]
+    return Prices(price, np.zeros_like(price))
 
 
 class Tariff(Rule):
@@ -20,17 +36,7 @@ class Tariff(Rule):
     """
 
     def first(self, declared_p_mw: Array, first_step: int) -> Posted:
-        steps, count = declared_p_mw.shape
-        series = self.market.tariff_usd_per_mwh
-        if series is None:
-            price = self.market.operator.opening_price(steps)
-        else:
-            price = np.repeat(series[first_step : first_step + steps, None], count, axis=1)
-        for agent in self.market.aggregators:
-            own = self.market.own_tariffs_usd_per_mwh.get(agent.name)
-            if own is not None:
-                price[:, agent.columns] = own[first_step : first_step + steps, None]
-        return Posted(Prices(price, np.zeros_like(price)))
+        return Posted(tariff_prices(self.market, len(declared_p_mw), first_step))
 
     def next(self, made: Round) -> Posted:
         return made.posted

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosim.constants import PHASES, PRICE_PARTS
+from cosim.results.figures.envelopes import limits_over_time
 from cosim.results.figures.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
 from cosim.results.figures.margins import Margins
 from cosim.results.figures.style import (
@@ -61,6 +62,7 @@ def feeder_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dic
     wanted: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], Figure]]] = {
         "dispatch": (tables.dispatch, lambda dispatch: dispatch_over_time(dispatch, steps)),
         "taps": (moved_devices(tables.taps), lambda taps: taps_over_time(taps, steps)),
+        "envelopes": (tables.envelopes, lambda limits: limits_over_time(limits, steps)),
     }
     figures |= {name: draw(frame) for name, (frame, draw) in wanted.items() if not frame.empty}
     unbalance = tables.unbalance

@@ -39,6 +39,7 @@ PART_COLOURS = {
 }  # fmt: skip
 MODE_COLOURS = {
     "uncoordinated": "#8a8f98", "decentralized": "#0072B2", "welfare": "#009E73", "centralized": "#D55E00",
+    "envelope": "#CC79A7",
 }  # fmt: skip
 
 _WHITE_GRID: Any = {

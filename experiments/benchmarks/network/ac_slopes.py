@@ -71,7 +71,7 @@ class AcSlopes:
         def ac(u: Real) -> tuple[float, Real]:
             x = start.copy()
             x[moved] = u
-            injections = operator._injections(p_mw, x[: model.resource_variables])
+            injections = operator.injections(p_mw, x[: model.resource_variables])
             injections.append((place, extra_mw, 0.0))
             self.circuit.move_to(feeder)
             found = self.circuit.solve(
