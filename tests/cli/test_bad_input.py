@@ -79,7 +79,7 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "a number in kW",
     ),
     "unknown controls": (
-        "network: {controls: always}", "'fixed' or 'between_steps'", "network.controls", "always", None,
+        "network: {controls: always}", "'fixed', 'between_steps' or 'follow'", "network.controls", "always", None,
     ),
     "part of a step": ("clock: {steps: 2.5}", "integer", "clock.steps", "2.5", None),
     "unknown market": ("clock: {market: hourly}", "'day_ahead' or 'rolling'", "clock.market", "hourly", None),
