@@ -129,17 +129,14 @@ def gain_figure(gained: pd.DataFrame) -> Figure:
     table = gained.pivot(index="allowed", columns="feeder", values="median_gain_pct")
     table = table.loc[list(dict.fromkeys(gained["allowed"])), list(dict.fromkeys(gained["feeder"]))]
     with style():
-        figure = new_figure(4.6, "Gain over the firm capacity, median over buses (%)")
-        ax = figure.add_subplot()
-        thick = 0.8 / len(table.columns)
-        for i, feeder in enumerate(table.columns):
-            at = np.arange(len(table)) + (i - (len(table.columns) - 1) / 2) * thick
-            ax.barh(at, table[feeder], height=0.92 * thick, color=COLOURS[i % len(COLOURS)], label=str(feeder))
-        ax.set_yticks(np.arange(len(table)), [in_words(str(name)) for name in table.index])
-        ax.invert_yaxis()
-        ax.grid(visible=False, axis="y")
-        ax.set_xlabel("%")
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(table.columns))
+        figure = new_figure(4.2, "Gain over the firm capacity, median over buses (%)")
+        axes = np.atleast_1d(figure.subplots(1, len(table.columns), sharey=True))
+        for i, (ax, feeder) in enumerate(zip(axes, table.columns, strict=True)):
+            ax.barh(np.arange(len(table)), table[feeder], height=0.7, color=COLOURS[i % len(COLOURS)])
+            ax.set(title=str(feeder), xlabel="%")
+            ax.grid(visible=False, axis="y")
+        axes[0].set_yticks(np.arange(len(table)), [in_words(str(name)) for name in table.index])
+        axes[0].invert_yaxis()
         return figure
 
 
@@ -196,7 +193,7 @@ def _of_feeder(name: str, own: pd.DataFrame, one: Hosting) -> list[str]:
         worst = broken.sort_values("steps", ascending=False, kind="stable").iloc[0]
         text.append(f"  The feeder breaks {len(broken)} limits by itself, most often in {worst['steps']:,} hours "
                     f"({binding_words(worst['kind'], worst['element'], worst['phase'])}, case {worst['case']}); "
-                    f"{len(bound)} buses are bound by such a limit in some step.")  # fmt: skip
+                    f"such limits bind in some hour at {len(bound)} of the {len(within)} buses.")  # fmt: skip
     return text
 
 
