@@ -115,7 +115,9 @@ def gains(sizes: pd.DataFrame) -> pd.DataFrame:
     """Median gain over the firm capacity of all cases by feeder and by what is allowed (percent), of the connections
     whose capacities end below the search and are more than next to none."""
     rows = []
-    for feeder, own in sizes[~sizes["open_ended"] & (sizes["firm_kw"] > LEAST_KW)].groupby("feeder", sort=False):
+    counted = sizes[~sizes["open_ended"] & (sizes["firm_kw"] > LEAST_KW)]
+    for feeder in dict.fromkeys(sizes["feeder"]):
+        own = counted[counted["feeder"] == feeder]
         for column in own.columns:
             if column.endswith("_kw") and column not in ("firm_kw", "firm_base_case_kw", "unbroken_kw"):
                 gain = 100 * (own[column] / own["firm_kw"] - 1)
@@ -194,6 +196,9 @@ def _of_feeder(name: str, own: pd.DataFrame, one: Hosting) -> list[str]:
         text.append(f"  The feeder breaks {len(broken)} limits by itself, most often in {worst['steps']:,} hours "
                     f"({binding_words(worst['kind'], worst['element'], worst['phase'])}, case {worst['case']}); "
                     f"such limits bind in some hour at {len(bound)} of the {len(within)} buses.")  # fmt: skip
+    if len(bound):
+        text.append(f"  In all other hours these buses could always draw {bound['unbroken_kw'].median():,.0f} kW in the "
+                    "median.")  # fmt: skip
     return text
 
 
