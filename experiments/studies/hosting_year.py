@@ -197,7 +197,7 @@ def _of_feeder(name: str, own: pd.DataFrame, one: Hosting) -> list[str]:
                     f"({binding_words(worst['kind'], worst['element'], worst['phase'])}, case {worst['case']}); "
                     f"such limits bind in some hour at {len(bound)} of the {len(within)} buses.")  # fmt: skip
     if len(bound):
-        text.append(f"  In all other hours these buses could always draw {bound['unbroken_kw'].median():,.0f} kW in the "
+        text.append(f"  In all other hours they could always draw {bound['unbroken_kw'].median():,.0f} kW in the "
                     "median.")  # fmt: skip
     return text
 
