@@ -58,7 +58,7 @@ class Place:
 
 PLACES = {
     "ieee37": Place("ieee37_year", ("one unit at neutral: regulator reg1.cb at tap 0",)),
-    "ieee123": Place("ieee123", ("bank c83 off: capacitor c83 off",),
+    "ieee123": Place("ieee123", ("capacitor c88a off",),
                      {"load": LOAD}),
     "ieee13": Place("ieee13", ("bank cap1 off: capacitor cap1 off",),
                     {"load": LOAD, "v_max_pu": 1.06}),
@@ -193,7 +193,7 @@ def _of_feeder(name: str, own: pd.DataFrame, one: Hosting) -> list[str]:
     broken = one.base_violations
     if len(broken):
         worst = broken.sort_values("steps", ascending=False, kind="stable").iloc[0]
-        text.append(f"  The feeder breaks {len(broken)} limits by itself, most often in {worst['steps']:,} hours "
+        text.append(f"  Limits that the feeder breaks by itself: {len(broken)}, most often in {worst['steps']:,} hours "
                     f"({binding_words(worst['kind'], worst['element'], worst['phase'])}, case {worst['case']}); "
                     f"such limits bind in some hour at {len(bound)} of the {len(within)} buses.")  # fmt: skip
     if len(bound):
