@@ -54,7 +54,8 @@ def hourly_limits(
         svg_kvar: rating of a static var generator beside the connection, shared as its draw is; its reactive power is
             that with which most can be drawn.
         left_out: limits that the base case breaks do not bind; by default they are "not made worse".
-        jobs: processes. seed: of the points at which interpolated limits are compared with AC power flow.
+        jobs: processes; a script of its own needs ``if __name__ == "__main__"`` for more than one.
+        seed: of the points at which interpolated limits are compared with AC power flow.
         progress: called with the number of parts done, and of all.
 
     Raises:

@@ -129,7 +129,7 @@ def _compare(
     random = np.random.default_rng(seed)
     stands = [standing(around, case) for case in cases]
     known: dict[tuple[int, int], Bisection] = {}
-    shares, kws, percents, kinds, seconds = [], [], [], [], 0.0
+    shares, kws, percents, kinds, seconds = [], [], [0.0], [], 0.0
     for _ in range(draws):
         k, c, t = (int(random.integers(n)) for n in limits.p_kw.shape)
         feeder = int(stands[k].of_step[t])
@@ -148,14 +148,14 @@ def _compare(
         apart = abs(found - kw)
         shares.append(apart / float(allowed_kw(np.array(kw))))
         kws.append(apart)
-        percents.append(100 * apart / max(kw, 1.0))
+        if kw >= 1000:
+            percents.append(100 * apart / kw)
         number = int(limits.binding[k, c, t])
         kinds.append("none" if number < 0 else limits.elements[number].kind)
     counts = pd.Series(kinds).value_counts()
     return {
         "compared": len(kws), "binding": ", ".join(f"{kind} {n}" for kind, n in counts.items()),
-        "worst kW": max(kws), "worst % where above 1 MW": max(
-            (p for p, kw in zip(percents, kws, strict=True) if kw / p * 100 >= 1000), default=0.0),
+        "worst kW": max(kws), "worst % where above 1 MW": max(percents),
         "worst of 0.5 % or 5 kW": max(shares), "bisection s": seconds / draws,
     }  # fmt: skip
 
