@@ -244,5 +244,12 @@ class Coordination(Protocol):
             InputError: naming the key.
         """
 
+    def admit(self, market: Market) -> None:
+        """Refuse, before anything runs, agents that cannot take part in this mode.
+
+        Raises:
+            InputError: naming the agent.
+        """
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Coordinate one window; yields simulation events, returns the outcome."""

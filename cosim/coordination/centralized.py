@@ -51,6 +51,9 @@ class Centralized:
                 "the solver is not installed", key="centralized.solver", value=spec.solver, allowed=", ".join(have)
             )
 
+    def admit(self, market: Market) -> None:
+        """Any agents will do."""
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once, award when the gate closes at the operator's prices that the leader counted on."""
         yield market.env.timeout(max(0, window.closes_s - market.env.now))

@@ -39,6 +39,9 @@ class Decentralized:
         """Refuse an update rule that is not there or cannot take the scenario."""
         find_rule(scenario.decentralized.rule).check(scenario)
 
+    def admit(self, market: Market) -> None:
+        """Any agents will do."""
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Negotiate one window."""
         began = time.perf_counter()

@@ -51,11 +51,25 @@ class Envelope:
                              key="datacenters", allowed="an agreement of at least one data center")  # fmt: skip
         find_sharing(scenario)
 
+    def admit(self, market: Market) -> None:
+        """Refuse agents that cannot take part.
+
+        Raises:
+            InputError: an agent of a user's own lacks a method.
+        """
+        agents: list[tuple[str, str, object]] = [("operator", "operator.agent", o) for o in market.operators]
+        agents += [("aggregator", f"aggregators.{a.name}.agent", a) for a in market.aggregators]
+        for kind, key, agent in agents:
+            lacks = [name for name in _NEEDED[kind] if not callable(getattr(agent, name, None))]
+            if lacks:
+                raise InputError(f"mode envelope needs an {kind} with {' and '.join(lacks)}", key=key,
+                                 value=type(agent).__name__)  # fmt: skip
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Post limits and prices, take in the bids, and clear what is drawn."""
         began = time.perf_counter()
         env, round_s = market.env, market.scenario.clock.round_s
-        rule = self._rule = self._rule or self._first(market)
+        rule = self._rule = self._rule or find_sharing(market.scenario)
         market.tell("envelopes")
         envelopes = market.operator.envelopes(declared_p_mw, rule)
         p_max_mw = market.operator.limits(envelopes)
@@ -93,21 +107,6 @@ class Envelope:
             ),
             rows=tuple(rows),
         )
-
-    def _first(self, market: Market) -> SharingRule:
-        """The rule, once it is known that all agents can take part.
-
-        Raises:
-            InputError: an agent of a user's own lacks a method.
-        """
-        agents = [("operator", "operator.agent", o) for o in market.operators]
-        agents += [("aggregator", f"aggregators.{a.name}.agent", a) for a in market.aggregators]  # type: ignore[misc]
-        for kind, key, agent in agents:
-            lacks = [name for name in _NEEDED[kind] if not callable(getattr(agent, name, None))]
-            if lacks:
-                raise InputError(f"mode envelope needs an {kind} with {', '.join(lacks)}", key=key,
-                                 value=type(agent).__name__)  # fmt: skip
-        return find_sharing(market.scenario)
 
     def _prices(self, market: Market, window: Window, forecast_p_mw: Array) -> Prices:
         """What is posted and charged."""

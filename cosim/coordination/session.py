@@ -21,6 +21,7 @@ class Session:
     """
 
     def __init__(self, market: Market, mode: Coordination) -> None:
+        mode.admit(market)
         self._market, self._mode = market, mode
         env = market.env
         self._over = env.event()

@@ -16,6 +16,9 @@ class Uncoordinated:
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""
 
+    def admit(self, market: Market) -> None:
+        """Any agents will do."""
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Clear the declared demand when the gate closes."""
         own = sum(standing.own_cost_usd for standing in (yield from market.standings()))

@@ -115,6 +115,9 @@ class Welfare:
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""
 
+    def admit(self, market: Market) -> None:
+        """Any agents will do."""
+
     def run(self, market: Market, window: Window, declared_p_mw: Array) -> Process:
         """Solve once and award when the gate closes."""
         best = optimum(market)

@@ -115,7 +115,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             mode.check(prepared.scenario)
             self.market = self._wire(channel)
             self._check_capacity()
-        self._session = Session(self.market, mode)
+            self._session = Session(self.market, mode)
         self._accounting = Accounting(self.market, self._loads, prepared)
 
     def _wire(self, channel: Channel) -> Market:

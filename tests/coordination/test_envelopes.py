@@ -233,3 +233,16 @@ def test_modes_that_agree_on_a_network_say_that_devices_do_not_follow() -> None:
     places = {f"datacenters.{name}.bus": bus for name, bus in zip(SITES, ("671", "680", "633"), strict=True)}
     found = cosim.run("ieee37_flexible", "welfare", overrides={**changes, **places})
     assert any("in mode welfare devices act on work that runs on arrival" in note for note in found.record.notes)
+
+
+def test_an_aggregator_of_ones_own_without_limits_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "my_agents.py").write_text(
+        "from cosim.agents.dca import DataCenterAggregator\n\n"
+        "class Unlimited(DataCenterAggregator):\n    limit = None\n"
+    )
+    (tmp_path / "mine.yaml").write_text(
+        "base: ieee37_flexible\nname: mine\naggregators: [{name: dca, agent: 'my_agents:Unlimited'}]\n"
+    )
+    with pytest.raises(InputError, match="needs an aggregator with limit"):
+        cosim.run(tmp_path / "mine.yaml", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
