@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import integrate, stats
@@ -136,6 +136,7 @@ def test_nothing_is_drawn_where_the_sun_does_not_shine() -> None:
     assert (found.truth[sun == 0] == 0).all() and (found.truth[sun > 0] != sun[sun > 0]).all()
 
 
+@settings(max_examples=25)
 @given(st.floats(-2, 3), st.floats(0.01, 2), st.floats(-1, 0.4), st.floats(0.5, 2))
 def test_the_mean_within_bounds_is_that_of_quadrature(mean: float, std: float, lower: float, upper: float) -> None:
     def weighted(z: float) -> float:
