@@ -7,13 +7,13 @@ from typing import Any
 
 import mesa
 import numpy as np
-import scipy.sparse as sp
 import simpy
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
 from cosim.agents.dca.capacity import check_agreements, check_capacity
 from cosim.agents.dca.datacenter import agreed, datacenter_of
+from cosim.agents.dca.drawing import ADOPTED_MW, drawing, punctual
 from cosim.agents.dca.reporting import WorkResult
 from cosim.agents.dca.scheduling import ScheduleModel, WindowWork
 from cosim.agents.dca.workload import Ledger, arrivals_mwh
@@ -21,7 +21,7 @@ from cosim.constants import KILO
 from cosim.optimization.qp.exclusive import closed, overlapping
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
-from cosim.optimization.qp.transform import rename, with_rows
+from cosim.optimization.qp.transform import rename
 from cosim.optimization.solvers.cutting_planes import CutModel
 from cosim.optimization.solvers.proximal import ProximalSolver, proximal_gradient, steepened
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
@@ -35,7 +35,6 @@ from cosim.scenario.schema import DataCenterSpec
 
 Array = NDArray[np.float64]
 _PROMPT_WEIGHT = 1e3
-_ADOPT_PENALTY, _ADOPT_ROUNDS, _ADOPTED_MW = 1e5, 20, 1e-9
 
 
 class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
@@ -70,17 +69,11 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self.hours = prepared.calendar.step_hours
         self._spec = scenario.workload
         day_ahead = scenario.clock.market == "day_ahead"
-        arrivals = arrivals_mwh(self._spec, self.sites, prepared.utilisation, self.hours)
-        arriving_mw = arrivals.sum(axis=0) / self.hours
-        self._on_arrival_mw = [  # of each terminal of a site
-            s.draw_mw(work) / len(s.terminals) for s, work in zip(self.sites, arriving_mw, strict=True)
-        ]
-        self.ledger = Ledger(self._spec.classes, arrivals, close_windows=day_ahead)
+        self._utilisation = prepared.utilisation
+        self._on_arrival_mw = [np.empty(len(self._utilisation)) for _ in self.sites]  # of each terminal of a site
+        self.ledger = Ledger(self._spec.classes, self._learn(), close_windows=day_ahead)
         self.charge_mwh = np.array(
-            [
-                0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / KILO
-                for s in self.sites
-            ]
+            [0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / KILO for s in self.sites]
         )
         self.reactive_ratio = np.array([s.reactive_ratio for s in self.sites for _ in s.terminals])
         self._models: dict[tuple[int, int], ScheduleModel] = {}
@@ -90,6 +83,14 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self._settles_reactive = scenario.market.settlement == "active+reactive"
         self._x: Array | None = None
         self._bid_mw: Array | None = None
+
+    def _learn(self) -> Array:
+        """(classes, sites, steps) MWh of work that arrives, as far as is known."""
+        self._seen = np.array(self._utilisation)
+        arrivals = arrivals_mwh(self._spec, self.sites, self._seen, self.hours)
+        for drawn, site, work in zip(self._on_arrival_mw, self.sites, arrivals.sum(axis=0) / self.hours, strict=True):
+            drawn[:] = site.draw_mw(work) / len(site.terminals)
+        return arrivals
 
     def terminals(self) -> list[TerminalLoad]:
         """What the operators are told of the sites on their feeders."""
@@ -115,6 +116,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
 
     def open_window(self, window: Window) -> Array:
         """Set up the schedule of a window; returns the demand (steps, terminals) of running work on arrival."""
+        if not np.array_equal(self._seen, self._utilisation, equal_nan=True):
+            self.ledger.learn(self._learn())
+        self._tracks = False
         steps, planned = window.steps, self.ledger.planned_until(window.first, window.last_exclusive)
         beyond = planned - window.last_exclusive
         if (steps, beyond) not in self._models:
@@ -193,21 +197,14 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         return self._solver.solve(np.zeros(0), extra_linear=extra).require()
 
     def _stay_punctual(self) -> None:
-        """On a grid of bids draw only what leaves no more work late than running it on arrival would."""
+        """On a grid of bids, and in delivery, draw only what leaves no more work late than running it on arrival."""
         self._drawer = self._near
-        if self._bid_step_mw is not None:
+        if self._bid_step_mw is not None or self._tracks:
             self._drawer = ProximalSolver(QPSolver(self._punctual(), tolerance=FINE), self._columns)
 
     def _punctual(self) -> ParametricQP:
-        """The window's problem with no more late, over all steps together, than if all work ran on arrival.
-
-        It is for answers that do not weigh the late cost against a price that is charged: the nearest to an award on a
-        grid would leave undone what must run for a watt, and a price that is guessed from its slopes may be anything.
-        """
-        prompt, late = self._on_arrival, self._model.late_columns()
-        row = sp.csr_array((np.ones(late.size), (np.zeros(late.size, dtype=int), late)), shape=(1, len(prompt)))
-        allowed = np.maximum(prompt[late], 0.0).sum(keepdims=True)
-        return with_rows(self._qp, row, allowed, ("late",))
+        """The window's problem with no more late than if all work ran on arrival; see :func:`punctual`."""
+        return punctual(self._qp, self._model.late_columns(), self._on_arrival)
 
     def check_capacity(self) -> None:
         """Refuse work that cannot be done in time even with all flexibility used, or that no limit may touch and the
@@ -319,28 +316,37 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """
         if solution is not None:
             self._x, self._bid_mw = solution, p_mw
-        elif self._x is None or self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > _ADOPTED_MW:
+        elif self._x is None or self._bid_mw is None or np.abs(self._bid_mw - p_mw).max() > ADOPTED_MW:
             self._x, self._bid_mw = self._drawn(p_mw), p_mw
         self._x = self._model.booked(self._x, self._work)
         return self._qp.objective(self._x)
 
     def _drawn(self, p_mw: Array) -> Array:
-        """The schedule that draws this power, no battery charged and discharged at once."""
-        x = self._drawing(p_mw)
+        """The schedule that draws this power, or the nearest, no battery charged and discharged at once."""
+        x = drawing(self._drawer, self._columns, p_mw)
         while self._close_overlaps(x):
-            x = self._drawing(p_mw)
+            x = drawing(self._drawer, self._columns, p_mw)
         return x
 
-    def _drawing(self, p_mw: Array) -> Array:
-        """The cheapest schedule that draws this power, or the nearest that can be had (method of multipliers)."""
-        multiplier, before = np.zeros_like(p_mw), np.full_like(p_mw, np.inf)
-        for _ in range(_ADOPT_ROUNDS):
-            x = self._drawer.solve(multiplier, p_mw, _ADOPT_PENALTY).x
-            off = x[self._columns] - p_mw
-            if min(np.abs(off).max(), np.abs(off - before).max()) <= _ADOPTED_MW:
-                break
-            multiplier, before = multiplier + _ADOPT_PENALTY * off, off
-        return x
+    def deliver(self, window: Window, p_mw: Array | None, p_max_mw: Array | None = None) -> Array:
+        """Schedule anew what is left of a window when its first step is delivered, with the work that has arrived.
+
+        Args:
+            p_mw: (steps, own terminals) what was agreed on; None: nothing, so that work runs on arrival.
+            p_max_mw: see :meth:`limit`; None: no limits.
+
+        Returns:
+            (steps, own terminals) what is drawn, MW: the nearest to that, over all steps left, in which no work is late
+            that need not be. Work above the forecast is done.
+        """
+        self.open_window(window)
+        if p_max_mw is not None:
+            self.limit(p_max_mw)
+        if p_mw is not None:
+            self._tracks = True
+            self._stay_punctual()
+            self._x = self._model.booked(self._drawn(p_mw), self._work)
+        return self.drawn_mw()
 
     def drawn_mw(self) -> Array:
         """(steps, own terminals) what the adopted schedule draws."""
@@ -355,9 +361,8 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         result = self._work_of(t)
         self.site_costs_usd = {s.name: float(x) for s, x in zip(self.sites, result.site_costs_usd, strict=True)}
         self.unit_costs_usd = {(self.sites[i].name, unit): x for (i, unit), x in result.limited_usd.items()}
-        demand = reporting.demand_rows(self.sites, t, result)
         return result.own_cost_usd, {
-            "demand": demand,
+            "demand": reporting.demand_rows(self.sites, t, result),
             "work": reporting.work_rows(self.ledger, self.sites, t, result),
         }
 

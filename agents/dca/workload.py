@@ -41,9 +41,13 @@ class Ledger:
 
     def __init__(self, classes: Sequence[WorkClassSpec], arrivals: Matrix, close_windows: bool) -> None:
         self.classes = tuple(classes)
-        self.arrivals = arrivals
         self.served = np.zeros_like(arrivals)
         self._close_windows = close_windows
+        self.learn(arrivals)
+
+    def learn(self, arrivals: Matrix) -> None:
+        """Go by these arrivals from now on: those of past steps have happened, others are expected."""
+        self.arrivals = arrivals
         self._arrived = arrivals.cumsum(axis=2)
         self._due = np.zeros_like(arrivals)
         steps = arrivals.shape[2]

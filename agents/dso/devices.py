@@ -85,6 +85,10 @@ class MovingDevices:
     def follow(self, first: int, p_mw: Array) -> None:
         """Act from step ``first`` on on what data centers draw (steps, terminals; MW) instead of the forecast."""
         self._drawn |= dict(enumerate(p_mw, first))
+        self.forget(first)
+
+    def forget(self, first: int) -> None:
+        """Find positions from step ``first`` on anew, as more is known of what they act on."""
         kept = self._positions[: first + 1]
         if len(kept) < len(self._positions):
             self._positions = kept

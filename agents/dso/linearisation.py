@@ -77,6 +77,10 @@ class KnownPoints:
         """The point of step ``t`` moves to another dispatch."""
         self._points[t] = replace(self._points[t], dispatch=dispatch, visits=0)
 
+    def drop(self, first: int) -> None:
+        """Forget the points from step ``first`` on."""
+        self._points = {t: p for t, p in self._points.items() if t < first}
+
     def forget(self, steps: Sequence[int]) -> None:
         """Begin at the dispatch of these steps alone: their devices have moved, so the network has other states."""
         for t in steps:

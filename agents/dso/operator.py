@@ -70,7 +70,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
         self._model = NetworkModel(self.linearisation, self.clearing_model)
         self._accounts = AccountBook(self.clearing_model, self.hours)
-        self._devices = moving_devices(prepared, loads, self.resources)
+        self._devices, self._live = moving_devices(prepared, loads, self.resources), prepared.live
         self._following = self._devices if scenario.network.follows(scenario.mode) else None
         self._window: WindowClearing | None = None
         self._first = 0
@@ -92,6 +92,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     # -- the window -------------------------------------------------------------------------------------------
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether what it decides in a step of the open window hangs together with what it decides in others."""
+        return self._own(self.clearing_model).tied
+
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
@@ -103,6 +108,10 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """
         self._first, self._refinement, self._length = window.first, None, window.steps
         self._opened, self._known = (), {}
+        if self._live:  # what was found on other forecasts has no part in what is found on these
+            self._points.drop(window.first)
+            if self._devices is not None:
+                self._devices.forget(window.first)
         steps = np.arange(window.first, window.last_exclusive)
         points = [self._points.start(int(t), self._stand_alike) for t in steps]
         try:

@@ -98,6 +98,9 @@ def run(
     out: OutOption = None,
     force: ForceOption = False,
     no_figures: FiguresOption = False,
+    perfect: Annotated[
+        bool, typer.Option("--perfect", help="Run with perfect forecasts too, to say what they would have been worth.")
+    ] = False,
 ) -> None:
     """Run one scenario in one mode; leaves tables, figures and a report."""
     with _exit_codes():
@@ -105,6 +108,8 @@ def run(
         from cosim.results.limit_table import summary_rows
 
         overrides = _overrides(changes, steps)
+        if perfect:
+            overrides["results.value_of_information"] = True
         folder = out or free_folder(scenario, mode or "")
         with progress_bar(f"{Path(scenario).stem}") as progress:
             result = _or_say_where(

@@ -53,6 +53,8 @@ class Outcome:
         certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
         gap: relative gap between the solution and its proven bound.
         rows: of result tables, by table, that the mode knows of the steps that are committed.
+        firm_prices: whether prices stay as they were told, whatever is delivered.
+        limits_mw: (steps, terminals) most that may be drawn, nan where no limit arrived; None: no limits.
     """
 
     clearing: Clearing
@@ -66,6 +68,8 @@ class Outcome:
     solver_s: float = 0.0
     notes: tuple[str, ...] = ()
     rows: tuple[tuple[str, Columns], ...] = ()
+    firm_prices: bool = False
+    limits_mw: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

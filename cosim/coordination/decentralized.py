@@ -111,6 +111,7 @@ class Decentralized:
             regrets_usd=regrets,
             solver_s=time.perf_counter() - began,
             notes=(*notes, *refined.notes),
+            firm_prices=rule.firm_prices and last is not None,
         )
 
     def _unpaid(self, market: Market, window: Window, made: Round) -> tuple[str, ...]:

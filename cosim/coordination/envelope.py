@@ -106,6 +106,8 @@ class Envelope:
                 *refined.notes,
             ),
             rows=tuple(rows),
+            firm_prices=True,
+            limits_mw=_arrived(market, p_max_mw, standings),
         )
 
     def _prices(self, market: Market, window: Window, forecast_p_mw: Array) -> Prices:
@@ -113,6 +115,16 @@ class Envelope:
         if market.scenario.envelope.prices == "tariff":
             return tariff_prices(market, window.steps, window.first)
         return market.operator.clear(forecast_p_mw).prices
+
+
+def _arrived(market: Market, p_max_mw: Array, standings: Sequence[Standing]) -> Array:
+    """(steps, terminals) the limits that arrived, nan for others."""
+    heard = {a.name: standing.limits for a, standing in zip(market.aggregators, standings, strict=True)}
+    out = np.array(p_max_mw, dtype=np.float64)
+    for link in market.links:
+        if link.seat.operator.name not in heard[link.aggregator.name]:
+            out[:, link.columns] = np.nan
+    return out
 
 
 def _rows(

@@ -12,6 +12,8 @@ class Uncoordinated:
     """The baseline: nobody posts anything, so that what each aggregator declared stands when the gate closes."""
 
     decides_alone, posts, limits = False, False, False
+    agrees = False
+    """Whether demand is agreed on that is kept to in delivery, whatever happens."""
 
     def check(self, scenario: Scenario) -> None:
         """Any scenario will do."""

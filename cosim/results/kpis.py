@@ -44,6 +44,11 @@ MEASURES: dict[str, Measure] = {
         "USD", "Social cost: operator's cost and data centers' own cost", ",.2f", "cost"
     ),
     "welfare_gap": Measure("1", "Social cost above the welfare optimum, relative", ".3g", "cost"),
+    "perfect_social_cost_usd": Measure("USD", "Social cost if everything had been known beforehand", ",.2f", "cost"),
+    "value_of_information_usd": Measure("USD", "Social cost above that with perfect forecasts", ",.2f", "cost"),
+    "value_of_information_dca_usd": Measure(
+        "USD", "Cost of the data centers above that with perfect forecasts", ",.2f", "cost"
+    ),
     "dca_regret_usd": Measure(
         "USD", "What the data centers could still gain at the final price", ".3g", "cost"
     ),
@@ -86,11 +91,14 @@ class RunFacts:
         mip_gap: largest relative gap between a solution and its proven bound; None without a bound.
         dca_regret_usd: what the data centers could still gain at the final price; None without a negotiation.
         dso_regret_usd: the same for the operator.
+        perfect_usd: (social cost, cost of the data centers) of the same run with perfect forecasts; None where nobody
+            asked for it.
         wall_s: wall time of the run; solver_s: of it in solvers.
     """
 
     step_hours: float
     welfare_usd: float | None = None
+    perfect_usd: tuple[float, float] | None = None
     mip_gap: float | None = None
     dca_regret_usd: float | None = None
     dso_regret_usd: float | None = None
@@ -138,9 +146,18 @@ def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:
     gap = None
     if facts.welfare_usd is not None and facts.welfare_usd != 0:
         gap = (social - facts.welfare_usd) / abs(facts.welfare_usd)
+    dca = payment + float(steps["dca_own_cost_usd"].sum())
+    perfect: dict[str, float | None] = {}
+    if facts.perfect_usd is not None:
+        perfect = {
+            "perfect_social_cost_usd": facts.perfect_usd[0],
+            "value_of_information_usd": social - facts.perfect_usd[0],
+            "value_of_information_dca_usd": dca - facts.perfect_usd[1],
+        }
     return {
+        **perfect,
         "dca_payment_usd": payment,
-        "dca_cost_usd": payment + float(steps["dca_own_cost_usd"].sum()),
+        "dca_cost_usd": dca,
         "dso_cost_usd": float(steps["dso_cost_usd"].sum()),
         "social_cost_usd": social,
         "welfare_gap": gap,

@@ -34,6 +34,9 @@ def code_named_by(scenario: Scenario) -> dict[str, str]:
     named = {f"aggregators.{a.name}.agent": a.agent for a in scenario.aggregators}
     named["decentralized.rule"] = scenario.decentralized.rule
     named["envelope.rule"] = scenario.envelope.rule
+    forecasts = scenario.forecasts
+    named |= {"forecasts.default.kind": forecasts.default.kind}
+    named |= {f"forecasts.series.{e.name}.kind": e.kind for e in forecasts.series}
     for part in parts_of(scenario):
         named[part.key("operator.agent")] = part.scenario.operator.agent
         named |= {part.key(f"resources.{r.name}.kind"): r.kind for r in part.scenario.resources}

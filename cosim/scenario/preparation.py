@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
+from cosim.scenario.forecasts.drawing import Draws
 from cosim.scenario.network_limits import limits_of_network, voltage_limits_of
 from cosim.scenario.schema import ClockSpec, DataCenterSpec, Scenario
 from cosim.scenario.series.reading import Series, read_series
@@ -33,6 +34,14 @@ _NEAR_PU = (0.5, 1.5)
 """Voltages beyond which a power flow says nothing of a feeder any more."""
 
 
+class ReadsSeries(Protocol):
+    """Reads series on the calendar, within limits; see :class:`SeriesReader`."""
+
+    def __call__(
+        self, spec: SeriesSpec, key: str, lower: float = ..., upper: float = ..., quantity: Quantity | None = ...
+    ) -> Array: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedFeeder:
     """A feeder as its operator gets it; all series are (steps,).
@@ -42,6 +51,7 @@ class PreparedFeeder:
         price_usd_per_mwh: energy price at the substation.
         load_scale: scale of the feeder's base load.
         read: reads further series; shared with the whole, whose notes say what was assumed of them.
+        live: whether series change while windows open and steps are delivered, as more becomes known.
     """
 
     part: FeederPart
@@ -50,7 +60,8 @@ class PreparedFeeder:
     calendar: MarketCalendar
     price_usd_per_mwh: Array
     load_scale: Array
-    read: SeriesReader
+    read: ReadsSeries
+    live: bool = False
 
     @property
     def name(self) -> str:
@@ -99,6 +110,7 @@ class Prepared:
             aggregators, by name, that have one of their own.
         customer_tariff_usd_per_mwh: what other customers pay; None: the DLMP.
         notes: what was assumed of the series and of the clock, in words.
+        read: what the series were read by.
     """
 
     scenario: Scenario
@@ -106,6 +118,7 @@ class Prepared:
     calendar: MarketCalendar
     feeders: tuple[PreparedFeeder, ...]
     utilisation: Array
+    read: ReadsSeries
     tariff_usd_per_mwh: Array | None = None
     own_tariffs_usd_per_mwh: Mapping[str, Array] = field(default_factory=dict)
     customer_tariff_usd_per_mwh: Array | None = None
@@ -167,7 +180,9 @@ def naming_file(path: Path) -> Iterator[None]:
 
 def _prepare(scenario: Scenario, path: Path) -> Prepared:
     calendar = calendar_of(scenario)
-    read = SeriesReader(calendar, path, _clock_notes(calendar))
+    forecasts = scenario.forecasts
+    draws = None if forecasts.foresees else Draws(forecasts, calendar, scenario.seed)
+    read = SeriesReader(calendar, path, _clock_notes(calendar), draws)
     market = scenario.market
 
     def price(spec: SeriesSpec | None, key: str) -> Array | None:
@@ -181,6 +196,7 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
         calendar=calendar,
         feeders=tuple(_prepared_feeder(part, read) for part in parts_of(scenario)),
         utilisation=read(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
+        read=read,
         tariff_usd_per_mwh=price(market.tariff_usd_per_mwh, "market.tariff_usd_per_mwh"),
         own_tariffs_usd_per_mwh={name: tariff for name, tariff in own.items() if tariff is not None},
         customer_tariff_usd_per_mwh=price(market.customer_tariff_usd_per_mwh, "market.customer_tariff_usd_per_mwh"),
@@ -215,11 +231,13 @@ class SeriesReader:
 
     Attributes:
         notes: what was assumed of the series is added to these.
+        draws: errors of forecasts, around which what happens may be drawn.
     """
 
     calendar: MarketCalendar
     path: Path
     notes: list[str]
+    draws: Draws | None = None
     _known: dict[tuple[SeriesSpec, str, Quantity | None], Series] = field(default_factory=dict)
 
     def __call__(
@@ -230,17 +248,20 @@ class SeriesReader:
         upper: float = np.inf,
         quantity: Quantity | None = None,
     ) -> Array:
-        known = (spec, key, quantity)
-        if known not in self._known:
-            self._known[known] = read_series(spec, self.calendar, base_dir=self.path.parent, key=key, quantity=quantity)
-        found = self._known[known]
-        values = found.values
+        values = self.plain(spec, key, quantity)
         if values.min() < lower or values.max() > upper:
             worst = values.min() if values.min() < lower else values.max()
             raise InputError("a value of the series is out of range", key=key, value=float(worst),
                              allowed=f"{lower:g} to {upper:g}")  # fmt: skip
-        self.notes.extend(note for note in found.notes if note not in self.notes)
-        return values
+        self.notes.extend(note for note in self._known[spec, key, quantity].notes if note not in self.notes)
+        return values if self.draws is None else self.draws.truth(key, values, lower, upper)
+
+    def plain(self, spec: SeriesSpec, key: str, quantity: Quantity | None = None) -> Array:
+        """(steps,) the series as the scenario has it, whatever happens."""
+        known = (spec, key, quantity)
+        if known not in self._known:
+            self._known[known] = read_series(spec, self.calendar, base_dir=self.path.parent, key=key, quantity=quantity)
+        return self._known[known].values
 
 
 def _clock_notes(calendar: MarketCalendar) -> list[str]:

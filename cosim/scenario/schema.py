@@ -27,6 +27,7 @@ from cosim.scenario.equipment import ResourceSection as ResourceSection
 from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
+from cosim.scenario.forecasts.spec import ForecastsSpec
 from cosim.scenario.market import AggregatorSpec as AggregatorSpec
 from cosim.scenario.market import EnvelopeSpec as EnvelopeSpec
 from cosim.scenario.market import MarketSpec as MarketSpec
@@ -247,6 +248,7 @@ class Scenario(BriefSection):
     centralized: CentralizedSpec = CentralizedSpec()
     envelope: Annotated[EnvelopeSpec, LeftOut] = EnvelopeSpec()
     channel: ChannelSpec = ChannelSpec()
+    forecasts: Annotated[ForecastsSpec, LeftOut] = ForecastsSpec()
     results: Annotated[ResultsSpec, LeftOut] = ResultsSpec()
 
     @field_validator("feeders")

@@ -258,7 +258,7 @@ def _simulate(
     wall_s = time.perf_counter() - started
     tables = books.tables()
     limits = draft.voltage_limits
-    facts = _facts(prepared, books, wall_s)
+    facts = replace(_facts(prepared, books, wall_s), perfect_usd=_perfect_usd(simulation, tables))
     record = replace(
         draft,
         solver=", ".join(sorted({o.solver for o in books.outcomes})),
@@ -284,6 +284,19 @@ def _facts(prepared: Prepared, books: Books, wall_s: float) -> RunFacts:
         dso_regret_usd=sum(r[1] for r in regrets) if regrets else None,
         wall_s=wall_s,
         solver_s=sum(o.solver_s for o in books.outcomes),
+    )
+
+
+def _perfect_usd(simulation: Simulation, tables: Tables) -> tuple[float, float] | None:
+    """(social cost, cost of the data centers) of the same scenario with perfect forecasts, where that is asked for."""
+    prepared = simulation.prepared
+    if not prepared.scenario.results.value_of_information:
+        return None
+    if simulation.information is not None:
+        tables = Simulation(prepared, foresight=True).run().tables()
+    steps = tables.steps
+    return float(steps["social_cost_usd"].sum()), float(
+        steps["dca_payment_usd"].sum() + steps["dca_own_cost_usd"].sum()
     )
 
 

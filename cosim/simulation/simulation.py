@@ -13,6 +13,7 @@ import simpy
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
+from cosim.coordination.delivery import DeliveredStep, Delivery
 from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.session import Session
 from cosim.coordination.welfare import optimum
@@ -24,6 +25,7 @@ from cosim.results.columns import Columns, Pile
 from cosim.results.spool import Kept, Shelf
 from cosim.results.tables import Tables
 from cosim.scenario.calendar import Window
+from cosim.scenario.forecasts.information import information_of
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, told
 from cosim.scenario.preparation import Prepared, PreparedFeeder, naming_file
 from cosim.simulation.accounting import Accounting
@@ -92,12 +94,13 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     Args:
         prepared: what the scenario names, read and checked.
+        foresight: whether agents know beforehand what happens, whatever the scenario says of forecasts.
 
     Raises:
         InputError: the scenario asks for what its mode, its agents or its feeder cannot do; nothing has run then.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, foresight: bool = False) -> None:
         for_model, for_channel = np.random.SeedSequence(prepared.scenario.seed).spawn(2)
         super().__init__(rng=np.random.default_rng(for_model))
         self.prepared = prepared
@@ -113,14 +116,21 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             import_own_code(prepared.scenario, prepared.path)
             mode = coordination_of(prepared.scenario.mode)
             mode.check(prepared.scenario)
-            self.market = self._wire(channel)
+            self.information = None if foresight else information_of(prepared)
+            self.market = self._wire(channel, prepared if self.information is None else self.information.told())
+            self._delivery = Delivery(self.market, mode, self.information)
             self._check_capacity()
             self._session = Session(self.market, mode)
+        self.books.notes += [] if self.information is None else self.information.notes()
         self._accounting = Accounting(self.market, self._loads, prepared)
 
-    def _wire(self, channel: Channel) -> Market:
-        """Create the agents that the scenario names and put them around one market."""
-        prepared, scenario = self.prepared, self.prepared.scenario
+    def _wire(self, channel: Channel, prepared: Prepared) -> Market:
+        """Create the agents that the scenario names and put them around one market.
+
+        Args:
+            prepared: with series as the agents know them.
+        """
+        scenario = prepared.scenario
         specs = {d.name: d for d in scenario.datacenters}
         aggregators, loads = [], []
         column = 0
@@ -157,7 +167,11 @@ class Simulation(mesa.Model):  # type: ignore[misc]
 
     def _check_capacity(self) -> None:
         """Let the aggregators that can refuse the first window's work before anything runs."""
+        if self.information is not None:
+            self.information.check()
         self.market.declared(next(iter(self.prepared.calendar.windows())))
+        if self.information is not None and self.information.uncertain("workload.utilisation"):
+            return  # more work than can be done may be forecast, or happen: it is late then, and the notes say so
         for a in self.market.aggregators:
             check = getattr(a, "check_capacity", None)
             if check is not None:
@@ -189,11 +203,14 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             yield self.env.timeout(max(0, window.opens_s - self.env.now))
             self._done = window.first
             self._tell("linearising")
+            if self.information is not None:
+                self.information.open(window)
             declared = self.market.declared(window)
             self.books.notes += self._session.open(window, declared)
             outcome = yield from self._session.agree(window, declared)
             # After that, as the network may have been linearised anew.
-            yardstick = optimum(self.market) if calendar.market == "day_ahead" else None
+            comparable = calendar.market == "day_ahead" and self._delivery.as_agreed(window)
+            yardstick = optimum(self.market) if comparable else None
             self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))
@@ -227,9 +244,14 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                 "dca_cost_usd": [r.dca_cost_usd for r in rounds], "dso_cost_usd": [r.dso_cost_usd for r in rounds],
             },
         )  # fmt: skip
-        self._note_limited_prices(window, outcome)
-        for t in window.committed:
-            self._take_step(window, outcome, t)
+        delivered = []
+        for step in self._delivery.steps(window, outcome):
+            self._take_step(step, outcome)
+            delivered.append(step)
+            if step.anew:
+                for seat in self.market.operator.seats:
+                    books.notes += [seat.named(note) for note in _noted(seat.operator)]
+        self._note_limited_prices(delivered)
         self._take_messages(self.market.channel.drain())
         books.pack(_TOGETHER)
 
@@ -244,24 +266,25 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             },
         )  # fmt: skip
 
-    def _note_limited_prices(self, window: Window, outcome: Outcome) -> None:
+    def _note_limited_prices(self, delivered: Sequence[DeliveredStep]) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""
-        scenario, price = self.prepared.scenario, outcome.clearing.prices.p_usd_per_mwh
+        scenario = self.prepared.scenario
+        price = np.array([d.clearing.prices.p_usd_per_mwh[d.local] for d in delivered])
         met: dict[str, list[int]] = {}
         for agent, spec in zip(self.market.aggregators, scenario.aggregators, strict=True):
             for name, limit in zip(("floor", "cap"), scenario.price_limits(spec), strict=True):
                 own = f" of {spec.name}" if getattr(spec, f"price_{name}_usd_per_mwh") is not None else ""
                 here = (price[:, agent.columns] == limit).any(axis=1)
-                steps = [t for t in window.committed if limit is not None and here[t - window.first]]
+                steps = [d.t for d, met_here in zip(delivered, here, strict=True) if limit is not None and met_here]
                 if steps:
                     met.setdefault(f"the price {name}{own} of {limit:g} USD/MWh", []).extend(steps)
         for what, steps in met.items():
             listed = ", ".join(map(str, sorted(set(steps))))
             self.books.notes.append(f"{what} was charged in steps {listed}")
 
-    def _take_step(self, window: Window, outcome: Outcome, t: int) -> None:
-        local, market, prepared = t - window.first, self.market, self.prepared
-        payments = market.payments_of_step_usd(outcome.clearing, local)
+    def _take_step(self, delivered: DeliveredStep, outcome: Outcome) -> None:
+        t, local, market, prepared = delivered.t, delivered.local, self.market, self.prepared
+        payments = market.payments_of_step_usd(delivered.clearing, local)
         found = [
             self._take_feeder(seat, place, t, payment)
             for seat, place, payment in zip(market.operator.seats, self._places, payments, strict=True)
@@ -272,7 +295,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             own, own_costs[a.name] = own + own_cost, own_cost
             for table, columns in tables.items():
                 self.books.add(table, columns)
-        for columns in self._accounting.step(t, local, outcome.clearing, own_costs):
+        for columns in self._accounting.step(t, local, delivered.clearing, own_costs):
             self.books.add("accounts", columns)
         sums = {key: sum(feeder[key] for feeder in found) for key in found[0]}
         # of a single feeder what it is; else the mean over the feeders, whose own prices are in the table of feeders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -251,3 +252,13 @@ def test_help_needs_nothing_heavy_and_is_quick() -> None:
     started = time.perf_counter()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert time.perf_counter() - started < 2.0
+
+
+def test_perfect_tells_what_forecasts_are_worth(tmp_path: Path) -> None:
+    """Nothing is forecast here, so that perfect forecasts are worth nothing."""
+    place = ("--mode", "uncoordinated", "--steps", "2", "--no-figures", "--out", str(tmp_path / "out"))
+    done = invoke("run", "ieee37", "--perfect", *place)
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["kpis"]["value_of_information_usd"]["value"] == 0.0
+    assert "value_of_information_usd" in done.stdout

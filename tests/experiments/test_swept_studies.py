@@ -50,6 +50,13 @@ def test_a_tariff_charges_what_it_says_and_only_negotiated_prices_reach_the_opti
 
 
 @pytest.mark.slow
+def test_what_forecasts_are_worth_is_measured_against_one_foresight(tmp_path: Path) -> None:
+    found = table(small("forecasts", tmp_path, {"clock.steps": 2, "clock.window_steps": 2}, size=[0.5, 2]))
+    assert found.groupby("market")["perfect_usd"].nunique().eq(1).all()  # what happens is the same at every size
+    assert (found["late_mwh"] < 1e-6).all()
+
+
+@pytest.mark.slow
 def test_a_price_on_unbalance_is_paid_for_in_resources(tmp_path: Path) -> None:
     found = table(small("svg_loading", tmp_path, {"clock.steps": 1}, loading_kw=[600], price=[0, 3]))
     priced = found[found["price"] == 3].set_index("svg")

@@ -19,6 +19,7 @@ cosim.simulation.runner.write_run_report = lambda folder: None  # figures take m
 settings = {
     "clock.steps": 4, "channel.loss": 0.2, "channel.latency": {"kind": "lognormal"},
     "network.controls": "between_steps",
+    "forecasts.default": {"kind": "error", "std_1h": 0.02, "std_24h": 0.05, "truth": "sampled"},
 }
 cosim.run("ieee37_stress_svg", mode="decentralized", seed=int(sys.argv[1]), overrides=settings, out=sys.argv[2])
 """

@@ -109,6 +109,8 @@ class Rule:
 
     one_aggregator = False
     """Whether the rule is for a single aggregator only."""
+    firm_prices = False
+    """Whether what was posted last is charged, whatever is delivered."""
 
     Parameters: ClassVar[type[BaseModel] | None] = None
     """What a scenario may say in ``decentralized.parameters``: a pydantic model; None: nothing."""

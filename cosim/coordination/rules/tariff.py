@@ -35,6 +35,8 @@ class Tariff(Rule):
     at the margin is not what is paid for it, and the regrets say by how much.
     """
 
+    firm_prices = True
+
     def first(self, declared_p_mw: Array, first_step: int) -> Posted:
         return Posted(tariff_prices(self.market, len(declared_p_mw), first_step))
 

@@ -19,7 +19,7 @@ from cosim.grid.feeder.tables import feeder_folder, read_feeder, shipped_feeders
 from cosim.hosting.surroundings import Injection, Surroundings
 from cosim.scenario.loading import files_read, load_scenario, shipped_scenarios, validated
 from cosim.scenario.network_limits import limits_of_network
-from cosim.scenario.preparation import SeriesReader, calendar_of_clock, naming_file, prepare
+from cosim.scenario.preparation import ReadsSeries, SeriesReader, calendar_of_clock, naming_file, prepare
 from cosim.scenario.schema import ClockSpec, GeneratorSpec, NetworkSpec, Scenario
 from cosim.scenario.series.reading import find_table
 from cosim.scenario.series.spec import SeriesSpec
@@ -64,7 +64,7 @@ class StudyInputs:
     name: str
     around: Surroundings
     times: tuple[datetime, ...]
-    read: SeriesReader
+    read: ReadsSeries
     digests: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -196,7 +196,7 @@ def _feeder(path: Path, as_tables: bool, notes: list[str]) -> tuple[Feeder, list
     return imported.feeder, [path]
 
 
-def _in_the_sun(feeder: Feeder, read: SeriesReader, sun: SeriesLike | None) -> tuple[Feeder, tuple[Injection, ...]]:
+def _in_the_sun(feeder: Feeder, read: ReadsSeries, sun: SeriesLike | None) -> tuple[Feeder, tuple[Injection, ...]]:
     """The feeder without its photovoltaic plants, and what these give; without a series they stay as they are."""
     plants = [g for g in feeder.generators if g.kind == "pv"]
     if sun is None:
@@ -253,7 +253,7 @@ def _of_scenario(
                        _digests(files, specs, path.parent), tuple(notes))  # fmt: skip
 
 
-def _plant(spec: GeneratorSpec, feeder: Feeder, read: SeriesReader) -> list[Injection]:
+def _plant(spec: GeneratorSpec, feeder: Feeder, read: ReadsSeries) -> list[Injection]:
     """What a photovoltaic plant of a scenario gives, at unit power factor, shared by its terminals."""
     assert spec.profile is not None, "the schema sees to it"
     shine = read(spec.profile, f"generators.{spec.name}.profile", 0.0, 1.0, "share")

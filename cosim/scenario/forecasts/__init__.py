@@ -1,0 +1,1 @@
+"""What is known of a scenario's series before they happen: forecasts of several kinds, and who sees them when."""
