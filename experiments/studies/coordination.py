@@ -39,7 +39,7 @@ from cosim.experiments.studies.coordination_figures import (
 from cosim.results.figures.style import style
 from cosim.results.folders import refuse_existing
 from cosim.scenario.loading import load_scenario, shipped_scenarios
-from cosim.scenario.modes import MODES
+from cosim.scenario.modes import COMPARED
 from cosim.scenario.schema import Scenario
 from cosim.simulation.runner import RunResult
 
@@ -120,7 +120,7 @@ def _cases(name: str, overrides: dict[str, Any], extra_rules: Sequence[str], tel
     scenario, _ = load_scenario(name, overrides)
     count = 1 + len(extra_rules)
     tell(0, count, "all modes")
-    compared = compare(name, modes=MODES, overrides=overrides)
+    compared = compare(name, modes=COMPARED, overrides=overrides)
     failures = dict(compared.failures)
     rules = {"admm": compared.runs["decentralized"]} if "decentralized" in compared.runs else {}
     for k, rule in enumerate(extra_rules, start=1):
