@@ -86,7 +86,6 @@ class Delivery:
             clearing = replace(clearing, prices=told)
         return DeliveredStep(t, market.charged(clearing), 0, anew=True)
 
-
     def _drawn(self, agent: Any, left: Window, agreed: Array, limits: Array | None) -> Array:
         """What an aggregator draws in what is left of a window."""
         told = () if limits is None else (limits[:, agent.columns],)

@@ -25,6 +25,7 @@ from cosim.hosting.rows import Rows, checked_buses
 from cosim.hosting.search import NO_SOLUTION, Problem, largest
 from cosim.hosting.surroundings import Injection, Surroundings
 from cosim.hosting.switching import Switched, switched
+from cosim.scenario.calendar import since_midnight_s
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -106,11 +107,11 @@ def standing(around: Surroundings, case: Case) -> Standing:
     number: dict[object, int] = {}
     feeders: list[Feeder] = []
     of_step = np.full(around.steps, -1, dtype=np.intp)
-    midnight_s = around.start.hour * 3600 + around.start.minute * 60 + around.start.second
+    first_s = since_midnight_s(around.start)
     for t in range(around.steps):
         drawn = [(i.terminal, float(i.p_kw[t]), float(i.q_kvar[t])) for i in injections]
         try:
-            places = circuit.settle(float(around.load_scale[t]), drawn, midnight_s + t * around.step_s)
+            places = circuit.settle(float(around.load_scale[t]), drawn, first_s + t * around.step_s)
         except RunFailure:
             circuit.move_to(replace(feeder))
             continue

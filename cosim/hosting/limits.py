@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cosim.errors import InputError, did_you_mean, listed
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
+from cosim.scenario.equipment import reactive_ratio
 
 KINDS = ("voltage low", "voltage high", "rating", "unbalance", "solution", "supply")
 """What may bind: a voltage, a rating, a rate of unbalance; no power-flow solution in which loads keep their model; a
@@ -58,7 +59,7 @@ class Connection:
     @property
     def reactive_ratio(self) -> float:
         """kvar drawn per kW."""
-        return math.tan(math.acos(self.power_factor))
+        return reactive_ratio(self.power_factor)
 
     @property
     def terminals(self) -> tuple[Terminal, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cosim.constants import KILO
 from cosim.grid.feeder.circuit import CircuitFeeder
-from cosim.grid.feeder.limits import VOLTAGE_TOLERANCE_PU, NetworkLimits
+from cosim.grid.feeder.limits import RATE_TOLERANCE, VOLTAGE_TOLERANCE_PU, NetworkLimits
 from cosim.grid.feeder.phases import centroid, pvur, vuf
 from cosim.grid.linear.ac_pattern import Pattern
 from cosim.grid.opendss.commands import V_MAX, V_MIN
@@ -25,8 +25,6 @@ Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-RATE_TOLERANCE = 1e-3
-"""A rating or a rate of unbalance counts as broken when beyond its limit by more than this share of it."""
 HELD_PU, HELD_SHARE = 1e-5, 1e-5
 """How far beyond a limit the largest draw may bring a voltage, and a rating or rate as a share of its limit."""
 

@@ -129,15 +129,17 @@ def compute_kpis(
     return {name: Kpi(values[name], measure.unit) for name, measure in MEASURES.items() if name in values}
 
 
+def limited(envelopes: pd.DataFrame, hours: float) -> tuple[float, float]:
+    """Hours (of all sites) and energy (MWh) by which limits are below what would be drawn if work ran on arrival."""
+    beyond = (envelopes["wanted_kw"] - envelopes["limit_kw"]).clip(lower=0.0)
+    return hours * float((beyond > LIMITED_KW).sum()), hours * float(beyond.sum()) / KILO
+
+
 def _limited(envelopes: pd.DataFrame, hours: float) -> dict[str, float | None]:
     """How long limits of connections are below what would be drawn on arrival, and by how much energy."""
     if envelopes.empty:
         return {}
-    beyond = (envelopes["wanted_kw"] - envelopes["limit_kw"]).clip(lower=0.0)
-    return {
-        "limited_h": hours * float((beyond > LIMITED_KW).sum()),
-        "limited_mwh": hours * float(beyond.sum()) / KILO,
-    }
+    return {f"limited_{unit}": value for unit, value in zip(("h", "mwh"), limited(envelopes, hours), strict=True)}
 
 
 def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:

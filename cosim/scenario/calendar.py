@@ -161,7 +161,7 @@ class MarketCalendar:
     @property
     def start_of_day_s(self) -> int:
         """Wall-clock seconds from midnight to the first step."""
-        return self.start.hour * 3600 + self.start.minute * 60 + self.start.second
+        return since_midnight_s(self.start)
 
     @property
     def end_s(self) -> int:
@@ -232,6 +232,11 @@ class MarketCalendar:
 
 
 @cache
+def since_midnight_s(local: datetime) -> int:
+    """Wall-clock seconds from midnight."""
+    return local.hour * 3600 + local.minute * 60 + local.second
+
+
 def zone_of(name: str, key: str) -> tzinfo:
     """The zone of a name: ``Europe/Berlin``, ``UTC``, or a fixed offset as ``UTC-08:00`` or ``+01:00``.
 

@@ -23,6 +23,11 @@ from cosim.scenario.types import (
 )
 
 
+def reactive_ratio(power_factor: float) -> float:
+    """kvar drawn per kW at a lagging power factor, tan(arccos(pf))."""
+    return math.tan(math.acos(power_factor))
+
+
 class ResourceSection(BriefSection):
     """A resource of the operator: what every kind says; the other keys are checked by the kind.
 
@@ -164,7 +169,7 @@ class DataCenterSpec(BriefSection):
     @property
     def reactive_ratio(self) -> float:
         """kvar drawn per kW, from the power factor."""
-        return math.tan(math.acos(self.power_factor))
+        return reactive_ratio(self.power_factor)
 
 
 class WorkClassSpec(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from cosim.grid.feeder.feeder import Bus, Feeder, Line, LineCode, Load, Matrix
+from cosim.scenario.equipment import reactive_ratio
 
 NODES_PER_SITE = 6
 """A three-phase bus and one single-phase bus behind each of its phases."""
@@ -25,7 +26,7 @@ def synthetic_feeder(nodes: int) -> Feeder:
     side = max(2, round(math.sqrt(nodes / NODES_PER_SITE)))
     length = REACH_FT / (2 * side)
     kw = LOAD_KW / (3 * side * side)
-    kvar = kw * math.tan(math.acos(POWER_FACTOR))
+    kvar = kw * reactive_ratio(POWER_FACTOR)
     buses, lines, loads = [Bus("s", 12.47, "abc", True, source=SOURCE)], [], []
     for i in range(side):
         for j in range(side):

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cosim.constants import KILO
+from cosim.constants import HOUR_S, KILO
 from cosim.errors import RunFailure
 from cosim.experiments.studies.common import (
     Findings,
@@ -27,6 +27,7 @@ from cosim.experiments.studies.common import (
 )
 from cosim.results.figures.style import COLOURS, GREY, LIMIT_COLOUR, new_figure, style
 from cosim.results.folders import refuse_existing
+from cosim.results.kpis import limited
 from cosim.simulation.runner import Progress, RunResult, compare
 
 SCENARIO = "ieee37_flexible"
@@ -59,8 +60,7 @@ def study(overrides: Mapping[str, Any], progress: Progress | None = None, scenar
     if found.failures:
         raise RunFailure("; ".join(f"{case}: {told}" for case, told in found.failures.items()))
     runs = {case: found.runs[case] for case in CASES}
-    hours = overrides.get("clock.step_s", 3600) / 3600
-    sites = pd.concat([_sites(case, run, hours) for case, run in runs.items()], ignore_index=True)
+    sites = pd.concat([_sites(case, run) for case, run in runs.items()], ignore_index=True)
     table = pd.DataFrame([_row(case, run, sites) for case, run in runs.items()])
     best = float(table.loc[table["case"] == "welfare", "social_cost_usd"].iloc[0])
     table.insert(2, "above_welfare_pct", 100 * (table["social_cost_usd"] / best - 1))
@@ -73,20 +73,19 @@ def study(overrides: Mapping[str, Any], progress: Progress | None = None, scenar
     return Findings({"comparison": table, "sites": sites}, figures, conclusion(table, sites), captions)
 
 
-def _sites(case: str, run: RunResult, hours: float) -> pd.DataFrame:
+def _sites(case: str, run: RunResult) -> pd.DataFrame:
     """Of each site how far it is limited, what it draws, and what that costs it."""
     accounts, demand, work = run.tables.accounts, run.tables.demand, run.tables.work
-    envelopes = run.tables.envelopes
-    beyond = (envelopes["wanted_kw"] - envelopes["limit_kw"]).clip(lower=0.0)
+    envelopes, hours = run.tables.envelopes, run.record.step_s / HOUR_S
     rows = []
     for site in sorted(set(demand["datacenter"])):
         mine, drawn = accounts[accounts["unit"] == site], demand[demand["datacenter"] == site]
         of_unit = {unit: accounts.loc[accounts["unit"] == f"{site}.{unit}", "own_cost_usd"].sum() for unit in
                    ("backup", "lost_work")}  # fmt: skip
-        here = beyond[envelopes["datacenter"] == site]
+        limited_h, limited_mwh = limited(envelopes[envelopes["datacenter"] == site], hours)
         rows.append({
-            "case": case, "site": site, "limited_h": hours * float((here > 1e-3).sum()),
-            "limited_mwh": hours * here.sum() / KILO, "energy_mwh": hours * drawn["p_kw"].sum() / KILO,
+            "case": case, "site": site, "limited_h": limited_h, "limited_mwh": limited_mwh,
+            "energy_mwh": hours * drawn["p_kw"].sum() / KILO,
             "backup_mwh": hours * drawn["backup_kw"].sum() / KILO,
             "lost_mwh": work.loc[work["datacenter"] == site, "lost_mwh"].sum(),
             "paid_usd": (mine["paid_usd"] - mine["received_usd"]).sum(), "waiting_usd": mine["own_cost_usd"].sum(),

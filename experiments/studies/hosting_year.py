@@ -9,7 +9,7 @@ synthetic year, with a contingency or two each; beside them a battery, and work 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,12 @@ from cosim.hosting.study.capacity import Battery, Shift
 from cosim.hosting.study.figures import FAR
 from cosim.hosting.study.report import binding_words
 from cosim.hosting.study.result import Hosting
-from cosim.hosting.study.study import hosting_study
+from cosim.hosting.study.study import Progress, hosting_study
 from cosim.hosting.study.tables import flexible, over_all_cases
 from cosim.results.figures.maps import feeder_map
 from cosim.results.figures.style import COLOURS, new_figure, style
 from cosim.results.folders import refuse_existing
 
-Progress = Callable[[int, int, str], None]
 LOAD = "profiles/synthetic_year:load_scale"
 BATTERY = Battery(mwh=1.0, mw=0.5)
 SHIFT = Shift(share=0.4, hours=6.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from cosim.agents.dso.resources.resource import Resource, ResourceSpec, Site, Sy
 from cosim.agents.dso.resources.statement import Expression, Statement
 from cosim.constants import KILO
 from cosim.grid.feeder.phases import Terminal
+from cosim.scenario.equipment import reactive_ratio
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.types import NonNegative, Positive
 
@@ -58,7 +58,7 @@ class FlexibleLoad(Resource):
         if spec.wanted is not None:
             share = site.series(spec.wanted, "wanted", 0.0, 1.0, "share")
         self._spec, self._hours, self._steps = spec, calendar.step_hours, calendar.steps
-        self._ratio = math.tan(math.acos(spec.power_factor))
+        self._ratio = reactive_ratio(spec.power_factor)
         self._most_mw = spec.p_max_kw / KILO * share
         self.energy_mwh = 0.0 if spec.energy_kwh is None else spec.energy_kwh / KILO
         self._start_s, self._step_s = calendar.start_of_day_s, calendar.step_s

@@ -17,7 +17,9 @@ KINDS = ("voltage_low", "voltage_high", "rating", "vuf", "pvur")
 UNITS = {"voltage_low": "pu", "voltage_high": "pu", "rating": "kVA", "vuf": "%", "pvur": "%"}
 VOLTAGE_TOLERANCE_PU = 1e-4
 """A voltage counts as a violation when beyond its limit by more than this: solvers stop short of exact."""
-_TOLERANCE = {"pu": (VOLTAGE_TOLERANCE_PU, 0.0), "kVA": (0.0, 1e-3), "%": (0.0, 1e-3)}
+RATE_TOLERANCE = 1e-3
+"""A rating or a rate of unbalance counts as broken when beyond its limit by more than this share of it."""
+_TOLERANCE = {"pu": (VOLTAGE_TOLERANCE_PU, 0.0), "kVA": (0.0, RATE_TOLERANCE), "%": (0.0, RATE_TOLERANCE)}
 """How far beyond a limit a value may be without breaking it: in its unit, and as a share of the limit."""
 
 

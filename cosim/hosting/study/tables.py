@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cosim.constants import KILO
+from cosim.constants import HOUR_S, KILO
 from cosim.hosting.limits import NOTHING, Element, HourlyLimits
 from cosim.hosting.study.capacity import (
     SEEN_KW,
@@ -25,7 +25,6 @@ from cosim.hosting.study.capacity import (
 from cosim.hosting.study.schemas import ALL_CASES, CAPACITY, CURTAILMENT, DURATION, HOURLY_LIMITS
 from cosim.results.tables import ROW_GROUP, check
 
-HOUR_S = 3600.0
 SOLUTION = "solution"
 """Kind of the element that stands for no power flow solution."""
 _POINTS = 33

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from cosim.constants import HOUR_S
 from cosim.scenario.calendar import MarketCalendar
 
 Array = NDArray[np.float64]
-HOUR_S = 3600
 
 
 def error_std(lead_h: Array, std_1h: float, std_24h: float, reach_h: float) -> Array:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.constants import HOUR_S
 from cosim.errors import InputError, did_you_mean
 from cosim.files import is_file
 from cosim.scenario.calendar import MarketCalendar, zone_of
@@ -24,7 +25,6 @@ from cosim.scenario.series.table import SeriesTable, read_table
 from cosim.scenario.series.units import OURS, Quantity, conversion
 
 Array = NDArray[np.float64]
-HOUR_S = 3600
 _FOLDERS = ("prices", "profiles", "workloads")
 _YEARS_H = (8760, 8784)
 

@@ -23,6 +23,7 @@ from cosim.grid.linear import ac_tangent, lindist3flow
 from cosim.grid.linear.network import LinearNetwork, Real
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.grid.opendss.importer.importer import import_feeder, largest_difference
+from cosim.scenario.equipment import reactive_ratio
 
 HIGH_KV = 50.0
 """A bus above this is part of the transmission side."""
@@ -49,7 +50,7 @@ def devices(feeder: Feeder) -> Injections:
     buses = [b for b in feeder.buses if b.kv_base < HIGH_KV and b.name != feeder.source_bus]
     buses = buses[:: max(1, len(buses) // COUNT)][:COUNT]
     kw = SHARE * feeder.load_kw / len(buses)
-    kvar = kw * np.tan(np.arccos(POWER_FACTOR))
+    kvar = kw * reactive_ratio(POWER_FACTOR)
     found: Injections = []
     for k, b in enumerate(buses):
         part = 1.0 if b.kv_base > 1 else min(1.0, (2.0 if b.split else 50.0) / kw)
