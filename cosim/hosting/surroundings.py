@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.errors import InputError
+from cosim.errors import InputError, listed
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
@@ -23,6 +23,7 @@ Real = NDArray[np.float64]
 Controls = Literal["held", "fixed"]
 """Regulators and capacitors: ``held`` where their controls bring them in the base case of each step, while the new
 connection draws fast; ``fixed`` where the feeder has them."""
+_LISTED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +106,11 @@ def surroundings_of(
         terminals = terminals_of(feeder, site.bus, site.connection, prepared.part.key(f"datacenters.{name}"))
         share = np.asarray(p_kw, dtype=float) / len(terminals)
         found += [Injection(t, share, site.reactive_ratio * share) for t in terminals]
-    notes = [f"idle in the base case: {', '.join(idle)}"] if idle else []
     left = [name for name in known if name not in (sites or {})]
-    notes += [f"data centers of the scenario left out: {', '.join(left)}"] if left else []
+    notes = [f"the scenario's own data centers draw nothing: {listed(left, _LISTED)}"] if left else []
+    if idle:
+        notes.append(f"what the operator dispatches gives nothing, for no capacity may rest on its price: "
+                     f"{listed(idle, _LISTED)}")  # fmt: skip
     return Surroundings(
         feeder, prepared.limits, prepared.load_scale, tuple(found), calendar.step_s, calendar.start,
         controls or "held", tuple(notes),

@@ -279,3 +279,13 @@ def test_sun_moves_the_photovoltaic_generators_of_a_feeder() -> None:
     around = surroundings_at(with_pv, limits, np.ones(3), sun)
     assert around.injections[0].p_kw.tolist() == [0.0, -100.0, -200.0]
     assert around.feeder.generators == ()
+
+
+def test_the_sun_moves_no_generator_that_a_script_sets(tmp_path: Path) -> None:
+    """What stands in the script would count twice."""
+    script = tmp_path / "feeder.dss"
+    roof = "new pvsystem.roof bus1=675.1 phases=1 kv=2.4 kva=100 pmpp=100 irradiance=1"
+    script.write_text("\n".join([*circuit_commands(read_feeder("ieee13", Path("."))), roof, "solve"]), encoding="utf-8")
+    limits = NetworkLimits(VoltageLimits(0.9, 1.1))
+    with pytest.raises(InputError, match="as the script leaves them"):
+        surroundings_at(read_dss(script), limits, np.ones(2), np.ones(2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.errors import InputError, did_you_mean, listed
+from cosim.constants import HOUR_S
+from cosim.errors import InputError, did_you_mean
 from cosim.files import file_digest, is_file, is_folder
-from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import feeder_folder, read_feeder, shipped_feeders
-from cosim.hosting.surroundings import Injection, Surroundings
+from cosim.hosting.surroundings import Surroundings, surroundings_at, surroundings_of
 from cosim.scenario.loading import files_read, load_scenario, shipped_scenarios, validated
 from cosim.scenario.network_limits import limits_of_network
 from cosim.scenario.preparation import ReadsSeries, SeriesReader, calendar_of_clock, naming_file, prepare
-from cosim.scenario.schema import ClockSpec, GeneratorSpec, NetworkSpec, Scenario
+from cosim.scenario.schema import ClockSpec, NetworkSpec
 from cosim.scenario.series.reading import find_table
 from cosim.scenario.series.spec import SeriesSpec
 
 Array = NDArray[np.float64]
 SeriesLike = SeriesSpec | Mapping[str, Any] | str | float
-HOUR_S = 3600
 _YEAR_START = "2023-01-01T00:00:00"
-_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +167,10 @@ def _of_feeder(
     calendar = calendar_of_clock(spec)
     read = SeriesReader(calendar, Path.cwd() / "hosting", notes)
     scale = read(load_spec, "--load", 0.0, np.inf, "share")
-    feeder, injections = _in_the_sun(feeder, read, sun)
-    around = Surroundings(feeder, limits_of_network(network, feeder), scale, injections, spec.step_s, calendar.start)
+    around = surroundings_at(
+        feeder, limits_of_network(network, feeder), scale, _in_the_sun(feeder, read, sun), step_s=spec.step_s,
+        start=calendar.start,
+    )  # fmt: skip
     specs = [s for s in (load_spec, None if sun is None else series_spec(sun, "--sun")) if s is not None]
     return StudyInputs(
         feeder.name, around, calendar.timestamps(), read, _digests(files, specs, Path.cwd()), tuple(notes)
@@ -196,24 +196,14 @@ def _feeder(path: Path, as_tables: bool, notes: list[str]) -> tuple[Feeder, list
     return imported.feeder, [path]
 
 
-def _in_the_sun(feeder: Feeder, read: ReadsSeries, sun: SeriesLike | None) -> tuple[Feeder, tuple[Injection, ...]]:
-    """The feeder without its photovoltaic plants, and what these give; without a series they stay as they are."""
-    plants = [g for g in feeder.generators if g.kind == "pv"]
+def _in_the_sun(feeder: Feeder, read: ReadsSeries, sun: SeriesLike | None) -> Array | None:
+    """(steps,) what photovoltaic plants give as a share of their rating; without a series they stay as they are."""
     if sun is None:
-        return feeder, ()
-    if not plants:
+        return None
+    if all(g.kind != "pv" for g in feeder.generators):
         raise InputError(f"feeder {feeder.name} has no photovoltaic plant that the sun could shine on", key="--sun",
                          value=str(sun), allowed="a feeder with generators of kind pv, or no --sun")  # fmt: skip
-    shine = read(series_spec(sun, "--sun"), "--sun", 0.0, 1.0, "share")
-    others = tuple(g for g in feeder.generators if g.kind != "pv")
-    found: list[Injection] = []
-    for plant in plants:
-        connection = "three_phase" if len(plant.phases) == 3 else plant.phases
-        terminals = terminals_of(feeder, plant.bus, connection, f"generators.{plant.name}")
-        for terminal in terminals:
-            part = shine / len(terminals)
-            found.append(Injection(terminal, -plant.p_kw * part, -plant.q_kvar * part))
-    return replace(feeder, generators=others), tuple(found)
+    return read(series_spec(sun, "--sun"), "--sun", 0.0, 1.0, "share")
 
 
 def _of_scenario(
@@ -237,41 +227,15 @@ def _of_scenario(
     scenario, path = load_scenario(source, changes)
     prepared = prepare(scenario, path)
     only = prepared.only
-    notes = list(prepared.notes)
     with naming_file(path):
-        injections = tuple(
-            injection for g in scenario.generators if g.kind == "pv" for injection in _plant(g, only.feeder, only.read)
-        )
-    notes += _left_out(scenario)
-    around = Surroundings(only.feeder, only.limits, only.load_scale, injections, scenario.clock.step_s,
-                          prepared.calendar.start)  # fmt: skip
+        around = surroundings_of(only)
+    notes = [*prepared.notes, *around.notes]
     specs = [scenario.network.load_scale, *(g.profile for g in scenario.generators if g.profile is not None)]
     files = [Path(file) for file in files_read(path)]
     if scenario.network.feeder is not None:
         files += sorted(feeder_folder(scenario.network.feeder, path.parent).glob("*.csv"))
     return StudyInputs(scenario.name, around, prepared.calendar.timestamps(), only.read,
                        _digests(files, specs, path.parent), tuple(notes))  # fmt: skip
-
-
-def _plant(spec: GeneratorSpec, feeder: Feeder, read: ReadsSeries) -> list[Injection]:
-    """What a photovoltaic plant of a scenario gives, at unit power factor, shared by its terminals."""
-    assert spec.profile is not None, "the schema sees to it"
-    shine = read(spec.profile, f"generators.{spec.name}.profile", 0.0, 1.0, "share")
-    terminals = terminals_of(feeder, spec.bus, spec.connection, f"generators.{spec.name}")
-    given = -spec.p_max_kw * shine / len(terminals)
-    return [Injection(terminal, given, np.zeros_like(given)) for terminal in terminals]
-
-
-def _left_out(scenario: Scenario) -> list[str]:
-    """What of a scenario is not part of the base case, in sentences."""
-    sites = [d.name for d in scenario.datacenters]
-    units = [g.name for g in scenario.generators if g.kind != "pv"]
-    units += [s.name for s in scenario.svgs if s.mode != "none"] + [r.name for r in scenario.resources]
-    notes = [f"the scenario's own data centers draw nothing: {listed(sites, _LISTED)}"] if sites else []
-    if units:
-        notes.append(f"what the operator dispatches gives nothing, for no capacity may rest on its price: "
-                     f"{listed(units, _LISTED)}")  # fmt: skip
-    return notes
 
 
 def _digests(files: Sequence[Path], specs: Sequence[SeriesSpec], beside: Path) -> dict[str, str]:
