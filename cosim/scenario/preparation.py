@@ -183,31 +183,53 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
     forecasts = scenario.forecasts
     draws = None if forecasts.foresees else Draws(forecasts, calendar, scenario.seed)
     read = SeriesReader(calendar, path, _clock_notes(calendar), draws)
-    market = scenario.market
-
-    def price(spec: SeriesSpec | None, key: str) -> Array | None:
-        return None if spec is None else read(spec, key, quantity="price")
-
-    told = {a.name: a.tariff_usd_per_mwh for a in scenario.aggregators}
-    own = {name: price(spec, f"aggregators.{name}.tariff_usd_per_mwh") for name, spec in told.items()}
+    customers = scenario.market.customer_tariff_usd_per_mwh
     return Prepared(
         scenario=scenario,
         path=path,
         calendar=calendar,
         feeders=tuple(_prepared_feeder(part, read) for part in parts_of(scenario)),
-        utilisation=read(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
-        read=read,
-        tariff_usd_per_mwh=price(market.tariff_usd_per_mwh, "market.tariff_usd_per_mwh"),
-        own_tariffs_usd_per_mwh={name: tariff for name, tariff in own.items() if tariff is not None},
-        customer_tariff_usd_per_mwh=price(market.customer_tariff_usd_per_mwh, "market.customer_tariff_usd_per_mwh"),
+        **_agents_series(scenario, read),
+        customer_tariff_usd_per_mwh=_price(customers, "market.customer_tariff_usd_per_mwh", read),
         notes=read.notes,
     )
 
 
+def known_by(prepared: Prepared, read: ReadsSeries) -> Prepared:
+    """The scenario as agents get it, with series as another reader says they know them."""
+    feeders = (replace(f, live=True, **_feeder_series(f.part, read)) for f in prepared.feeders)
+    return replace(prepared, feeders=tuple(feeders), **_agents_series(prepared.scenario, read))
+
+
+def _agents_series(scenario: Scenario, read: ReadsSeries) -> dict[str, Any]:
+    """Fields of :class:`Prepared` that agents go by, whatever the feeder."""
+    told = {a.name: a.tariff_usd_per_mwh for a in scenario.aggregators}
+    own = {name: _price(spec, f"aggregators.{name}.tariff_usd_per_mwh", read) for name, spec in told.items()}
+    return {
+        "utilisation": read(scenario.workload.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
+        "tariff_usd_per_mwh": _price(scenario.market.tariff_usd_per_mwh, "market.tariff_usd_per_mwh", read),
+        "own_tariffs_usd_per_mwh": {name: tariff for name, tariff in own.items() if tariff is not None},
+        "read": read,
+    }
+
+
+def _price(spec: SeriesSpec | None, key: str, read: ReadsSeries) -> Array | None:
+    return None if spec is None else read(spec, key, quantity="price")
+
+
+def _feeder_series(part: FeederPart, read: ReadsSeries) -> dict[str, Any]:
+    """Fields of :class:`PreparedFeeder` that agents go by."""
+    price, scale = part.scenario.market.price_usd_per_mwh, part.scenario.network.load_scale
+    assert price is not None, "the schema sees to it"
+    return {
+        "price_usd_per_mwh": read(price, part.key("market.price_usd_per_mwh"), quantity="price"),
+        "load_scale": read(scale, part.key("network.load_scale"), 0.0, np.inf, "share"),
+        "read": read,
+    }
+
+
 def _prepared_feeder(part: FeederPart, read: SeriesReader) -> PreparedFeeder:
     scenario = part.scenario
-    price = scenario.market.price_usd_per_mwh
-    assert price is not None, "the schema sees to it"
     for g in scenario.generators:
         if g.profile is not None:
             read(g.profile, part.key(f"generators.{g.name}.profile"), 0.0, 1.0, "share")
@@ -219,9 +241,7 @@ def _prepared_feeder(part: FeederPart, read: SeriesReader) -> PreparedFeeder:
         path=read.path,
         feeder=feeder,
         calendar=read.calendar,
-        price_usd_per_mwh=read(price, part.key("market.price_usd_per_mwh"), quantity="price"),
-        load_scale=read(scenario.network.load_scale, part.key("network.load_scale"), 0.0, np.inf, "share"),
-        read=read,
+        **_feeder_series(part, read),
     )
 
 

@@ -28,7 +28,7 @@ from cosim.scenario.forecasts.models import (
 )
 from cosim.scenario.forecasts.spec import KINDS, ForecastSpec
 from cosim.scenario.own_code import agent_class, told
-from cosim.scenario.preparation import Prepared, SeriesReader
+from cosim.scenario.preparation import Prepared, SeriesReader, known_by
 from cosim.scenario.series.reading import read_series
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.series.units import Quantity
@@ -94,33 +94,7 @@ class Information:
 
     def told(self) -> Prepared:
         """The scenario as agents get it, with series as they are known."""
-        whole = self._prepared
-        feeders = []
-        for f in whole.feeders:
-            price, key = f.scenario.market.price_usd_per_mwh, f.part.key
-            assert price is not None, "the schema sees to it"
-            feeders.append(replace(
-                f,
-                price_usd_per_mwh=self(price, key("market.price_usd_per_mwh"), quantity="price"),
-                load_scale=self(f.scenario.network.load_scale, key("network.load_scale"), 0.0, np.inf, "share"),
-                read=self,
-                live=True,
-            ))  # fmt: skip
-        market, work = whole.scenario.market, whole.scenario.workload
-        own = {
-            a.name: self(a.tariff_usd_per_mwh, f"aggregators.{a.name}.tariff_usd_per_mwh", quantity="price")
-            for a in whole.scenario.aggregators
-            if a.tariff_usd_per_mwh is not None
-        }
-        tariff = market.tariff_usd_per_mwh
-        return replace(
-            whole,
-            feeders=tuple(feeders),
-            utilisation=self(work.utilisation, "workload.utilisation", 0.0, 1.0, "share"),
-            tariff_usd_per_mwh=None if tariff is None else self(tariff, "market.tariff_usd_per_mwh", quantity="price"),
-            own_tariffs_usd_per_mwh=own,
-            read=self,
-        )
+        return known_by(self._prepared, self)
 
     def open(self, window: Window) -> None:
         """Show what is known when a window opens."""
