@@ -129,14 +129,25 @@ class Record:
     @classmethod
     def read(cls, folder: Path) -> Record:
         """Record of a run folder; see :meth:`from_json` for errors, and a missing file is one too."""
-        path = folder / RECORD_FILE
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise InputError("no run in this folder: it has no record", file=path) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the record cannot be read ({error})", file=path) from None
-        return cls.from_json(text, path)
+        return cls.from_json(record_text(folder, "run"), folder / RECORD_FILE)
+
+
+def record_text(folder: Path, what: str) -> str:
+    """The text of the record in a folder.
+
+    Args:
+        what: the folder should hold, for the message.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"no {what} in this folder: it has no record", file=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the record cannot be read ({error})", file=path) from None
 
 
 def _limits(data: Mapping[str, Any]) -> VoltageLimits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -160,7 +160,7 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
             drawn = _run_figures(tables, layout, record.voltage_limits)
         page.accounts = account_sheet(tables.accounts)
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
-    page.sections = _sections(_save(drawn, folder))
+    page.sections = _sections(save_figures(drawn, folder))
     if record.certificate:
         page.certificates = [{"title": "Certificate", "rows": _flat(record.certificate)}]
     return _write(page, folder)
@@ -199,7 +199,7 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         from cosim.results.figures.modes import gain_by_party
 
         drawn["gain_by_party"] = gain_by_party(gained)
-    page.sections = _sections(_save(drawn, folder))
+    page.sections = _sections(save_figures(drawn, folder))
     return _write(page, folder)
 
 
@@ -243,8 +243,14 @@ def _kind(figure: str) -> str:
     return figure.partition(".")[0]
 
 
-def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
-    """Write figures as PNG; those of an earlier report that are no longer made are removed."""
+def save_figures(
+    figures: Mapping[str, Figure], folder: Path, known: Container[str] = CAPTIONS
+) -> dict[str, bytes]:
+    """Write figures as PNG; those of an earlier report that are no longer made are removed.
+
+    Args:
+        known: kinds of figures that a report may have made.
+    """
     place = folder / FIGURES_FOLDER
     images: dict[str, bytes] = {}
     if figures:
@@ -253,7 +259,7 @@ def _save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
         place.mkdir(exist_ok=True)
         images = {name: png(figure) for name, figure in figures.items()}
     for old in place.glob("*.png"):
-        if _kind(old.stem) in CAPTIONS and old.stem not in images:
+        if _kind(old.stem) in known and old.stem not in images:
             old.unlink()
     for name, data in images.items():
         (place / f"{name}.png").write_bytes(data)

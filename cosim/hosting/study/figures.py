@@ -25,17 +25,6 @@ _MEANS_WORDS = {
     "none": "nothing beside it", "battery": "battery", "shift": "work that may wait", "svg": "SVG",
     "svg+battery": "SVG and battery", "svg+shift": "SVG and work that may wait",
 }  # fmt: skip
-CAPTIONS = {
-    "map_firm": "What each bus can always host, over all cases. Hollow buses were not asked for.",
-    "map_flexible": "What each bus can host if it may be limited in the share of the hours named above.",
-    "duration": "Limits over all cases, sorted: a limit is at least this high in this share of the time. Of many "
-    "connections six are shown, from the lowest to the highest firm capacity.",
-    "curtailment": "What a site of this capacity loses, over all cases: hours in which it is limited, and energy that "
-    "it is not served.",
-    "means": "The same for one connection, with what a site may have beside it.",
-    "hours": "Limit in each hour of each day over all cases; each connection on a scale of its own.",
-    "cases": "Firm capacity in each case.",
-}
 
 
 def hosting_figures(

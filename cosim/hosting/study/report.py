@@ -5,16 +5,31 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cosim.constants import HOUR_S
 from cosim.hosting.study.result import SUMMARY_FILE, Hosting, HostingRecord, read_hosting
 from cosim.hosting.study.schemas import SCHEMAS
-from cosim.results.folders import FIGURES_FOLDER, REPORT_FILE
-from cosim.results.report import page_template
+from cosim.results.folders import REPORT_FILE
+from cosim.results.report import page_template, save_figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_ROWS = 200
+CAPTIONS = {
+    "map_firm": "What each bus can always host, over all cases. Hollow buses were not asked for.",
+    "map_flexible": "What each bus can host if it may be limited in the share of the hours named above.",
+    "duration": "Limits over all cases, sorted: a limit is at least this high in this share of the time. Of many "
+    "connections six are shown, from the lowest to the highest firm capacity.",
+    "curtailment": "What a site of this capacity loses, over all cases: hours in which it is limited, and energy that "
+    "it is not served.",
+    "means": "The same for one connection, with what a site may have beside it.",
+    "hours": "Limit in each hour of each day over all cases; each connection on a scale of its own.",
+    "cases": "Firm capacity in each case.",
+}
 _WORDS = {
     "voltage low": "low voltage", "voltage high": "high voltage", "rating": "rating", "unbalance": "unbalance",
     "solution": "too large for a power-flow solution", "supply": "no supply",
@@ -29,7 +44,7 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
     """
     place = Path(folder)
     found = read_hosting(place)
-    images, captions = _figures(found, place) if figures else ({}, {})
+    images = save_figures(_drawn(found) if figures else {}, place, CAPTIONS)
     record = found.record
     page = {
         "title": f"{record.name}: hosting capacity",
@@ -39,7 +54,7 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
         "headline": _headline(found),
         "notes": list(record.notes),
         "tables": [_summary(found), *_base(found), *_cases(found)],
-        "figures": [{"name": name, "caption": captions[name], "data": base64.b64encode(data).decode("ascii")}
+        "figures": [{"name": name, "caption": CAPTIONS[name], "data": base64.b64encode(data).decode("ascii")}
                     for name, data in images.items()],
         "provenance": _provenance(record),
         "files": [(SUMMARY_FILE, "One row per connection over all cases", ""),
@@ -50,22 +65,15 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
     return path
 
 
-def _figures(found: Hosting, place: Path) -> tuple[dict[str, bytes], dict[str, str]]:
-    from cosim.hosting.study.figures import CAPTIONS, chosen, hosting_figures
-    from cosim.results.figures.style import png
+def _drawn(found: Hosting) -> dict[str, Figure]:
+    from cosim.hosting.study.figures import chosen, hosting_figures
 
     limits = found.limits_over_all(chosen(found.capacity))
-    drawn = hosting_figures(found.tables(), found.layout, limits, found.record.highlighted_pct)
-    images = {name: png(figure) for name, figure in drawn.items()}
-    target = place / FIGURES_FOLDER
-    target.mkdir(exist_ok=True)
-    for name, data in images.items():
-        (target / f"{name}.png").write_bytes(data)
-    return images, CAPTIONS
+    return hosting_figures(found.tables(), found.layout, limits, found.record.highlighted_pct)
 
 
 def _hours(step_s: int) -> str:
-    return "an hour" if step_s == 3600 else f"{step_s / 60:g} minutes"
+    return "an hour" if step_s == HOUR_S else f"{step_s / 60:g} minutes"
 
 
 def megawatts(kw: float) -> str:

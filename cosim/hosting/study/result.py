@@ -25,7 +25,7 @@ from cosim.hosting.study.schemas import (
     STEPS,
 )
 from cosim.hosting.study.tables import flexible, over_all_cases
-from cosim.results.record import RECORD_FILE
+from cosim.results.record import RECORD_FILE, record_text
 from cosim.results.schemas import Schema
 from cosim.results.tables import Layout, arrow_table, check, open_table, read_table, reading, write_table
 
@@ -70,8 +70,7 @@ class HostingRecord:
         Raises:
             InputError: it cannot be read, is none of a hosting study, or of another version.
         """
-        path = folder / RECORD_FILE
-        data = _json(path)
+        path, data = folder / RECORD_FILE, _data(folder)
         if data.pop("format", None) != FORMAT or data.pop("schema_version", None) != SCHEMA_VERSION:
             raise InputError("not the record of a hosting study of this version", file=path, key="format",
                              allowed=f"{FORMAT}, schema_version {SCHEMA_VERSION}")  # fmt: skip
@@ -88,20 +87,18 @@ class HostingRecord:
         return 1.0 if 1.0 in ordered else ordered[len(ordered) // 2]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _data(folder: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no results in this folder: it has no record", file=path) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"the record cannot be read ({error})", file=path) from None
+        data = json.loads(record_text(folder, "results"))
+    except ValueError as error:
+        raise InputError(f"the record cannot be read ({error})", file=folder / RECORD_FILE) from None
     return data if isinstance(data, dict) else {}
 
 
 def is_hosting(folder: Path) -> bool:
     """Whether a folder holds a hosting study."""
     try:
-        return _json(folder / RECORD_FILE).get("format") == FORMAT
+        return _data(folder).get("format") == FORMAT
     except InputError:
         return False
 

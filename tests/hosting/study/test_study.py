@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def test_the_report_has_every_figure_and_fetches_nothing(folder: Path) -> None:
 def test_a_report_is_redone_from_its_folder_alone(folder: Path) -> None:
     before = (folder / "report.html").read_bytes()
     assert write_hosting_report(folder).read_bytes() == before
+
+
+def test_a_report_without_figures_leaves_none_of_an_earlier_one(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    write_hosting_report(copy, figures=False)
+    assert list((copy / "figures").iterdir()) == [] and list((folder / "figures").iterdir()) != []
 
 
 def test_cosim_reads_the_folder_back(folder: Path, found: Hosting) -> None:
