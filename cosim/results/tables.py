@@ -124,11 +124,12 @@ def _converted(series: pd.Series, column: Column, key: str, file: str | Path | N
         return series
     if column.kind == "float" and column.nullable and series.dtype.kind not in "iuf":
         series = series.astype(object).where(series.notna(), np.nan)
+    given = series.dropna() if column.kind == "text" else series  # what is missing where it may be is of any type
     if column.kind == "text":
-        alike = pd.api.types.infer_dtype(series, skipna=False) == "string"
+        alike = pd.api.types.infer_dtype(given, skipna=False) == "string"
     else:
         alike = series.dtype != object
-    for value in series.iloc[:1] if alike else series:
+    for value in given.iloc[:1] if alike else given:
         as_number = column.kind in ("int", "float") and isinstance(value, bool | np.bool_)
         if as_number or not isinstance(value, kinds[column.kind]):
             raise InputError(f"not a value of kind {column.kind}", file=file, key=key, value=value,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cosim.errors import InputError
-from cosim.results.schemas import SCHEMAS
+from cosim.results.schemas import SCHEMAS, Column, Schema
 from cosim.results.tables import Layout, Tables, check, empty, read_table, write_table
 
 Rows = dict[str, list[dict[str, object]]]
@@ -114,6 +114,14 @@ def test_a_wrong_value_is_refused_and_named(
     with pytest.raises(InputError, match=message) as caught:
         Tables.from_rows(rows)
     assert caught.value.key == f"{table}.{column}"
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan])
+@pytest.mark.parametrize("dtype", [object, "str"])
+def test_text_that_may_be_missing_may_be_missing_in_all_rows(nothing: float | None, dtype: Any) -> None:
+    remark = Schema("remarks", "", (Column("row", "int"), Column("text", "text", nullable=True)), ("row",))
+    frame = pd.DataFrame({"row": [0, 1], "text": pd.Series([nothing, nothing], dtype=dtype)})
+    assert check(remark, frame)["text"].isna().all()
 
 
 def test_a_missing_column_is_refused(rows: Rows) -> None:
