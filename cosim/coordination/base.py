@@ -53,7 +53,7 @@ class Outcome:
             the award costs above the optimum. None if the award answers no posted price.
         certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
         gap: relative gap between the solution and its proven bound.
-        rows: of result tables, by table, that the mode knows of the steps that are committed.
+        rows: of result tables, by table, that the mode knows of the steps that are taken, each of one step.
         firm_prices: whether prices stay as they were told, whatever is delivered.
         limits_mw: (steps, terminals) most that may be drawn, nan where no limit arrived; None: no limits.
     """

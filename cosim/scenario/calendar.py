@@ -73,6 +73,11 @@ class Window:
         return range(self.first, self.commit_until)
 
     @property
+    def taken(self) -> range:
+        """The steps that are delivered as they are agreed on in this window, if nothing else is agreed on later."""
+        return range(self.first, self.last_exclusive) if self.stage == "day_ahead" else self.committed
+
+    @property
     def max_rounds(self) -> int:
         """Whole rounds that fit between opening and gate closure."""
         return (self.closes_s - self.opens_s) // self.round_s
@@ -126,6 +131,8 @@ class MarketCalendar:
         if self.market not in get_args(Market):
             allowed = " or ".join(get_args(Market))
             raise InputError("unknown market", key="clock.market", value=self.market, allowed=allowed)
+        if (self.market == "two_settlement") != (self.real_time is not None):
+            raise ValueError("a market with two settlements, and no other, has a real-time market")
         for key in ("step_s", "steps", "window_steps", "gate_s", "round_s"):
             value = getattr(self, key)
             try:

@@ -261,8 +261,6 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
-        for table, columns in outcome.rows:
-            books.add(table, columns)
         for a in self.market.aggregators:
             books.notes += _noted(a)
         for seat in self.market.operator.seats:
@@ -288,6 +286,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books, delivered = self.books, []
         for step in steps:
             self._take_step(stage, step, outcome)
+            for table, columns in outcome.rows:
+                if columns["step"] == step.t:
+                    books.add(table, columns)
             delivered.append(step)
             if step.anew:
                 for seat in self.market.operator.seats:
