@@ -68,10 +68,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self.columns = slice(first_column, first_column + sum(len(s.terminals) for s in self.sites))
         self.hours = prepared.calendar.step_hours
         self._spec = scenario.workload
-        day_ahead = scenario.clock.market == "day_ahead"
         self._utilisation = prepared.utilisation
         self._on_arrival_mw = [np.empty(len(self._utilisation)) for _ in self.sites]  # of each terminal of a site
-        self.ledger = Ledger(self._spec.classes, self._learn(), close_windows=day_ahead)
+        self.ledger = Ledger(self._spec.classes, self._learn(), prepared.calendar.end_of_work)
         self.charge_mwh = np.array(
             [0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / KILO for s in self.sites]
         )

@@ -6,7 +6,7 @@ step t + max_delay_steps, and in any case by the end of the horizon.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,14 @@ class Ledger:
     Args:
         classes: the work classes.
         arrivals: (classes, sites, steps) MWh.
-        close_windows: whether each window must finish the work that arrived in it.
+        ends: the step before which the work that arrives in a step must be done, by the step: the end of its day where
+            days finish their work, else of the horizon.
     """
 
-    def __init__(self, classes: Sequence[WorkClassSpec], arrivals: Matrix, close_windows: bool) -> None:
+    def __init__(self, classes: Sequence[WorkClassSpec], arrivals: Matrix, ends: Callable[[int], int]) -> None:
         self.classes = tuple(classes)
         self.served = np.zeros_like(arrivals)
-        self._close_windows = close_windows
+        self._ends = ends
         self.learn(arrivals)
 
     def learn(self, arrivals: Matrix) -> None:
@@ -59,13 +60,11 @@ class Ledger:
     def planned_until(self, first: int, last: int) -> int:
         """Step until which the work of a window of steps ``first`` to ``last`` (exclusive) is planned.
 
-        Where windows need not finish their work it is the end of the longest delay of what arrives in the first step,
-        or of the horizon: whoever looks less far ahead would put work off until more is due at once than can be done.
+        It is at least the end of the longest delay of what arrives in the first step, or of the time in which that must
+        be done: whoever looks less far ahead would put work off until more is due at once than can be done.
         """
-        if self._close_windows:
-            return last
         longest = max(c.max_delay_steps for c in self.classes)
-        return max(last, min(first + longest + 1, int(self.arrivals.shape[2])))
+        return max(last, min(first + longest + 1, self._ends(first)))
 
     def backlog(self, step: int) -> Matrix:
         """Work (classes, sites) MWh that arrived before ``step`` and is not yet done."""
@@ -77,9 +76,9 @@ class Ledger:
     def may_wait(self, first: int, last: int) -> Matrix:
         """Most work (classes, sites, last - first) MWh that may still wait at the end of each step of a window.
 
-        Where a window must finish its work, all that arrived is due at its end from now on.
+        Where a day that ends with the window must finish its work, all that arrived is due at its end from now on.
         """
-        if self._close_windows:
+        if self._ends(first) <= last:
             due = self._due[:, :, last - 1 :]
             np.maximum(due, self._arrived[:, :, last - 1 : last], out=due)
         wait: Matrix = self._arrived[:, :, first:last] - self._due[:, :, first:last]

@@ -71,7 +71,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._model = NetworkModel(self.linearisation, self.clearing_model)
         self._accounts = AccountBook(self.clearing_model, self.hours)
         self._devices, self._live = moving_devices(prepared, loads, self.resources), prepared.live
-        self._following = self._devices if scenario.network.follows(scenario.mode) else None
+        self._following = self._devices if scenario.network.follows(*scenario.modes) else None
         self._window: WindowClearing | None = None
         self._first = 0
         self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))

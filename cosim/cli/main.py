@@ -26,6 +26,7 @@ from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import COMPARED, MODES
 
 if TYPE_CHECKING:
+    from cosim.results.accounts.sheets import Sheet
     from cosim.simulation.runner import Comparison
 
 Result = TypeVar("Result")
@@ -105,6 +106,7 @@ def run(
     """Run one scenario in one mode; leaves tables, figures and a report."""
     with _exit_codes():
         import cosim
+        from cosim.results.accounts.deviations import deviation_sheet
         from cosim.results.limit_table import summary_rows
 
         overrides = _overrides(changes, steps)
@@ -127,6 +129,7 @@ def run(
             )
         _print_kpis({"value": result.kpis})
         _print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
+        _print_sheet(deviation_sheet(result.tables.deviations, result.record.step_s / 3600))
         print_notes(result.record.notes)
         say_where(folder)
 
@@ -317,6 +320,18 @@ def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*row)
+    stdout().print(table)
+
+
+def _print_sheet(sheet: Sheet | None) -> None:
+    if sheet is None:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(sheet.title.lower())
+    for name in sheet.columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for party, what, texts in sheet.rows:
+        table.add_row(f"{party} {what}".strip(), *texts)
     stdout().print(table)
 
 

@@ -43,12 +43,25 @@ class Entry:
     own_cost_usd: float
 
 
+def owed_usd(market: Market, position: Position) -> tuple[float, float]:
+    """What a unit owes for active and for reactive power: price times what it draws, where it holds a position beside
+    that, and what it owes for that. Reactive power has no price where the settlement is on active power."""
+    price, h, held = position.price, market.hours, position.held
+    p_mw, q_mvar = position.p_mw, position.q_mvar
+    if held is not None:
+        p_mw, q_mvar = p_mw - held.p_mw, q_mvar - held.q_mvar
+    active = h * float((price.p_usd_per_mwh * p_mw).sum())
+    reactive = 0.0 if market.settles_active else h * float((price.q_usd_per_mvarh * q_mvar).sum())
+    if held is None:
+        return active, reactive
+    before = owed_usd(market, held)
+    return active + before[0], reactive + before[1]
+
+
 def entry_of(market: Market, position: Position) -> Entry:
-    """What a unit owes or is owed: price times what it draws, reactive too unless the settlement is on active power."""
-    price, h = position.price, market.hours
-    active = h * float((price.p_usd_per_mwh * position.p_mw).sum())
-    reactive = 0.0 if market.settles_active else h * float((price.q_usd_per_mvarh * position.q_mvar).sum())
-    drawn, owed = KILO * h * float(position.p_mw.sum()), active + reactive
+    """The row of a unit: what it draws or gives, and what it owes or is owed; see :func:`owed_usd`."""
+    active, reactive = owed_usd(market, position)
+    drawn, owed = KILO * market.hours * float(position.p_mw.sum()), active + reactive
     return Entry(
         position.owner, position.kind, position.unit, max(drawn, 0.0), max(-drawn, 0.0), max(-owed, 0.0),
         max(owed, 0.0), -reactive, position.own_cost_usd,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ class Outcome:
             the award costs above the optimum. None if the award answers no posted price.
         certificate: proof of a centralized solution; solver and solver_s: what solved it and how long.
         gap: relative gap between the solution and its proven bound.
-        rows: of result tables, by table, that the mode knows of the steps that are committed.
+        rows: of result tables, by table, that the mode knows of the steps that are taken, each of one step.
         firm_prices: whether prices stay as they were told, whatever is delivered.
         limits_mw: (steps, terminals) most that may be drawn, nan where no limit arrived; None: no limits.
     """
@@ -161,10 +162,23 @@ class Market:
 
     def payments_of_step_usd(self, clearing: Clearing, t: int) -> list[float]:
         """The payment to each operator for one step of a cleared window."""
+        paid = self._paid_usd_per_h(clearing, t)
+        return [float(self.hours * paid[seat.columns].sum()) for seat in self.operator.seats]
+
+    def payments_of_terminals_usd(self, clearing: Clearing, t: int) -> Array:
+        """(terminals,) the payment for what each draws in one step of a cleared window."""
+        return self.hours * self._paid_usd_per_h(clearing, t)
+
+    def _paid_usd_per_h(self, clearing: Clearing, t: int) -> Array:
         prices = clearing.prices
         charged = prices.p_usd_per_mwh if self.settles_active else self.effective(prices)
-        paid = [(charged[t] * clearing.p_mw[t])[seat.columns] for seat in self.operator.seats]
-        return [float(self.hours * each.sum()) for each in paid]
+        return np.asarray(charged[t] * clearing.p_mw[t])
+
+    def under(self, scenario: Scenario) -> Market:
+        """The same agents, at the same desks, under the rules of another scenario."""
+        other = copy(self)
+        object.__setattr__(other, "scenario", scenario)
+        return other
 
     def drawn_mw(self, p_mw: Array) -> Array:
         """What the aggregators draw that adopted a demand: (steps, terminals).

@@ -5,8 +5,8 @@ which no work is late that need not be. The operators then clear what is drawn w
 that clearing is what is dispatched, paid for and checked by AC power flow. Nobody sees more than forecasts of the steps
 to come. Prices that were told as firm (tariffs) stay as they were told.
 
-There is one settlement: all that is drawn is paid at the price of delivery. A second one, of the agreed demand at the
-agreed price, has its place in :meth:`Delivery.step`, which has both.
+All that is drawn is paid at the price of delivery, unless there are two settlements: see
+:mod:`cosim.coordination.settlement`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class Delivery:
         agreed = self.as_agreed(window)
         for t in window.committed:
             yield DeliveredStep(t, outcome.clearing, t - window.first) if agreed else self.step(window, outcome, t)
+
+    def one(self, window: Window, outcome: Outcome, t: int) -> DeliveredStep:
+        """Deliver step ``t`` of a window that was agreed on, whatever happens in others."""
+        if self.as_agreed(replace(window, first=t, commit_until=t + 1)):
+            return DeliveredStep(t, outcome.clearing, t - window.first)
+        return self.step(window, outcome, t)
 
     def step(self, window: Window, outcome: Outcome, t: int) -> DeliveredStep:
         """Deliver a step: see the module."""

@@ -144,7 +144,7 @@ def _rows(
     for k, site in enumerate(limits.sites):
         columns = seat.columns[list(limits.places[site])]
         kept = bool(reached[columns].all())
-        for t in window.committed:
+        for t in window.taken:
             local = t - window.first
             kind, element, phase = limits.binding[local, k]
             posted, firm = KILO * float(limits.limit_mw[local, k]), KILO * float(limits.firm_mw[k])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 import simpy
@@ -13,18 +14,31 @@ from cosim.protocol.roles import Array
 from cosim.scenario.calendar import Window
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """The window that is open: ``over`` happens with its outcome, or with what was raised in a process."""
+
+    over: simpy.Event
+
+
 class Session:
     """Starts the process of each agent and has windows agreed on.
 
     An agent's process is its ``run(env, desk)``; for those that have none an operator's is :func:`conducting` and an
     aggregator's :func:`bidding`. What is raised in a process is raised where the window's outcome is waited for.
+
+    Args:
+        beside: a session of the same agents at the same desks, whose processes do for this one too; windows of both
+            are open one at a time.
     """
 
-    def __init__(self, market: Market, mode: Coordination) -> None:
+    def __init__(self, market: Market, mode: Coordination, beside: Session | None = None) -> None:
         mode.admit(market)
         self._market, self._mode = market, mode
         env = market.env
-        self._over = env.event()
+        self._under_way: _UnderWay = _UnderWay(env.event()) if beside is None else beside._under_way
+        if beside is not None:
+            return
         for operator, seat in zip(market.operators, market.operator_desks, strict=True):
             run = getattr(operator, "run", None)
             self._start(conducting(seat) if run is None else run(env, seat))
@@ -57,7 +71,7 @@ class Session:
                 operators = {x.seat.operator.name: x.own for x in market.links if x.aggregator is agent}
                 own = declared_p_mw[:, agent.columns]
                 desk.open(Opening(window, own, rounds, operators, self._mode.limits))
-        over = self._over = market.env.event()
+        over = self._under_way.over = market.env.event()
         self._start(self._conducted(window, declared_p_mw, over))
         ended: Outcome | Exception = yield over
         if isinstance(ended, Exception):
@@ -75,6 +89,7 @@ class Session:
 
     def _ended(self, process: simpy.Process) -> None:
         """Hand on what was raised as a value: of an event that fails SimPy raises a copy, which loses its details."""
-        if not process.ok and not self._over.triggered:
+        over = self._under_way.over
+        if not process.ok and not over.triggered:
             process.defused = True
-            self._over.succeed(process.value)
+            over.succeed(process.value)

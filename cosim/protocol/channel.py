@@ -102,6 +102,7 @@ class Channel:
         self._log: list[MessageRecord] = []
         self._drained = 0
         self._drained_lost = 0
+        self._settlement = 0
 
     @property
     def log(self) -> tuple[MessageRecord, ...]:
@@ -143,6 +144,13 @@ class Channel:
         self._drained_lost += sum(record.lost for record in taken)
         return taken
 
+    def next_settlement(self) -> None:
+        """Begin another settlement of the same steps: what was sent before counts for nothing from now on, though it is
+        in the log, as a message tells windows apart by their first step alone."""
+        self._settlement += 1
+        for mailbox in self._mailboxes.values():
+            mailbox.read(before=np.inf)
+
     def send(self, message: Message) -> None:
         """Send a message; it arrives after the delay, perhaps twice, or never."""
         if self._transmit(message) and self._spec.duplicate:
@@ -159,11 +167,11 @@ class Channel:
         )
         self._log.append(record)
         if not lost and arrival <= now:
-            self._deliver(message, record, now)
+            self._deliver(message, record, now, self._settlement)
         elif not lost:
             # A callback on a timeout cannot lose a message, as racing a mailbox against a deadline would.
-            delivery = self._env.timeout(arrival - now)
-            delivery.callbacks.append(lambda _: self._deliver(message, record, arrival))
+            delivery, settlement = self._env.timeout(arrival - now), self._settlement
+            delivery.callbacks.append(lambda _: self._deliver(message, record, arrival, settlement))
         return bool(copied < self._spec.duplicate)
 
     def _link(self, message: Message) -> _Link:
@@ -202,11 +210,12 @@ class Channel:
             self._mailboxes[name] = Mailbox(self._env, self.send)
         return self._mailboxes[name]
 
-    def _deliver(self, message: Message, record: MessageRecord, arrival: float) -> None:
+    def _deliver(self, message: Message, record: MessageRecord, arrival: float, settlement: int) -> None:
         record.lost = self._down(message, arrival, sending=False)
         if not record.lost:
             record.received_s = arrival
-            self.mailbox(message.receiver).put(arrival, message)
+            if settlement == self._settlement:
+                self.mailbox(message.receiver).put(arrival, message)
 
 
 def _delay_sampler(latency: LatencySpec, rng: np.random.Generator) -> Callable[[], float]:

@@ -127,6 +127,8 @@ class Position:
         kind: what it is; owner: whose accounts it is booked in.
         p_mw, q_mvar: (terminals,) drawn if positive, given if negative.
         price: at its terminals, before the market's floor and cap.
+        held: of it, what was agreed on day ahead, at its price; what is drawn beside that is paid at ``price``. None:
+            all is.
     """
 
     unit: str
@@ -136,6 +138,7 @@ class Position:
     q_mvar: Array
     price: PriceList
     own_cost_usd: float = 0.0
+    held: Position | None = None
 
 
 class StepAccounts(Protocol):

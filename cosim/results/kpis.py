@@ -36,6 +36,8 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "dca_payment_usd": Measure("USD", "Payment of the data centers to the operator", ",.2f", "cost"),
+    "day_ahead_payment_usd": Measure("USD", "Of it for what was agreed on day ahead", ",.2f", "cost"),
+    "deviation_payment_usd": Measure("USD", "Of it for what is drawn beside that in real time", ",.2f", "cost"),
     "dca_cost_usd": Measure(
         "USD", "Cost of the data centers: payment, delay, migration, battery wear", ",.2f", "cost"
     ),
@@ -54,6 +56,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "dso_regret_usd": Measure("USD", "What the operator could still gain at the final price", ".3g", "cost"),
     "energy_mwh": Measure("MWh", "Energy drawn by the data centers", ",.3f", "energy"),
+    "deviation_mwh": Measure("MWh", "Energy drawn beyond and short of what was agreed on day ahead", ",.3f", "energy"),
     "unserved_mwh": Measure("MWh", "Computing work not done at the end", ",.4f", "energy"),
     "slack_mwh": Measure("MWh", "Broken limits, as energy at the price cap", ",.4f", "energy"),
     "limited_h": Measure("h", "Hours of sites whose limit is below what work on arrival would draw", ",.2f", "energy"),
@@ -109,8 +112,8 @@ class RunFacts:
 def compute_kpis(
     tables: Tables, facts: RunFacts, limits: Limits, tolerance_pu: float = VIOLATION_TOLERANCE_PU
 ) -> dict[str, Kpi]:
-    """All key figures, in the order of ``MEASURES``; None where one does not apply. Those of limits of connections are
-    there only where there are such limits.
+    """All key figures, in the order of ``MEASURES``; None where one does not apply. Those of limits of connections, and
+    of two settlements, are there only where there are such.
 
     Args:
         tolerance_pu: how far beyond a limit a voltage may be without being counted as a violation.
@@ -122,6 +125,7 @@ def compute_kpis(
         **_prices(tables.only("prices", "dlmp_p")["dlmp_p"]),
         **_negotiation(tables),
         **_limited(tables.envelopes, facts.step_hours),
+        **_deviations(tables.deviations, facts.step_hours),
         "mip_gap": facts.mip_gap,
         "wall_s": facts.wall_s,
         "solver_s": facts.solver_s,
@@ -140,6 +144,14 @@ def _limited(envelopes: pd.DataFrame, hours: float) -> dict[str, float | None]:
     if envelopes.empty:
         return {}
     return {f"limited_{unit}": value for unit, value in zip(("h", "mwh"), limited(envelopes, hours), strict=True)}
+
+
+def _deviations(deviations: pd.DataFrame, hours: float) -> dict[str, float | None]:
+    """What is paid in each of two settlements, and how far what is drawn is from what was agreed on."""
+    if deviations.empty:
+        return {}
+    paid = {name: float(deviations[name].sum()) for name in ("day_ahead_payment_usd", "deviation_payment_usd")}
+    return {**paid, "deviation_mwh": hours * float(deviations["deviation_kw"].abs().sum()) / KILO}
 
 
 def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from cosim.errors import InputError
+from cosim.results.accounts.deviations import deviation_sheet
 from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
 from cosim.results.accounts.totals import baseline_among, gains, read_baseline
 from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
@@ -45,6 +46,11 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "Power",
         "Hourly limits of connections that are not firm, what sites draw within them, and what they would draw if work "
         "ran on arrival.",
+    ),
+    "deviations": (
+        "Data centers",
+        "What data centers hold from day ahead and draw, and by how much the price of delivery is above that of day "
+        "ahead, weighted by what is held.",
     ),
     "price_heatmap": ("Prices", "Active price at each bus in each step, mean over phases."),
     "price_heatmap_phase": ("Prices", "The same for each phase or delta leg, on one colour scale."),
@@ -103,7 +109,7 @@ class _Page:
     limits: list[tuple[str, str, str]] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
     sections: list[dict[str, Any]] = field(default_factory=list)
-    accounts: Sheet | None = None
+    sheets: list[Sheet] = field(default_factory=list)
     kpi_columns: list[str] = field(default_factory=list)
     kpi_groups: list[dict[str, Any]] = field(default_factory=list)
     certificates: list[dict[str, Any]] = field(default_factory=list)
@@ -158,7 +164,8 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
         page.limits = summary_rows(tables.limits, record.step_s / 3600)
         if figures:
             drawn = _run_figures(tables, layout, record.voltage_limits)
-        page.accounts = account_sheet(tables.accounts)
+        sheets = account_sheet(tables.accounts), deviation_sheet(tables.deviations, record.step_s / 3600)
+        page.sheets = [sheet for sheet in sheets if sheet is not None]
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(save_figures(drawn, folder))
     if record.certificate:
@@ -192,10 +199,11 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         scenario_text=_scenario_text(folder / next(iter(records))),
     )
     gained = gains(finished, read_baseline(folder) or _first_uncoordinated(records))
-    page.accounts = gain_sheet(gained)
+    gain = gain_sheet(gained)
+    page.sheets = [] if gain is None else [gain]
     wanted = finished and figures
     drawn = _comparison_figures(records, finished, first.voltage_limits) if wanted else {}
-    if wanted and page.accounts is not None:
+    if wanted and gain is not None:
         from cosim.results.figures.modes import gain_by_party
 
         drawn["gain_by_party"] = gain_by_party(gained)

@@ -254,16 +254,34 @@ SCHEMAS: dict[str, Schema] = {
             optional=True,
         ),
         Schema(
-            "rounds",
-            "Rounds of the negotiation, per window (named by its first step)",
+            "deviations",
+            "Two settlements: what data centers hold from day ahead and what they draw, and payments for both (with "
+            "reactive power where it is paid for); last, what the deviation would cost at day-ahead prices",
             (
-                *_key("step", "round"),
+                *_key("step", "feeder", "aggregator", "datacenter"),
+                _phase(*_ANY_PHASE),
+                *_floats("kW", "position_kw", "drawn_kw", "deviation_kw"),
+                *_floats("kvar", "deviation_kvar"),
+                *_floats("USD/MWh", "day_ahead_usd_per_mwh", "real_time_usd_per_mwh"),
+                *_floats("USD/Mvarh", "day_ahead_usd_per_mvarh", "real_time_usd_per_mvarh"),
+                *_floats("USD", "day_ahead_payment_usd", "deviation_payment_usd", "deviation_day_ahead_usd"),
+            ),
+            ("step", "feeder", "aggregator", "datacenter", "phase"),
+            optional=True,
+        ),
+        Schema(
+            "rounds",
+            "Rounds of the negotiation, per window (named by its first step, and by the settlement if there are two)",
+            (
+                *_key("step"),
+                Column("stage", "text", unsaid=True, allowed=("day_ahead", "real_time")),
+                *_key("round"),
                 *_floats("s", "time"),
                 *_floats("USD/MWh", "price_residual"),
                 *_floats("kW", "power_residual_kw"),
                 *_floats("USD", "dca_cost_usd", "dso_cost_usd"),
             ),
-            ("step", "round"),
+            ("step", "stage", "round"),
         ),
         Schema(
             "messages",

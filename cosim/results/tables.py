@@ -205,7 +205,7 @@ class _Frames:
 @dataclass(frozen=True, eq=False)
 class Tables(_Frames):
     """What a run leaves, one frame per table; columns and units as in ``SCHEMAS``. ``taps``, ``feeders``, ``flows``,
-    ``limits``, ``accounts`` and ``envelopes`` may be left out."""
+    ``limits``, ``accounts``, ``envelopes`` and ``deviations`` may be left out."""
 
     steps: pd.DataFrame
     prices: pd.DataFrame
@@ -222,6 +222,7 @@ class Tables(_Frames):
     limits: pd.DataFrame = field(default_factory=lambda: empty("limits"))
     accounts: pd.DataFrame = field(default_factory=lambda: empty("accounts"))
     envelopes: pd.DataFrame = field(default_factory=lambda: empty("envelopes"))
+    deviations: pd.DataFrame = field(default_factory=lambda: empty("deviations"))
 
 
 @dataclass(frozen=True, eq=False)

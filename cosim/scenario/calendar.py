@@ -6,6 +6,9 @@ and closes when it begins: everything is agreed before it is delivered.
 
 - ``day_ahead``: windows of ``window_steps`` steps follow each other; a window commits all its steps.
 - ``rolling``: every step has its own window of up to ``window_steps`` steps and commits only its first.
+- ``two_settlement``: windows of ``window_steps`` steps, its days, follow each other as in ``day_ahead``; they commit
+  nothing and close when the real-time window of their first step opens. Every step has a real-time window, which
+  opens ``real_time.gate_s`` seconds before the step begins, reaches at most to the end of the day and commits the step.
 
 Time zones are here too: names as users write them, and local times that occur twice or never.
 """
@@ -15,9 +18,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
+from itertools import count
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,7 +32,9 @@ from cosim.errors import InputError
 
 _YEARS = (1700, 2200)
 """Times stand in the tables as nanoseconds, which reach from 1677 to 2262."""
-Market = Literal["day_ahead", "rolling"]
+Market = Literal["day_ahead", "rolling", "two_settlement"]
+Stage = Literal["", "day_ahead", "real_time"]
+"""What a window is of a market with two settlements; empty in others."""
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 
 
@@ -44,6 +50,7 @@ class Window:
         opens_s: simulation time at which negotiation may begin, in seconds.
         closes_s: gate closure, in seconds; what arrives at this time or later is late.
         round_s: length of one round of the negotiation, in seconds.
+        stage: which of two settlements it is agreed on for, if there are two.
     """
 
     index: int
@@ -53,6 +60,7 @@ class Window:
     opens_s: int
     closes_s: int
     round_s: int
+    stage: Stage = ""
 
     @property
     def steps(self) -> int:
@@ -65,9 +73,27 @@ class Window:
         return range(self.first, self.commit_until)
 
     @property
+    def taken(self) -> range:
+        """The steps that are delivered as they are agreed on in this window, if nothing else is agreed on later."""
+        return range(self.first, self.last_exclusive) if self.stage == "day_ahead" else self.committed
+
+    @property
     def max_rounds(self) -> int:
         """Whole rounds that fit between opening and gate closure."""
         return (self.closes_s - self.opens_s) // self.round_s
+
+
+@dataclass(frozen=True, slots=True)
+class RealTime:
+    """When the second of two settlements is agreed on.
+
+    Attributes:
+        gate_s: from the opening of a real-time window to the beginning of its first step, in seconds.
+        window_steps: look-ahead of a real-time window; None: what is left of the day.
+    """
+
+    gate_s: int
+    window_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +105,11 @@ class MarketCalendar:
         step_s: length of a market step, in seconds.
         steps: number of steps of the horizon.
         window_steps: look-ahead that is negotiated at once; the last windows are cut at the horizon.
-        market: ``day_ahead`` or ``rolling``.
+        market: ``day_ahead``, ``rolling`` or ``two_settlement``.
         gate_s: time for negotiation before delivery, in seconds; windows may not be open two at a time.
         round_s: length of one round of messages, in seconds.
         timezone: the zone of the start and of all local times; without one every day has 24 hours.
+        real_time: of a market with two settlements; None in others.
 
     Raises:
         InputError: a start that clocks never show or show twice in the zone, a horizon beyond the years that tables can
@@ -98,11 +125,14 @@ class MarketCalendar:
     gate_s: int
     round_s: int
     timezone: tzinfo | None = None
+    real_time: RealTime | None = None
 
     def __post_init__(self) -> None:
         if self.market not in get_args(Market):
             allowed = " or ".join(get_args(Market))
             raise InputError("unknown market", key="clock.market", value=self.market, allowed=allowed)
+        if (self.market == "two_settlement") != (self.real_time is not None):
+            raise ValueError("a market with two settlements, and no other, has a real-time market")
         for key in ("step_s", "steps", "window_steps", "gate_s", "round_s"):
             value = getattr(self, key)
             try:
@@ -119,12 +149,25 @@ class MarketCalendar:
                 value=self.gate_s,
                 allowed=f"at most {self._between_gates_s} s in the {self.market} market",
             )
-        if self.round_s > self.gate_s:
+        if self.real_time is not None:
+            self._check_real_time(self.real_time)
+        elif self.round_s > self.gate_s:
             raise InputError(
                 "not one round fits between opening and gate closure",
                 key="clock.round_s",
                 value=self.round_s,
                 allowed=f"at most gate_s = {self.gate_s} s",
+            )
+
+    def _check_real_time(self, real_time: RealTime) -> None:
+        """A round fits between the openings of both windows of a step, and another before the step begins."""
+        most_s = self.gate_s - self.round_s
+        if not self.round_s <= real_time.gate_s <= most_s:
+            raise InputError(
+                "the real-time window opens within clock.gate_s, with a round before and after its opening",
+                key="market.real_time.gate_s",
+                value=real_time.gate_s,
+                allowed=f"from clock.round_s = {self.round_s} s to clock.gate_s less that, {most_s} s",
             )
 
     def _check_times(self) -> None:
@@ -146,12 +189,20 @@ class MarketCalendar:
 
     @property
     def _stride(self) -> int:
-        """Steps from one window's first step to the next window's."""
-        return self.window_steps if self.market == "day_ahead" else 1
+        """Steps from one window's first step to the next window's; of two settlements, from one day's to the next's."""
+        return 1 if self.market == "rolling" else self.window_steps
 
     @property
     def _between_gates_s(self) -> int:
-        return self._stride * self.step_s
+        """Seconds from one gate closure to the next."""
+        return self.step_s if self.real_time is not None else self._stride * self.step_s
+
+    def end_of_work(self, step: int) -> int:
+        """Step before which the work that arrives in a step is done at the latest: the end of its day where windows
+        finish their work, else of the horizon."""
+        if self.market == "rolling":
+            return self.steps
+        return min((step // self.window_steps + 1) * self.window_steps, self.steps)
 
     @property
     def step_hours(self) -> float:
@@ -218,17 +269,38 @@ class MarketCalendar:
 
     def windows(self) -> Iterator[Window]:
         """The windows in order of time; what they commit covers every step exactly once."""
-        for index, first in enumerate(range(0, self.steps, self._stride)):
-            closes_s = self.step_start_s(first)
-            yield Window(
-                index=index,
+        numbers = count()
+        for first in range(0, self.steps, self._stride):
+            begins_s = self.step_start_s(first)
+            window = Window(
+                index=next(numbers),
                 first=first,
                 last_exclusive=min(first + self.window_steps, self.steps),
                 commit_until=min(first + self._stride, self.steps),
-                opens_s=closes_s - self.gate_s,
-                closes_s=closes_s,
+                opens_s=begins_s - self.gate_s,
+                closes_s=begins_s,
                 round_s=self.round_s,
             )
+            if self.real_time is None:
+                yield window
+                continue
+            yield replace(window, commit_until=first, closes_s=begins_s - self.real_time.gate_s, stage="day_ahead")
+            for t in range(first, window.last_exclusive):
+                yield self._real_time_window(next(numbers), t, window.last_exclusive, self.real_time)
+
+    def _real_time_window(self, index: int, t: int, end: int, real_time: RealTime) -> Window:
+        """The real-time window of a step whose day ends before step ``end``."""
+        begins_s, ahead = self.step_start_s(t), real_time.window_steps
+        return Window(
+            index=index,
+            first=t,
+            last_exclusive=end if ahead is None else min(t + ahead, end),
+            commit_until=t + 1,
+            opens_s=begins_s - real_time.gate_s,
+            closes_s=begins_s,
+            round_s=self.round_s,
+            stage="real_time",
+        )
 
 
 @cache

@@ -6,8 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from cosim.scenario.modes import Mode
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.types import BriefSection, Finite, ImportPath, LeftOut, Name, NonNegative, Positive
+
+MOST_STEPS = 1_000_000
+"""Most market steps of a horizon (a year of minutes has 525,600)."""
+RULED: tuple[Mode, ...] = ("decentralized", "envelope")
+"""Modes with a rule to choose."""
 
 
 def check_order(floor: float | None, cap: float | None) -> None:
@@ -16,13 +22,45 @@ def check_order(floor: float | None, cap: float | None) -> None:
         raise ValueError(f"price_floor_usd_per_mwh {floor:g} is above price_cap_usd_per_mwh {cap:g}")
 
 
+class RealTimeSpec(BriefSection):
+    """The second of two settlements: how real-time windows are agreed on; what is left out is as day ahead.
+
+    ``mode`` and ``rule`` (an update rule of mode ``decentralized``, or a sharing rule of ``envelope``) are those of
+    real time; ``parameters`` are for a rule of one's own. ``window_steps`` is the look-ahead of real-time windows, at
+    most to the end of the day. They open ``gate_s`` before their step, by default half of ``clock.gate_s``. Floor and
+    cap are those of real-time prices; an aggregator's own go before them.
+    """
+
+    mode: Mode | None = None
+    rule: str | None = None
+    parameters: Annotated[dict[str, Any], LeftOut] = Field(default_factory=dict)
+    window_steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
+    gate_s: Annotated[int, Field(gt=0)] | None = None
+    price_floor_usd_per_mwh: Finite | None = None
+    price_cap_usd_per_mwh: Finite | None = None
+
+    @model_validator(mode="after")
+    def _rule_of_its_mode(self) -> RealTimeSpec:
+        if self.rule is not None and self.mode not in RULED:
+            raise ValueError(f"rule {self.rule} needs the mode that it is of; allowed: mode {' or '.join(RULED)}")
+        if self.parameters and self.rule is None:
+            raise ValueError("parameters need the rule that they are for; allowed: rule: package.module:Class")
+        return self
+
+    def within(self, floor: float | None, cap: float | None) -> tuple[float | None, float | None]:
+        """Floor and cap of real-time prices where day ahead they are these."""
+        own = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
+        return floor if own[0] is None else own[0], cap if own[1] is None else own[1]
+
+
 class MarketSpec(BriefSection):
     """What energy costs at the substation, and what the aggregator is charged for.
 
     ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
     may be negative. ``customer_tariff`` is what other customers pay; without it they pay the DLMP. ``bid_step_kw`` is
     the grid on which power is bid; what is drawn is the nearest in which no work is late that need not be, and the
-    operator settles that. With ``feeders`` each of them has its own price, slope and reactive price instead.
+    operator settles that. ``real_time`` is the second settlement of a market with two. With ``feeders`` each of them
+    has its own price, slope and reactive price instead.
     """
 
     price_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
@@ -34,6 +72,7 @@ class MarketSpec(BriefSection):
     price_floor_usd_per_mwh: Finite | None = None
     price_cap_usd_per_mwh: Finite | None = None
     bid_step_kw: Positive | None = None
+    real_time: Annotated[RealTimeSpec, LeftOut] = RealTimeSpec()
 
     @model_validator(mode="after")
     def _floor_below_cap(self) -> MarketSpec:

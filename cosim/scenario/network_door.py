@@ -26,9 +26,10 @@ class NetworkDoor(BriefSection):
     taps: dict[str, int] = Field(default_factory=dict)
     controls: Literal["fixed", "between_steps", "follow"] | None = None
 
-    def follows(self, mode: str) -> bool:
-        """Whether devices act on what is drawn: where limits are posted, unless the forecast is asked for."""
-        return self.controls == "follow" or (self.controls is None and mode == "envelope")
+    def follows(self, *modes: str) -> bool:
+        """Whether devices act on what is drawn: where limits are posted in one of the modes of a run, unless the
+        forecast is asked for."""
+        return self.controls == "follow" or (self.controls is None and "envelope" in modes)
 
     @model_validator(mode="before")
     @classmethod

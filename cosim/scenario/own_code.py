@@ -34,6 +34,7 @@ def code_named_by(scenario: Scenario) -> dict[str, str]:
     named = {f"aggregators.{a.name}.agent": a.agent for a in scenario.aggregators}
     named["decentralized.rule"] = scenario.decentralized.rule
     named["envelope.rule"] = scenario.envelope.rule
+    named["market.real_time.rule"] = scenario.market.real_time.rule or ""
     forecasts = scenario.forecasts
     named |= {"forecasts.default.kind": forecasts.default.kind}
     named |= {f"forecasts.series.{e.name}.kind": e.kind for e in forecasts.series}

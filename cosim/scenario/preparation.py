@@ -18,12 +18,12 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
-from cosim.scenario.calendar import MarketCalendar, zone_of
+from cosim.scenario.calendar import MarketCalendar, RealTime, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
 from cosim.scenario.forecasts.drawing import Draws
 from cosim.scenario.network_limits import limits_of_network, voltage_limits_of
-from cosim.scenario.schema import ClockSpec, DataCenterSpec, Scenario
+from cosim.scenario.schema import ClockSpec, DataCenterSpec, RealTimeSpec, Scenario
 from cosim.scenario.series.reading import Series, read_series
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.series.units import Quantity
@@ -294,11 +294,11 @@ def _clock_notes(calendar: MarketCalendar) -> list[str]:
 
 def calendar_of(scenario: Scenario) -> MarketCalendar:
     """The market calendar of a scenario."""
-    return calendar_of_clock(scenario.clock)
+    return calendar_of_clock(scenario.clock, scenario.market.real_time)
 
 
-def calendar_of_clock(clock: ClockSpec) -> MarketCalendar:
-    """The market calendar of a section ``clock``."""
+def calendar_of_clock(clock: ClockSpec, second: RealTimeSpec | None = None) -> MarketCalendar:
+    """The market calendar of a section ``clock``, and of the second settlement where the market has two."""
     try:
         start = datetime.fromisoformat(clock.start)
     except ValueError:
@@ -312,8 +312,12 @@ def calendar_of_clock(clock: ClockSpec) -> MarketCalendar:
     if start.tzinfo is not None:
         zone = start.tzinfo if zone is None else zone
         start = start.astimezone(zone).replace(tzinfo=None)
+    real_time = None
+    if clock.market == "two_settlement":
+        second = second or RealTimeSpec()
+        real_time = RealTime(clock.gate_s // 2 if second.gate_s is None else second.gate_s, second.window_steps)
     return MarketCalendar(
-        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s, zone
+        start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s, zone, real_time
     )
 
 

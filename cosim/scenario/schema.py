@@ -28,10 +28,11 @@ from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
 from cosim.scenario.forecasts.spec import ForecastsSpec
+from cosim.scenario.market import MOST_STEPS, check_order
 from cosim.scenario.market import AggregatorSpec as AggregatorSpec
 from cosim.scenario.market import EnvelopeSpec as EnvelopeSpec
 from cosim.scenario.market import MarketSpec as MarketSpec
-from cosim.scenario.market import check_order
+from cosim.scenario.market import RealTimeSpec as RealTimeSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.network_door import NetworkDoor
 from cosim.scenario.results_spec import ResultsSpec as ResultsSpec
@@ -49,9 +50,6 @@ from cosim.scenario.types import (
     twice,
 )
 
-MOST_STEPS = 1_000_000
-"""Most market steps of a horizon (a year of minutes has 525,600)."""
-
 
 class ClockSpec(Section):
     """Market calendar: integer seconds; ``window_steps`` is the look-ahead that is negotiated at once.
@@ -65,7 +63,7 @@ class ClockSpec(Section):
     step_s: Annotated[int, Field(gt=0, le=86_400)] = 3600
     steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
     window_steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 24
-    market: Literal["day_ahead", "rolling"] = "day_ahead"
+    market: Literal["day_ahead", "rolling", "two_settlement"] = "day_ahead"
     gate_s: Annotated[int, Field(gt=0)] = 1800
     round_s: Annotated[int, Field(gt=0)] = 5
 
@@ -339,6 +337,24 @@ class Scenario(BriefSection):
                 f"aggregators must own every data center exactly once; they own {owned} of {sites}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _second_settlement(self) -> Scenario:
+        """Real time only where there is one, its floor below its cap, each perhaps that of the day-ahead market."""
+        spec, market = self.market.real_time, self.market
+        if self.clock.market != "two_settlement" and spec != RealTimeSpec():
+            _wrong("only clock.market: two_settlement has a real-time market", "market", "real_time")
+        try:
+            check_order(*spec.within(market.price_floor_usd_per_mwh, market.price_cap_usd_per_mwh))
+        except ValueError as error:
+            _wrong(str(error), "market", "real_time")
+        return self
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Mode of the run, and that of real time where it is another."""
+        second = self.market.real_time.mode
+        return (self.mode,) if second in (None, self.mode) else (self.mode, second)
 
     def price_limits(self, spec: AggregatorSpec) -> tuple[float | None, float | None]:
         """Floor and cap of the price that an aggregator is charged, USD/MWh: its own, else the market's."""

@@ -28,6 +28,7 @@ class Accounting:
 
     Attributes:
         unknown: operators that keep no such books; their feeders have no accounts.
+        terminals: feeder, data center and phases of each terminal, as tables name them.
 
     Args:
         market: the agents; terminals: of the data centers, in the order of the columns.
@@ -39,6 +40,8 @@ class Accounting:
         self._draws = {f.name: OwnDraw(f.feeder) for f in prepared.feeders}
         sites = [d.name for d in prepared.scenario.datacenters]
         self._site = [_site_of(terminal, sites) for terminal in terminals]
+        phases = [t.terminal.phases[0] if len(t.terminal.phases) == 1 else "abc" for t in terminals]
+        self.terminals = list(zip([t.feeder for t in terminals], self._site, phases, strict=True))
         self._open: dict[str, tuple[StepAccounts, list[Position]]] = {}
         self._first = {link.aggregator.name: link for link in reversed(market.links)}
         self.unknown: set[str] = set()
@@ -57,18 +60,21 @@ class Accounting:
                 others.append(Position(kind, kind, owner, power.real, power.imag, price))
         self._open[seat.feeder] = accounts, others
 
-    def step(self, t: int, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float]) -> Iterator[Columns]:
+    def step(
+        self, t: int, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float], held: Clearing | None = None
+    ) -> Iterator[Columns]:
         """Rows of the accounts of a step whose feeders have been taken.
 
         Args:
             local: the step in its window; clearing: of the window, at the prices that are charged.
             own_costs_usd: of each aggregator in the step.
+            held: (1, terminals) what was agreed on day ahead, where there are two settlements.
         """
         for seat in self._market.operator.seats:
             if seat.feeder not in self._open:
                 continue
             accounts, others = self._open.pop(seat.feeder)
-            positions = [*self._aggregated(seat, local, clearing, own_costs_usd)]
+            positions = [*self._aggregated(seat, local, clearing, own_costs_usd, held)]
             positions += [self._limited(unit) for unit in accounts.units]
             positions += [self._customers(t, other) for other in others]
             positions.append(replace(accounts.source, owner=UPSTREAM))
@@ -76,11 +82,10 @@ class Accounting:
             yield rows_of(t, seat.feeder, accounts_of(seat.operator.name, entries, accounts.operator_cost_usd))
 
     def _aggregated(
-        self, seat: Seat, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float]
+        self, seat: Seat, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float], held: Clearing | None
     ) -> Iterator[Position]:
         """Data centers on a feeder, and what its first operator books of an aggregator's cost that is of no site."""
         market = self._market
-        ratio, prices = market.operator.reactive_ratio, clearing.prices
         for link in (x for x in market.links if x.seat is seat):
             name = link.aggregator.name
             costs: Mapping[str, float] = getattr(link.aggregator, "site_costs_usd", {})
@@ -89,16 +94,21 @@ class Accounting:
             for column in link.columns.tolist():
                 mine.setdefault(self._site[column], []).append(column)
             for site, columns in mine.items():
-                p_mw = clearing.p_mw[local, columns]
-                price = PriceList(prices.p_usd_per_mwh[local, columns], prices.q_usd_per_mvarh[local, columns])
-                cost = costs.get(site, 0.0)
-                yield Position(site, "datacenter", name, p_mw, p_mw * ratio[columns], price, cost)
+                drawn = self._drawn(site, name, clearing, local, columns)
+                before = None if held is None else self._drawn(site, name, held, 0, columns)
+                yield replace(drawn, own_cost_usd=costs.get(site, 0.0), held=before)
                 for (of, unit), usd in besides.items():  # behind the site's meter: they draw and give nothing
                     if of == site:
                         yield Position(f"{site}.{unit}", unit, name, _NONE, _NONE, PriceList(_NONE, _NONE), usd)
             rest = own_costs_usd[name] - sum(costs.values()) - sum(besides.values())
             if abs(rest) > _NOTHING * max(1.0, abs(own_costs_usd[name])) and self._first[name] is link:
                 yield Position(name, "aggregator", name, _NONE, _NONE, PriceList(_NONE, _NONE), rest)
+
+    def _drawn(self, site: str, owner: str, clearing: Clearing, local: int, columns: list[int]) -> Position:
+        """What a data center draws in a step of a clearing, at the prices there."""
+        p_mw, prices = clearing.p_mw[local, columns], clearing.prices
+        price = PriceList(prices.p_usd_per_mwh[local, columns], prices.q_usd_per_mvarh[local, columns])
+        return Position(site, "datacenter", owner, p_mw, p_mw * self._market.operator.reactive_ratio[columns], price)
 
     def _limited(self, unit: Position) -> Position:
         """A unit at the price that the market's floor and cap leave of the DLMP."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mesa
@@ -13,9 +13,9 @@ import simpy
 
 from cosim.coordination import coordination_of
 from cosim.coordination.base import Market, Outcome
-from cosim.coordination.delivery import DeliveredStep, Delivery
+from cosim.coordination.delivery import DeliveredStep
 from cosim.coordination.operators import Operators, Seat
-from cosim.coordination.session import Session
+from cosim.coordination.settlement import Positions, Stage
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcSolution
@@ -28,6 +28,7 @@ from cosim.scenario.calendar import Window
 from cosim.scenario.forecasts.information import information_of
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, told
 from cosim.scenario.preparation import Prepared, PreparedFeeder, naming_file
+from cosim.scenario.schema import Scenario
 from cosim.simulation.accounting import Accounting
 from cosim.simulation.place import Place
 
@@ -118,11 +119,19 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             mode.check(prepared.scenario)
             self.information = None if foresight else information_of(prepared)
             self.market = self._wire(channel, prepared if self.information is None else self.information.told())
-            self._delivery = Delivery(self.market, mode, self.information)
+            self._stage = Stage(self.market, mode, self.information)
+            self._real_time = self._positions = None
+            if prepared.calendar.real_time is not None:
+                self._real_time = self._stage.second(self.information)
+                self._positions = Positions(self.market, self._real_time.market, self.information)
             self._check_capacity()
-            self._session = Session(self.market, mode)
+            self._stage.join()
+            if self._real_time is not None:
+                self._real_time.join(beside=self._stage)
         self.books.notes += [] if self.information is None else self.information.notes()
-        self._accounting = Accounting(self.market, self._loads, prepared)
+        self.books.notes += [] if self._positions is None else self._positions.notes()
+        delivers = self._real_time or self._stage
+        self._accounting = Accounting(delivers.market, self._loads, prepared)
 
     def _wire(self, channel: Channel, prepared: Prepared) -> Market:
         """Create the agents that the scenario names and put them around one market.
@@ -205,28 +214,53 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._tell("linearising")
             if self.information is not None:
                 self.information.open(window)
-            declared = self.market.declared(window)
-            self.books.notes += self._session.open(window, declared)
-            outcome = yield from self._session.agree(window, declared)
-            # After that, as the network may have been linearised anew.
-            comparable = calendar.market == "day_ahead" and self._delivery.as_agreed(window)
-            yardstick = optimum(self.market) if comparable else None
-            self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
+            if window.stage == "real_time":
+                yield from self._in_real_time(window)
+            else:
+                outcome = yield from self._agreed(self._stage, window)
+                if self._positions is not None:
+                    self._positions.hold(window, outcome)
+                # After that, as the network may have been linearised anew.
+                whole = replace(window, commit_until=window.last_exclusive)
+                comparable = calendar.market != "rolling" and self._stage.delivery.as_agreed(whole)
+                yardstick = optimum(self.market) if comparable else None
+                self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))
         self._progress(calendar.steps, calendar.steps, "done")
+
+    def _in_real_time(self, window: Window) -> Generator[Any, Any, None]:
+        """A window of the second of two settlements: agreed on anew where anything is known that was not day ahead."""
+        stage, positions = self._real_time, self._positions
+        assert stage is not None and positions is not None, "the calendar has real-time windows"
+        day, held = positions.day
+        if positions.stand(window):
+            yield self.env.timeout(max(0, window.closes_s - self.env.now))
+            delivered = stage.delivery.one(day, held, window.first)
+            if delivered.anew:
+                positions.leave()
+            self._deliver(stage, held, iter([delivered]))
+            return
+        if window.first == day.first:
+            self.market.channel.next_settlement()
+        self._take(window, (yield from self._agreed(stage, window)), 0.0)  # the optimum of the day counts once
+
+    def _agreed(self, stage: Stage, window: Window) -> Generator[Any, Any, Outcome]:
+        """What a window is agreed on at."""
+        declared = self.market.declared(window)
+        self.books.notes += stage.session.open(window, declared)
+        outcome: Outcome = yield from stage.session.agree(window, declared)
+        return outcome
 
     def base_cases(self) -> list[AcSolution]:
         """AC solution of each feeder alone at peak load, its devices as in the tables."""
         return [place.base_case() for place in self._places]
 
     def _take(self, window: Window, outcome: Outcome, welfare_usd: float | None) -> None:
-        """Commit the window's steps and write them into the books."""
+        """Commit the window's steps and write them, and what it was agreed on at, into the books."""
         books = self.books
         books.outcomes.append(outcome)
         books.notes += outcome.notes
-        for table, columns in outcome.rows:
-            books.add(table, columns)
         for a in self.market.aggregators:
             books.notes += _noted(a)
         for seat in self.market.operator.seats:
@@ -234,24 +268,32 @@ class Simulation(mesa.Model):  # type: ignore[misc]
         books.welfare_usd = (
             None if books.welfare_usd is None or welfare_usd is None else books.welfare_usd + welfare_usd
         )
-        rounds = outcome.rounds
+        rounds, named = outcome.rounds, {"stage": window.stage} if window.stage else {}
         books.add(
             "rounds",
             {
-                "step": window.first, "round": [r.round for r in rounds], "time": [r.time_s for r in rounds],
+                "step": window.first, **named, "round": [r.round for r in rounds], "time": [r.time_s for r in rounds],
                 "price_residual": [r.price_residual for r in rounds],
                 "power_residual_kw": [r.power_residual_kw for r in rounds],
                 "dca_cost_usd": [r.dca_cost_usd for r in rounds], "dso_cost_usd": [r.dso_cost_usd for r in rounds],
             },
         )  # fmt: skip
-        delivered = []
-        for step in self._delivery.steps(window, outcome):
-            self._take_step(step, outcome)
+        stage = self._stage if window.stage != "real_time" or self._real_time is None else self._real_time
+        self._deliver(stage, outcome, stage.delivery.steps(window, outcome))
+
+    def _deliver(self, stage: Stage, outcome: Outcome, steps: Iterator[DeliveredStep]) -> None:
+        """Commit steps, each before the next is asked for, and write them into the books."""
+        books, delivered = self.books, []
+        for step in steps:
+            self._take_step(stage, step, outcome)
+            for table, columns in outcome.rows:
+                if columns["step"] == step.t:
+                    books.add(table, columns)
             delivered.append(step)
             if step.anew:
                 for seat in self.market.operator.seats:
                     books.notes += [seat.named(note) for note in _noted(seat.operator)]
-        self._note_limited_prices(delivered)
+        self._note_limited_prices(stage.market.scenario, delivered)
         self._take_messages(self.market.channel.drain())
         books.pack(_TOGETHER)
 
@@ -266,9 +308,10 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             },
         )  # fmt: skip
 
-    def _note_limited_prices(self, delivered: Sequence[DeliveredStep]) -> None:
+    def _note_limited_prices(self, scenario: Scenario, delivered: Sequence[DeliveredStep]) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""
-        scenario = self.prepared.scenario
+        if not delivered:
+            return
         price = np.array([d.clearing.prices.p_usd_per_mwh[d.local] for d in delivered])
         met: dict[str, list[int]] = {}
         for agent, spec in zip(self.market.aggregators, scenario.aggregators, strict=True):
@@ -282,9 +325,13 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             listed = ", ".join(map(str, sorted(set(steps))))
             self.books.notes.append(f"{what} was charged in steps {listed}")
 
-    def _take_step(self, delivered: DeliveredStep, outcome: Outcome) -> None:
-        t, local, market, prepared = delivered.t, delivered.local, self.market, self.prepared
-        payments = market.payments_of_step_usd(delivered.clearing, local)
+    def _take_step(self, stage: Stage, delivered: DeliveredStep, outcome: Outcome) -> None:
+        t, local, market, prepared = delivered.t, delivered.local, stage.market, self.prepared
+        payments, held = market.payments_of_step_usd(delivered.clearing, local), None
+        if self._positions is not None:
+            settled = self._positions.settled(t, delivered.clearing, local)
+            payments, held = self._positions.payments_usd(settled), settled.held
+            self.books.add("deviations", self._positions.rows(t, settled, self._accounting.terminals))
         found = [
             self._take_feeder(seat, place, t, payment)
             for seat, place, payment in zip(market.operator.seats, self._places, payments, strict=True)
@@ -295,7 +342,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             own, own_costs[a.name] = own + own_cost, own_cost
             for table, columns in tables.items():
                 self.books.add(table, columns)
-        for columns in self._accounting.step(t, local, delivered.clearing, own_costs):
+        for columns in self._accounting.step(t, local, delivered.clearing, own_costs, held):
             self.books.add("accounts", columns)
         sums = {key: sum(feeder[key] for feeder in found) for key in found[0]}
         # of a single feeder what it is; else the mean over the feeders, whose own prices are in the table of feeders

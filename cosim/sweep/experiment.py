@@ -20,7 +20,7 @@ from cosim.yaml_reading import read_yaml
 DottedKey = Annotated[str, Field(min_length=1, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
 TableName = Literal[
     "steps", "prices", "demand", "dispatch", "voltages", "unbalance", "work", "rounds", "messages", "taps", "feeders",
-    "flows", "limits", "envelopes",
+    "flows", "limits", "envelopes", "deviations",
 ]  # fmt: skip
 _OWN_KEYS = {"mode": "modes", "name": "the scenario file", "schema_version": "the scenario file"}
 

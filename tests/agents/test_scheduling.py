@@ -34,7 +34,7 @@ class Day:
     def __init__(self, sites: list[DataCenter], classes: list[WorkClassSpec], arrivals: Array) -> None:
         steps = arrivals.shape[2]
         self.model = ScheduleModel(sites, classes, steps, 1.0, LATE)
-        self.ledger = Ledger(classes, arrivals, close_windows=True)
+        self.ledger = Ledger(classes, arrivals, lambda _: steps)
         charge = np.array([0.0 if s.battery is None else s.battery.initial * s.battery.energy_kwh / 1e3 for s in sites])
         work = WindowWork(arrivals, self.ledger.may_wait(0, steps), self.ledger.backlog(0), charge)
         self.solver = QPSolver(self.model.at(work))
@@ -179,7 +179,8 @@ def rolling_model(steps: int, beyond: int) -> ScheduleModel:
 
 def roll(arrivals: Array, price: Array, look_ahead: int) -> Ledger:
     """The books after rolling windows at prices (steps, sites) of the whole horizon."""
-    ledger, horizon = Ledger(MIXED, arrivals, close_windows=False), arrivals.shape[2]
+    horizon = arrivals.shape[2]
+    ledger = Ledger(MIXED, arrivals, lambda _: horizon)
     for first in range(horizon):
         last = min(first + look_ahead, horizon)
         planned = ledger.planned_until(first, last)

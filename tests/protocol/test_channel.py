@@ -302,3 +302,17 @@ def test_a_log_drained_bit_by_bit_is_the_whole_log(seed: int, loss: float, pause
         env.run()
         (taken if drains else whole).extend(channel.log)
     assert taken == whole
+
+
+@pytest.mark.parametrize("seconds", [2.0, 7.0])
+def test_what_was_sent_in_one_settlement_does_not_count_in_the_next(seconds: float) -> None:
+    """It has arrived but was not read, or is still under way; the log has it all the same."""
+    env = simpy.Environment()
+    channel = constant(env, seconds)
+    channel.send(bid(number=1))
+    env.run(until=5.0)
+    channel.next_settlement()
+    channel.send(bid(number=2))
+    env.run(until=20.0)
+    assert [m.round for m in channel.mailbox("dso").read()] == [2]
+    assert [(r.round, r.received_s) for r in channel.log] == [(1, seconds), (2, 5.0 + seconds)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosim.errors import InputError
-from cosim.scenario.calendar import Market, MarketCalendar
+from cosim.scenario.calendar import Market, MarketCalendar, RealTime
 
 START = datetime(2024, 7, 15, 6, 30)
 
@@ -50,6 +50,29 @@ def test_windows_are_negotiated_one_at_a_time_and_close_at_delivery(market: Mark
         assert window.closes_s - window.opens_s == market.gate_s
         assert window.max_rounds * market.round_s <= market.gate_s < (window.max_rounds + 1) * market.round_s
         now = window.closes_s
+
+
+@given(
+    steps=st.integers(1, 60), day=st.integers(1, 30), ahead=st.none() | st.integers(1, 40), gate_s=st.integers(20, 900),
+    share=st.floats(0.0, 1.0),
+)  # fmt: skip
+def test_each_step_of_two_settlements_has_a_day_then_a_window_of_its_own_one_open_at_a_time(
+    steps: int, day: int, ahead: int | None, gate_s: int, share: float
+) -> None:
+    second = RealTime(5 + int(share * (gate_s - 10)), ahead)
+    market = MarketCalendar(START, 900, steps, day, "two_settlement", gate_s, 5, real_time=second)
+    now, seen, held = 0, [], range(0)
+    for window in market.windows():
+        assert now <= window.opens_s < window.closes_s and window.max_rounds >= 1
+        now = window.closes_s
+        if window.stage == "day_ahead":
+            held = range(window.first, window.last_exclusive)
+            assert not window.committed and window.opens_s == market.step_start_s(window.first) - gate_s
+        else:
+            assert window.closes_s == market.step_start_s(window.first) and window.first in held
+            assert window.last_exclusive == min(window.first + (ahead or steps), held.stop)
+            seen += window.committed
+    assert seen == list(range(steps))
 
 
 @given(calendars)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosim.constants import PHASES, PRICE_PARTS
+from cosim.results.figures.deviations import deviations_over_time
 from cosim.results.figures.envelopes import limits_over_time
 from cosim.results.figures.maps import bus_prices, feeder_map, price_heatmap, price_heatmap_by_phase
 from cosim.results.figures.margins import Margins
@@ -41,6 +42,8 @@ def market_figures(tables: Tables) -> dict[str, Figure]:
     """Figures on what no single feeder has: work, and the negotiation."""
     steps, work, rounds = tables.steps, tables.work, tables.rounds
     figures = {} if work.empty else {"work": work_over_time(work, steps)}
+    if not (deviations := tables.deviations).empty:
+        figures["deviations"] = deviations_over_time(deviations, steps)
     return figures if rounds.empty else {**figures, "convergence": convergence(rounds)}
 
 

@@ -109,6 +109,16 @@ class Information:
         some = slice(window.first, window.commit_until)
         return all(np.array_equal(k.values[some], k.truth[some]) for k in self._known.values())
 
+    def shown(self) -> list[Array]:
+        """What is shown now of every series that agents have read, as it stays whatever is shown later."""
+        return [known.values.copy() for known in self._known.values()]
+
+    def shows(self, before: list[Array], steps: range) -> bool:
+        """Whether what is shown of some steps is what was shown before, see :meth:`shown`."""
+        some = slice(steps.start, steps.stop)
+        pairs = zip(self._known.values(), before, strict=True)
+        return all(np.array_equal(known.values[some], then[some]) for known, then in pairs)
+
     def uncertain(self, key: str) -> bool:
         """Whether a series that agents have read is not known perfectly."""
         return any(known.ahead is not None for (name, _), known in self._known.items() if name == key)
@@ -185,9 +195,9 @@ class Information:
     def _needed(self, window: Window, key: str) -> int:
         """The step until which a window looks at a series: work is planned until the longest delay is over."""
         calendar, last = self._calendar, window.last_exclusive
-        if calendar.market == "rolling" and key == "workload.utilisation":
+        if key == "workload.utilisation":
             longest = max(c.max_delay_steps for c in self._prepared.scenario.workload.classes)
-            return max(last, min(window.first + longest + 1, calendar.steps))
+            return max(last, min(window.first + longest + 1, calendar.end_of_work(window.first)))
         return last
 
     def _model(

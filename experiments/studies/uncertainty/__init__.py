@@ -1,0 +1,1 @@
+"""Studies of what is not known beforehand."""
