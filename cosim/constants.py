@@ -8,5 +8,5 @@ HOUR_S = 3600
 """Seconds in an hour."""
 PHASES = ("a", "b", "c")
 LEGS = ("ab", "bc", "ca")
-PRICE_PARTS = ("energy", "loss", "voltage", "congestion", "unbalance")
-"""The parts of a price, which add up to it."""
+PRICE_PARTS = ("energy", "loss", "voltage", "congestion", "unbalance", "risk")
+"""The parts of a price, which add up to it; the last where limits are kept with a probability."""

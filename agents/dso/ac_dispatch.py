@@ -191,8 +191,11 @@ class AcDispatch:
         model, x = self.model, x.copy()
         outputs = model.outputs.of(network).at(states)
         defined, limited = (
-            (rows.own.indices, (rows.rhs - rows.outputs @ outputs) / rows.own.data)
-            for rows in (model.equalities, model.inequalities)
+            (rows.own.indices, (rhs - rows.outputs @ outputs) / rows.own.data)
+            for rows, rhs in (
+                (model.equalities, model.equalities.rhs),
+                (model.inequalities, own.tightened(model.inequalities.rhs)),
+            )
         )
         x[defined[0]] = defined[1]
         np.maximum.at(x, *limited)

@@ -130,6 +130,7 @@ class ClearingModel:
         resources, limits: what is dispatched and what is kept.
         hours: length of a step.
         slope_usd_per_mwh_per_mw, reactive_price_usd_per_mvarh: of the import.
+        margins: of the network's inequalities, by step of the horizon where they are tightened; may change.
     """
 
     def __init__(
@@ -141,7 +142,9 @@ class ClearingModel:
         hours: float,
         slope_usd_per_mwh_per_mw: float = 0.0,
         reactive_price_usd_per_mvarh: float = 0.0,
+        margins: Mapping[int, Real] | None = None,
     ) -> None:
+        self.margins: Mapping[int, Real] = {} if margins is None else margins
         self.limits, self.resources, self.terminals, self.nodes = limits, tuple(resources), terminals, network.nodes
         counted = limits.unbalance_price_usd_per_pct2h > 0 or limits.unbalance_limit_pct is not None
         buses = limits.unbalance_buses if counted else ()
@@ -192,7 +195,7 @@ class ClearingModel:
                     ]
                 )
             ),
-            ineq_rhs=np.concatenate([own.rhs, ineq.rhs - ineq.outputs @ outputs.constant]),
+            ineq_rhs=np.concatenate([own.rhs, own.tightened(ineq.rhs) - ineq.outputs @ outputs.constant]),
             ineq_theta=sp.csr_array((len(own.rhs) + len(ineq.rhs), k)),
             constant=own.constant,
             constant_theta=np.zeros(k),
@@ -211,8 +214,8 @@ class ClearingModel:
             base, slopes = self._affine([networks[i] for i in places])
             both = [self._reduced(rows, base, slopes) for rows in (self.equalities, self.inequalities)]
             for k, i in enumerate(places):
-                equalities, inequalities = ((matrix[k], rhs[k], by_theta[k]) for matrix, rhs, by_theta in both)
-                found[i] = ReducedStep(own[i], equalities, inequalities)
+                equalities, (matrix, rhs, slope) = ((m[k], right[k], by_theta[k]) for m, right, by_theta in both)
+                found[i] = ReducedStep(own[i], equalities, (matrix, own[i].tightened(rhs), slope))
         return [found[i] for i in range(len(networks))]
 
     def outputs_of(self, networks: Sequence[LinearNetwork]) -> list[tuple[Real, Real]]:
@@ -243,7 +246,11 @@ class ClearingModel:
         Args:
             first: step of the horizon; price_usd_per_mwh: (steps,) of energy at the source.
         """
-        return own_window(self._statement(first, price_usd_per_mwh), self._order)
+        found = own_window(self._statement(first, price_usd_per_mwh), self._order)
+        if not self.margins:
+            return found
+        steps = (replace(step, margins=self.margins.get(t)) for t, step in enumerate(found.steps, first))
+        return replace(found, steps=tuple(steps))
 
     def _statement(self, first: int, price: Real) -> Statement:
         window = Statement(len(price), self.hours, first)

@@ -83,8 +83,11 @@ class LimitRows:
         told = np.flatnonzero(self.book.broken(values) | (price > 0))
         units = unit_limits(self._model, result, self._hours)
         book, unit_values = self.book, np.array([u.value for u in units])
+        margins = {} if result.own.margins is None else {
+            "margin": np.concatenate([self._margins(result, looser)[told], np.full(len(units), np.nan)])
+        }  # fmt: skip
         unit_limit = np.array([u.limit for u in units])
-        return row_columns(
+        rows = row_columns(
             t,
             "linear",
             [*book.kinds[told], *(u.kind for u in units)],
@@ -97,6 +100,25 @@ class LimitRows:
             [*book.units_of(told), *(u.unit for u in units)],
             np.concatenate([price[told], [u.price for u in units]]),
         )
+        return {**rows, **margins} if rows else rows
+
+    def _margins(self, result: StepResult, looser: Real) -> Real:
+        """(k,) by how much each limit is tightened, in its unit; of a polygon's sides by the most.
+
+        A row's margin over the growth of its right-hand side per unit of the limit; of a squared voltage exactly.
+
+        Args:
+            looser: (rows,) that growth.
+        """
+        assert result.own.margins is not None
+        book = self.book
+        found, squares = np.zeros((2, len(book.kinds)))
+        np.maximum.at(squares, self._limit_of, result.own.margins[self._rows])
+        np.maximum.at(found, self._limit_of, result.own.margins[self._rows] / looser)
+        low, high = book.kinds == "voltage_low", book.kinds == "voltage_high"
+        found = np.where(low, np.sqrt(book.limit**2 + squares) - book.limit, found)
+        found = np.where(high, book.limit - np.sqrt(np.maximum(book.limit**2 - squares, 0.0)), found)
+        return np.asarray(np.where(book.kinds == "rating", KILO * found, found))
 
     @property
     def _worth_of(self) -> Real:

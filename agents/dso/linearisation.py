@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel
 from cosim.constants import KILO
+from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal, terminal_map
 from cosim.grid.linear import ac_tangent, lindist3flow
@@ -21,6 +23,7 @@ from cosim.scenario.schema import NetworkSpec
 
 Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
+W = TypeVar("W")
 LINEARISATION_TOLERANCE = 1e-8
 SETTLED_MW = 5e-4
 """How far dispatch may still move between rounds where it counts as settled, in a feeder of the usual size."""
@@ -194,3 +197,35 @@ class NetworkModel:
 
     linearisation: Linearisation
     clearing: ClearingModel
+
+
+Around: TypeAlias = Callable[[Sequence[Point], NetworkModel], tuple[W, list[Point]]]
+"""A window and its points, linearised from some points on by a model."""
+
+
+def window_around(
+    around: Around[W], points: Sequence[Point], tangent: NetworkModel, other: Callable[[], NetworkModel] | None
+) -> tuple[W, list[Point], NetworkModel, str]:
+    """A window, its points, the model that it is linearised by, and a note if that is another one.
+
+    Where AC power flow has no solution at a point on the way, LinDist3Flow has one below 0.8 pu too, and its dispatch
+    lifts voltages: the tangent is taken there, or where there is none either, the window is left to LinDist3Flow and
+    the note says so.
+
+    Args:
+        other: makes LinDist3Flow; None where there is nothing else.
+
+    Raises:
+        RunFailure: the power flow has no solution.
+    """
+    try:
+        return *around(points, tangent), tangent, ""
+    except RunFailure:
+        if other is None:
+            raise
+    window, found = around([replace(point, states=None) for point in points], other())
+    found = [replace(point, states=None) for point in found]
+    try:
+        return *around(found, tangent), tangent, ""
+    except RunFailure as failure:
+        return window, found, other(), f"{failure}; it is linearised by LinDist3Flow instead"

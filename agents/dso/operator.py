@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import mesa
@@ -14,17 +13,25 @@ from numpy.typing import NDArray
 from cosim.agents.dso import reporting
 from cosim.agents.dso.ac_dispatch import AcDispatch, WindowData
 from cosim.agents.dso.accounts import AccountBook
+from cosim.agents.dso.chance import chance_limits
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.devices import moving_devices
 from cosim.agents.dso.envelopes import EnvelopeBook
 from cosim.agents.dso.limits import limits_of
-from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, KnownPoints, Linearisation, NetworkModel, Point
+from cosim.agents.dso.linearisation import (
+    LINEARISATION_TOLERANCE,
+    Around,
+    KnownPoints,
+    Linearisation,
+    NetworkModel,
+    Point,
+    window_around,
+)
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.constants import KILO
-from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.linear import ac_tangent
@@ -65,7 +72,8 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self.hours = prepared.calendar.step_hours
         self.load_scale, self.price = prepared.load_scale, prepared.price_usd_per_mwh
         self.resources = resources_of(prepared)
-        self.limits = limits_of(scenario, feeder)
+        self.limits, self._margins = limits_of(scenario, feeder), dict[int, Array]()
+        self._chance = chance_limits(prepared, self.resources, self._margins)
         self.linearisation = Linearisation(feeder, scenario.network)
         self.clearing_model = self._compiled(self.linearisation.first(float(self.load_scale[0])))
         self._model = NetworkModel(self.linearisation, self.clearing_model)
@@ -87,7 +95,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         market = self.scenario.market
         return ClearingModel(
             network, self.terminals, self.resources, self.limits, self.hours,
-            market.slope_usd_per_mwh_per_mw, market.reactive_price_usd_per_mvarh,
+            market.slope_usd_per_mwh_per_mw, market.reactive_price_usd_per_mvarh, self._margins,
         )  # fmt: skip
 
     # -- the window -------------------------------------------------------------------------------------------
@@ -103,8 +111,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
         dispatch jump, averages settle), until it moves by less than ``settled_mw`` or the rounds are used up; steps
         that have settled stay as they are. Then the linearisation stays, so that all modes of a window share one
-        statement of the physics. Steps that an earlier window has looked at start from where that one ended, others
-        from the same step of the day before.
+        statement of the physics. Steps start where :class:`KnownPoints` knows one.
         """
         self._first, self._refinement, self._length = window.first, None, window.steps
         self._opened, self._known = (), {}
@@ -114,30 +121,22 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
                 self._devices.forget(window.first)
         steps = np.arange(window.first, window.last_exclusive)
         points = [self._points.start(int(t), self._stand_alike) for t in steps]
-        try:
-            self._window, points = self._around(steps, declared_p_mw, points, self._model)
-        except RunFailure:
-            if self.scenario.network.model != "ac-linear":
-                raise
-            self._window, points = self._from_lindist3flow(steps, declared_p_mw, points)
+        around = partial(self._around, steps, declared_p_mw)
+        if self._chance is not None:  # the window without margins says where it is linearised
+            self._chance.loosen()
+            points, via = self._linear(around, points)
+            at_load = partial(self._linearised, steps, declared_p_mw, points, via, LINEARISATION_TOLERANCE)
+            self._chance.tighten(self.clearing, window.first, at_load, declared_p_mw, [x.dispatch for x in points])
+            self._known = {}
+        points, _ = self._linear(around, points)
         self._points.keep(window.first, points)
 
-    def _from_lindist3flow(
-        self, steps: NDArray[np.intp], declared_p_mw: Array, points: Sequence[Point]
-    ) -> tuple[WindowClearing, list[Point]]:
-        """As :meth:`_around` where AC power flow has no solution at a point on the way.
-
-        LinDist3Flow has one below 0.8 pu too, and its dispatch lifts voltages: the tangent is taken there, or where
-        there is none either, the window is left to LinDist3Flow and the run says so.
-        """
-        cold = [replace(point, states=None) for point in points]
-        window, found = self._around(steps, declared_p_mw, cold, self._fallback)
-        found = [replace(point, states=None) for point in found]
-        try:
-            return self._around(steps, declared_p_mw, found, self._model)
-        except RunFailure as failure:
-            self._opened = (f"window at step {self._first}: {failure}; it is linearised by LinDist3Flow instead",)
-        return window, found
+    def _linear(self, around: Around[WindowClearing], points: list[Point]) -> tuple[list[Point], NetworkModel]:
+        """Set up the open window by :meth:`_around`, of LinDist3Flow where AC power flow has no solution on the way."""
+        other = (lambda: self._fallback) if self.scenario.network.model == "ac-linear" else None
+        self._window, points, via, note = window_around(around, points, self._model, other)
+        self._opened = (f"window at step {self._first}: {note}",) if note else ()
+        return points, via
 
     @cached_property
     def _fallback(self) -> NetworkModel:
@@ -147,7 +146,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return NetworkModel(linearisation, self._compiled(linearisation.first(float(self.load_scale[0]))))
 
     def _around(
-        self, steps: NDArray[np.intp], declared_p_mw: Array, points: list[Point], via: NetworkModel
+        self, steps: NDArray[np.intp], declared_p_mw: Array, points: Sequence[Point], via: NetworkModel
     ) -> tuple[WindowClearing, list[Point]]:
         """The clearing of steps linearised around the declared demand and its dispatch, and the points where."""
         points = list(points)
@@ -261,10 +260,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         points: Sequence[Point],
         via: NetworkModel,
         tolerance: float = LINEARISATION_TOLERANCE,
+        scale: Sequence[float] | None = None,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
         """Networks of some steps at their points, and the clearings on them."""
         injections = [self.injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
-        scale = [float(self.load_scale[t]) for t in steps]
+        scale = [float(self.load_scale[t]) for t in steps] if scale is None else scale
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
         own = self._own(via.clearing).steps
@@ -308,8 +308,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def opening_price(self, steps: int) -> Array:
         """Price of energy at the source in each step of the open window, the same at every terminal."""
-        price = self.price[self._first : self._first + steps]
-        return np.repeat(price[:, None], len(self.terminals), axis=1)
+        return np.repeat(self.price[self._first : self._first + steps, None], len(self.terminals), axis=1)
 
     def clear_near(self, p_mw: Array, price: Array, penalty: float | Array) -> Clearing:
         """min cost - price'p + 1/2 (p - p_mw)' penalty (p - p_mw) over the demand the feeder may be asked to serve."""
@@ -358,8 +357,9 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         """Everything about step ``t`` (of the horizon) of the settled window."""
         if self._settled is None:
             raise RuntimeError("the operator was asked for a result before a window was settled")
-        p_mw, solution = self._settled
-        return self.clearing.step(t - self._first, p_mw, solution, self.hours)
+        (p_mw, solution), k = self._settled, t - self._first
+        found = self.clearing.step(k, p_mw, solution, self.hours)
+        return found if self._chance is None else self._chance.priced(found, k, self.clearing, p_mw, solution)
 
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the settled window as delivered."""

@@ -30,6 +30,7 @@ class OwnStep:
         low, high: (n,) bounds that every feasible x keeps.
         exclusive: pairs of variables of which one at most is positive.
         constants: the parts of ``constant`` by resource.
+        margins: (rows,) by how much each inequality of the network is tightened; None: not at all.
     """
 
     square: Real
@@ -45,6 +46,11 @@ class OwnStep:
     high: Real
     exclusive: tuple[tuple[str, str], ...] = ()
     constants: Mapping[str, float] = field(default_factory=dict)
+    margins: Real | None = None
+
+    def tightened(self, rhs: Real) -> Real:
+        """Right-hand sides of the network's inequalities, less the margins."""
+        return rhs if self.margins is None else rhs - self.margins
 
     @property
     def hessian(self) -> sp.csr_array[np.float64]:

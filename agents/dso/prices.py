@@ -40,6 +40,11 @@ class NodePrices:
     active: Mapping[str, Vector]
     reactive: Mapping[str, Vector]
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that there are, in order."""
+        return tuple(k for k in PRICE_PARTS if k in self.active)
+
     def total(self) -> tuple[Vector, Vector]:
         """Active (USD/MWh) and reactive (USD/Mvarh) price at each node: the sum of the parts."""
         return sum(self.active.values(), np.zeros(len(self.nodes))), sum(
@@ -49,8 +54,8 @@ class NodePrices:
     def at_terminal(self, terminal: Terminal) -> tuple[dict[str, float], dict[str, float]]:
         """Parts of the price of a terminal's P and Q: the chain rule through its terminal map."""
         t = terminal_map(terminal, self.nodes)
-        active = {k: float(t.pp @ self.active[k] + t.qp @ self.reactive[k]) for k in PRICE_PARTS}
-        reactive = {k: float(t.pq @ self.active[k] + t.qq @ self.reactive[k]) for k in PRICE_PARTS}
+        active = {k: float(t.pp @ self.active[k] + t.qp @ self.reactive[k]) for k in self.parts}
+        reactive = {k: float(t.pq @ self.active[k] + t.qq @ self.reactive[k]) for k in self.parts}
         return active, reactive
 
 

@@ -14,7 +14,7 @@ from cosim.agents.dso.prices import NodePrices
 from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import Port
 from cosim.agents.dso.window import StepResult
-from cosim.constants import KILO, PRICE_PARTS
+from cosim.constants import KILO
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.flows import BranchFlows, flow_ends
 from cosim.grid.feeder.phases import Terminal, terminal_map
@@ -97,8 +97,8 @@ class PriceRows:
 
     def of(self, t: int, prices: NodePrices) -> Columns:
         """DLMP and its parts at every bus-phase, and at every delta leg of a bus."""
-        p = np.column_stack([prices.active[k] for k in PRICE_PARTS])
-        q = np.column_stack([prices.reactive[k] for k in PRICE_PARTS])
+        p = np.column_stack([prices.active[k] for k in prices.parts])
+        q = np.column_stack([prices.reactive[k] for k in prices.parts])
         share = self._shares
         active = np.vstack([p[self._phases], share["pp"] @ p + share["qp"] @ q])
         reactive = np.vstack([q[self._phases], share["pq"] @ p + share["qq"] @ q])
@@ -108,8 +108,8 @@ class PriceRows:
             "phase": self._legs,
             "dlmp_p": active.sum(axis=1),
             "dlmp_q": reactive.sum(axis=1),
-            **dict(zip(PRICE_PARTS, active.T, strict=True)),
-            **dict(zip((f"q_{k}" for k in PRICE_PARTS), reactive.T, strict=True)),
+            **dict(zip(prices.parts, active.T, strict=True)),
+            **dict(zip((f"q_{k}" for k in prices.parts), reactive.T, strict=True)),
         }
 
 

@@ -120,7 +120,7 @@ class WindowClearing:
         self._joined: Joined | None = None if joined is None else joined.inequalities
         self._full = assembled.qp if joined is None else with_joined(assembled.qp, joined)
         self.follower = _on_active_power(self._full, ratio, p_low_mw, p_high_mw, labels)
-        self._owns = [step.own for step in reduced]
+        self._owns, self._window = [step.own for step in reduced], joined
         self._constants = np.array([step.own.constant for step in reduced])
         self._last: tuple[Array, QPSolution] | None = None
         self._closed: set[str] = set()
@@ -155,6 +155,24 @@ class WindowClearing:
         """Steps of the window in which a battery is held to one direction."""
         n = len(self.model.variables)
         return sorted({i // n for i, name in enumerate(self._full.variables) if name in self._closed})
+
+    @property
+    def tied(self) -> bool:
+        """Whether rows join the steps."""
+        return self._tied
+
+    def margins(self, t: int) -> Array | None:
+        """(rows,) by how much the network's inequalities are tightened in a step."""
+        return self._owns[t].margins
+
+    @cached_property
+    def without_margins(self) -> WindowClearing:
+        """The same clearing with every limit of the network where it is."""
+        owns = [replace(own, margins=None) for own in self._owns]
+        limits = self.follower.theta_lower, self.follower.theta_upper
+        low, high = (limit.reshape(self._theta_columns.shape) for limit in limits)
+        reduced = self.model.reduced(self.networks, owns)
+        return WindowClearing(self.model, self.networks, reduced, self._ratio, low, high, self.labels, self._window)
 
     @cached_property
     def _free(self) -> ParametricQP:
@@ -264,11 +282,19 @@ class WindowClearing:
 
     def states(self, p_mw: Array, solution: QPSolution) -> list[Array]:
         """(states,) of the network of each step of a solved window."""
-        injections, n = self.model.injections, len(self.model.variables)
-        own = solution.x[: n * len(self.networks)].reshape(-1, n)[:, injections.own]
-        inputs = np.concatenate([own, p_mw, p_mw * self._ratio], axis=1)
+        n = len(self.model.variables)
+        return solve_together(self.networks, *self.demand(p_mw, solution.x[: n * len(self.networks)].reshape(-1, n)))
+
+    def demand(self, p_mw: Array, decided: Array) -> tuple[Array, Array]:
+        """(steps, nodes) MW and Mvar at what is drawn and what resources do.
+
+        Args:
+            decided: (steps, k) the own variables, at least those of resources.
+        """
+        injections = self.model.injections
+        inputs = np.concatenate([decided[:, injections.own], p_mw, p_mw * self._ratio], axis=1)
         p, q = (np.asarray((m @ inputs.T).T) for m in (injections.p, injections.q))
-        return solve_together(self.networks, p, q)
+        return p, q
 
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
         """Every variable of one step of a solved window, its network's states and its cost."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.errors import listed
+from cosim.results.price_notes import RENT, parts_in
 from cosim.results.tables import Tables
 
 APART_PU = 1e-3
@@ -59,8 +60,9 @@ def ac_notes(tables: Tables, lindist3flow: bool) -> list[str]:
             f"{_listed(dearer['step'])}"
         )
     if lindist3flow:
-        parts = tables.only("prices", "step", "voltage", "congestion", "unbalance")
-        limited = parts[["voltage", "congestion", "unbalance"]].abs().max(axis=1) > BINDING_USD_PER_MWH
+        rent = [part for part in parts_in(tables) if part in RENT]
+        parts = tables.only("prices", "step", *rent)
+        limited = parts[rent].abs().max(axis=1) > BINDING_USD_PER_MWH
         if limited.any():
             notes.append(
                 f"limits bind in steps {_listed(parts.loc[limited, 'step'])}: prices of network.model lindist3flow "

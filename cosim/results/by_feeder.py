@@ -46,6 +46,10 @@ class FeederTables(Tables):
             return frame
         return self._own(self._tables.only(name, "feeder", *columns))
 
+    def has(self, name: str, column: str) -> bool:
+        """Whether a table has a column that may be left unsaid."""
+        return self._tables.has(name, column)
+
     def _own(self, frame: pd.DataFrame) -> pd.DataFrame:
         return _of_feeder(frame, self._feeder)
 

@@ -10,11 +10,16 @@ from cosim.constants import KILO, LEGS, PHASES, PRICE_PARTS
 from cosim.results.tables import Tables
 
 NAMES = {"energy": "energy", "loss": "losses", "voltage": "voltage limits", "congestion": "branch ratings",
-         "unbalance": "unbalance"}  # fmt: skip
-RENT = ("voltage", "congestion", "unbalance")
+         "unbalance": "unbalance", "risk": "margins"}  # fmt: skip
+RENT = ("voltage", "congestion", "unbalance", "risk")
 """Parts that pay for limits of the network; they cost the operator nothing unless a limit is broken."""
 _WORTH_TELLING = 0.01
 _LISTED_STEPS = 12
+
+
+def parts_in(tables: Tables) -> tuple[str, ...]:
+    """The parts that the prices of a run have."""
+    return tuple(part for part in PRICE_PARTS if part != "risk" or tables.has("prices", part))
 
 
 _BEYOND = "DLMPs are beyond network.price_cap_usd_per_mwh"
@@ -26,7 +31,8 @@ def beyond_cap(tables: Tables, cap_usd_per_mwh: float, charged_cap_usd_per_mwh: 
     Args:
         cap_usd_per_mwh: price of a broken limit. charged_cap_usd_per_mwh: largest price that is charged, if any.
     """
-    prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", *PRICE_PARTS)
+    own = parts_in(tables)
+    prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", *own)
     beyond = prices[prices["dlmp_p"].abs() > cap_usd_per_mwh * (1 + 1e-6)]
     if not len(beyond):
         return []
@@ -36,7 +42,7 @@ def beyond_cap(tables: Tables, cap_usd_per_mwh: float, charged_cap_usd_per_mwh: 
     charged = "market.price_cap_usd_per_mwh would limit what is charged"
     if charged_cap_usd_per_mwh is not None:
         charged = f"what is charged is at most market.price_cap_usd_per_mwh = {charged_cap_usd_per_mwh:,.0f} USD/MWh"
-    parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in PRICE_PARTS if abs(worst[k]) >= 0.5)
+    parts = ", ".join(f"{NAMES[k]} {worst[k]:,.0f}" for k in own if abs(worst[k]) >= 0.5)
     return [
         f"{_BEYOND} = {cap_usd_per_mwh:,.0f} USD/MWh in steps {listed}, from "
         f"{prices['dlmp_p'].min():,.0f} to {prices['dlmp_p'].max():,.0f}: the cap prices each kind of broken limit, "
@@ -59,8 +65,8 @@ def payment_parts(tables: Tables, bus_of: Mapping[str, str], step_hours: float, 
         bus_of: bus of each data center.
         reactive: whether reactive power is paid for.
     """
-    at = set(bus_of.values())
-    columns = [*PRICE_PARTS, *(f"q_{part}" for part in PRICE_PARTS)]
+    at, own = set(bus_of.values()), parts_in(tables)
+    columns = [*own, *(f"q_{part}" for part in own)]
     prices = tables.only("prices", "step", "bus", "phase", *columns)
     prices = prices[prices["bus"].isin(at)]
     demand = tables.only("demand", "step", "datacenter", "phase", "p_kw", "q_kvar")
@@ -68,9 +74,9 @@ def payment_parts(tables: Tables, bus_of: Mapping[str, str], step_hours: float, 
     balanced = demand["phase"] == "abc"
     single = demand[~balanced].merge(prices, on=["step", "bus", "phase"], how="left")
     three = demand[balanced].merge(_balanced(prices, columns), on=["step", "bus"], how="left")
-    found = dict.fromkeys(PRICE_PARTS, 0.0)
+    found = dict.fromkeys(own, 0.0)
     for rows in (single, three):
-        for part in PRICE_PARTS:
+        for part in own:
             found[part] += float((rows[part] * rows["p_kw"]).sum()) * step_hours / KILO
             if reactive:
                 found[part] += float((rows[f"q_{part}"] * rows["q_kvar"]).sum()) * step_hours / KILO
@@ -93,7 +99,7 @@ def surplus(tables: Tables, parts: Mapping[str, float], cap_usd_per_mwh: float) 
     """
     steps = tables.steps
     paid, cost = float(steps["dca_payment_usd"].sum()), float(steps["dso_cost_usd"].sum())
-    rent = sum(parts[part] for part in RENT)
+    rent = sum(parts.get(part, 0.0) for part in RENT)
     if abs(rent) <= _WORTH_TELLING * max(1.0, abs(paid)):
         return []
     split = ", ".join(f"{NAMES[part]} {value:,.2f}" for part, value in parts.items() if abs(value) >= 0.005)

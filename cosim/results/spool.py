@@ -162,6 +162,14 @@ class StoredTables(Tables):
             return super().only(name, *columns)
         return read_table(name, self._folder / f"{name}.parquet", columns)[list(columns)]
 
+    def has(self, name: str, column: str) -> bool:
+        """Whether a table has a column that may be left unsaid, without reading it."""
+        if self._keep:
+            return super().has(name, column)
+        path = self._folder / f"{name}.parquet"
+        with reading(name, path):
+            return column in pq.read_schema(path).names
+
     def lengths(self) -> dict[str, int]:
         """Number of rows of each table that has a file, without reading them."""
         found = {}

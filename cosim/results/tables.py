@@ -166,6 +166,10 @@ class _Frames:
         frame: pd.DataFrame = getattr(self, name)[list(columns)]
         return frame
 
+    def has(self, name: str, column: str) -> bool:
+        """Whether a table has a column that may be left unsaid."""
+        return column in getattr(self, name)
+
     @classmethod
     def from_rows(cls, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> Self:
         """Tables from lists of rows; a table without rows is empty but has its columns.

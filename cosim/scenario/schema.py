@@ -27,6 +27,7 @@ from cosim.scenario.equipment import ResourceSection as ResourceSection
 from cosim.scenario.equipment import SvgSpec as SvgSpec
 from cosim.scenario.equipment import WorkClassSpec as WorkClassSpec
 from cosim.scenario.equipment import WorkloadSpec as WorkloadSpec
+from cosim.scenario.forecasts.chance import ChanceSpec
 from cosim.scenario.forecasts.spec import ForecastsSpec
 from cosim.scenario.market import MOST_STEPS, check_order
 from cosim.scenario.market import AggregatorSpec as AggregatorSpec
@@ -113,7 +114,7 @@ class NetworkSpec(NetworkDoor):
     ``branch_rating_kva`` limits the flow through named branches (three-phase; a third of it each phase);
     ``feeder_ratings`` takes those of the feeder's tables for all others: the ampacity of lines, the kVA of
     transformers and regulators. ``ac_rounds`` is how often a window may be agreed on again on the tangent of the
-    AC power flow at the best point so far.
+    AC power flow at the best point so far. ``chance`` keeps limits with a probability while load and sun err.
     """
 
     losses: bool = True
@@ -126,6 +127,7 @@ class NetworkSpec(NetworkDoor):
     branch_rating_kva: dict[str, Positive] = Field(default_factory=dict)
     feeder_ratings: bool = False
     unbalance: UnbalanceSpec = UnbalanceSpec()
+    chance: Annotated[ChanceSpec | None, LeftOut] = None
     load_scale: SeriesSpec
 
     @model_validator(mode="after")
@@ -302,6 +304,9 @@ class Scenario(BriefSection):
         bare = sorted(set(names) - {self.feeder_of(d) for d in self.datacenters})
         if bare:
             raise ValueError(f"feeders {bare} have no data center, so that there is nothing to agree on with them")
+        sure = [name for name, feeder in self.feeders.items() if feeder.network.chance is None]
+        if 0 < len(sure) < len(names):
+            raise ValueError(f"feeders {sure} have no network.chance; allowed: limits by chance on all feeders or none")
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,10 @@ def _feeder_notes(prepared: PreparedFeeder, tables: Tables, limits: VoltageLimit
     slack = steps.loc[steps["slack_kwh"] > SLACK_TOLERANCE_KWH]
     if len(slack):
         listed = ", ".join(map(str, slack["step"]))
-        notes.append(f"limits were broken at the price cap in steps {listed} ({slack['slack_kwh'].sum():.1f} kWh)")
+        chance = prepared.scenario.network.chance
+        kept = "" if chance is None else f" less their margins for probability {chance.probability:g}"
+        kwh = slack["slack_kwh"].sum()
+        notes.append(f"limits{kept} were broken at the price cap in steps {listed} ({kwh:.1f} kWh)")
     notes += _price_notes(prepared, tables)
     low, high = limits.at(v["bus"])
     low, high = low - VIOLATION_TOLERANCE_PU, high + VIOLATION_TOLERANCE_PU

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from cosim.constants import KILO
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.flows import flow_ends
@@ -11,7 +13,7 @@ from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.protocol.roles import Delivered
-from cosim.results.columns import Columns
+from cosim.results.columns import Columns, height
 from cosim.scenario.network_limits import ratings_mva
 from cosim.scenario.preparation import PreparedFeeder, check_base_case
 from cosim.simulation.alone import FeederAlone
@@ -87,4 +89,7 @@ class Place:
 
     def limit_rows(self, t: int, linear: Columns, ac: AcSolution) -> list[Columns]:
         """Rows of the table of limits of the step that was solved last; see :meth:`FeederAlone.limit_rows`."""
-        return self._alone.limit_rows(t, linear, ac, self._now)
+        rows = self._alone.limit_rows(t, linear, ac, self._now)
+        if self.prepared.scenario.network.chance is None:
+            return rows
+        return [{"margin": np.full(height("limits", found), np.nan), **found} for found in rows]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cosim.agents.dso.clearing import ClearingModel
-from cosim.constants import PRICE_PARTS
 from cosim.experiments.benchmarks.leader.reduction import reduce
 from cosim.grid.linear import lindist3flow
 from cosim.grid.linear.network import LinearNetwork
@@ -75,7 +74,7 @@ def test_parts_add_up_to_the_duals_of_the_explicit_power_flow(stressed: Day, bin
         network = stressed.clearing.networks[t]
         flow = np.array([n.startswith("flow_equation[") for n in explicit(stressed, t).eq_rows])
         expected = -(network.demand_p.T @ duals.nu[flow])
-        assert sum(prices.active[k] for k in PRICE_PARTS) == pytest.approx(expected, rel=1e-7, abs=1e-6)
+        assert sum(prices.active[k] for k in prices.parts) == pytest.approx(expected, rel=1e-7, abs=1e-6)
 
 
 def test_reduced_and_explicit_clearing_cost_the_same(stressed: Day, binding: Array) -> None:

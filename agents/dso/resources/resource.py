@@ -47,6 +47,20 @@ class ResourceSpec(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class Driven:
+    """A series whose errors move what a resource gives.
+
+    Attributes:
+        key: of the series in the scenario. series: (steps of the horizon,) as it is known.
+        mw_per_terminal: what each terminal gives per unit of it.
+    """
+
+    key: str
+    series: Real
+    mw_per_terminal: float
+
+
+@dataclass(frozen=True, slots=True)
 class Symbol:
     """How a kind is drawn on a map: words of the legend, Matplotlib marker and its size in points."""
 
@@ -140,6 +154,10 @@ class Resource(ABC):
             powers: (terminal, MW, Mvar) of what it injects, in the order stated.
         """
         return [(self.name, self.kind, phase_of(terminal), p, q) for terminal, p, q in powers]
+
+    def driven(self) -> Sequence[Driven]:
+        """Series whose errors move the active power of its terminals, each of which it injects by one variable."""
+        return ()
 
     def expected(self, t: int) -> Sequence[tuple[Terminal, float, float]]:
         """(terminal, MW, Mvar generated) that controls of regulators and capacitors may count on in a step."""

@@ -27,6 +27,7 @@ from cosim.results.figures.style import (
     style,
     time_axis,
 )
+from cosim.results.price_notes import parts_in
 from cosim.results.record import VoltageLimits
 from cosim.results.tables import Layout, Tables
 
@@ -52,7 +53,7 @@ def feeder_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dic
     sites = datacenter_buses(layout)
     steps = tables.steps
     figures = _price_figures(
-        tables.only("prices", "step", "bus", "phase", "dlmp_p", *PRICE_PARTS),
+        tables.only("prices", "step", "bus", "phase", "dlmp_p", *parts_in(tables)),
         _of_sites(tables.demand, sites),
         steps,
         layout,
@@ -109,7 +110,7 @@ def site_prices(prices: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     parts += [sites[sites["phase"] == "abc"].assign(phase=phase) for phase in PHASES]
     spread = pd.concat(parts)
     joined = spread.merge(prices, on=["bus", "phase"])
-    columns = ["dlmp_p", *PRICE_PARTS]
+    columns = ["dlmp_p", *(part for part in PRICE_PARTS if part in prices)]
     return joined.groupby(["unit", "step"], sort=True)[columns].mean().reset_index()
 
 
@@ -147,7 +148,7 @@ def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Fi
     with style():
         at_sites = site_prices(prices, layout)
         names = most(sorted(set(at_sites["unit"])), at_sites.groupby("unit")["dlmp_p"].mean(), count=4)
-        parts = [p for p in PRICE_PARTS if p != "energy" and at_sites[p].abs().max() > 1e-9]
+        parts = [p for p in PRICE_PARTS[1:] if p in at_sites and at_sites[p].abs().max() > 1e-9]
         figure = new_figure(5.4, "Price at the data centers and its parts (USD/MWh)", margins=Margins())
         axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):

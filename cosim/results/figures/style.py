@@ -35,7 +35,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 DASHES = ("-", "--", "-.", ":")
 PART_COLOURS = {
     "energy": "#56B4E9", "loss": "#E69F00", "voltage": "#D55E00", "congestion": "#CC79A7",
-    "unbalance": "#009E73",
+    "unbalance": "#009E73", "risk": "#0072B2",
 }  # fmt: skip
 MODE_COLOURS = {
     "uncoordinated": "#8a8f98", "decentralized": "#0072B2", "welfare": "#009E73", "centralized": "#D55E00",
