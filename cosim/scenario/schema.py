@@ -36,11 +36,12 @@ from cosim.scenario.market import MarketSpec as MarketSpec
 from cosim.scenario.market import RealTimeSpec as RealTimeSpec
 from cosim.scenario.modes import Mode
 from cosim.scenario.network_door import NetworkDoor
+from cosim.scenario.network_door import UnbalanceSpec as UnbalanceSpec
+from cosim.scenario.network_door import VoltageLimitSpec as VoltageLimitSpec
 from cosim.scenario.results_spec import ResultsSpec as ResultsSpec
 from cosim.scenario.series.spec import SeriesSpec as SeriesSpec
 from cosim.scenario.types import (
     BriefSection,
-    BusName,
     ImportPath,
     LeftOut,
     Name,
@@ -67,44 +68,6 @@ class ClockSpec(Section):
     market: Literal["day_ahead", "rolling", "two_settlement"] = "day_ahead"
     gate_s: Annotated[int, Field(gt=0)] = 1800
     round_s: Annotated[int, Field(gt=0)] = 5
-
-
-class UnbalanceSpec(Section):
-    """A price on voltage unbalance, USD/h per (percent VUF)^2, and limits of it, percent, at each named bus.
-
-    VUF (``limit_pct``) is |V2|/|V1|, linearised; PVUR (``pvur_limit_pct``) the largest deviation of a phase's magnitude
-    from the mean of the three, on three-wire buses in the centroid frame. A limit is broken rather than kept where
-    keeping it costs more than the price cap.
-    """
-
-    price_usd_per_pct2h: NonNegative = 0.0
-    limit_pct: Positive | None = None
-    pvur_limit_pct: Annotated[float, Field(gt=0, le=20)] | None = None
-    buses: tuple[BusName, ...] = ()
-
-    @model_validator(mode="after")
-    def _limit_somewhere(self) -> UnbalanceSpec:
-        for key in ("limit_pct", "pvur_limit_pct"):
-            if getattr(self, key) is not None and not self.buses:
-                raise ValueError(f"{key} needs the buses at which it holds; allowed: buses: [...]")
-        return self
-
-
-class VoltageLimitSpec(Section):
-    """Voltage limits of some buses, by name (``buses``), or of all with a nominal line-to-line voltage (``kv``)"""
-
-    buses: tuple[BusName, ...] = ()
-    kv: Positive | None = None
-    v_min_pu: PerUnit | None = None
-    v_max_pu: PerUnit | None = None
-
-    @model_validator(mode="after")
-    def _of_something(self) -> VoltageLimitSpec:
-        if bool(self.buses) == (self.kv is not None):
-            raise ValueError("exactly one of buses and kv says whose limits they are")
-        if self.v_min_pu is None and self.v_max_pu is None:
-            raise ValueError("no limit is given; allowed: v_min_pu, v_max_pu or both")
-        return self
 
 
 class NetworkSpec(NetworkDoor):
