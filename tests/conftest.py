@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's, not the code's
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

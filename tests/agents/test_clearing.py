@@ -22,7 +22,7 @@ from cosim.protocol.roles import Array
 from .conftest import Day, opened
 
 SHARE = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3)
-SAME_DAY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAME_DAY = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def demand(day: Day, shares: list[float]) -> Array:

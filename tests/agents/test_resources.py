@@ -38,7 +38,7 @@ COOLING: dict[str, Any] = {
 EMPTYING = {**BATTERY, "final": 0.2}
 ALL = [EMPTYING, CHARGER, COOLING]
 SHORT: dict[str, Any] = {"clock.start": "2024-07-15T10:00:00", "clock.steps": 8, "clock.window_steps": 8}
-QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def least_cost_by_highs(day: Day, p_mw: Array, battery: dict[str, Any], price: Array) -> float:

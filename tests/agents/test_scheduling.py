@@ -101,7 +101,7 @@ def random_day() -> Day:
     return Day([site("a"), site("b", pue=1.3)], classes, arrivals)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PRICES)
 def test_all_work_is_served_whatever_the_prices(prices: list[float]) -> None:
     day = random_day()
@@ -110,7 +110,7 @@ def test_all_work_is_served_whatever_the_prices(prices: list[float]) -> None:
     assert served == pytest.approx(day.ledger.arrivals.sum(), abs=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PRICES)
 def test_deadlines_hold_whatever_the_prices(prices: list[float]) -> None:
     day = random_day()
@@ -147,7 +147,7 @@ def by_routes(price: Array, arrivals: Array, may_wait: Array, cost: tuple[float,
     return float(found.fun)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(prices=st.lists(st.floats(-50, 150), min_size=12, max_size=12), seed=st.integers(0, 99))
 def test_what_is_sent_and_taken_costs_what_the_best_routes_cost(prices: list[float], seed: int) -> None:
     price, arrivals = np.array(prices).reshape(4, 3), np.random.default_rng(seed).uniform(0.0, 0.9, (3, 4))
@@ -195,7 +195,7 @@ def roll(arrivals: Array, price: Array, look_ahead: int) -> Ledger:
     return ledger
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), look_ahead=st.integers(1, 2))
 def test_nothing_is_late_where_the_last_steps_have_room_for_all_that_may_still_wait(
     seed: int, look_ahead: int

@@ -62,14 +62,14 @@ def max_min(sharing: Sharing, weights: Array, members: Array, floor: Array) -> A
 
 
 @given(sharings())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_max_sum_is_the_largest_sum(sharing: Sharing) -> None:
     best = largest(sharing, np.ones(len(sharing.most_mw))).sum()
     assert CheckedRule(MaxSum(), "max_sum").share(sharing).sum() == pytest.approx(best, abs=CLOSE)
 
 
 @given(sharings())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_equal_is_max_min(sharing: Sharing) -> None:
     count = len(sharing.most_mw)
     expected = max_min(sharing, np.ones(count), np.ones(count, dtype=bool), np.zeros(count))
@@ -77,7 +77,7 @@ def test_equal_is_max_min(sharing: Sharing) -> None:
 
 
 @given(sharings())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_proportional_is_max_min_in_shares_of_the_flexible_part(sharing: Sharing) -> None:
     count = len(sharing.most_mw)
     expected = max_min(sharing, sharing.flexible_mw, np.ones(count, dtype=bool), np.zeros(count))
@@ -85,7 +85,7 @@ def test_proportional_is_max_min_in_shares_of_the_flexible_part(sharing: Sharing
 
 
 @given(sharings())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_last_in_first_out_serves_one_place_of_the_queue_after_the_other(sharing: Sharing) -> None:
     expected = np.zeros(len(sharing.most_mw))
     for place in sorted(set(sharing.priority.tolist())):
@@ -95,7 +95,7 @@ def test_last_in_first_out_serves_one_place_of_the_queue_after_the_other(sharing
 
 
 @given(sharings())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_rule_keeps_the_rows_and_leaves_nobody_who_could_have_more(sharing: Sharing) -> None:
     for rule in (MaxSum(), Equal(), Proportional(), LastInFirstOut()):
         more = CheckedRule(rule, rule.name).share(sharing)

@@ -88,7 +88,7 @@ def test_svgs_and_coordination_do_not_shrink_what_a_bus_can_host(tmp_path: Path)
     assert found["work on arrival"] <= found["work on arrival, SVG"] + hosting.RESOLUTION_KW
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(limit=st.floats(0, 4000), power=st.floats(0.3, 4), known=st.lists(st.integers(1, 60), max_size=4))
 def test_the_search_finds_the_largest_size_that_holds(limit: float, power: float, known: list[int]) -> None:
     """Oracle: a margin that falls steadily and is zero at the limit; straight, steep or flat near it."""

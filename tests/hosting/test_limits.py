@@ -197,7 +197,7 @@ def test_a_case_that_names_what_is_not_there_is_refused(ieee37: Surroundings, ca
     assert error.value.key == key
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_series_follow_from_their_drivers(seed: int, rank: int) -> None:
     rng = np.random.default_rng(seed)

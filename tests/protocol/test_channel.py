@@ -278,7 +278,7 @@ def test_the_same_seed_gives_the_same_log_whatever_the_hash_seed() -> None:
     assert logs.pop()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     loss=st.sampled_from([0.0, 0.3]),

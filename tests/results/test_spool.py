@@ -27,7 +27,7 @@ def voltages(first: int, steps: int, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1.0, random_state=7)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), part=st.integers(1, 60), group=st.integers(1, 200)
 )

@@ -51,7 +51,7 @@ def test_a_bus_goes_before_its_level_and_its_level_before_the_table() -> None:
 SIDES = st.tuples(st.none() | st.sampled_from([0.9, 0.92, 0.94]), st.none() | st.sampled_from([1.06, 1.08, 1.1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     of_buses=st.dictionaries(st.sampled_from(["740", "741", "775", "799"]), SIDES),
     of_levels=st.dictionaries(st.sampled_from([0.48, 4.8]), SIDES),

@@ -119,7 +119,7 @@ def feeders(draw: st.DrawFn) -> Feeder:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(feeders())
 def test_a_feeder_survives_its_tables(tmp_path: Path, feeder: Feeder) -> None:
     write_feeder(feeder, tmp_path)

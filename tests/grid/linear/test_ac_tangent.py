@@ -163,7 +163,7 @@ def test_the_pattern_does_not_depend_on_the_point(name: str, circuit: AcCircuit)
         assert np.array_equal(getattr(first, output).constant, getattr(other, output).constant)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0.3, 1.2), st.floats(-300, 300), st.floats(-150, 150), st.sampled_from(["611", "652", "634", "680"]))
 def test_it_is_exact_wherever_it_is_taken(scale: float, kw: float, kvar: float, bus: str) -> None:
     feeder = read_feeder("ieee13")

@@ -15,7 +15,7 @@ from cosim.hosting.study.capacity import Battery, Shift, curtailment, firm_kw, l
 Array = NDArray[np.float64]
 STEPS = 9
 BUDGETS = (("hours", 0.0), ("hours", 0.15), ("energy", 0.01), ("energy", 0.1))
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 def series(low: float, high: float) -> st.SearchStrategy[list[float]]:

@@ -17,7 +17,7 @@ from tests.optimization.random_programs import random_qp, with_states
     seed=st.integers(0, 40),
     where=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_screening_never_changes_the_optimum(seed: int, where: list[float]) -> None:
     qp = random_qp(seed) if seed % 2 else with_states(seed, states=6)
     screened, kept = screen(qp)

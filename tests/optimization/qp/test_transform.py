@@ -15,7 +15,7 @@ from cosim.optimization.solvers.qp_solver import solve_qp
 
 Array = NDArray[np.float64]
 SEEDS = st.integers(0, 10_000)
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 def limited(seed: int, limits: int = 12) -> ParametricQP:
