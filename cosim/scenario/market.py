@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from cosim.scenario.calendar import RealTime
 from cosim.scenario.modes import Mode
 from cosim.scenario.series.spec import SeriesSpec
 from cosim.scenario.types import BriefSection, Finite, ImportPath, LeftOut, Name, NonNegative, Positive
@@ -47,6 +48,10 @@ class RealTimeSpec(BriefSection):
             raise ValueError("parameters need the rule that they are for; allowed: rule: package.module:Class")
         return self
 
+    def timed(self, clock_gate_s: int) -> RealTime:
+        """When real-time windows are agreed on, where ``clock.gate_s`` is this."""
+        return RealTime(clock_gate_s // 2 if self.gate_s is None else self.gate_s, self.window_steps)
+
     def within(self, floor: float | None, cap: float | None) -> tuple[float | None, float | None]:
         """Floor and cap of real-time prices where day ahead they are these."""
         own = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
@@ -76,7 +81,9 @@ class MarketSpec(BriefSection):
 
     @model_validator(mode="after")
     def _floor_below_cap(self) -> MarketSpec:
-        check_order(self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh)
+        limits = self.price_floor_usd_per_mwh, self.price_cap_usd_per_mwh
+        check_order(*limits)
+        check_order(*self.real_time.within(*limits))
         return self
 
 

@@ -18,7 +18,7 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
-from cosim.scenario.calendar import MarketCalendar, RealTime, zone_of
+from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
 from cosim.scenario.forecasts.drawing import Draws
@@ -312,10 +312,7 @@ def calendar_of_clock(clock: ClockSpec, second: RealTimeSpec | None = None) -> M
     if start.tzinfo is not None:
         zone = start.tzinfo if zone is None else zone
         start = start.astimezone(zone).replace(tzinfo=None)
-    real_time = None
-    if clock.market == "two_settlement":
-        second = second or RealTimeSpec()
-        real_time = RealTime(clock.gate_s // 2 if second.gate_s is None else second.gate_s, second.window_steps)
+    real_time = (second or RealTimeSpec()).timed(clock.gate_s) if clock.market == "two_settlement" else None
     return MarketCalendar(
         start, clock.step_s, clock.steps, clock.window_steps, clock.market, clock.gate_s, clock.round_s, zone, real_time
     )

@@ -308,14 +308,9 @@ class Scenario(BriefSection):
 
     @model_validator(mode="after")
     def _second_settlement(self) -> Scenario:
-        """Real time only where there is one, its floor below its cap, each perhaps that of the day-ahead market."""
-        spec, market = self.market.real_time, self.market
-        if self.clock.market != "two_settlement" and spec != RealTimeSpec():
+        """Real time only where there is one."""
+        if self.clock.market != "two_settlement" and self.market.real_time != RealTimeSpec():
             _wrong("only clock.market: two_settlement has a real-time market", "market", "real_time")
-        try:
-            check_order(*spec.within(market.price_floor_usd_per_mwh, market.price_cap_usd_per_mwh))
-        except ValueError as error:
-            _wrong(str(error), "market", "real_time")
         return self
 
     @property

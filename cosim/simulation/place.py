@@ -55,9 +55,10 @@ class Place:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder, scenario = self.prepared.feeder, self.prepared.scenario
         remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
-        if scenario.network.controls == "follow" and scenario.mode not in ("envelope", "uncoordinated"):
-            remarks = (*remarks, f"network.controls: follow: in mode {scenario.mode} devices act on work that runs on "
-                       "arrival, as what is drawn is agreed on after they are set")  # fmt: skip
+        unposted = [mode for mode in scenario.modes if mode not in ("envelope", "uncoordinated")]
+        if scenario.network.controls == "follow" and unposted:
+            remarks = (*remarks, f"network.controls: follow: in mode {' and '.join(unposted)} devices act on work that "
+                       "runs on arrival, as what is drawn is agreed on after they are set")  # fmt: skip
         if scenario.network.controls is None and feeder.controlled:
             remarks = (*remarks, "regulators and capacitors move between steps as the feeder's controls say, since "
                        "network.controls says nothing; network.controls: fixed holds them")  # fmt: skip

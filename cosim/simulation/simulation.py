@@ -278,6 +278,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                 "dca_cost_usd": [r.dca_cost_usd for r in rounds], "dso_cost_usd": [r.dso_cost_usd for r in rounds],
             },
         )  # fmt: skip
+        if window.stage == "day_ahead":
+            held = [DeliveredStep(t, outcome.clearing, t - window.first) for t in window.taken]
+            self._note_limited_prices(self._stage.market.scenario, held, " day ahead")
         stage = self._stage if window.stage != "real_time" or self._real_time is None else self._real_time
         self._deliver(stage, outcome, stage.delivery.steps(window, outcome))
 
@@ -308,7 +311,9 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             },
         )  # fmt: skip
 
-    def _note_limited_prices(self, scenario: Scenario, delivered: Sequence[DeliveredStep]) -> None:
+    def _note_limited_prices(
+        self, scenario: Scenario, delivered: Sequence[DeliveredStep], when: str = ""
+    ) -> None:
         """Say in which steps the floor or the cap was charged instead of the price."""
         if not delivered:
             return
@@ -323,7 +328,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                     met.setdefault(f"the price {name}{own} of {limit:g} USD/MWh", []).extend(steps)
         for what, steps in met.items():
             listed = ", ".join(map(str, sorted(set(steps))))
-            self.books.notes.append(f"{what} was charged in steps {listed}")
+            self.books.notes.append(f"{what} was charged{when} in steps {listed}")
 
     def _take_step(self, stage: Stage, delivered: DeliveredStep, outcome: Outcome) -> None:
         t, local, market, prepared = delivered.t, delivered.local, stage.market, self.prepared

@@ -216,8 +216,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"market.real_time": {"mode": "decentralized", "rule": "admm", "parameters": {"x": 1}}},
      "market.real_time.parameters", "Parameters"),
     ({"market.real_time": {"mode": "envelope"}}, "datacenters", "agreement"),
-    ({"market.real_time": {"price_floor_usd_per_mwh": 10.0, "price_cap_usd_per_mwh": 5.0}}, "market.real_time", ""),
-    ({"market.price_floor_usd_per_mwh": 10.0, "market.real_time.price_cap_usd_per_mwh": 5.0}, "market.real_time", ""),
+    ({"market.real_time": {"price_floor_usd_per_mwh": 10.0, "price_cap_usd_per_mwh": 5.0}}, "market", ""),
+    ({"market.price_floor_usd_per_mwh": 10.0, "market.real_time.price_cap_usd_per_mwh": 5.0}, "market", ""),
     ({"market.real_time.window_steps": 0}, "market.real_time.window_steps", ""),
     ({"market.real_time.mode": "welfarre"}, "market.real_time.mode", "welfare"),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,16 @@ def test_what_forecasts_are_worth_is_measured_against_one_foresight(tmp_path: Pa
     found = table(small("forecasts", tmp_path, {"clock.steps": 2, "clock.window_steps": 2}, size=[0.5, 2]))
     assert found.groupby("market")["perfect_usd"].nunique().eq(1).all()  # what happens is the same at every size
     assert (found["late_mwh"] < 1e-6).all()
+
+
+@pytest.mark.slow
+def test_with_two_settlements_the_bill_differs_from_what_was_agreed_on_by_what_deviations_cost(tmp_path: Path) -> None:
+    found = small("settlements", tmp_path, {"clock.steps": 2, "clock.window_steps": 2}, size=[1])
+    by = table(found).set_index("market")
+    runs = found.runs[found.runs["market"] == "two settlements"]
+    surprise = np.sqrt((runs["deviation_payment_usd"] ** 2).mean())
+    assert by["surprise_usd"]["two settlements"] == pytest.approx(surprise, rel=1e-9) and surprise > 0.01
+    assert by["agreed_usd"].nunique() == 1
 
 
 @pytest.mark.slow
