@@ -8,9 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from cosim.results.comparison import comparison_table
+from cosim.results.figures.deviations import deviations_over_time
 from cosim.results.figures.maps import bus_prices, coordinates, feeder_order
 from cosim.results.figures.modes import comparison_figures, cost_by_mode
-from cosim.results.figures.runs import run_figures, site_prices
+from cosim.results.figures.runs import convergence, run_figures, site_prices
 from cosim.results.figures.style import COLOURS, colours, most, new_figure, png, style, time_axis
 from cosim.results.tables import Layout, Tables
 
@@ -148,3 +149,22 @@ def test_a_label_that_looks_like_broken_mathematics_is_shown_as_it_is() -> None:
         ax.set(xlabel=label, ylabel=label)
         ax.set_xticks([0.0, 1.0], [label, label])
     assert png(figure)[:4] == b"\x89PNG"
+
+
+def test_rounds_of_two_settlements_of_the_same_step_are_lines_of_their_own(tables: Tables) -> None:
+    rounds = tables.rounds[tables.rounds["step"] == tables.rounds["step"].iloc[0]].assign(price_residual=1.0)
+    twice = pd.concat([rounds.assign(stage=stage) for stage in ("day_ahead", "real_time")])
+    lines = [len(convergence(frame).axes[0].lines) for frame in (rounds, twice)]
+    assert lines == [1, 2]
+
+
+def test_what_is_drawn_and_held_is_added_up_over_sites() -> None:
+    steps = pd.DataFrame({"step": [0, 1], "time": pd.to_datetime(["2024-07-15T00:00", "2024-07-15T01:00"])})
+    rows = pd.DataFrame({
+        "step": [0, 0, 1, 1], "position_kw": [100.0, 50.0, 0.0, 0.0], "drawn_kw": [90.0, 70.0, 10.0, 0.0],
+        "day_ahead_usd_per_mwh": [40.0, 40.0, 40.0, 50.0], "real_time_usd_per_mwh": [46.0, 43.0, 42.0, 56.0],
+    })  # fmt: skip
+    power, price = deviations_over_time(rows, steps).axes
+    held, drawn = (line.get_ydata()[:2].tolist() for line in power.lines)
+    assert (held, drawn) == ([150.0, 0.0], [160.0, 10.0])
+    assert price.lines[-1].get_ydata()[:2] == pytest.approx([5.0, 4.0])  # plain mean where nothing is held

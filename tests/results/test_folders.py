@@ -19,7 +19,7 @@ from .conftest import SCENARIO_TEXT
 
 
 def test_a_finished_run_leaves_scenario_record_and_every_table(run_folder: Path) -> None:
-    without = ("feeders", "envelopes")
+    without = ("feeders", "envelopes", "deviations")
     expected = {f"{name}.parquet" for name in (*Tables.names(), *Layout.names()) if name not in without}
     assert {p.name for p in run_folder.iterdir()} == expected | {"record.json", "scenario.yaml"}
     assert (run_folder / "scenario.yaml").read_text() == SCENARIO_TEXT

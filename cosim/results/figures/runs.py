@@ -366,14 +366,15 @@ def convergence(rounds: pd.DataFrame) -> Figure:
     with style():
         figure = new_figure(3.6, "Convergence of the negotiation", margins=Margins())
         axes = figure.subplots(1, 2)
-        windows = list(dict.fromkeys(rounds["step"]))
+        of = [name for name in ("step", "stage") if name in rounds]
+        windows = [window for _, window in rounds.groupby(of, sort=False)]
         for ax, column, title, label in zip(
             axes, ("price_residual", "power_residual_kw"),
             ("price: largest change between rounds", "power: largest disagreement"),
             ("USD/MWh", "kW"), strict=True,
         ):  # fmt: skip
-            for first in windows:
-                data = rounds[(rounds["step"] == first) & (rounds[column] > 0)]
+            for window in windows:
+                data = window[window[column] > 0]
                 ax.plot(data["round"], data[column], color=COLOURS[0], marker="o", markersize=3,
                         alpha=max(0.25, 1.0 / len(windows) ** 0.5))  # fmt: skip
             if (rounds[column] > 0).any():
