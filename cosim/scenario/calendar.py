@@ -162,6 +162,9 @@ class MarketCalendar:
     def _check_real_time(self, real_time: RealTime) -> None:
         """A round fits between the openings of both windows of a step, and another before the step begins."""
         most_s = self.gate_s - self.round_s
+        if most_s < self.round_s:
+            raise InputError("a round of each settlement fits between opening and delivery", key="clock.gate_s",
+                             value=self.gate_s, allowed=f"at least two rounds, {2 * self.round_s} s")  # fmt: skip
         if not self.round_s <= real_time.gate_s <= most_s:
             raise InputError(
                 "the real-time window opens within clock.gate_s, with a round before and after its opening",

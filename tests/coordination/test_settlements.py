@@ -208,6 +208,7 @@ def test_a_run_is_the_same_bytes_again(tmp_path: Any) -> None:
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"clock.market": "day_ahead", "market.real_time.mode": "welfare"}, "market.real_time", "two_settlement"),
     ({"market.real_time.gate_s": 1796}, "market.real_time.gate_s", "1795"),
+    ({"clock.gate_s": 9}, "clock.gate_s", "10"),
     ({"clock.gate_s": 3601}, "clock.gate_s", "3600"),
     ({"market.real_time.rule": "admm"}, "market.real_time", "decentralized"),
     ({"market.real_time": {"mode": "welfare", "rule": "admm"}}, "market.real_time", "decentralized"),
