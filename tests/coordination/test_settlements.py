@@ -72,9 +72,7 @@ def test_with_perfect_forecasts_two_settlements_are_the_single_one(
     assert {k: v for k, v in two.kpis.items() if k in alike} == pytest.approx(alike, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    "mode", ["welfare", *(pytest.param(mode, marks=SLOW) for mode in ("uncoordinated", "decentralized"))]
-)
+@pytest.mark.parametrize("mode", ["welfare", pytest.param("uncoordinated", marks=SLOW)])
 def test_agreed_on_anew_in_each_window_with_perfect_forecasts_payments_are_those_of_the_single_settlement(
     mode: str,
 ) -> None:
