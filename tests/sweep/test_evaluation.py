@@ -19,9 +19,9 @@ from cosim.sweep.evaluation.drawing import drawn
 from cosim.sweep.evaluation.evaluate import EvaluationRecord, evaluate, interval, read_evaluation, verdict
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
-EVENING = {
+NOON = {
     "mode": "welfare", "network.model": "ac-linear", "network.ac_rounds": 5, "clock.steps": 2,
-    "clock.window_steps": 2, "clock.start": "2024-07-15T18:00:00",
+    "clock.window_steps": 2, "clock.start": "2024-07-15T12:00:00",
 }  # fmt: skip
 ERRS = Errs(load_std=0.05, sun_std=0.2)
 Run = Callable[[float | None], Path]
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if probability not in known:
             chance = {"probability": probability, "load_std": 0.05, "sun_std": 0.2}
             known[probability] = folder / str(probability)
-            overrides = EVENING if probability is None else {**EVENING, "network.chance": chance}
+            overrides = NOON if probability is None else {**NOON, "network.chance": chance}
             cosim.run("ieee37_stress", overrides=overrides, out=known[probability], figures=False)
         return known[probability]
 
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_limits_break_as_often_as_the_margins_let_them(made: Run) -> None:
-    found = evaluate(made(0.9), 400)
+    found = evaluate(made(0.9), 300)
     assert (found.steps["worst_low"] <= 0.1).all()
     assert found.steps["worst"].max() > 0.04  # margins are not wider than need be where a limit binds
     bare = evaluate(made(None), 100, errs=ERRS)
@@ -54,15 +54,15 @@ def test_limits_break_as_often_as_the_margins_let_them(made: Run) -> None:
 
 def test_what_is_written_is_the_same_for_any_number_of_workers(made: Run, tmp_path: Path) -> None:
     serial, pool = tmp_path / "serial", tmp_path / "pool"
-    evaluate(made(0.9), 60, seed=3, out=serial)
-    evaluate(made(0.9), 60, seed=3, jobs=2, out=pool, figures=False)
+    evaluate(made(0.9), 55, seed=3, out=serial)
+    evaluate(made(0.9), 55, seed=3, jobs=2, out=pool, figures=False)
     for name in SCHEMAS:
         assert (serial / f"{name}.parquet").read_bytes() == (pool / f"{name}.parquet").read_bytes()
     assert "out of sample" in (serial / "report.html").read_text()
     assert (serial / "figures" / "frequency.png").is_file()
     again = read_evaluation(serial)
-    other = evaluate(made(0.9), 60, seed=4)
-    assert not again.samples["import_cost_usd"].equals(other.samples["import_cost_usd"])
+    other = evaluate(made(0.9), 5, seed=4)
+    assert (again.samples["import_cost_usd"].head() != other.samples["import_cost_usd"]).all()
 
 
 def test_a_sample_without_errors_is_the_run_itself(made: Run) -> None:
@@ -117,9 +117,9 @@ def test_a_worker_that_dies_costs_its_samples_alone(made: Run, monkeypatch: pyte
         return solve(folder, errs, seed, first, count)
 
     monkeypatch.setattr(module, "solve_chunk", dying)
-    found = evaluate(made(0.9), 70)
+    found = evaluate(made(0.9), 55)
     assert len(found.samples) == 50
-    assert any("samples 50 to 69 are missing: their worker died 2 times" in note for note in found.notes)
+    assert any("samples 50 to 54 are missing: their worker died 2 times" in note for note in found.notes)
 
 
 def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(made: Run, tmp_path: Path) -> None:

@@ -98,7 +98,11 @@ def read_decided(folder: Path, errs: Errs = Errs()) -> Decided:  # noqa: B008
     """
     run = stored_run(folder)
     path, _ = scenario_kept(folder)
-    prepared = prepare(*load_scenario(path))
+    return decided_of(run, prepare(*load_scenario(path)), errs)
+
+
+def decided_of(run: RunResult, prepared: Prepared, errs: Errs = Errs()) -> Decided:  # noqa: B008
+    """The same of a run at hand and its scenario."""
     only = prepared.only
     scenario, feeder = prepared.scenario, only.feeder
     suns = _suns(only)
@@ -111,7 +115,7 @@ def read_decided(folder: Path, errs: Errs = Errs()) -> Decided:  # noqa: B008
     units = _units(run)
     steps = prepared.calendar.steps
     fixed: list[list[tuple[Terminal, float, float]]] = [[] for _ in range(steps)]
-    places = {row.unit: row.bus for row in run.layout.units.itertuples()}
+    places: dict[str, str] = dict(zip(run.layout.units["unit"], run.layout.units["bus"], strict=True))
     plants = []
     for (unit, phase), rows in units:
         owner = _owner(unit, phase, suns)

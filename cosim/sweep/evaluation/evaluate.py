@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from cosim.results.tables import check, read_table, write_table
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
 from cosim.sweep.evaluation.schemas import SAMPLES, SCHEMAS, STEPS, VIOLATIONS
-from cosim.sweep.evaluation.solving import TOGETHER, Chunk, import_usd, solve_chunk
+from cosim.sweep.evaluation.solving import TOGETHER, Chunk, import_usd, solve_chunk, solved
 
 Real = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
@@ -192,10 +192,31 @@ def _evaluated(
 ) -> Evaluation:
     began, started = time.perf_counter(), utc_now()
     decided = read_decided(folder, errs)
-    parts = [(first, min(TOGETHER, samples - first)) for first in range(0, samples, TOGETHER)]
+    parts = _parts(samples)
     name = "dask" if dask is not None else "serial" if jobs == 1 else "pool"
     with open_engine(name, jobs, dask if dask != LOCAL else None) as engine:
         chunks = _solved(engine, str(folder), errs, seed, parts, progress)
+    settings = {"samples": samples, "seed": seed, **{k: v for k, v in asdict(errs).items() if v}}
+    found = _together(decided, parts, chunks, settings)
+    wall_times_s = {"evaluation": round(time.perf_counter() - began, 3)}
+    return replace(found, record=replace(found.record, started=started, wall_times_s=wall_times_s))
+
+
+def evaluated(decided: Decided, samples: int, seed: int = 0) -> Evaluation:
+    """As :func:`evaluate` of a run at hand, in this process."""
+    parts = _parts(samples)
+    chunks = [solved(decided, seed, range(first, first + count)) for first, count in parts]
+    return _together(decided, parts, chunks, {"samples": samples, "seed": seed})
+
+
+def _parts(samples: int) -> list[tuple[int, int]]:
+    """First sample and number of those that are solved together."""
+    return [(first, min(TOGETHER, samples - first)) for first in range(0, samples, TOGETHER)]
+
+
+def _together(
+    decided: Decided, parts: Sequence[tuple[int, int]], chunks: Sequence[Chunk | str], settings: dict[str, Any]
+) -> Evaluation:
     there = [(first, chunk) for (first, _), chunk in zip(parts, chunks, strict=True) if isinstance(chunk, Chunk)]
     lost = [(first, count, text) for (first, count), text in zip(parts, chunks, strict=True) if isinstance(text, str)]
     if not there:
@@ -205,9 +226,8 @@ def _evaluated(
     kpis = _kpis(violations, steps, costs)
     record = EvaluationRecord(
         name=decided.run.record.scenario, run=decided.run.record.run_id,
-        settings={"samples": samples, "seed": seed, **{k: v for k, v in asdict(errs).items() if v}},
-        level=decided.level, joint=decided.joint, kpis=kpis, versions=versions(), started=started,
-        wall_times_s={"evaluation": round(time.perf_counter() - began, 3)}, notes=_notes(decided, steps, kpis, lost),
+        settings=settings, level=decided.level, joint=decided.joint, kpis=kpis, versions=versions(),
+        notes=_notes(decided, steps, kpis, lost),
     )  # fmt: skip
     return Evaluation(violations, steps, costs, record)
 
@@ -251,10 +271,10 @@ def _violations(chunks: Sequence[Chunk]) -> pd.DataFrame:
     count = broken[t, k]
     low, high = interval(count, solved[t])
     frame = pd.DataFrame({
-        "step": t, "kind": [first.kinds[i] for i in k], "element": [first.elements[i] for i in k],
-        "phase": [first.phases[i] for i in k], "samples": solved[t], "broken": count, "frequency": count / solved[t],
+        "step": t, "kind": np.array(first.kinds)[k], "element": np.array(first.elements)[k],
+        "phase": np.array(first.phases)[k], "samples": solved[t], "broken": count, "frequency": count / solved[t],
         "low": low, "high": high, "limit": first.limits[k], "mean_excess": excess[t, k] / count,
-        "worst_excess": worst[t, k], "unit": [first.units[i] for i in k],
+        "worst_excess": worst[t, k], "unit": np.array(first.units)[k],
     })  # fmt: skip
     return check(VIOLATIONS, frame)
 
@@ -297,8 +317,8 @@ def _samples(decided: Decided, there: Sequence[tuple[int, Chunk]]) -> pd.DataFra
 
 
 def _kpis(violations: pd.DataFrame, steps: pd.DataFrame, samples: pd.DataFrame) -> dict[str, float | None]:
-    at = steps.loc[steps["worst"].idxmax()]
-    together = steps.loc[steps["any"].idxmax()]
+    at = steps.iloc[int(steps["worst"].to_numpy().argmax())]
+    together = steps.iloc[int(steps["any"].to_numpy().argmax())]
 
     def of(column: str, share: float | None = None) -> float | None:
         values = samples[column].dropna()

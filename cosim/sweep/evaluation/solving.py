@@ -55,7 +55,7 @@ def solve_chunk(folder: str, errs: Errs, seed: int, first: int, count: int) -> C
     The circuit is made anew for them, so that no last digit depends on what was solved before.
     """
     with _one_at_a_time:
-        return _solved(_known(folder, errs), seed, range(first, first + count))
+        return solved(_known(folder, errs), seed, range(first, first + count))
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +63,8 @@ def _known(folder: str, errs: Errs) -> Decided:
     return read_decided(Path(folder), errs)
 
 
-def _solved(decided: Decided, seed: int, samples: range) -> Chunk:
+def solved(decided: Decided, seed: int, samples: range) -> Chunk:
+    """Some samples of what was decided, each step solved by OpenDSS."""
     circuit, steps = AcCircuit(decided.prepared.only.feeder), decided.steps
     values = [drawn(decided, seed, s) for s in samples]
     rated = bool(decided.alone.limits.phase_kva)
