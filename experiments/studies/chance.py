@@ -48,8 +48,8 @@ def findings(found: Sweep) -> Findings:
     with style():
         figures = {"cost_and_violations": _lines(table)}
     captions = {
-        "cost_and_violations": "Share of the samples in which limits break in their worst step, against the social cost "
-        "above that without margins; points are probabilities."
+        "cost_and_violations": "Share of the samples in which limits break in their worst step, against the social "
+        "cost above that without margins; points are probabilities."
     }
     return Findings({"comparison": table}, figures, conclusion(table) + missing_note(found), captions)
 
@@ -91,7 +91,7 @@ def conclusion(table: pd.DataFrame) -> str:
         kept = ordered[ordered[f"{of}_low_pct"] <= ordered["level_pct"]]
         text.append(
             f"- **{joint}**: without margins {what} in {bare[f'{of}_pct']:.1f} % of the samples in the worst step, at "
-            f"{last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more social cost; the "
-            f"level is kept, or within the interval, at {len(kept)} of {len(ordered)} probabilities."
+            f"{last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more social cost; "
+            f"the level is kept, or within the interval, at {len(kept)} of {len(ordered)} probabilities."
         )
     return "\n".join(text) + "\n"

@@ -2,8 +2,8 @@
 
     python -m cosim.experiments.benchmarks.network.chance --samples 2000 --jobs 2
 
-The stressed feeder with uncertain load and sun, planned by the welfare optimum on the tangent of AC power flow, with limits
-kept at 90, 95 and 99 %, one by one and together. Told of the worst limit and step (one by one) or the worst step
+The stressed feeder with uncertain load and sun, planned by the welfare optimum on the tangent of AC power flow, with
+limits kept at 90, 95 and 99 %, one by one and together. Told of the worst limit and step (one by one) or the worst step
 (together): frequency, 95 % interval, verdict; and in how many steps a tightened limit binds.
 """
 
