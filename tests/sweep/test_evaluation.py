@@ -74,10 +74,10 @@ def test_a_sample_without_errors_is_the_run_itself(made: Run) -> None:
 
 def test_draws_have_the_deviation_that_is_said(made: Run) -> None:
     decided = read_decided(made(None), ERRS)
-    shares = np.array([drawn(decided, 0, s)[LOAD_KEY] for s in range(800)]) / decided.series[LOAD_KEY]
-    np.testing.assert_allclose(shares.std(axis=0), 0.05, rtol=0.1)
-    np.testing.assert_allclose(shares.mean(axis=0), 1.0, atol=0.008)
-    assert abs(np.corrcoef(shares.T)[0, 1]) < 0.12  # said beside the forecasts, each step errs by itself
+    shares = np.array([drawn(decided, 0, s)[LOAD_KEY] for s in range(400)]) / decided.series[LOAD_KEY]
+    np.testing.assert_allclose(shares.std(axis=0), 0.05, rtol=0.15)
+    np.testing.assert_allclose(shares.mean(axis=0), 1.0, atol=0.01)
+    assert abs(np.corrcoef(shares.T)[0, 1]) < 0.2  # said beside the forecasts, each step errs by itself
 
 
 @pytest.mark.parametrize(("set_point", "share", "given"), [(80, 0.5, 50), (100, 1.2, 120), (80, 0.9, 80), (100, 0, 0)])

@@ -4,7 +4,8 @@
 
 The stressed feeder with uncertain load and sun, planned by the welfare optimum on the tangent of AC power flow, with
 limits kept at 90, 95 and 99 %, one by one and together. Told of the worst limit and step (one by one) or the worst step
-(together): frequency, 95 % interval, verdict; and in how many steps a tightened limit binds.
+(together): frequency, 95 % interval, verdict; and the same of all steps in which a tightened limit binds, whose errors
+are independent here, which the choice of the worst does not bias.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from cosim.experiments.studies.chance import BASE, ERRORS
 from cosim.simulation.runner import run
-from cosim.sweep.evaluation.evaluate import evaluate, verdict
+from cosim.sweep.evaluation.evaluate import evaluate, interval, verdict
 
 LEVELS = (0.9, 0.95, 0.99)
 JOINT = ("individual", "bonferroni", "scenario")
@@ -36,11 +37,16 @@ def measure(
         began = time.perf_counter()
         found = evaluate(folder, samples, jobs=jobs)
         wall_s = time.perf_counter() - began
-        binding = made.limits[(made.limits["margin"] > 0) & (made.limits["source"] == "linear")]["step"].nunique()
+        rows = made.limits[(made.limits["margin"] > 0) & (made.limits["source"] == "linear")]
+        binding = sorted(set(rows["step"].tolist()))
     of = "worst" if joint == "individual" else "any"
+    broken = round(float((found.steps[of] * found.steps["samples"])[binding].sum()))
+    whole = int(found.steps["samples"][binding].sum())
+    low, high = interval(broken, whole)
     return {
+        "all": broken / max(whole, 1), "all_low": float(low), "all_high": float(high),
         "probability": probability, "joint": joint, "frequency": found.kpis[f"{of}_frequency"],
-        "low": found.kpis[f"{of}_low"], "high": found.kpis[f"{of}_high"], "binding": binding,
+        "low": found.kpis[f"{of}_low"], "high": found.kpis[f"{of}_high"], "binding": len(binding),
         "steps": len(found.steps), "verdict": verdict(found.record), "wall_s": wall_s,
     }  # fmt: skip
 
@@ -52,14 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--joint", nargs="+", default=list(JOINT), choices=JOINT)
     asked = parser.parse_args(arguments)
-    print("kept      together    binds in  broken (95 % interval)       level   verdict                    s")
+    print("kept      together    binds in  broken in the worst step     in all that bind         level   verdict, s")
     for joint in asked.joint:
         for probability in LEVELS:
             r = measure(probability, joint, asked.samples, asked.jobs)
-            told = f"{100 * r['frequency']:.2f} % ({100 * r['low']:.2f} to {100 * r['high']:.2f})"
-            print(f"{100 * probability:g} %".ljust(10) + joint.ljust(12) + f"{r['binding']}/{r['steps']}".ljust(10)
-                  + told.ljust(29) + f"{100 * (1 - probability):g} %".ljust(8) + r["verdict"].ljust(38)
-                  + f"{r['wall_s']:.1f}", flush=True)  # fmt: skip
+            told, whole = (
+                f"{100 * r[name]:.2f} % ({100 * r[low]:.2f} to {100 * r[high]:.2f})"
+                for name, low, high in (("frequency", "low", "high"), ("all", "all_low", "all_high"))
+            )
+            kept = f"{100 * probability:g} %".ljust(10) + joint.ljust(12) + f"{r['binding']}/{r['steps']}".ljust(10)
+            level = f"{100 * (1 - probability):g} %".ljust(8)
+            print(f"{kept}{told:<29}{whole:<25}{level}{r['verdict']}, {r['wall_s']:.0f}", flush=True)
 
 
 if __name__ == "__main__":
