@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from cosim.hosting.study.study import hosting_study
     from cosim.simulation.rerun import Rerun
     from cosim.simulation.runner import Comparison, RunResult, Validation, compare, run, validate
-    from cosim.sweep.evaluation.evaluate import Evaluation, evaluate
+    from cosim.sweep.evaluation.evaluate import evaluate
+    from cosim.sweep.evaluation.result import Evaluation
     from cosim.sweep.reading import Sweep, read_sweep
     from cosim.sweep.rerun import read, rerun
     from cosim.sweep.run import run_sweep
@@ -46,7 +47,8 @@ __getattr__ = exported(
         ),
         "Hosting": "cosim.hosting.study.result",
         "hosting_study": "cosim.hosting.study.study",
-        **dict.fromkeys(("Evaluation", "evaluate"), "cosim.sweep.evaluation.evaluate"),
+        "Evaluation": "cosim.sweep.evaluation.result",
+        "evaluate": "cosim.sweep.evaluation.evaluate",
         **dict.fromkeys(("Sweep", "read_sweep"), "cosim.sweep.reading"),
         **dict.fromkeys(("read", "rerun"), "cosim.sweep.rerun"),
         "Rerun": "cosim.simulation.rerun",

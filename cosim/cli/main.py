@@ -222,7 +222,7 @@ def report(
 
             typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
             return
-        from cosim.sweep.evaluation.evaluate import is_evaluation
+        from cosim.sweep.evaluation.result import is_evaluation
 
         if is_evaluation(out):
             from cosim.sweep.evaluation.report import write_evaluation_report

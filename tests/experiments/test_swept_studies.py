@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.experiments.studies import chance, hosting
+from cosim.experiments.studies import hosting
+from cosim.experiments.studies.uncertainty import chance
 from cosim.grid.feeder.limits import VoltageLimits
 from cosim.scenario.loading import check_scenario
 from cosim.scenario.own_code import imported

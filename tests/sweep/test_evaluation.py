@@ -16,7 +16,8 @@ from cosim.errors import InputError
 from cosim.grid.feeder.phases import Terminal
 from cosim.sweep.evaluation.decided import LOAD_KEY, Errs, Plant, read_decided
 from cosim.sweep.evaluation.drawing import drawn
-from cosim.sweep.evaluation.evaluate import EvaluationRecord, evaluate, interval, read_evaluation, verdict
+from cosim.sweep.evaluation.evaluate import evaluate, interval
+from cosim.sweep.evaluation.result import EvaluationRecord, read_evaluation, verdict
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
 NOON = {

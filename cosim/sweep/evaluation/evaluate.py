@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ from scipy.stats import beta
 from cosim.constants import KILO
 from cosim.errors import InputError, RunFailure, listed
 from cosim.results.folders import ResultFolder
-from cosim.results.record import RECORD_FILE, record_text, utc_now, versions
-from cosim.results.tables import check, read_table, write_table
+from cosim.results.record import utc_now, versions
+from cosim.results.tables import check
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
-from cosim.sweep.evaluation.schemas import SAMPLES, SCHEMAS, STEPS, VIOLATIONS
+from cosim.sweep.evaluation.report import write_evaluation_report
+from cosim.sweep.evaluation.result import Evaluation, EvaluationRecord
+from cosim.sweep.evaluation.schemas import SAMPLES, STEPS, VIOLATIONS
 from cosim.sweep.evaluation.solving import TOGETHER, Chunk, import_usd, solve_chunk, solved
 
 Real = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
-FORMAT = "cosim-evaluation"
-SCHEMA_VERSION = 1
 SURE = 0.95
 """Confidence of intervals."""
 ATTEMPTS = 2
@@ -44,106 +43,6 @@ def interval(broken: Any, samples: Any) -> tuple[Real, Real]:
     low = np.where(k > 0, beta.ppf(tail, np.maximum(k, 1), n - k + 1), 0.0)
     high = np.where(k < n, beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)), 1.0)
     return np.asarray(low), np.asarray(high)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationRecord:
-    """The content of ``record.json`` of an evaluation.
-
-    Attributes:
-        name: of the scenario. run: identity of the run. settings: what was asked for.
-        level: share of cases in which limits may break; None where the scenario does not say it. joint: how it is
-            meant.
-        kpis: key figures by name. notes: what to know, in sentences.
-    """
-
-    name: str
-    run: str
-    settings: dict[str, Any]
-    level: float | None
-    joint: str
-    kpis: dict[str, float | None]
-    versions: dict[str, str] = field(default_factory=dict)
-    started: str = ""
-    wall_times_s: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def write(self, folder: Path) -> None:
-        """Write ``record.json`` into a folder."""
-        data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
-        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> EvaluationRecord:
-        """The record of a folder.
-
-        Raises:
-            InputError: it cannot be read, is none of an evaluation, or of another version.
-        """
-        path = folder / RECORD_FILE
-        data = _data(folder)
-        if data.pop("format", None) != FORMAT or data.pop("schema_version", None) != SCHEMA_VERSION:
-            raise InputError("not the record of an evaluation of this version", file=path, key="format",
-                             allowed=f"{FORMAT}, schema_version {SCHEMA_VERSION}")  # fmt: skip
-        try:
-            return cls(**{**data, "notes": tuple(data["notes"])})
-        except (TypeError, KeyError) as error:
-            raise InputError(f"the record is incomplete ({error})", file=path,
-                             allowed=", ".join(f.name for f in fields(cls))) from None  # fmt: skip
-
-
-def _data(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(record_text(folder, "results"))
-    except ValueError as error:
-        raise InputError(f"the record cannot be read ({error})", file=folder / RECORD_FILE) from None
-    return data if isinstance(data, dict) else {}
-
-
-def is_evaluation(folder: Path) -> bool:
-    """Whether a folder holds an evaluation."""
-    try:
-        return _data(folder).get("format") == FORMAT
-    except InputError:
-        return False
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """A run out of sample: tables as in :mod:`cosim.sweep.evaluation.schemas`, and a record."""
-
-    violations: pd.DataFrame
-    steps: pd.DataFrame
-    samples: pd.DataFrame
-    record: EvaluationRecord
-
-    @property
-    def kpis(self) -> dict[str, float | None]:
-        """Key figures by name."""
-        return self.record.kpis
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know of the results."""
-        return self.record.notes
-
-    def write(self, folder: Path) -> None:
-        """Write tables and record into a folder."""
-        for name, schema in SCHEMAS.items():
-            write_table(schema, getattr(self, name), folder / f"{name}.parquet")
-        self.record.write(folder)
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """An evaluation read back.
-
-    Raises:
-        InputError: there is none in the folder.
-    """
-    record = EvaluationRecord.read(folder)
-    tables = {name: read_table(schema, folder / f"{name}.parquet") for name, schema in SCHEMAS.items()}
-    return Evaluation(**tables, record=record)
 
 
 def evaluate(
@@ -178,8 +77,6 @@ def evaluate(
     folder = Path(run).resolve()
     if out is None:
         return _evaluated(folder, samples, seed, errs, jobs, dask, progress)
-    from cosim.sweep.evaluation.report import write_evaluation_report
-
     with ResultFolder(out, force=force) as place:
         found = _evaluated(folder, samples, seed, errs, jobs, dask, progress)
         found.write(place.path)
@@ -336,18 +233,6 @@ def _kpis(violations: pd.DataFrame, steps: pd.DataFrame, samples: pd.DataFrame) 
         "payment_usd": of("payment_usd"), "payment_p95_usd": of("payment_usd", 0.95),
         "unsolved": float(steps["unsolved"].sum()),
     }  # fmt: skip
-
-
-def verdict(record: EvaluationRecord) -> str:
-    """Whether the level is kept, in words: broken at most as often, beyond what so many samples tell, or not."""
-    if record.level is None:
-        return "no level"
-    of = "worst" if record.joint == "individual" else "any"
-    frequency, low = record.kpis[f"{of}_frequency"], record.kpis[f"{of}_low"]
-    assert frequency is not None and low is not None
-    if frequency <= record.level:
-        return "at most the level"
-    return "above the level, within the interval" if low <= record.level else "above the level"
 
 
 def _notes(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cosim.results.folders import REPORT_FILE
 from cosim.results.limit_table import NAMES
 from cosim.results.report import page_template, save_figures
-from cosim.sweep.evaluation.evaluate import Evaluation, read_evaluation, verdict
+from cosim.sweep.evaluation.result import Evaluation, read_evaluation, verdict
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cosim.experiments.studies.chance import BASE, ERRORS
+from cosim.experiments.studies.uncertainty.chance import BASE, ERRORS
 from cosim.simulation.runner import run
-from cosim.sweep.evaluation.evaluate import evaluate, interval, verdict
+from cosim.sweep.evaluation.evaluate import evaluate, interval
+from cosim.sweep.evaluation.result import verdict
 
 LEVELS = (0.9, 0.95, 0.99)
 JOINT = ("individual", "bonferroni", "scenario")
