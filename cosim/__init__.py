@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from cosim.hosting.study.study import hosting_study
     from cosim.simulation.rerun import Rerun
     from cosim.simulation.runner import Comparison, RunResult, Validation, compare, run, validate
+    from cosim.sweep.evaluation.evaluate import evaluate
+    from cosim.sweep.evaluation.result import Evaluation
     from cosim.sweep.reading import Sweep, read_sweep
     from cosim.sweep.rerun import read, rerun
     from cosim.sweep.run import run_sweep
 
 __all__ = [
-    "Comparison", "Hosting", "InputError", "Rerun", "RunFailure", "RunResult", "Sweep", "Validation", "compare",
-    "hosting_study", "read", "read_sweep", "rerun", "run", "run_sweep", "validate",
+    "Comparison", "Evaluation", "Hosting", "InputError", "Rerun", "RunFailure", "RunResult", "Sweep", "Validation",
+    "compare", "evaluate", "hosting_study", "read", "read_sweep", "rerun", "run", "run_sweep", "validate",
 ]  # fmt: skip
 
 # Loaded only when asked for, so that importing cosim is quick.
@@ -45,6 +47,8 @@ __getattr__ = exported(
         ),
         "Hosting": "cosim.hosting.study.result",
         "hosting_study": "cosim.hosting.study.study",
+        "Evaluation": "cosim.sweep.evaluation.result",
+        "evaluate": "cosim.sweep.evaluation.evaluate",
         **dict.fromkeys(("Sweep", "read_sweep"), "cosim.sweep.reading"),
         **dict.fromkeys(("read", "rerun"), "cosim.sweep.rerun"),
         "Rerun": "cosim.simulation.rerun",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.table import Table
 
+from cosim.cli.evaluate import evaluate_command
 from cosim.cli.exit_codes import exit_codes as _exit_codes
 from cosim.cli.feeder import feeder_app
 from cosim.cli.hosting import hosting_command
@@ -45,6 +46,7 @@ app.add_typer(feeder_app)
 app.command("new")(new_command)
 app.command("sweep")(sweep_command)
 app.command("hosting")(hosting_command)
+app.command("evaluate")(evaluate_command)
 app.command("schema")(schema_command)
 app.command("explain")(explain_command)
 
@@ -219,6 +221,13 @@ def report(
             from cosim.hosting.study.report import write_hosting_report
 
             typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
+            return
+        from cosim.sweep.evaluation.result import is_evaluation
+
+        if is_evaluation(out):
+            from cosim.sweep.evaluation.report import write_evaluation_report
+
+            typer.echo(f"Report: {write_evaluation_report(out, not no_figures)}")
             return
         from cosim.results.report import write_report
 

@@ -87,8 +87,8 @@ class FeederAlone:
         Args:
             linear: rows of the operator, without what the base case says.
         """
-        book = self._book_of(ac)
-        values = self._values(ac)
+        book = self.book_of(ac)
+        values = self.values(ac)
         told = np.flatnonzero(book.broken(values))
         price = np.full(len(told), np.nan)
         broken = row_columns(
@@ -99,24 +99,26 @@ class FeederAlone:
 
     def broken_in(self, solution: AcSolution) -> set[tuple[str, str, str]]:
         """(kind, element, phase) of the limits that a solution breaks."""
-        book = self._book_of(solution)
-        told = np.flatnonzero(book.broken(self._values(solution)))
+        book = self.book_of(solution)
+        told = np.flatnonzero(book.broken(self.values(solution)))
         return set(zip(book.kinds[told], book.elements[told], book.phases[told], strict=True))
 
-    def _book_of(self, ac: AcSolution) -> LimitBook:
+    def book_of(self, ac: AcSolution) -> LimitBook:
+        """The limits one by one, in the order of the voltages of a solution."""
         if not self._book:
             labels = flow_ends(self.feeder).labels if self.limits.phase_kva else ()
             buses = self.limits.unbalance_buses
             self._book.append(LimitBook(self.limits, tuple(ac.voltages), labels, buses, buses))
         return self._book[0]
 
-    def _values(self, ac: AcSolution) -> Real:
+    def values(self, ac: AcSolution) -> Real:
+        """(k,) what each limit is compared with in a solution."""
         v = np.array(list(ac.voltages.values()))
         rates: list[Mapping[str, float]] = [
             {bus: getattr(ac.unbalance[bus], rate) for bus in self.limits.unbalance_buses if bus in ac.unbalance}
             for rate in ("vuf_pct", "pvur_pct")
         ]
-        return self._book_of(ac).values(v, ac.flows, *rates)
+        return self.book_of(ac).values(v, ac.flows, *rates)
 
     def _beyond(self, bus: str, v: float) -> float:
         low, high = self.limits.voltage.of(bus)

@@ -150,13 +150,13 @@ def test_the_covariance_of_errors_is_that_of_what_is_drawn() -> None:
     told = error_covariance(ERRORS, ["load", "sun"], calendar, -calendar.gate_s, steps)
     ones = np.ones(24)
     drawn = []
-    for seed in range(1500):
+    for seed in range(700):
         draws = Draws(ERRORS, calendar, seed)
         both = [draws.evolution(key, ones, -np.inf, np.inf) for key in ("network.load_scale", "generators.a.profile")]
         drawn.append([e.errors.missing(-calendar.gate_s, 0, e.errors.whole())[steps] for e in both if e is not None])
     found = np.array(drawn)
     for k in range(len(steps)):
-        np.testing.assert_allclose(np.cov(found[:, :, k].T), told[k], rtol=0.15)
+        np.testing.assert_allclose(np.cov(found[:, :, k].T), told[k], rtol=0.2)
 
 
 @pytest.mark.parametrize("joint", ["bonferroni", "scenario"])

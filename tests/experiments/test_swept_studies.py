@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosim.experiments.studies import hosting
+from cosim.experiments.studies.uncertainty import chance
 from cosim.grid.feeder.limits import VoltageLimits
 from cosim.scenario.loading import check_scenario
 from cosim.scenario.own_code import imported
@@ -135,3 +136,14 @@ def test_a_run_of_the_study_of_hosting_is_a_search(monkeypatch: pytest.MonkeyPat
     run = make_plan("hosting").runs[0]
     found = hosting.largest(check_scenario(run.scenario), Path("x.yaml"))
     assert found.kpis["linear_kw"] == 1000.0 and found.kpis["ac_kw"] == 800.0
+
+
+@pytest.mark.slow
+def test_what_sureness_costs_is_measured_with_how_often_limits_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chance, "SAMPLES", 60)
+    noon = {"clock.start": "2024-07-15T12:00:00", "clock.steps": 1, "clock.window_steps": 1}
+    found = table(small("chance", tmp_path, noon, joint=["individual"], probability=[0.5, 0.95]))
+    bare, sure = found.iloc[0], found.iloc[1]
+    assert bare["worst_pct"] > 25 > sure["worst_low_pct"] and sure["extra_pct"] > 0 == bare["extra_pct"]

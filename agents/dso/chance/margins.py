@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 Real = NDArray[np.float64]
 DRAWS = 4096
@@ -35,25 +35,27 @@ def row_stds(directions: Real, covariance: Real) -> Real:
 
 def individual(probability: float) -> float:
     """z of one limit that is kept with a probability."""
-    return float(norm.ppf(probability))
+    return float(ndtri(probability))
 
 
 def shared(probability: float, limits: int) -> float:
     """z of each of some limits that are kept together with a probability, by Bonferroni's inequality: each has an equal
     share of what may fail."""
-    return float(norm.ppf(1 - (1 - probability) / max(1, limits)))
+    return float(ndtri(1 - (1 - probability) / max(1, limits)))
 
 
 def of_the_worst(probability: float, directions: Real, covariance: Real, stds: Real) -> float:
     """z of rows that are kept together with a probability: the quantile of the largest of them, each per standard
     deviation, from ``DRAWS`` quasi-random draws of the errors (Sobol, scrambled, always the same)."""
+    from scipy.stats import qmc  # takes longer to import than most runs need to start
+
     moved = np.flatnonzero(stds > 0)
     if not len(moved):
         return individual(probability)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     uniform = qmc.Sobol(len(covariance), scramble=True, seed=0).random(DRAWS)
-    errors = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12)) @ root.T
+    errors = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12)) @ root.T
     worst = np.full(DRAWS, -np.inf)
     for part in np.array_split(moved, 1 + len(moved) // _ROWS):
         per_std = (directions[part] / stds[part, None]) @ errors.T

@@ -91,6 +91,8 @@ class _Places:
         floating, full: (buses,) three phases without a neutral; three phases.
         phase, line: (buses, 3) voltages that have limits: of phases, and between phases.
         neutral: (buses,) place of a neutral conductor of its own; None if no bus has one.
+        labels: of the voltages that a solution tells; told: (3, labels) whether it is one between phases (0) or of a
+            phase (1), its bus, and its place there.
     """
 
     nodes: NDArray[np.intp]
@@ -100,6 +102,8 @@ class _Places:
     phase: NDArray[np.bool_]
     line: NDArray[np.bool_]
     neutral: NDArray[np.intp] | None
+    labels: tuple[tuple[str, str], ...]
+    told: NDArray[np.intp]
 
 
 class AcCircuit:
@@ -243,6 +247,9 @@ class AcCircuit:
                 floating=full & ~grounded, full=full,
                 phase=np.array([[b.grounded and x in b.phases for x in PHASES] for b in buses]),
                 line=np.array([[not b.grounded and x in b.legs for x in LEGS] for b in buses]), neutral=neutral,
+                labels=tuple((b.name, x) for b in buses for x in (b.phases if b.grounded else b.legs)),
+                told=np.array([(int(b.grounded), k, PLACE[x] if b.grounded else LEGS.index(x)) for k, b in
+                               enumerate(buses) for x in (b.phases if b.grounded else b.legs)], dtype=np.intp).T,
             )  # fmt: skip
         return self._found
 
@@ -272,15 +279,9 @@ class AcCircuit:
         v, line, phase = self._magnitudes()
         full = np.flatnonzero(places.full)
         rates = np.stack([vuf(v[full]), lvur(line[full]), pvur(phase[full])], axis=1)
-        voltages: dict[tuple[str, str], float] = {}
-        phasors: dict[str, Complex] = {}
+        voltages = dict(zip(places.labels, np.stack([line, phase])[tuple(places.told)].tolist(), strict=True))
+        phasors = {bus.name: v[k] for k, bus in enumerate(self.feeder.buses)}
         unbalance: dict[str, Unbalance] = {}
-        for k, bus in enumerate(self.feeder.buses):
-            if bus.grounded:
-                voltages.update({(bus.name, x): float(phase[k, PLACE[x]]) for x in bus.phases})
-            else:
-                voltages.update({(bus.name, x): float(line[k, LEGS.index(x)]) for x in bus.legs})
-            phasors[bus.name] = v[k]
         for place, rate in zip(full.tolist(), rates.tolist(), strict=True):
             unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
         power = dss.Circuit.TotalPower()
