@@ -207,3 +207,19 @@ def test_node_prices_of_scenarios_on_one_linearisation_add_up() -> None:
             for k, terminal in enumerate(case.operator.terminals):
                 active = sum(sum(part.at_terminal(terminal)[0].values()) for part in parts)
                 assert active == pytest.approx(clearing.prices.p_usd_per_mwh[t, k], rel=1e-8)
+
+
+def test_scenarios_beside_limits_by_chance_are_refused() -> None:
+    """Both would keep room for the same errors."""
+    changes = {"forecasts": FORECASTS, "market.stochastic.scenarios": 2, "network.chance.probability": 0.95}
+    with pytest.raises(InputError, match="margins"):
+        Simulation(prepare(*load_scenario("ieee37", {**changes, "clock.steps": 2, "clock.window_steps": 2})))
+
+
+def test_real_time_windows_of_a_second_settlement_go_by_forecasts() -> None:
+    changes = {"clock.start": "2024-07-15T15:00:00", "clock.steps": 3, "clock.window_steps": 3, "mode": "welfare",
+               "clock.market": "two_settlement", "forecasts": FORECASTS, "market.stochastic.scenarios": 3}  # fmt: skip
+    simulation = Simulation(prepare(*load_scenario("ieee37", changes)))
+    books = simulation.run()
+    assert simulation.market.operators[0].clearing.scenarios == 1  # type: ignore[attr-defined]
+    assert len(books.tables().steps) == 3

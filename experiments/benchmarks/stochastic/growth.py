@@ -2,8 +2,9 @@
 
     python -m cosim.experiments.benchmarks.stochastic.growth [--scenarios 5 10 20 50 100] [--figure growth.png]
 
-``open``: scenarios, linearisation and clearing of all of them; ``negotiate``: rounds of ADMM to 1e-4 of the operator's
-cost; ``plan``: the planner's optimum of the same window. The exponent is of a line through the logarithms.
+``open``: scenarios, linearisation and clearing of all of them; ``plan``: the planner's optimum of that window; ``run``:
+a whole run with rounds of ADMM to 1e-4 of the operator's cost, and delivery. Seconds are of the processor, so that
+others on the machine do not count; the exponent is of a line through their logarithms.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ TARGET_S = 60.0
 def measure(scenarios: int, tangents: str, scenario: str = "ieee37") -> dict[str, float]:
     """Seconds of a day over so many scenarios, and what the negotiation costs above the optimum."""
     changes = {"market.stochastic.tangents": tangents}
-    started = time.perf_counter()
+    started = time.process_time()
     case = opened(scenario, scenarios, changes=changes)
-    opened_s = time.perf_counter() - started
+    opened_s = time.process_time() - started
     best = optimum(case.market)
+    planned_s = time.process_time() - started - opened_s
     run = uncertain(scenario, scenarios, changes={**changes, "mode": "decentralized", "decentralized.tolerance": 1e-4})
-    started = time.perf_counter()
+    started, wall = time.process_time(), time.perf_counter()
     books = run.run()
-    whole_s = time.perf_counter() - started
+    whole_s, wall_s = time.process_time() - started, time.perf_counter() - wall
     (outcome,) = books.outcomes
     cost = outcome.clearing.cost_usd + outcome.own_cost_usd
     return {
-        "scenarios": scenarios, "open s": opened_s, "plan s": best.solver_s, "negotiate s": outcome.solver_s,
-        "run with delivery s": whole_s, "rounds": len(outcome.rounds), "agreed": float(outcome.converged),
+        "scenarios": scenarios, "open s": opened_s, "plan s": planned_s, "run s": whole_s, "run wall s": wall_s,
+        "rounds": len(outcome.rounds), "agreed": float(outcome.converged),
         "above optimum": cost / best.social_cost_usd - 1,
     }  # fmt: skip
 
@@ -54,12 +56,12 @@ def figure(rows: Sequence[dict[str, float]], path: Path) -> None:
 
     drawn = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = drawn.subplots()
-    for key in ("open s", "negotiate s", "plan s"):
+    for key in ("open s", "plan s", "run s"):
         axes.loglog([r["scenarios"] for r in rows], [r[key] for r in rows], marker="o", label=key.removesuffix(" s"))
     first, last = rows[0], rows[-1]
     line = [first["open s"], first["open s"] * last["scenarios"] / first["scenarios"]]
     axes.loglog([first["scenarios"], last["scenarios"]], line, color="0.6", linestyle="--", label="linear")
-    axes.set(xlabel="scenarios", ylabel="seconds", title="A day of IEEE 37")
+    axes.set(xlabel="scenarios", ylabel="seconds of the processor", title="A day of IEEE 37")
     axes.legend(frameon=False)
     drawn.savefig(path, dpi=150)
 
@@ -74,11 +76,10 @@ def main() -> None:
     rows = [measure(count, asked.tangents) for count in asked.scenarios]
     print_table("A day of ieee37 over scenarios", [{k: f"{v:.4g}" for k, v in row.items()} for row in rows])
     last = rows[-1]
-    taken = last["open s"] + last["negotiate s"]
-    print(f"{last['scenarios']:.0f} scenarios, decentralized to 1e-4: {taken:.1f} s, with delivery "
-          f"{last['run with delivery s']:.1f} s (target {TARGET_S:.0f} s)")  # fmt: skip
+    print(f"{last['scenarios']:.0f} scenarios, decentralized to 1e-4, delivery included: {last['run wall s']:.1f} s, "
+          f"{last['run s']:.1f} s of the processor (target {TARGET_S:.0f} s)")  # fmt: skip
     if len(rows) > 1:
-        grown = exponent(rows, ("open s", "negotiate s"))
+        grown = exponent(rows, ("open s", "plan s"))
         print(f"time to agree grows as scenarios to the power {grown:.2f} (linear: 1)")
     if asked.figure is not None:
         figure(rows, asked.figure)
