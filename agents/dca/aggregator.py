@@ -11,6 +11,7 @@ import simpy
 from numpy.typing import NDArray
 
 from cosim.agents.dca import reporting
+from cosim.agents.dca.answers import RiskAverse, anticipating
 from cosim.agents.dca.capacity import check_agreements, check_capacity
 from cosim.agents.dca.datacenter import agreed, datacenter_of
 from cosim.agents.dca.drawing import ADOPTED_MW, drawing, punctual
@@ -23,7 +24,7 @@ from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.solution import QPSolution
 from cosim.optimization.qp.transform import rename
 from cosim.optimization.solvers.cutting_planes import CutModel
-from cosim.optimization.solvers.proximal import ProximalSolver, proximal_gradient, steepened
+from cosim.optimization.solvers.proximal import ProximalSolver
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 from cosim.protocol.desk import AggregatorDesk, bidding
 from cosim.protocol.messages import Bid, PricePosting
@@ -67,6 +68,7 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         self._feeders = tuple(on.name for on in feeders)
         self.columns = slice(first_column, first_column + sum(len(s.terminals) for s in self.sites))
         self.hours = prepared.calendar.step_hours
+        self._risk = None if scenario.market.stochastic is None else scenario.market.stochastic.risk
         self._spec = scenario.workload
         self._utilisation = prepared.utilisation
         self._on_arrival_mw = [np.empty(len(self._utilisation)) for _ in self.sites]  # of each terminal of a site
@@ -227,9 +229,9 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
         """Cheapest demand at what is posted: a price, perhaps with a target to stay near, a tangent of the operator's
         cost to reckon with, or slopes of the price. On a grid, cost and regret are of what would be drawn for the bid.
         """
-        x, price = self._best(posting)
+        x, price, averse = self._best(posting)
         while self._close_overlaps(x):
-            x, price = self._best(posting)
+            x, price, averse = self._best(posting)
         p = drawn = np.clip(x[self._columns], 0.0, None)
         if self._bid_step_mw is not None:
             p = self._on_grid(p, self._bid_step_mw)
@@ -243,19 +245,23 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             round=posting.round,
             p_mw=p,
             q_mvar=p * self.reactive_ratio,
-            regret_usd=self._regret(price, drawn, own),
+            regret_usd=self._regret(price, drawn, own) if averse is None else averse.regret_usd(drawn, own),
             cost_usd=own,
             price_usd_per_mwh=None if posting.cut_cost_usd is None else price,
         )
 
-    def _best(self, posting: PricePosting) -> tuple[Array, Array]:
-        """The cheapest schedule at what is posted, and the price it answers."""
+    def _best(self, posting: PricePosting) -> tuple[Array, Array, RiskAverse | None]:
+        """The cheapest schedule at what is posted, the price it answers, and what risk it was chosen for."""
         price = self.charged(posting.price_p_usd_per_mwh, posting.price_q_usd_per_mvarh)
+        averse = RiskAverse.of(posting, self._risk, self.hours, self._qp, self._columns)
+        if averse is not None:
+            found = averse.minimum(posting.target_p_mw, self.hours * posting.penalty())
+            return found.x[: len(self._qp.variables)], price, averse
         if posting.cut_cost_usd is not None:
-            return self._against_cuts(posting)
+            return *self._against_cuts(posting), None
         if posting.price_slope_usd_per_mw2h is not None:
-            return self._anticipating(price, posting), price
-        return self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x, price
+            return anticipating(self._punctual(), self._columns, self.hours, price, posting), price, None
+        return self._solve(self.hours * price, posting.target_p_mw, self.hours * posting.penalty()).x, price, None
 
     def _on_grid(self, p_mw: Array, step_mw: float) -> Array:
         """The nearest power that may be bid, and drawn."""
@@ -279,18 +285,6 @@ class DataCenterAggregator(mesa.Agent):  # type: ignore[misc]
             self._cuts.add(cost[:, 0], self.hours * slope, at)
         found = self._cuts.minimise(posting.target_p_mw, self.hours * posting.penalty())
         return found.x, found.slope / self.hours
-
-    def _anticipating(self, price: Array, posting: PricePosting) -> Array:
-        """Schedule that reckons with its own weight on the price: price + slope (p - target) is what it pays."""
-        steps, count = price.shape
-        slope = np.asarray(posting.price_slope_usd_per_mw2h).reshape(steps, count, count)
-        target = posting.target_p_mw
-        if target is None:
-            raise ValueError("slopes of a price need the demand they hold around")
-        steeper = steepened(self._punctual(), self._columns, 2 * self.hours * slope)
-        linear = np.zeros(len(self._qp.variables))
-        linear[self._columns] = self.hours * (price - proximal_gradient(slope, target))
-        return np.asarray(QPSolver(steeper).solve(np.zeros(0), extra_linear=linear).require().x)
 
     def _solve(self, linear: Array, near: Array | None = None, penalty: float | Array = 0.0) -> QPSolution:
         return self._near.solve(linear, near, penalty)

@@ -108,19 +108,29 @@ def _network_rows(
     terminals = len(ratio)
     low = np.concatenate([[step.own.low for step in steps], p_low_mw], axis=1)
     high = np.concatenate([[step.own.high for step in steps], p_high_mw], axis=1)
-    found = []
+    sharing: dict[int, list[int]] = {}  # steps with the same coefficients, as scenarios on one linearisation have
     for t, step in enumerate(steps):
-        matrix, rhs, by_theta = step.inequalities
+        sharing.setdefault(id(step.inequalities[0]), []).append(t)
+    found: dict[int, Index] = {}
+    for places in sharing.values():
+        matrix, _, by_theta = steps[places[0]].inequalities
         both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
-        left = np.flatnonzero(can_bind(both, rhs, low[t], high[t]))
-        kept = [np.zeros(0, dtype=np.intp)]
-        for family in np.unique(kinds.family[left]):
-            members = left[kinds.family[left] == family]
-            # rows of a family differ in what they depend on, never in their slack, so open columns cancel
-            gone, _ = implied(both[members], rhs[members], low[t], high[t])
-            kept.append(members[~gone])
-        found.append(np.concatenate(kept))
-    return found
+        rows = np.arange(len(both))
+        if len(places) > 1:  # those that can bind in any of them
+            least = np.min([steps[t].inequalities[1] for t in places], axis=0)
+            rows = np.flatnonzero(can_bind(both, least, low[places].min(axis=0), high[places].max(axis=0)))
+            both = both[rows]
+        for t in places:
+            rhs = steps[t].inequalities[1][rows]
+            left = np.flatnonzero(can_bind(both, rhs, low[t], high[t]))
+            kept = [np.zeros(0, dtype=np.intp)]
+            for family in np.unique(kinds.family[rows[left]]):
+                members = left[kinds.family[rows[left]] == family]
+                # rows of a family differ in what they depend on, never in their slack, so open columns cancel
+                gone, _ = implied(both[members], rhs[members], low[t], high[t])
+                kept.append(members[~gone])
+            found[t] = rows[np.concatenate(kept)]
+    return [found[t] for t in range(len(steps))]
 
 
 def with_joined(qp: ParametricQP, own: OwnWindow) -> ParametricQP:

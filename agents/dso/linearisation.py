@@ -25,6 +25,8 @@ Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
 W = TypeVar("W")
 LINEARISATION_TOLERANCE = 1e-8
+ROUGHLY = 1e-4
+"""How closely a linearisation meets its own solution while the dispatch still moves."""
 SETTLED_MW = 5e-4
 """How far dispatch may still move between rounds where it counts as settled, in a feeder of the usual size."""
 USUAL_KW = 2457.0

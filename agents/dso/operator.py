@@ -20,6 +20,7 @@ from cosim.agents.dso.envelopes import EnvelopeBook
 from cosim.agents.dso.limits import limits_of
 from cosim.agents.dso.linearisation import (
     LINEARISATION_TOLERANCE,
+    ROUGHLY,
     Around,
     KnownPoints,
     Linearisation,
@@ -30,10 +31,10 @@ from cosim.agents.dso.linearisation import (
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.refinement import Refinement
 from cosim.agents.dso.resources.kinds import resources_of, symbols_of
+from cosim.agents.dso.stochastic.expecting import Expecting
 from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.constants import KILO
 from cosim.grid.feeder.feeder import Feeder
-from cosim.grid.feeder.phases import Terminal
 from cosim.grid.linear import ac_tangent
 from cosim.grid.linear.network import LinearNetwork
 from cosim.grid.opendss.circuit import AcSolution
@@ -48,11 +49,9 @@ from cosim.scenario.calendar import Window
 from cosim.scenario.preparation import PreparedFeeder
 
 LINEARISATION_ROUNDS = 5
-ROUGHLY = 1e-4
-"""How closely a linearisation meets its own solution while the dispatch still moves."""
 
 
-class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
+class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
     """Agent of the operator; see :class:`cosim.coordination.base.OperatorAgent` for what it does.
 
     Args:
@@ -79,6 +78,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         self._model = NetworkModel(self.linearisation, self.clearing_model)
         self._accounts = AccountBook(self.clearing_model, self.hours)
         self._devices, self._live = moving_devices(prepared, loads, self.resources), prepared.live
+        self._supposing = prepared.supposing
         self._following = self._devices if scenario.network.follows(*scenario.modes) else None
         self._window: WindowClearing | None = None
         self._first = 0
@@ -106,6 +106,11 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         return self._own(self.clearing_model).tied
 
     def open_window(self, window: Window, declared_p_mw: Array) -> None:
+        """Open a window on what is forecast, and, where there are scenarios of what may happen, over these."""
+        self._open(window, declared_p_mw)
+        self._expect(window, declared_p_mw)
+
+    def _open(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
         Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
@@ -181,7 +186,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         if self._following is not None:
             self._following.follow(window.first, p_mw)
             self._points.forget(range(window.first, window.last_exclusive))
-        self.open_window(window, p_mw)
+        self._open(window, p_mw)
 
     def feeder_at(self, t: int) -> Feeder:
         """The feeder with its regulators and capacitors as they stand in step ``t``."""
@@ -193,7 +198,7 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
     def refine(self, p_mw: Array, own_usd: float | None, last: bool = False) -> Refined:
         """Judge what was agreed on by AC power flow; see :mod:`cosim.agents.dso.refinement`."""
         rounds = self.scenario.network.ac_rounds
-        if rounds == 0:
+        if rounds == 0 or self.clearing.scenarios > 1:
             return Refined(p_mw, notes=self._opened)
         if self._refinement is None:
             name = f"window at step {self._first}"
@@ -242,14 +247,19 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         p_low_mw: Array | None = None,
         p_high_mw: Array | None = None,
         model: ClearingModel | None = None,
+        own: OwnWindow | None = None,
     ) -> WindowClearing:
-        """Clearing of steps for any demand within the ratings, or within these limits."""
-        low = np.zeros((len(networks), len(self.terminals))) if p_low_mw is None else p_low_mw
-        high = np.tile(self.p_max_mw, (len(networks), 1)) if p_high_mw is None else p_high_mw
-        steps = range(self._first, self._first + len(networks))
-        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in steps]
+        """Clearing of steps for any demand within the ratings, or within these limits.
+
+        Args:
+            own: what is decided in all scenarios of the window, whose networks these are; None: on what is forecast.
+        """
+        count = len(networks) if own is None else self._length
+        low = np.zeros((count, len(self.terminals))) if p_low_mw is None else p_low_mw
+        high = np.tile(self.p_max_mw, (count, 1)) if p_high_mw is None else p_high_mw
+        names = [[f"p[{k}@{t}]" for k in range(len(self.terminals))] for t in range(self._first, self._first + count)]
         model = model or self.clearing_model
-        own = self._own(model)
+        own = own or self._own(model)
         joined = own if len(networks) == len(own.steps) else None
         return WindowClearing(model, networks, reduced, self.reactive_ratio, low, high, names, joined)
 
@@ -261,35 +271,16 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
         via: NetworkModel,
         tolerance: float = LINEARISATION_TOLERANCE,
         scale: Sequence[float] | None = None,
+        own: Sequence[OwnStep] | None = None,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:
-        """Networks of some steps at their points, and the clearings on them."""
+        """Networks of some steps at their points, and the clearings on them; of what is forecast, or in scenarios."""
         injections = [self.injections(p, point.dispatch) for p, point in zip(p_mw, points, strict=True)]
         scale = [float(self.load_scale[t]) for t in steps] if scale is None else scale
         feeders = [self.feeder_at(int(t)) for t in steps]
         networks = via.linearisation.at(feeders, scale, injections, [point.states for point in points], tolerance)
-        own = self._own(via.clearing).steps
-        return networks, via.clearing.reduced(networks, [own[int(t) - self._first] for t in steps])
-
-    def own_step(self, t: int) -> OwnStep:
-        """What the operator decides in step ``t`` of the horizon, without the network and without what joins steps."""
-        return self.clearing_model.own(t, self.price[t : t + 1]).steps[0]
-
-    def _own(self, model: ClearingModel) -> OwnWindow:
-        """What the operator decides in the open window, and what it costs."""
-        if id(model) not in self._known:
-            self._known[id(model)] = model.own(self._first, self.price[self._first : self._first + self._length])
-        return self._known[id(model)]
-
-    def injections(self, p_mw: Array, dispatch: Array) -> list[tuple[Terminal, float, float]]:
-        """Demand (MW, Mvar) of everything controllable in a step: data centers and resources.
-
-        Args:
-            dispatch: (resources' variables,).
-        """
-        drawn = zip(self.terminals, p_mw.tolist(), (p_mw * self.reactive_ratio).tolist(), strict=True)
-        model = self.clearing_model
-        given = zip(model.ports, model.powers(dispatch), strict=True)
-        return [*drawn, *((port.terminal, -p, -q) for port, (p, q) in given)]
+        if own is None:
+            own = [self._own(via.clearing).steps[int(t) - self._first] for t in steps]
+        return networks, via.clearing.reduced(networks, own)
 
     @property
     def clearing(self) -> WindowClearing:
@@ -397,4 +388,4 @@ class DistributionSystemOperator(mesa.Agent):  # type: ignore[misc]
 
     def _prices(self, solution: QPSolution) -> Prices:
         p, q = self.clearing.terminal_prices(solution)
-        return Prices(p / self.hours, q / self.hours)
+        return Prices(p / self.hours, q / self.hours, self._scenario_prices(solution))

@@ -25,6 +25,8 @@ from cosim.optimization.solvers.proximal import ProximalSolver
 from cosim.optimization.solvers.qp_solver import FINE, QPSolver
 
 Array = NDArray[np.float64]
+_STIFF = 1e2
+"""Proximal weight, by the highest price (USD/MW), at which the duals for a supporting price are looked for."""
 _RESOLVED_MW = 1e-5
 """How far dispatch may lie from the optimum found for a supporting price to count as a price of it (10 W)."""
 
@@ -89,17 +91,20 @@ class StepResult:
 class WindowClearing:
     """The clearings of a window, reduced to what is dispatched and stacked into one parametric QP.
 
-    The parameter of step t and terminal k is its active power (MW); reactive power follows by ``ratio``.
+    The parameter of step t and terminal k is its active power (MW); reactive power follows by ``ratio``. There may be
+    several clearings of each step, one for each scenario of what may happen, with costs times its probability: they
+    share the parameters of the step, so that the QP is of the expected cost. Its blocks are then all steps of the
+    first scenario, then all of the next one.
 
     Args:
         model: the compiled clearing of one step.
-        networks: the linearised network of each step.
-        reduced: the clearing of each step on its network (:meth:`ClearingModel.reduced`).
+        networks: the linearised network of each block.
+        reduced: the clearing of each block on its network (:meth:`ClearingModel.reduced`).
         ratio: (terminals,) Mvar per MW.
         p_low_mw, p_high_mw: (steps, terminals) least and most that a terminal draws: rows that cannot bind in between
             are left out.
         labels: (steps, terminals) parameter names.
-        joined: rows that join the steps, if these are all steps of the window.
+        joined: rows that join the blocks, if these are all steps of the window.
     """
 
     def __init__(
@@ -114,7 +119,9 @@ class WindowClearing:
         joined: OwnWindow | None = None,
     ) -> None:
         self.model, self.networks, self.labels, self._ratio = model, tuple(networks), labels, ratio
-        assembled = assemble(model, reduced, ratio, p_low_mw, p_high_mw)
+        self.scenarios = len(self.networks) // len(labels) if len(labels) else 1
+        low, high = self._of_blocks(p_low_mw), self._of_blocks(p_high_mw)
+        assembled = assemble(model, reduced, ratio, low, high)
         self._own_rows, self._network_rows = assembled.own_rows, assembled.network_rows
         self._tied = joined is not None and joined.tied
         self._joined: Joined | None = None if joined is None else joined.inequalities
@@ -153,8 +160,8 @@ class WindowClearing:
     @property
     def closed_steps(self) -> list[int]:
         """Steps of the window in which a battery is held to one direction."""
-        n = len(self.model.variables)
-        return sorted({i // n for i, name in enumerate(self._full.variables) if name in self._closed})
+        n, steps = len(self.model.variables), len(self.labels)
+        return sorted({i // n % steps for i, name in enumerate(self._full.variables) if name in self._closed})
 
     @property
     def tied(self) -> bool:
@@ -188,6 +195,10 @@ class WindowClearing:
         where = {name: i for i, name in enumerate(self._free.variables)}
         return np.array([[where[name] for name in row] for row in self.labels], dtype=np.intp)
 
+    def _of_blocks(self, p_mw: Array) -> Array:
+        """(blocks, terminals) of (steps, terminals): the same in each scenario."""
+        return p_mw if self.scenarios == 1 else np.tile(p_mw, (self.scenarios, 1))
+
     def theta(self, p_mw: Array) -> Array:
         """Parameter vector of a demand (steps, terminals)."""
         vector = np.empty(self._theta_columns.size)
@@ -209,17 +220,21 @@ class WindowClearing:
 
     def costs(self, solution: QPSolution) -> Array:
         """(steps,) what each step adds to the window's cost: only own variables have a cost."""
+        return np.asarray(self.block_costs(solution).reshape(self.scenarios, -1).sum(axis=0))
+
+    def block_costs(self, solution: QPSolution) -> Array:
+        """(blocks,) what each block adds to the window's cost."""
         return np.asarray(self._by_variable(solution)[0].sum(axis=1) + self._constants)
 
     def _by_variable(self, solution: QPSolution) -> tuple[Array, Array]:
-        """(steps, own variables) cost of each variable, and its value at the slope of its cost."""
+        """(blocks, own variables) cost of each variable, and its value at the slope of its cost."""
         qp = self._full
         x = solution.x[: len(qp.variables)]
         curved, shape = qp.hessian @ x, (len(self.networks), -1)
         return (x * (0.5 * curved + qp.cost)).reshape(shape), (x * (curved + qp.cost)).reshape(shape)
 
     def own(self, t: int, solution: QPSolution) -> Array:
-        """What the operator decides in a step, (own variables,)."""
+        """What the operator decides in a block, (own variables,)."""
         n = len(self.model.variables)
         return np.asarray(solution.x[n * t : n * (t + 1)])
 
@@ -229,23 +244,27 @@ class WindowClearing:
 
     def terminal_prices(self, solution: QPSolution) -> tuple[Array, Array]:
         """(steps, terminals) derivatives of the window's cost (USD) with respect to P (MW) and to Q (Mvar)."""
-        slope = np.asarray(self._full.price(solution.nu, solution.sigma))
-        return slope[self._places["p"]], slope[self._places["q"]]
+        p, q = (slope.sum(axis=0) for slope in self.scenario_slopes(solution))
+        return p, q
 
-    @cached_property
-    def _places(self) -> dict[str, NDArray[np.intp]]:
-        """(steps, terminals) where the parameters P and Q of each terminal are among all."""
-        order = {name: i for i, name in enumerate(self._full.parameters)}
+    def scenario_slopes(self, solution: QPSolution) -> tuple[Array, Array]:
+        """(scenarios, steps, terminals) what each scenario adds to :meth:`terminal_prices`."""
         steps, terminals = self._theta_columns.shape
-        return {
-            kind: np.array([[order[f"{kind}[{k}]@{t}"] for k in range(terminals)] for t in range(steps)])
-            for kind in "pq"
-        }
+        slope = np.asarray(self._full.price(solution.nu, solution.sigma))
+        apart = slope.reshape(self.scenarios, steps, 2, terminals)
+        return apart[:, :, 0], apart[:, :, 1]
 
     def nearest_dual(
         self, solution: QPSolution, p_mw: Array, support: Array, settlement: Settlement | None = None
     ) -> QPSolution:
-        """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step)."""
+        """The same optimum with the duals whose prices, or charges, are nearest to ``support`` (USD/MW a step).
+
+        Over scenarios a proximal step at the support takes their place: it stays where it is, with duals that make this
+        very price, if there are any.
+        """
+        if self.scenarios > 1 and settlement is None:
+            _, _, found = self.choose(-support, p_mw, _STIFF * max(1.0, float(np.abs(support).max())))
+            return replace(solution, nu=found.nu, sigma=found.sigma)
         target = np.empty(self._theta_columns.size)
         target[self._theta_columns] = support
         held = settled_at(closed(self.follower, self._closed), self.theta(p_mw), settlement)
@@ -281,9 +300,10 @@ class WindowClearing:
         return p, self._free.objective(solution.x), own_rows
 
     def states(self, p_mw: Array, solution: QPSolution) -> list[Array]:
-        """(states,) of the network of each step of a solved window."""
+        """(states,) of the network of each block of a solved window."""
         n = len(self.model.variables)
-        return solve_together(self.networks, *self.demand(p_mw, solution.x[: n * len(self.networks)].reshape(-1, n)))
+        decided = solution.x[: n * len(self.networks)].reshape(-1, n)
+        return solve_together(self.networks, *self.demand(self._of_blocks(p_mw), decided))
 
     def demand(self, p_mw: Array, decided: Array) -> tuple[Array, Array]:
         """(steps, nodes) MW and Mvar at what is drawn and what resources do.
@@ -297,16 +317,17 @@ class WindowClearing:
         return p, q
 
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
-        """Every variable of one step of a solved window, its network's states and its cost."""
+        """Every variable of one block of a solved window, its network's states and its cost."""
         network, x = self.networks[t], self.own(t, solution)
-        theta = np.concatenate([p_mw[t], p_mw[t] * self._ratio])
+        drawn = p_mw[t % len(self.labels)]
+        theta = np.concatenate([drawn, drawn * self._ratio])
         states = network.solve(*self.model.injections.at(x, theta))
         named = dict(zip(self.model.variables, x.tolist(), strict=True))
         named.setdefault("q_sub", float(network.import_q.at(states)[0]))
-        return StepValues(named, x, states, float(self.costs(solution)[t]))
+        return StepValues(named, x, states, float(self.block_costs(solution)[t]))
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
-        """Everything about one step of a solved window, prices at all nodes included."""
+        """Everything about one block of a solved window, prices at all nodes included."""
         found, network = self.values(t, p_mw, solution), self.networks[t]
         equalities, inequalities = self.duals(t, solution)
         prices = node_prices(self.model, network, equalities, inequalities, hours)
@@ -317,6 +338,19 @@ class WindowClearing:
             found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own,
             VariableCosts(cost, value, self._owns[t].constants), self._joined_rows(t, solution),
         )  # fmt: skip
+
+    def node_prices(self, t: int, solution: QPSolution, hours: float) -> list[NodePrices]:
+        """Prices at all nodes in a step, whose sum is the expected one: a summand for each linearisation of the step.
+
+        Scenarios that share one share its adjoint, as their duals add up.
+        """
+        found: dict[int, tuple[LinearNetwork, Array, Array]] = {}
+        for block in range(t, len(self.networks), len(self.labels)):
+            network, duals = self.networks[block], self.duals(block, solution)
+            known = found.get(id(network))
+            equal, unequal = duals if known is None else (known[1] + duals[0], known[2] + duals[1])
+            found[id(network)] = network, equal, unequal
+        return [node_prices(self.model, network, equal, unequal, hours) for network, equal, unequal in found.values()]
 
     def _joined_rows(self, t: int, solution: QPSolution) -> tuple[JoinedRow, ...]:
         """The inequalities with a dual that join a step to those before it; they stand behind those of the steps."""
@@ -345,13 +379,12 @@ class WindowClearing:
 def _on_active_power(
     qp: ParametricQP, ratio: Array, p_low_mw: Array, p_high_mw: Array, labels: Sequence[Sequence[str]]
 ) -> ParametricQP:
-    """Let Q follow P at each terminal: the parameters p and q of each step become p alone, in order of step."""
+    """Let Q follow P at each terminal: the parameters p and q of each step become p alone, in order of step, which all
+    blocks of the step share."""
     n, names = len(ratio), [name for row in labels for name in row]
-    order = {name: i for i, name in enumerate(qp.parameters)}
-    rows, values = [], []
-    for t in range(len(labels)):
-        rows += [order[f"p[{k}]@{t}"] for k in range(n)] + [order[f"q[{k}]@{t}"] for k in range(n)]
-        values += [1.0] * n + list(ratio)
-    columns = np.concatenate([np.tile(np.arange(n), 2) + n * t for t in range(len(labels))])
-    mapping = sp.csr_array((values, (rows, columns)), shape=(len(order), len(names)))
+    blocks = len(qp.parameters) // (2 * n) if n else 0  # each has P, then Q of each terminal
+    rows, values = np.arange(len(qp.parameters)), np.tile(np.concatenate([np.ones(n), ratio]), blocks)
+    steps = np.arange(blocks) % len(labels)
+    columns = (np.tile(np.arange(n), 2) + n * steps[:, None]).ravel()
+    mapping = sp.csr_array((values, (rows, columns)), shape=(len(rows), len(names)))
     return map_parameters(qp, mapping, tuple(names), p_low_mw.ravel(), p_high_mw.ravel())

@@ -57,7 +57,10 @@ class Delivery:
 
     def as_agreed(self, window: Window) -> bool:
         """Whether a window is delivered as it was agreed on: nothing else happens than was forecast."""
-        return self._information is None or self._information.foreseen(window)
+        if self._information is None:
+            return True
+        over_scenarios = self._market.scenario.market.stochastic is not None and window.stage != "real_time"
+        return not over_scenarios and self._information.foreseen(window)
 
     def steps(self, window: Window, outcome: Outcome) -> Iterator[DeliveredStep]:
         """The steps that a window commits, each to be committed before the next is asked for."""
@@ -86,7 +89,8 @@ class Delivery:
             getattr(seat.operator, "follow", seat.operator.open_window)(left, seat.own(drawn))
         while market.judged_in_ac and market.operator.refine(drawn, None).again:
             pass
-        told = Prices(*(p[ahead][: len(drawn)] for p in _both(outcome.clearing.prices)))
+        active, reactive = (p[ahead][: len(drawn)] for p in _both(outcome.clearing.prices))
+        told = Prices(active, reactive)
         clearing = market.operator.settle(drawn, market.effective(told) if self._agrees else None)
         if outcome.firm_prices:
             clearing = replace(clearing, prices=told)

@@ -87,6 +87,7 @@ class Operators:
             Prices(
                 self._beside([c.prices.p_usd_per_mwh for c in parts]),
                 self._beside([c.prices.q_usd_per_mvarh for c in parts]),
+                parts[0].prices.scenarios if len(parts) == 1 else None,
             ),
             np.asarray(sum(costs)) if len(costs) == len(parts) else None,
             tuple(parts),

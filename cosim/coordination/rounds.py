@@ -97,7 +97,13 @@ class Posting:
             return np.take(own(matrices), link.columns, axis=2).reshape(len(matrices), -1)
 
         operator = self.market.operator.seats.index(link.seat)
-        penalty = posted.penalty
+        penalty, told = posted.penalty, posted.prices.scenarios
+        scenarios: dict[str, Array] = {}
+        if told is not None:
+            ratio = 0.0 if self.market.settles_active else self.market.operator.reactive_ratio
+            charged = np.take(told.p_usd_per_mwh + ratio * told.q_usd_per_mvarh, link.columns, axis=2)
+            scenarios["scenario_price_usd_per_mwh"] = charged.reshape(-1, len(link.columns))
+            scenarios["scenario_weight"] = told.weights[:, None]
         return PricePosting(
             sender=link.seat.operator.name,
             receiver=link.aggregator.name,
@@ -112,4 +118,5 @@ class Posting:
             cut_slope_usd_per_mwh=None if cut is None else own(cut.slope_usd_per_mwh),
             cut_cost_usd=None if cut is None else cut.costs_usd[operator][:, None],
             price_slope_usd_per_mw2h=None if slope is None else block(slope),
+            **scenarios,
         )

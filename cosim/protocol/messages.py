@@ -97,6 +97,8 @@ class PricePosting(Message):
         cut_p_mw, cut_slope_usd_per_mwh: (T, n) demand of the receiver at which the operator's cost is told, and its
             slope there, reactive power included; cut_cost_usd: (T, 1) that cost in each step, or (1, 1) of all.
         price_slope_usd_per_mw2h: (T, n n) how the price at each terminal moves with each demand, around the target.
+        scenario_price_usd_per_mwh: (W T, n) price of each of W scenarios, all steps of the first one first, reactive
+            power included if it is settled, or None; scenario_weight: (W, 1) their probabilities.
         fresh: whether the operator starts anew: tangents told before no longer hold.
     """
 
@@ -110,13 +112,15 @@ class PricePosting(Message):
     cut_slope_usd_per_mwh: Array | None = None
     cut_cost_usd: Array | None = None
     price_slope_usd_per_mw2h: Array | None = None
+    scenario_price_usd_per_mwh: Array | None = None
+    scenario_weight: Array | None = None
     fresh: bool = False
 
     def _check_content(self) -> None:
         target = () if self.target_p_mw is None else ("target_p_mw",)
         cut = () if self.cut_p_mw is None else ("cut_p_mw", "cut_slope_usd_per_mwh")
         self._freeze("price_p_usd_per_mwh", "price_q_usd_per_mvarh", *target, *cut)
-        for key in ("cut_cost_usd", "price_slope_usd_per_mw2h"):
+        for key in ("cut_cost_usd", "price_slope_usd_per_mw2h", "scenario_price_usd_per_mwh", "scenario_weight"):
             if getattr(self, key) is not None:
                 self._freeze(key)
         key, (steps, n) = f"{self.kind}.penalty_usd_per_mw2h", self.price_p_usd_per_mwh.shape

@@ -30,11 +30,25 @@ AGGREGATOR_METHODS = ("terminals", "open_window", "respond", "adopt", "commit")
 
 
 @dataclass(frozen=True, slots=True)
+class ScenarioPrices:
+    """Prices of scenarios, each (scenarios, steps, terminals), and their probabilities (scenarios,)."""
+
+    weights: Array
+    p_usd_per_mwh: Array
+    q_usd_per_mvarh: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
-    """Active and reactive prices at the terminals, each (steps, terminals)."""
+    """Active and reactive prices at the terminals, each (steps, terminals).
+
+    Attributes:
+        scenarios: those of each scenario, where they are expected prices and somebody minds what they are expected of.
+    """
 
     p_usd_per_mwh: Array
     q_usd_per_mvarh: Array
+    scenarios: ScenarioPrices | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,13 @@ MEASURES: dict[str, Measure] = {
     "value_of_information_dca_usd": Measure(
         "USD", "Cost of the data centers above that with perfect forecasts", ",.2f", "cost"
     ),
+    "expected_cost_usd": Measure("USD", "Expected social cost of the planner over scenarios", ",.2f", "cost"),
+    "value_of_stochastic_solution_usd": Measure(
+        "USD", "Expected cost of the position that is best on forecasts, above that over scenarios", ",.4f", "cost"
+    ),
+    "value_of_perfect_information_usd": Measure(
+        "USD", "Expected cost over scenarios above that with each known beforehand", ",.4f", "cost"
+    ),
     "dca_regret_usd": Measure(
         "USD", "What the data centers could still gain at the final price", ".3g", "cost"
     ),
@@ -96,12 +103,14 @@ class RunFacts:
         dso_regret_usd: the same for the operator.
         perfect_usd: (social cost, cost of the data centers) of the same run with perfect forecasts; None where nobody
             asked for it.
+        expected_usd: (expected cost, value of the stochastic solution, of perfect information); likewise.
         wall_s: wall time of the run; solver_s: of it in solvers.
     """
 
     step_hours: float
     welfare_usd: float | None = None
     perfect_usd: tuple[float, float] | None = None
+    expected_usd: tuple[float, float, float] | None = None
     mip_gap: float | None = None
     dca_regret_usd: float | None = None
     dso_regret_usd: float | None = None
@@ -168,6 +177,9 @@ def _costs(tables: Tables, facts: RunFacts) -> dict[str, float | None]:
             "value_of_information_usd": social - facts.perfect_usd[0],
             "value_of_information_dca_usd": dca - facts.perfect_usd[1],
         }
+    if facts.expected_usd is not None:
+        told = ("expected_cost_usd", "value_of_stochastic_solution_usd", "value_of_perfect_information_usd")
+        perfect |= zip(told, facts.expected_usd, strict=True)
     return {
         **perfect,
         "dca_payment_usd": payment,

@@ -58,14 +58,68 @@ class RealTimeSpec(BriefSection):
         return floor if own[0] is None else own[0], cap if own[1] is None else own[1]
 
 
+class RiskSpec(BriefSection):
+    """How much aggregators mind prices that are uncertain: they minimise (1 - beta) E + beta CVaR_alpha of their cost.
+
+    ``alpha``: CVaR is the mean of the worst share 1 - alpha of the outcomes.
+    """
+
+    beta: Annotated[float, Field(ge=0, le=1)]
+    alpha: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class StochasticSpec(BriefSection):
+    """Clearing on scenarios of what may happen, instead of on forecasts alone.
+
+    ``scenarios``: of the series that are forecast with an error, each with a weight; ``sampled``: how many are drawn,
+    of which they are kept. ``sampling``: by a Sobol sequence or ``monte_carlo``. ``reduction``: how those to keep are
+    chosen, ``forward_selection``, or ``none`` (what is drawn is kept, all equally likely). ``tangents``: whether the
+    network is linearised in each ``scenario``, or once a ``step`` on what is forecast and moved with the load.
+    ``worth``: whether the values of the stochastic solution and of perfect information are worked out, which costs a
+    solve for each scenario. ``risk``: how much aggregators mind prices that are uncertain.
+    """
+
+    scenarios: Annotated[int, Field(ge=1, le=1000)] = 20
+    sampled: Annotated[int, Field(ge=1, le=8192)] | None = None
+    sampling: Literal["sobol", "monte_carlo"] = "sobol"
+    reduction: Literal["forward_selection", "none"] = "forward_selection"
+    tangents: Literal["scenario", "step"] = "scenario"
+    worth: bool = False
+    risk: Annotated[RiskSpec | None, LeftOut] = None
+
+    @model_validator(mode="after")
+    def _enough(self) -> StochasticSpec:
+        if self.sampled is not None and self.reduction == "none" and self.sampled != self.scenarios:
+            raise ValueError(f"reduction none keeps what is drawn: sampled {self.sampled}, scenarios {self.scenarios}")
+        if self.sampled is not None and self.sampled < self.scenarios:
+            raise ValueError(f"sampled {self.sampled} is below scenarios {self.scenarios}, which are kept of them")
+        return self
+
+    @property
+    def drawn(self) -> int:
+        """How many scenarios are drawn: by default ten times those that are kept, a power of two."""
+        if self.reduction == "none":
+            return self.scenarios
+        return self.sampled or 1 << (10 * self.scenarios - 1).bit_length()
+
+    @property
+    def said(self) -> str:
+        """How scenarios come about, in words."""
+        how = {"sobol": "by a Sobol sequence", "monte_carlo": "by Monte Carlo"}[self.sampling]
+        if self.reduction == "none":
+            return f"{self.scenarios} scenarios {how}"
+        return f"{self.scenarios} scenarios, kept by forward selection of {self.drawn} drawn {how},"
+
+
 class MarketSpec(BriefSection):
     """What energy costs at the substation, and what the aggregator is charged for.
 
     ``price_floor`` and ``price_cap`` limit the price that is charged (not what aggregators negotiate about); prices
     may be negative. ``customer_tariff`` is what other customers pay; without it they pay the DLMP. ``bid_step_kw`` is
     the grid on which power is bid; what is drawn is the nearest in which no work is late that need not be, and the
-    operator settles that. ``real_time`` is the second settlement of a market with two. With ``feeders`` each of them
-    has its own price, slope and reactive price instead.
+    operator settles that. ``real_time`` is the second settlement of a market with two. ``stochastic``: windows are
+    agreed on over scenarios of what may happen. With ``feeders`` each of them has its own price, slope and reactive
+    price instead.
     """
 
     price_usd_per_mwh: Annotated[SeriesSpec | None, LeftOut] = None
@@ -78,6 +132,7 @@ class MarketSpec(BriefSection):
     price_cap_usd_per_mwh: Finite | None = None
     bid_step_kw: Positive | None = None
     real_time: Annotated[RealTimeSpec, LeftOut] = RealTimeSpec()
+    stochastic: Annotated[StochasticSpec | None, LeftOut] = None
 
     @model_validator(mode="after")
     def _floor_below_cap(self) -> MarketSpec:

@@ -21,7 +21,7 @@ from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
 from cosim.scenario.feeders import FeederPart, parts_of
-from cosim.scenario.forecasts.drawing import Draws
+from cosim.scenario.forecasts.drawing import Draws, Supposing
 from cosim.scenario.network_limits import limits_of_network, voltage_limits_of
 from cosim.scenario.schema import ClockSpec, DataCenterSpec, RealTimeSpec, Scenario
 from cosim.scenario.series.reading import Series, read_series
@@ -51,7 +51,7 @@ class PreparedFeeder:
         price_usd_per_mwh: energy price at the substation.
         load_scale: scale of the feeder's base load.
         read: reads further series; shared with the whole, whose notes say what was assumed of them.
-        live: whether series change while windows open and steps are delivered, as more becomes known.
+        live: whether series change as more becomes known; supposing: shows scenarios of a window, if it has them.
     """
 
     part: FeederPart
@@ -62,6 +62,7 @@ class PreparedFeeder:
     load_scale: Array
     read: ReadsSeries
     live: bool = False
+    supposing: Supposing | None = None
 
     @property
     def name(self) -> str:
@@ -195,9 +196,9 @@ def _prepare(scenario: Scenario, path: Path) -> Prepared:
     )
 
 
-def known_by(prepared: Prepared, read: ReadsSeries) -> Prepared:
+def known_by(prepared: Prepared, read: ReadsSeries, supposing: Supposing | None = None) -> Prepared:
     """The scenario as agents get it, with series as another reader says they know them."""
-    feeders = (replace(f, live=True, **_feeder_series(f.part, read)) for f in prepared.feeders)
+    feeders = (replace(f, live=True, supposing=supposing, **_feeder_series(f.part, read)) for f in prepared.feeders)
     return replace(prepared, feeders=tuple(feeders), **_agents_series(prepared.scenario, read))
 
 

@@ -282,9 +282,19 @@ def _facts(prepared: Prepared, books: Books, wall_s: float) -> RunFacts:
         mip_gap=max(gaps) if gaps else None,
         dca_regret_usd=sum(r[0] for r in regrets) if regrets else None,
         dso_regret_usd=sum(r[1] for r in regrets) if regrets else None,
+        expected_usd=_expected_usd(books),
         wall_s=wall_s,
         solver_s=sum(o.solver_s for o in books.outcomes),
     )
+
+
+def _expected_usd(books: Books) -> tuple[float, float, float] | None:
+    """(expected cost, value of the stochastic solution, of perfect information), where that was worked out."""
+    found = [(w.recourse_usd, w.stochastic_usd, w.perfect_information_usd) for w in books.worth]
+    if not found:
+        return None
+    expected, stochastic, information = (sum(part) for part in zip(*found, strict=True))
+    return expected, stochastic, information
 
 
 def _perfect_usd(simulation: Simulation, tables: Tables) -> tuple[float, float] | None:

@@ -16,6 +16,7 @@ from cosim.coordination.base import Market, Outcome
 from cosim.coordination.delivery import DeliveredStep
 from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.settlement import Positions, Stage
+from cosim.coordination.stochastic import Worth, worth
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcSolution
@@ -67,6 +68,7 @@ class Books:
     piles: dict[str, Pile] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     welfare_usd: float | None = 0.0
+    worth: list[Worth] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, table: str, columns: Columns) -> None:
@@ -128,6 +130,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             self._stage.join()
             if self._real_time is not None:
                 self._real_time.join(beside=self._stage)
+        spec = prepared.scenario.market.stochastic
+        self._works_out_worth = self.information is not None and spec is not None and spec.worth
         self.books.notes += [] if self.information is None else self.information.notes()
         self.books.notes += [] if self._positions is None else self._positions.notes()
         delivers = self._real_time or self._stage
@@ -224,6 +228,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
                 whole = replace(window, commit_until=window.last_exclusive)
                 comparable = calendar.market != "rolling" and self._stage.delivery.as_agreed(whole)
                 yardstick = optimum(self.market) if comparable else None
+                if self._works_out_worth:
+                    self.books.worth.append(worth(self.market))
                 self._take(window, outcome, None if yardstick is None else yardstick.bound_usd)
             self.step()
         yield self.env.timeout(max(0, calendar.end_s - self.env.now))

@@ -109,6 +109,8 @@ class Rule:
 
     one_aggregator = False
     """Whether the rule is for a single aggregator only."""
+    prices_alone = False
+    """Whether bids answer the prices of a demand, those of each scenario too where aggregators mind risk."""
     firm_prices = False
     """Whether what was posted last is charged, whatever is delivered."""
 
@@ -128,6 +130,14 @@ class Rule:
             InputError: several aggregators where the rule is for one, or parameters that it does not take.
         """
         parameters_of(cls, scenario.decentralized.parameters, PARAMETERS)
+        stochastic = scenario.market.stochastic
+        if stochastic is not None and stochastic.risk is not None and not (cls.prices_alone and not scenario.feeders):
+            raise InputError(
+                "aggregators that mind risk answer prices of scenarios, which this rule does not post",
+                key="market.stochastic.risk",
+                value=scenario.decentralized.rule,
+                allowed="best_response, averaged or proximal, on one feeder",
+            )
         if cls.one_aggregator and len(scenario.aggregators) > 1:
             raise InputError(
                 "this update rule is for one aggregator: what it posts takes the others' demand as fixed",

@@ -20,6 +20,8 @@ class BestResponse(Rule):
     prices jump, and bids go round in a cycle, which is found and named with its period.
     """
 
+    prices_alone = True
+
     def __init__(self, market: Market) -> None:
         super().__init__(market)
         self._seen: dict[bytes, int] = {}
@@ -65,6 +67,8 @@ class Averaged(Rule):
     Frank-Wolfe comes within O(1/k) of the optimum; where prices jump it gets near and stays there.
     """
 
+    prices_alone = True
+
     def __init__(self, market: Market) -> None:
         super().__init__(market)
         self._average: Array = np.zeros((0, 0))
@@ -92,6 +96,8 @@ class Proximal(Rule):
     Converges for a penalty above half the greatest slope of the price map (Beck and Teboulle 2009); where prices jump
     that slope is infinite.
     """
+
+    prices_alone = True
 
     def first(self, declared_p_mw: Array, first_step: int) -> Posted:
         return self._around(declared_p_mw, self.market.operator.clear(declared_p_mw).prices)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.scenario.calendar import MarketCalendar
+from cosim.scenario.calendar import MarketCalendar, Window
 from cosim.scenario.forecasts.evolution import Errors, Evolution, Slots, innovations, sizes
 from cosim.scenario.forecasts.spec import ForecastSpec, ForecastsSpec
 
 Array = NDArray[np.float64]
+Supposing = Callable[[Window], Iterator[float]]
+"""Shows scenarios of what may happen in a window one after the other, and says the probability of each."""
 
 
 @dataclass(frozen=True, slots=True)

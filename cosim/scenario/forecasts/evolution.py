@@ -97,9 +97,13 @@ def innovations(seed: int, names: Sequence[str], correlation: Array, slots: Slot
         rows.append(np.concatenate([earlier, after.standard_normal(horizon)]))
     if np.array_equal(correlation, np.eye(len(names))):
         return dict(zip(names, rows, strict=True))
+    return dict(zip(names, square_root(correlation) @ np.array(rows), strict=True))
+
+
+def square_root(correlation: Array) -> Array:
+    """The symmetric square root of a correlation matrix."""
     values, vectors = np.linalg.eigh(correlation)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return dict(zip(names, root @ np.array(rows), strict=True))
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +152,21 @@ class Errors:
         left = slots.a_step * (np.arange(first, slots.steps) + slots.reach) - now
         near = left[left < reach]  # the others still have all revisions before them
         most = int(near.max(initial=0))
-        place = reach - near[:, None] + np.arange(most)
-        share = np.where(place < reach, self.weights[np.minimum(place, reach - 1)], 0.0)
-        out[: len(near)] = share @ self.moves[now : now + most]
+        out[: len(near)] = self._shares(near, most) @ self.moves[now : now + most]
         return out
+
+    def to_come(self, moment_s: int, first: int, last_exclusive: int) -> Array:
+        """(steps, slots) what each increment from a moment on adds to what forecasts of some steps miss then."""
+        slots = self.slots
+        left = slots.a_step * (np.arange(first, last_exclusive) + slots.reach) - slots.at(moment_s)
+        return self._shares(left, int(left.max(initial=0)))
+
+    def _shares(self, left: NDArray[np.intp], most: int) -> Array:
+        """(steps, slots) what each of the coming slots moves steps by that have so many of them left."""
+        reach = len(self.weights)
+        place = reach - left[:, None] + np.arange(most)
+        share = self.weights[np.clip(place, 0, reach - 1)]
+        return np.where((place >= 0) & (place < reach), share, 0.0)
 
 
 def clipped_mean(mean: Array, std: Array, lower: float, upper: float) -> Array:
@@ -214,6 +229,22 @@ class Evolution:
             return np.asarray(np.clip(series - size * missing, self.lower, self.upper))
         known = series + size * self.errors.revealed(moment_s, first)
         return clipped_mean(known, size * std, self.lower, self.upper)
+
+    def scenarios(self, moment_s: int, first: int, missing: Array, forecast: Array, form: str) -> Array:
+        """(scenarios, steps) what happens if this is what forecasts miss at a moment, within the bounds.
+
+        Where the series is what happens, errors are as large as the forecast says, as nobody knows the series.
+
+        Args:
+            missing: (scenarios, steps from ``first`` on,) before its size. forecast: (steps,), of :meth:`forecast`.
+        """
+        if self.sampled:
+            some = slice(first, first + missing.shape[1])
+            size = self.size[some]
+            centre = self.series[some] + size * self.errors.revealed(moment_s, first)[: missing.shape[1]]
+        else:
+            size, centre = sizes(forecast, form, self.lower), forecast
+        return np.asarray(np.clip(centre + size * missing, self.lower, self.upper))
 
 
 def sizes(series: Array, form: str, lower: float) -> Array:

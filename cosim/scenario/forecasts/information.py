@@ -7,7 +7,7 @@ forecasts are those of that moment; when a step is delivered, it has happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cosim.errors import InputError, did_you_mean
 from cosim.scenario.calendar import MarketCalendar, Window
-from cosim.scenario.forecasts.evolution import Evolution, error_std
+from cosim.scenario.forecasts.evolution import Evolution, error_std, square_root
 from cosim.scenario.forecasts.models import (
     ForecastModel,
     Moment,
@@ -26,6 +26,7 @@ from cosim.scenario.forecasts.models import (
     Vintages,
     steps_of_a_day,
 )
+from cosim.scenario.forecasts.sampling import error_paths, stream
 from cosim.scenario.forecasts.spec import KINDS, ForecastSpec
 from cosim.scenario.own_code import agent_class, told
 from cosim.scenario.preparation import Prepared, SeriesReader, known_by
@@ -35,6 +36,8 @@ from cosim.scenario.series.units import Quantity
 
 Array = NDArray[np.float64]
 Ahead = Callable[[Moment], Array]
+WORK = "workload.utilisation"
+"""What aggregators go by alone: they plan for the work that is forecast."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +78,8 @@ class Information:
         assert isinstance(prepared.read, SeriesReader), "what happens is read by it"
         self._prepared, self._calendar, self._read = prepared, prepared.calendar, prepared.read
         self._known: dict[tuple[str, SeriesSpec], Known] = {}
+        self._erring: dict[tuple[str, SeriesSpec], Evolution] = {}
+        self._scenarios: tuple[Window, Array, dict[tuple[str, SeriesSpec], Array]] | None = None
         self._now = self._opening(next(iter(self._calendar.windows())))
 
     def __call__(
@@ -94,7 +99,46 @@ class Information:
 
     def told(self) -> Prepared:
         """The scenario as agents get it, with series as they are known."""
-        return known_by(self._prepared, self)
+        market = self._prepared.scenario.market
+        return known_by(self._prepared, self, None if market.stochastic is None else self.supposing)
+
+    def supposing(self, window: Window) -> Iterator[float]:
+        """Show, one after the other, scenarios of what may happen in a window that is opening; then what is forecast.
+
+        Yields:
+            The probability of each, all of which come to 1.
+        """
+        if self._scenarios is None or self._scenarios[0] != window:
+            self._scenarios = (window, *self._sampled(window))
+        _, weights, values = self._scenarios
+        for w, weight in enumerate(weights.tolist()):
+            for known, scenarios in values.items():
+                self._known[known].values[window.first : window.last_exclusive] = scenarios[w]
+            yield weight
+        self._show(self._now)
+
+    def _sampled(self, window: Window) -> tuple[Array, dict[tuple[str, SeriesSpec], Array]]:
+        """Weights (scenarios,) and values (scenarios, steps of the window) of each series that errs."""
+        scenario, moment = self._prepared.scenario, self._opening(window)
+        spec, forecasts = scenario.market.stochastic, scenario.forecasts
+        assert spec is not None
+        entries: dict[str, Array] = {}
+        for (key, _), evolution in self._erring.items():
+            name = forecasts.of(key)[1]
+            entries[name] = evolution.errors.to_come(moment.now_s, moment.first, window.last_exclusive)
+        correlation, at = np.eye(len(entries)), {name: i for i, name in enumerate(entries)}
+        for c in forecasts.correlations:
+            if all(name in at for name in c.between):
+                i, j = (at[name] for name in c.between)
+                correlation[i, j] = correlation[j, i] = c.value
+        paths = error_paths([*entries.values()], square_root(correlation), spec, stream(scenario.seed, window.first))
+        found = {}
+        for known, evolution in self._erring.items():
+            missing = paths.missing[at[forecasts.of(known[0])[1]]]
+            shown = self._known[known].values[window.first : window.last_exclusive]
+            form = forecasts.of(known[0])[2].form
+            found[known] = evolution.scenarios(moment.now_s, moment.first, missing, shown, form)
+        return paths.weights, found
 
     def open(self, window: Window) -> None:
         """Show what is known when a window opens."""
@@ -130,14 +174,37 @@ class Information:
             "what happens is drawn by the seed around the series": [k for k, s in of.items() if s.truth == "sampled"],
             "the first day counts as known": [k for k, s in of.items() if s.first_day == "perfect"],
         }
+        spec = self._prepared.scenario.market.stochastic
+        if spec is not None:
+            scenarios = ", ".join(dict.fromkeys(key for key, _ in self._erring))
+            sure = [k for k in of if k not in scenarios.split(", ") and not of[k].kind == "perfect"]
+            told[f"{spec.said} of what may happen"] = [scenarios]
+            told["scenarios have the forecast alone"] = sure
         return [f"forecasts: {what} of {', '.join(keys)}" for what, keys in told.items() if keys]
 
     def check(self) -> None:
-        """Refuse entries of ``forecasts.series`` that are about no series which agents have read.
+        """Refuse entries of ``forecasts.series`` that are about no series which agents have read, and scenarios of
+        what may happen where no series errs.
 
         Raises:
             InputError: naming the entry and the keys of all series.
         """
+        if self._prepared.scenario.market.stochastic is not None and not self._erring:
+            raise no_errors()
+        spec = self._prepared.scenario.market.stochastic
+        mode = self._prepared.scenario.mode
+        if spec is not None and any(f.scenario.network.chance is not None for f in self._prepared.feeders):
+            raise InputError("scenarios have the errors of load and sun that limits by chance keep margins for",
+                             key="market.stochastic", value=f"{spec.scenarios} scenarios",
+                             allowed="without network.chance")  # fmt: skip
+        if spec is not None and spec.risk is not None and mode != "decentralized":
+            raise InputError("only aggregators that answer posted prices can mind the risk of them",
+                             key="market.stochastic.risk", value=f"mode {mode}",
+                             allowed="mode decentralized")  # fmt: skip
+        if spec is not None and spec.worth and self._calendar.market == "rolling":
+            raise InputError("windows of a rolling market share steps, so that their worth does not add up",
+                             key="market.stochastic.worth", value=True,
+                             allowed="false, or clock.market day_ahead")  # fmt: skip
         keys = list(dict.fromkeys(key for key, _ in self._known))
         for entry in self._prepared.scenario.forecasts.series:
             for pattern in entry.of:
@@ -167,6 +234,8 @@ class Information:
             assert self._read.draws is not None
             found = self._read.draws.evolution(key, self._read.plain(spec, key, quantity), lower, upper)
             assert found is not None
+            if key != WORK:
+                self._erring[key, spec] = found
             return _of_errors(found, how, self._prepared.scenario.forecasts.scale, self._calendar)
         model = self._model(spec, key, truth, lower, upper, quantity, at, how)
 
@@ -195,7 +264,7 @@ class Information:
     def _needed(self, window: Window, key: str) -> int:
         """The step until which a window looks at a series: work is planned until the longest delay is over."""
         calendar, last = self._calendar, window.last_exclusive
-        if key == "workload.utilisation":
+        if key == WORK:
             longest = max(c.max_delay_steps for c in self._prepared.scenario.workload.classes)
             return max(last, min(window.first + longest + 1, calendar.end_of_work(window.first)))
         return last
@@ -265,6 +334,16 @@ def _of_errors(found: Evolution, how: ForecastSpec, scale: float, calendar: Mark
 
 def information_of(prepared: Prepared) -> Information | None:
     """What is known when; None where everything is known beforehand."""
-    return None if prepared.scenario.forecasts.foresees else Information(prepared)
+    if not prepared.scenario.forecasts.foresees:
+        return Information(prepared)
+    if prepared.scenario.market.stochastic is not None:
+        raise no_errors()
+    return None
+
+
+def no_errors() -> InputError:
+    """What is wrong where a window is to be agreed on over scenarios and nothing is uncertain."""
+    return InputError("no series is forecast with an error, so there are no scenarios of what may happen",
+                      key="market.stochastic", allowed="an entry of forecasts.series of kind error")  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Stochastic clearing beside others: the extensive form by another solver, growth with scenarios, a large feeder."""
