@@ -64,7 +64,7 @@ ImportOption = Annotated[
     bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
 ]
 FiguresOption = Annotated[
-    bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
+    bool, typer.Option("--no-figures", help="Draw no figures and no interactive page: the report has its tables alone.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
@@ -220,9 +220,12 @@ def report(
 
             typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
             return
+        from cosim.results.pages.runs import write_pages
         from cosim.results.report import write_report
 
         typer.echo(f"Report: {write_report(out, not no_figures)}")
+        if not no_figures:
+            typer.echo(f"Page: {write_pages(out)}")
 
 
 @app.command()

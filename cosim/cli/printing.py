@@ -52,6 +52,8 @@ def print_notes(notes: Sequence[str], most: int = 10) -> None:
 def say_where(folder: Path) -> None:
     typer.echo(f"Tables and figures: {folder}")
     typer.echo(f"Report: {folder / 'report.html'}")
+    if (folder / "page.html").is_file():
+        typer.echo(f"Page to look at: {folder / 'page.html'}")
 
 
 def stdout() -> Console:
