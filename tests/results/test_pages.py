@@ -59,7 +59,10 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two modes of two steps, with their pages."""
     folder = tmp_path_factory.mktemp("pages") / "out"
     modes = {"uncoordinated": "uncoordinated", "again": "uncoordinated", "welfare": "welfare"}
-    cosim.compare("ieee37", modes=modes, overrides={"clock.steps": 2, "clock.window_steps": 2}, out=folder)
+    steps = {"clock.steps": 2, "clock.window_steps": 2}
+    cosim.compare("ieee37", modes=modes, overrides=steps, out=folder, figures=False)
+    assert not (folder / "page.html").exists()
+    write_pages(folder)
     return folder
 
 

@@ -43,7 +43,7 @@ def pack(values: NDArray[np.float64], digits: int) -> Packed:
     known = np.isfinite(values)
     largest = float(np.abs(values, where=known, out=np.zeros(values.shape)).max(initial=0.0))
     if largest > 0:
-        digits = min(digits, math.floor(math.log10(_LARGEST / largest)))
+        digits = min(digits, math.floor(math.log10(_LARGEST) - math.log10(largest)))
     whole = np.full(values.shape, MISSING, dtype=np.int64)
     whole[known] = np.rint(values[known] * 10.0**digits).astype(np.int64)
     steps = np.diff(whole, axis=1, prepend=0).astype(np.uint32)

@@ -38,7 +38,7 @@
   function layout(more) {
     const c = look(), axis = { gridcolor: c.line, linecolor: c.line, zerolinecolor: c.line, automargin: true };
     const base = { paper_bgcolor: c.ground, plot_bgcolor: c.ground, font: { color: c.text, size: 12 }, height: 300,
-      margin: { l: 50, r: 10, t: 30, b: 45 }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      margin: { l: 50, r: 10, t: 30, b: 40 }, legend: { orientation: "h", y: -0.22, yanchor: "top" },
       hoverlabel: { bgcolor: c.ground, font: { color: c.text }, align: "left" }, dragmode: "pan", hovermode: "x unified" };
     const own = more || {};
     return { ...base, ...own, xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis } };
@@ -57,6 +57,7 @@
     Plotly.react(place, traces, layout({
       xaxis: { title: { text: esc(said.x || chart.x) } }, barmode: "group",
       yaxis: { title: { text: esc(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: "power" },
+      legend: { orientation: "h", y: said.x || chart.x ? -0.34 : -0.22, yanchor: "top" },
       showlegend: traces.length > 1, hovermode: chart.points || chart.bars ? "closest" : "x unified",
     }), { ...config, scrollZoom: false });
   }
@@ -120,6 +121,8 @@
     return { x, y };
   }
   const viridis = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
+  const bright = ["#31688e", "#2c728e", "#26828e", "#21918c", "#1fa088", "#28ae80", "#3fbc73", "#7ad151", "#bddf26", "#fde725"]; // of it what shows on a dark ground
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
   const bluered = ["#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#eeeeee", "#eeeeee", "#fddbc7", "#f4a582", "#d6604d", "#b2182b"];
   const scaleOf = (colours) => colours.map((c, i) => [i / (colours.length - 1), c]);
 
@@ -155,7 +158,7 @@
   async function drawMap() {
     const m = feeder(), l = layer(), v = await shown(), c = look();
     const power = m.powers ? await get(m.powers[at("run").value] || Object.values(m.powers)[0]) : null;
-    current = { m, l, v, power, range: range(v.values), colours: v.difference ? bluered : viridis };
+    current = { m, l, v, power, range: range(v.values), colours: v.difference ? bluered : isDark() ? bright : viridis };
     const f = frame(), type = fast ? "scattergl" : "scatter", lines = binned(f);
     const middle = f.branch ? m.names.map((_, b) => [0, 1].map((k) => ((k ? m.y : m.x)[m.ends[2 * b]] + (k ? m.y : m.x)[m.ends[2 * b + 1]]) / 2)) : null;
     const size = Math.max(4, Math.min(13, 160 / Math.sqrt(m.buses.length)));
@@ -190,19 +193,26 @@
     mark();
     told();
   }
+  /* All that changes with the step, in one call: each call draws anew. What is undefined stays as it is. */
   async function step() {
-    const f = frame();
-    if (f.branch) {
-      const lines = binned(f);
-      await Plotly.restyle("map", { x: lines.map((l) => l.x), y: lines.map((l) => l.y) }, [...Array(BINS).keys()].map((k) => N.bins + k));
-    }
-    await Plotly.restyle("map", { "marker.color": [f.now], "marker.cmin": f.low, "marker.cmax": f.high, text: [f.text] }, [N.spots]);
+    const f = frame(), numbersOf = [N.spots], change = { text: [f.text], "marker.color": [f.now], "marker.size": [undefined] };
+    if (at("own-scale").checked) Object.assign(change, { "marker.cmin": [f.low], "marker.cmax": [f.high] });
     if (current.power) {
       const u = unitsNow();
       for (const [trace, members] of [[N.sites, current.sites], [N.units, current.others]]) {
-        if (members.length) await Plotly.restyle("map", { "marker.size": [members.map((i) => u.size[i])], text: [members.map((i) => u.text[i])] }, [trace]);
+        if (!members.length) continue;
+        numbersOf.push(trace);
+        change.text.push(members.map((i) => u.text[i]));
+        change["marker.size"].push(members.map((i) => u.size[i]));
       }
     }
+    if (f.branch) {
+      const keep = numbersOf.map(() => undefined), lines = binned(f);
+      Object.assign(change, { x: [...keep, ...lines.map((l) => l.x)], y: [...keep, ...lines.map((l) => l.y)] });
+      lines.forEach((_, k) => numbersOf.push(N.bins + k));
+    }
+    for (const values of Object.values(change)) while (values.length < numbersOf.length) values.push(undefined);
+    await Plotly.restyle("map", change, numbersOf);
     told();
   }
   function told() {
@@ -313,12 +323,12 @@
     redraws.push(async () => { await drawMap(); if (view.bus !== null) await tell(); });
   }
   root.dataset.ready = "map";
+  root.dataset.milliseconds = String(Math.round(performance.now()));
 
   /* Dark or light: as the system is, until somebody chooses. */
   const paint = async () => { for (const again of redraws) await again(); };
   at("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
+    root.dataset.theme = isDark() ? "light" : "dark";
     paint();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);

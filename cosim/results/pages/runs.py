@@ -44,8 +44,8 @@ from cosim.results.report import (
 from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout, Tables
 
-_COSTS = {"dca_payment_usd": "payment of the data centers", "dca_cost_usd": "cost of the data centers",
-          "dso_cost_usd": "cost of the operator", "social_cost_usd": "social cost"}  # fmt: skip
+_COSTS = {"dca_payment_usd": "payment", "dca_cost_usd": "data centers", "dso_cost_usd": "operator",
+          "social_cost_usd": "social"}  # fmt: skip
 
 
 def write_report_and_page(folder: Path, figures: bool = True, page: bool = True) -> None:
@@ -199,7 +199,8 @@ def _across(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list
     series = _series(tables)
     known = {key: found for key, found in series.items() if all(len(v) == len(x) for v in found.values())}
     return [
-        Chart("Costs", "Over the whole horizon.", "USD", [Choice("", costs)], bars=True),
+        Chart("Costs", "Over the whole horizon; the payment is that of the data centers, part of their cost.", "USD",
+              [Choice("", costs)], bars=True),
         Chart("Over time", "Modes that coincide share a curve, which bears all their names.", "",
               [Choice(what, curves(found, x), unit) for (what, unit), found in known.items()]),
         Chart("Duration", "The value is at least this high in this share of the time.", "",
