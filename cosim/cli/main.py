@@ -235,9 +235,12 @@ def report(
         from cosim.hosting.study.result import is_hosting
 
         if is_hosting(out):
+            from cosim.hosting.study.page import write_hosting_page
             from cosim.hosting.study.report import write_hosting_report
 
             typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
+            if not no_figures:
+                typer.echo(f"Page: {write_hosting_page(out)}")
             return
         from cosim.results.pages.runs import write_pages
         from cosim.results.report import write_report

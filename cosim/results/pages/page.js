@@ -270,7 +270,11 @@
         return row;
       }));
     }
-    if (m.curves && m.curves[view.bus]) put("bus-curve", "kW", m.curves[view.bus], { x: "share of the time in %", shape: "linear" });
+    const curves = m.curves ? await Promise.all(Object.entries(m.curves.means).map(async ([name, p]) => {
+      const a = await get(p);
+      return { name: name === "none" ? "nothing beside the site" : name, x: m.curves.share, y: Array.from(a.values.subarray(i * a.columns, (i + 1) * a.columns)) };
+    })) : [];
+    put("bus-curve", "kW", curves.filter((c) => c.y.some(Number.isFinite)), { x: "share of the time in %", shape: "linear" });
   }
   function choose(bus) {
     view.bus = bus; at("bus").value = bus ?? "";
