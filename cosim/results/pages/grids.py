@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cosim.constants import PHASES, PRICE_PARTS
 from cosim.results.layout import coordinates, feeder_order
 from cosim.results.pages.packing import pack
+from cosim.results.price_notes import parts_in
 from cosim.results.record import VoltageLimits
 from cosim.results.tables import Layout, Tables
 
@@ -177,9 +178,10 @@ def _powers(tables: Tables, steps: pd.Index, units: pd.Index) -> NDArray[np.floa
 
 def _detail(tables: Tables, steps: pd.Index, buses: pd.Index) -> dict[str, Any]:
     """Parts of the price by bus, and voltages by bus and phase."""
-    prices = _of_phases(tables.only("prices", "step", "bus", "phase", *PRICE_PARTS))
+    names = parts_in(tables)
+    prices = _of_phases(tables.only("prices", "step", "bus", "phase", *names))
     at = Values(steps, buses)
-    parts = {part: at.mean(prices, "bus", part) for part in PRICE_PARTS}
+    parts = {part: at.mean(prices, "bus", part) for part in names}
     volts = _voltages(tables)
     nodes = volts[["bus", "phase"]].drop_duplicates()
     keys = nodes["bus"] + "\0" + nodes["phase"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cosim.results.accounts.deviations import deviation_sheet
 from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
 from cosim.results.accounts.totals import gains, read_baseline
 from cosim.results.by_feeder import layout_part, tables_by_feeder
@@ -105,7 +106,8 @@ def write_run_page(folder: Path, library: str = LIBRARY_FILE, links: list[tuple[
             Section("Over time", _over_time(tables)),
             Section("Negotiation, round by round", negotiation({record.mode: tables})),
             Section("Limits", tables=[_texts("Worst limits", "", ("limit", "steps", "worst"), limits)]),
-            Section("Accounts", tables=_sheets(account_sheet(tables.accounts))),
+            Section("Accounts", tables=[*_sheets(account_sheet(tables.accounts)),
+                                        *_sheets(deviation_sheet(tables.deviations, record.step_s / 3600))]),
         ]  # fmt: skip
     sections += _about({record.mode: record})
     return write_page(page, folder, library)
