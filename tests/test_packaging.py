@@ -42,7 +42,8 @@ def test_the_wheel_has_every_source_and_data_file_inside_one_package(wheel: Path
     for source in SOURCES:
         prefix = "" if source == "cosim" else "cosim/"
         for path in (ROOT / source).rglob("*"):
-            if path.suffix in (".py", ".csv", ".yaml", ".json", ".j2", ".typed") and "__pycache__" not in path.parts:
+            kinds = (".py", ".csv", ".yaml", ".json", ".j2", ".js", ".typed")
+            if path.suffix in kinds and "__pycache__" not in path.parts:
                 expected.add(prefix + path.relative_to(ROOT).as_posix())
     assert names == expected
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -22,13 +22,19 @@ from cosim.cli.hosting import hosting_command
 from cosim.cli.keys import explain_command, schema_command
 from cosim.cli.new import new_command
 from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
+from cosim.cli.summaries import (
+    comparison_as_json,
+    print_broken,
+    print_cap_notes,
+    print_gains,
+    print_kpis,
+    print_limits,
+    print_sheet,
+    run_as_json,
+)
 from cosim.cli.sweep import parsed_changes, sweep_command
 from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import COMPARED, MODES
-
-if TYPE_CHECKING:
-    from cosim.results.accounts.sheets import Sheet
-    from cosim.simulation.runner import Comparison
 
 Result = TypeVar("Result")
 ALL_MODES = ",".join(MODES)
@@ -66,8 +72,10 @@ ImportOption = Annotated[
     bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
 ]
 FiguresOption = Annotated[
-    bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
+    bool, typer.Option("--no-figures", help="Draw no figures and no interactive page: the report has its tables alone.")
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Tell nothing but errors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Tell the outcome as one JSON object, for programs.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
 
@@ -104,6 +112,8 @@ def run(
     perfect: Annotated[
         bool, typer.Option("--perfect", help="Run with perfect forecasts too, to say what they would have been worth.")
     ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run one scenario in one mode; leaves tables, figures and a report."""
     with _exit_codes():
@@ -115,7 +125,7 @@ def run(
         if perfect:
             overrides["results.value_of_information"] = True
         folder = out or free_folder(scenario, mode or "")
-        with progress_bar(f"{Path(scenario).stem}") as progress:
+        with progress_bar(f"{Path(scenario).stem}", quiet) as progress:
             result = _or_say_where(
                 folder,
                 lambda: cosim.run(
@@ -129,11 +139,14 @@ def run(
                     figures=not no_figures,
                 ),
             )
-        _print_kpis({"value": result.kpis})
-        _print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
-        _print_sheet(deviation_sheet(result.tables.deviations, result.record.step_s / 3600))
-        print_notes(result.record.notes)
-        say_where(folder)
+        if as_json:
+            typer.echo(run_as_json(result, folder))
+        elif not quiet:
+            print_kpis({"value": result.kpis})
+            print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
+            print_sheet(deviation_sheet(result.tables.deviations, result.record.step_s / 3600))
+            print_notes(result.record.notes)
+            say_where(folder)
 
 
 @app.command()
@@ -155,6 +168,8 @@ def compare(
     out: OutOption = None,
     force: ForceOption = False,
     no_figures: FiguresOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run one scenario in several modes on the same hours and put them side by side."""
     with _exit_codes():
@@ -163,7 +178,7 @@ def compare(
         overrides = _overrides(changes, steps)
         chosen = _modes(modes)
         folder = out or free_folder(scenario, "compare")
-        with progress_bar(f"{Path(scenario).stem}") as progress:
+        with progress_bar(f"{Path(scenario).stem}", quiet) as progress:
             result = cosim.compare(
                 scenario,
                 modes=chosen,
@@ -176,10 +191,14 @@ def compare(
                 baseline=baseline,
             )
         table = result.table
-        _print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
-        _print_gains(result)
-        _print_cap_notes({mode: run.notes for mode, run in result.runs.items()})
-        say_where(folder)
+        if as_json:
+            typer.echo(comparison_as_json(result, folder))
+        elif not quiet:
+            print_kpis({str(m): table.loc[m].drop("status", errors="ignore").to_dict() for m in table.index})
+            print_gains(result)
+            print_broken(result)
+            print_cap_notes({mode: run.notes for mode, run in result.runs.items()})
+            say_where(folder)
         failed = [str(m) for m in table.index if "status" in table and table.loc[m, "status"] != "ok"]
         if failed:
             raise RunFailure(f"failed: {', '.join(failed)}; the record in each mode's folder says why")
@@ -218,9 +237,12 @@ def report(
         from cosim.hosting.study.result import is_hosting
 
         if is_hosting(out):
+            from cosim.hosting.study.page import write_hosting_page
             from cosim.hosting.study.report import write_hosting_report
 
             typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
+            if not no_figures:
+                typer.echo(f"Page: {write_hosting_page(out)}")
             return
         from cosim.sweep.evaluation.result import is_evaluation
 
@@ -229,9 +251,12 @@ def report(
 
             typer.echo(f"Report: {write_evaluation_report(out, not no_figures)}")
             return
+        from cosim.results.pages.runs import write_pages
         from cosim.results.report import write_report
 
         typer.echo(f"Report: {write_report(out, not no_figures)}")
+        if not no_figures:
+            typer.echo(f"Page: {write_pages(out)}")
 
 
 @app.command()
@@ -303,74 +328,6 @@ def _modes(text: str) -> list[str] | dict[str, Any]:
     if twice:
         raise InputError("a mode named twice", key="--modes", value=twice[0], allowed=ALL_MODES)
     return modes
-
-
-def _print_kpis(columns: Mapping[str, Mapping[str, Any]]) -> None:
-    """Key figures as rows, one column per run; figures that apply to none are left out."""
-    from cosim.results.kpis import MEASURES, shown
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("unit")
-    for name, measure in MEASURES.items():
-        texts = [shown(name, values.get(name)) for values in columns.values()]
-        if any(text != "–" for text in texts):
-            table.add_row(name, *texts, "" if measure.unit in ("1", "count") else measure.unit)
-    stdout().print(table)
-
-
-def _print_limits(rows: Sequence[tuple[str, str, str]]) -> None:
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("worst limits", "steps", "worst"):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    stdout().print(table)
-
-
-def _print_sheet(sheet: Sheet | None) -> None:
-    if sheet is None:
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(sheet.title.lower())
-    for name in sheet.columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for party, what, texts in sheet.rows:
-        table.add_row(f"{party} {what}".strip(), *texts)
-    stdout().print(table)
-
-
-def _print_gains(compared: Comparison, most: int = 8) -> None:
-    """What each party gains in each mode against the baseline, the largest first; nothing where that is not known."""
-    from cosim.results.accounts.totals import by_party
-
-    found = compared.gains(("party",))
-    if found["gain_usd"].isna().all() or found["mode"].nunique() < 2:
-        return
-    wide = by_party(found).drop(columns=compared.baseline)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"gain against {compared.baseline}")
-    for mode in wide.columns:
-        table.add_column(str(mode), justify="right", no_wrap=True)
-    table.add_column("unit")
-    for party, row in wide.head(most).iterrows():
-        table.add_row(str(party), *(f"{usd:+,.2f}" for usd in row), "USD")
-    if len(wide) > most:
-        table.add_row(f"others ({len(wide) - most})", *(f"{usd:+,.2f}" for usd in wide.iloc[most:].sum()), "USD")
-    stdout().print(table)
-
-
-def _print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
-    """What explains prices above the cap, mode by mode: they stand in the table above."""
-    from cosim.results.price_notes import about_cap
-
-    for mode, told in notes.items():
-        for note in about_cap(told):
-            typer.echo(f"Note: {mode}: {note}")
 
 
 if __name__ == "__main__":

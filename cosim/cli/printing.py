@@ -23,17 +23,18 @@ def free_folder(scenario: str, suffix: str) -> Path:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress | None]:
-    """A progress bar on stderr if that is a terminal, else None."""
+def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on stderr if that is a terminal, else None: what is being done, and the time left."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if quiet or not console.is_terminal:
         yield None
         return
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TimeElapsedColumn(), TextColumn("{task.fields[stage]}", markup=False))  # fmt: skip
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+               TextColumn("{task.fields[stage]}", markup=False))  # fmt: skip
     with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task(title, total=None, stage="starting")
         yield lambda done, total, text: bars.update(task, completed=done, total=total, stage=text)
@@ -52,6 +53,8 @@ def print_notes(notes: Sequence[str], most: int = 10) -> None:
 def say_where(folder: Path) -> None:
     typer.echo(f"Tables and figures: {folder}")
     typer.echo(f"Report: {folder / 'report.html'}")
+    if (folder / "page.html").is_file():
+        typer.echo(f"Page to look at: {folder / 'page.html'}")
 
 
 def stdout() -> Console:

@@ -150,13 +150,13 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
     page = _Page(
         title=f"{record.scenario}: {record.mode}",
         lead=f"{record.market.replace('_', ' ')} market, seed {record.seed}, run {record.run_id}",
-        provenance=_provenance(record),
+        provenance=provenance(record),
         error=record.error,
-        headline=_headline(record.kpis),
+        headline=headline(record.kpis),
         notes=list(record.notes),
         kpi_columns=["value"],
-        kpi_groups=_kpi_groups({"value": record}),
-        scenario_text=_scenario_text(folder),
+        kpi_groups=kpi_groups({"value": record}),
+        scenario_text=scenario_text(folder),
     )
     drawn: dict[str, Figure] = {}
     if record.status == "ok":
@@ -169,7 +169,7 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(save_figures(drawn, folder))
     if record.certificate:
-        page.certificates = [{"title": "Certificate", "rows": _flat(record.certificate)}]
+        page.certificates = [{"title": "Certificate", "rows": flat(record.certificate)}]
     return _write(page, folder)
 
 
@@ -185,20 +185,20 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         title=f"{first.scenario}: {len(records)} modes compared",
         lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}; each mode has a folder "
         "and a report of its own beside this file",
-        provenance=_provenance(first, compared=True)
+        provenance=provenance(first, compared=True)
         + [(f"solver, {mode}", r.solver) for mode, r in records.items() if r.solver],
         notes=notes,
         findings=findings(records),
         kpi_columns=list(records),
-        kpi_groups=_kpi_groups(records),
+        kpi_groups=kpi_groups(records),
         certificates=[
-            {"title": f"Certificate, {mode}", "rows": _flat(r.certificate)}
+            {"title": f"Certificate, {mode}", "rows": flat(r.certificate)}
             for mode, r in records.items()
             if r.certificate
         ],
-        scenario_text=_scenario_text(folder / next(iter(records))),
+        scenario_text=scenario_text(folder / next(iter(records))),
     )
-    gained = gains(finished, read_baseline(folder) or _first_uncoordinated(records))
+    gained = gains(finished, read_baseline(folder) or first_uncoordinated(records))
     gain = gain_sheet(gained)
     page.sheets = [] if gain is None else [gain]
     wanted = finished and figures
@@ -211,7 +211,7 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
     return _write(page, folder)
 
 
-def _first_uncoordinated(records: Mapping[str, Record]) -> str:
+def first_uncoordinated(records: Mapping[str, Record]) -> str:
     return baseline_among([*records], {name: r.mode for name, r in records.items()})
 
 
@@ -284,7 +284,7 @@ def _sections(images: Mapping[str, bytes]) -> list[dict[str, Any]]:
     return [{"title": t, "figures": f, "pair": t == _PAIRED} for t, f in sections.items()]
 
 
-def _headline(kpis: Mapping[str, Kpi]) -> list[dict[str, str]]:
+def headline(kpis: Mapping[str, Kpi]) -> list[dict[str, str]]:
     found = []
     for name in _HEADLINE:
         value = kpis[name].value if name in kpis else None
@@ -298,7 +298,7 @@ def _headline(kpis: Mapping[str, Kpi]) -> list[dict[str, str]]:
     return found
 
 
-def _kpi_groups(records: Mapping[str, Record]) -> list[dict[str, Any]]:
+def kpi_groups(records: Mapping[str, Record]) -> list[dict[str, Any]]:
     present = [k for k in MEASURES if any(k in r.kpis for r in records.values())]
     groups: dict[str, list[dict[str, Any]]] = {}
     for name in present:
@@ -315,7 +315,7 @@ def _unit(unit: str) -> str:
     return "" if unit in ("1", "count") else unit
 
 
-def _provenance(record: Record, compared: bool = False) -> list[tuple[str, str]]:
+def provenance(record: Record, compared: bool = False) -> list[tuple[str, str]]:
     rows = [
         ("scenario", record.scenario),
         ("mode", record.mode),
@@ -329,13 +329,13 @@ def _provenance(record: Record, compared: bool = False) -> list[tuple[str, str]]
     return [row for row in rows if row[0] not in left_out]
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """A certificate as rows of name and text; inner mappings get dotted names, long lists are counted."""
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
+            rows += flat(value, f"{prefix}{key}.")
         elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8:
             rows.append((name, f"{len(value)} values"))
         elif isinstance(value, Sequence) and not isinstance(value, str):
@@ -359,7 +359,7 @@ def _table_row(name: str, rows: int) -> dict[str, str]:
     return {"file": f"{name}.parquet", "rows": str(rows), "title": schema.title, "columns": columns}
 
 
-def _scenario_text(folder: Path) -> str:
+def scenario_text(folder: Path) -> str:
     path = folder / SCENARIO_FILE
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 

@@ -59,7 +59,7 @@ def run(
         out: folder to leave the results in (record, scenario, tables, figures, report); None keeps them in memory.
         force: replace a folder of earlier results.
         progress: called with (steps done, steps in all, what is being done).
-        figures: draw figures for the report; without them it has tables alone.
+        figures: draw figures for the report, and write the interactive page; without them there is a report of tables.
 
     Raises:
         InputError: something in the input cannot be used; nothing is written.
@@ -132,14 +132,14 @@ def compare_ready(
         results, failures, records = _compared(ready, None, progress, figures)
         against = _against(results, kinds, baseline)
         return Comparison(comparison_table(records), results, failures, None, against)
-    from cosim.results.report import write_comparison_report  # what a report needs: only where one is written
+    from cosim.results.pages.runs import write_report_and_page  # what a report needs: only where one is written
 
     with ResultFolder(out, force=force) as folder:
         results, failures, records = _compared(ready, folder.path, progress, figures)
         table = write_comparison(records, folder.path)
         against = _against(results, kinds, baseline)
         write_gains(gains({mode: r.tables for mode, r in results.items()}, against), folder.path)
-        write_comparison_report(folder.path, figures)
+        write_report_and_page(folder.path, figures)
     placed = {
         mode: replace(r, tables=StoredTables(folder.out / mode, keep=True), folder=Path(out) / mode)
         for mode, r in results.items()
@@ -162,7 +162,7 @@ def _compared(
     for i, (mode, simulation) in enumerate(ready.items()):
         place = None if folder is None else folder / mode
         try:
-            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode), figures)
+            results[mode] = _run_ready(simulation, place, False, _part(progress, i, len(ready), mode), figures, False)
             records[mode] = results[mode].record
         except RunFailure as error:
             failures[mode] = str(error)
@@ -190,14 +190,16 @@ def _ready(scenario: str | Path, overrides: Mapping[str, Any], variant: Variant 
 
 
 def _run_ready(
-    simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None, figures: bool = True
-) -> RunResult:
+    simulation: Simulation, out: str | Path | None, force: bool, progress: Progress | None, figures: bool = True,
+    page: bool = True,
+) -> RunResult:  # fmt: skip
+    """Run a simulation that is set up; ``page``: write its interactive page, which else a comparison writes."""
     text = scenario_text(simulation.prepared.scenario)
     draft = _draft(simulation.prepared, text)
     if out is None:
         record, tables, layout = _simulate(simulation, draft, progress, Kept())
         return RunResult(record, tables, layout, None)
-    from cosim.results.report import write_run_report  # what a report needs: only where one is written
+    from cosim.results.pages.runs import write_report_and_page  # what a report needs: only where one is written
 
     try:
         with RunFolder(out, draft, text, force=force) as folder:
@@ -205,7 +207,7 @@ def _run_ready(
             record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
             record = replace(record, notes=(*record.notes, *problems))
             folder.save(record, layout)
-            write_run_report(folder.path, figures)
+            write_report_and_page(folder.path, figures, page)
     except OSError as error:
         raise RunFailure(f"the results cannot be written to {out} ({error.strerror or error})") from error
     return RunResult(record, StoredTables(folder.out, keep=True), layout, Path(out))

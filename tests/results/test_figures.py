@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from cosim.results.comparison import comparison_table
 from cosim.results.figures.deviations import deviations_over_time
-from cosim.results.figures.maps import bus_prices, coordinates, feeder_order
+from cosim.results.figures.maps import bus_prices
 from cosim.results.figures.modes import comparison_figures, cost_by_mode
 from cosim.results.figures.runs import convergence, run_figures, site_prices
 from cosim.results.figures.style import COLOURS, colours, most, new_figure, png, style, time_axis
+from cosim.results.layout import coordinates, feeder_order
 from cosim.results.tables import Layout, Tables
 
 from .conftest import LIMITS, Rows, make_record

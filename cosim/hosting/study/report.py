@@ -51,12 +51,12 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
         "lead": f"{len(found.steps):,} steps of {_hours(record.step_s)} from "
         f"{found.steps['time'].iloc[0]:%d %B %Y %H:%M}, "
         f"{found.connections['connection'].nunique()} connections, {len(found.contingencies)} cases",
-        "headline": _headline(found),
+        "headline": headline(found),
         "notes": list(record.notes),
-        "tables": [_summary(found), *_base(found), *_cases(found)],
+        "tables": [summary_table(found), *base_table(found), *cases_table(found)],
         "figures": [{"name": name, "caption": CAPTIONS[name], "data": base64.b64encode(data).decode("ascii")}
                     for name, data in images.items()],
-        "provenance": _provenance(record),
+        "provenance": provenance(record),
         "files": [(SUMMARY_FILE, "One row per connection over all cases", ""),
                   *((f"{s.name}.parquet", s.title, ", ".join(c.name for c in s.columns)) for s in SCHEMAS.values())],
     }  # fmt: skip
@@ -89,7 +89,7 @@ def binding_words(kind: object, element: object, phase: object) -> str:
     return f"{_WORDS.get(kind, kind)} {place}".strip()
 
 
-def _headline(found: Hosting) -> list[dict[str, str]]:
+def headline(found: Hosting) -> list[dict[str, str]]:
     summary, record = found.summary(), found.record
     column = f"hours_{record.highlighted_pct:g}_pct_kw"
     items = []
@@ -100,7 +100,7 @@ def _headline(found: Hosting) -> list[dict[str, str]]:
     return [{"label": label, "value": value} for label, value in items]
 
 
-def _summary(found: Hosting) -> dict[str, Any]:
+def summary_table(found: Hosting) -> dict[str, Any]:
     """One row per connection."""
     summary = found.summary()
     sizes = [str(column) for column in summary.columns if str(column).endswith("_kw")]
@@ -111,7 +111,7 @@ def _summary(found: Hosting) -> dict[str, Any]:
         base = f"{row['broken_steps_pct']:.3g} % of steps" if row["broken_steps_pct"] else ""
         rows.append([(str(name), False), *((f"{row[c]:,.0f}", True) for c in sizes), (where, False),
                      (row["in_case"] if isinstance(row["in_case"], str) else "", False), (base, False)])  # fmt: skip
-    columns = [("connection", False), *((_title(c), True) for c in sizes), ("firm capacity is limited by", False),
+    columns = [("connection", False), *((title_of(c), True) for c in sizes), ("firm capacity is limited by", False),
                ("in case", False), ("broken without it", False)]  # fmt: skip
     text = (
         "Over all cases, kW. Firm: always. For a budget of hours: limited in at most this share of them. For a budget "
@@ -122,7 +122,7 @@ def _summary(found: Hosting) -> dict[str, Any]:
     return _table("Capacity", text, columns, rows, len(summary), SUMMARY_FILE)
 
 
-def _title(column: str) -> str:
+def title_of(column: str) -> str:
     words = column.removesuffix("_kw").split("_")
     if words[0] == "unbroken":
         return "firm, unbroken"
@@ -143,7 +143,7 @@ def _table(
     return {"title": title, "text": text, "columns": columns, "rows": rows, "cut": cut, "file": file}
 
 
-def _base(found: Hosting) -> list[dict[str, Any]]:
+def base_table(found: Hosting) -> list[dict[str, Any]]:
     table = found.base_violations
     if table.empty:
         return []
@@ -161,7 +161,7 @@ def _value(value: float, unit: str) -> str:
     return "–" if pd.isna(value) or not unit else f"{value:.4g} {unit}"
 
 
-def _cases(found: Hosting) -> list[dict[str, Any]]:
+def cases_table(found: Hosting) -> list[dict[str, Any]]:
     table = found.contingencies
     if len(table) < 2:
         return []
@@ -178,7 +178,7 @@ def _cases(found: Hosting) -> list[dict[str, Any]]:
     return [_table("Cases", "", columns, rows, len(table), "contingencies.parquet")]
 
 
-def _provenance(record: HostingRecord) -> list[tuple[str, str]]:
+def provenance(record: HostingRecord) -> list[tuple[str, str]]:
     settings = ", ".join(f"{key} {_text(value)}" for key, value in record.settings.items() if value not in (None, []))
     return [
         ("settings", settings),

@@ -20,6 +20,7 @@ from cosim.hosting.limits import Connection, HourlyLimits, connection_at
 from cosim.hosting.study.capacity import Battery, Per, Shift
 from cosim.hosting.study.inputs import Clock, SeriesLike, StudyInputs, read_inputs, series_spec
 from cosim.hosting.study.outages import cases_of, in_words
+from cosim.hosting.study.page import write_hosting_page
 from cosim.hosting.study.report import write_hosting_report
 from cosim.hosting.study.result import Hosting, HostingRecord
 from cosim.hosting.study.schemas import BASE_VIOLATIONS, CONNECTIONS, CONTINGENCIES, STEPS
@@ -137,6 +138,8 @@ def hosting_study(
         found = _studied(inputs, asked, str(source), jobs, progress)
         found.write(folder.path)
         write_hosting_report(folder.path, figures)
+        if figures:
+            write_hosting_page(folder.path)
     return found
 
 

@@ -1,0 +1,149 @@
+"""Charts of a page as data, which ``page.js`` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cosim.results.tables import Tables
+
+_DIGITS = 7
+"""Significant digits of numbers in charts."""
+_SAME = 1e-6
+"""Share of the largest value within which two curves are the same."""
+_MOST_CURVES = 12
+_MOST_WINDOWS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One curve, or one set of bars: its name, places and values; ``text`` is told at each point."""
+
+    name: str
+    x: Sequence[object]
+    y: NDArray[np.float64] | pd.Series
+    text: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a chart shows when it is chosen; ``x`` and ``y`` title the axes where they differ from the chart's."""
+
+    label: str
+    traces: Sequence[Trace]
+    y: str = ""
+    x: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart: titles, and what there is to choose from.
+
+    Attributes:
+        choose: what the choice is of. log: whether the y axis is logarithmic.
+        shape: of lines between points: ``linear``, or ``hv`` for values that hold over a step.
+        bars, points: how values are drawn instead of as lines.
+    """
+
+    title: str
+    caption: str
+    y: str
+    choices: Sequence[Choice]
+    x: str = ""
+    choose: str = "show"
+    log: bool = False
+    shape: str = "hv"
+    bars: bool = False
+    points: bool = False
+
+    def data(self) -> dict[str, Any]:
+        """For ``page.js``."""
+        return {
+            "x": self.x, "y": self.y, "log": self.log, "shape": self.shape, "bars": self.bars, "points": self.points,
+            "choices": [
+                {"traces": [{"name": t.name, "x": list(t.x), "y": _rounded(t.y), **({"text": t.text} if t.text else {})}
+                            for t in c.traces], "x": c.x, "y": c.y}
+                for c in self.choices
+            ],
+        }  # fmt: skip
+
+
+def _rounded(values: NDArray[np.float64] | pd.Series) -> list[float | None]:
+    """Numbers with few digits; what is not finite is left out of a curve."""
+    return [float(f"{v:.{_DIGITS}g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
+
+
+def curves(series: Mapping[str, NDArray[np.float64]], x: Sequence[object]) -> list[Trace]:
+    """A curve for each series; series that coincide share one, which bears all their names."""
+    largest = max((float(np.nanmax(np.abs(v), initial=0.0)) for v in series.values()), default=0.0)
+    return [Trace(" = ".join(names), x, series[names[0]]) for names in coinciding(series, _SAME * largest)]
+
+
+def coinciding(series: Mapping[str, NDArray[np.float64]], tolerance: float) -> list[tuple[str, ...]]:
+    """Names in groups whose values are the same to within a tolerance, in the order of their first name."""
+    groups: list[list[str]] = []
+    for name, values in series.items():
+        alike = (
+            group for group in groups
+            if series[group[0]].shape == values.shape
+            and np.allclose(series[group[0]], values, rtol=0.0, atol=tolerance, equal_nan=True)
+        )  # fmt: skip
+        group = next(alike, None)
+        groups.append([name]) if group is None else group.append(name)
+    return [tuple(group) for group in groups]
+
+
+def duration(series: Mapping[str, NDArray[np.float64]]) -> list[Trace]:
+    """Duration curves: values from the highest down, against the share of the time in percent."""
+    ordered = {name: -np.sort(-values[np.isfinite(values)]) for name, values in series.items()}
+    found = []
+    for trace in curves({n: v for n, v in ordered.items() if len(v)}, ()):
+        share = np.round(100 * np.arange(len(trace.y)) / len(trace.y), 4)
+        found.append(Trace(trace.name, share.tolist(), trace.y))
+    return found
+
+
+def site_powers(tables: Tables) -> dict[str, NDArray[np.float64]]:
+    """kW of each data center by step, those that draw most first; at most so many."""
+    wide = tables.only("demand", "step", "datacenter", "p_kw").pivot_table(
+        index="step", columns="datacenter", values="p_kw", aggfunc="sum"
+    )
+    order = wide.sum().sort_values(ascending=False, kind="stable").index[:_MOST_CURVES]
+    return {str(name): wide[name].to_numpy(dtype=float) for name in order}
+
+
+def extremes(tables: Tables) -> dict[str, NDArray[np.float64]]:
+    """Lowest and highest voltage of the feeder in each step (pu), of AC power flow where there is one."""
+    frame = tables.only("voltages", "step", "v_pu", "v_ac_pu")
+    found = frame["v_ac_pu"].fillna(frame["v_pu"]).groupby(frame["step"]).agg(["min", "max"])
+    return {"lowest": found["min"].to_numpy(), "highest": found["max"].to_numpy()}
+
+
+def negotiation(runs: Mapping[str, Tables]) -> list[Chart]:
+    """Residuals and costs round by round, window by window; nothing where nobody has negotiated."""
+    residuals, costs = [], []
+    for name, tables in runs.items():
+        steps = tables.only("steps", "step", "time").set_index("step")["time"]
+        for step, rows in list(tables.rounds.groupby("step", sort=True))[:_MOST_WINDOWS]:
+            start = f"{name + ', ' if len(runs) > 1 else ''}window from {steps.get(step, pd.NaT):%d %b %H:%M}"
+            rounds = rows["round"].tolist()
+            residuals.append(Choice(start, [
+                Trace("price, USD/MWh", rounds, rows["price_residual"].where(rows["price_residual"] > 0)),
+                Trace("power, kW", rounds, rows["power_residual_kw"].where(rows["power_residual_kw"] > 0)),
+            ]))  # fmt: skip
+            costs.append(Choice(start, [
+                Trace("data centers", rounds, rows["dca_cost_usd"]), Trace("operator", rounds, rows["dso_cost_usd"]),
+            ]))  # fmt: skip
+    if not residuals:
+        return []
+    return [
+        Chart("How far from agreement", "Residuals of each round; zeros cannot be shown on a logarithmic scale.",
+              "residual", residuals, "round", "window", log=True, shape="linear"),
+        Chart("What it would cost to stop here", "Costs at the prices and powers of each round.", "USD", costs, "round",
+              "window", shape="linear"),
+    ]  # fmt: skip

@@ -1,0 +1,145 @@
+"""An interactive page as a file: what it holds, its policy of fetching nothing, and the drawing library beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from cosim.errors import RunFailure
+from cosim.results.pages.charts import Chart
+from cosim.results.report import page_template
+
+PAGE_FILE = "page.html"
+LIBRARY_FILE = "plotly.min.js"
+_MANY = 1500
+"""Buses from which the graphics card draws (as in ``page.js``); its programs are compiled in the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table: its text, the number it is sorted by, and the page it links to."""
+
+    text: str
+    value: float | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that a reader may sort: (head, whether numbers) of its columns, and its rows."""
+
+    title: str
+    text: str
+    columns: Sequence[tuple[str, bool]]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(slots=True)
+class Section:
+    """A part of a page under one head: charts, tables, plain sentences."""
+
+    title: str
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    lines: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Page:
+    """What a page shows.
+
+    Attributes:
+        links: (text, target) to other pages, relative to this one.
+        told: what a reader should know first.
+        maps: feeders as :func:`cosim.results.pages.grids.map_of` makes them; ``names`` of them if there are several.
+        times, iso: times of the steps that maps show, as text for a reader and for a time axis.
+    """
+
+    title: str
+    lead: str
+    links: Sequence[tuple[str, str]] = ()
+    error: object = None
+    headline: Sequence[dict[str, str]] = ()
+    told: Sequence[str] = ()
+    maps: Sequence[dict[str, Any]] = ()
+    names: Sequence[str] = ("",)
+    note_map: str = ""
+    times: Sequence[str] = ()
+    iso: Sequence[str] = ()
+    sections: list[Section] = field(default_factory=list)
+    scenario_text: str = ""
+
+
+def write_page(page: Page, folder: Path, library: str = LIBRARY_FILE) -> Path:
+    """Write ``page.html`` into a folder, and the drawing library to where it names it.
+
+    The page fetches nothing but that file: its policy forbids everything else, and scripts other than its own.
+
+    Args:
+        library: relative to the folder; several pages share one.
+    """
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    large = any(len(m["buses"]) > _MANY for m in page.maps)
+    policy = (
+        f"default-src 'none'; script-src 'self' file: 'sha256-{digest}'{' ' + _EVAL if large else ''}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    charts = [chart for section in page.sections for chart in section.charts]
+    numbers = iter(range(len(charts)))
+    sections = [
+        {"title": s.title, "charts": [(next(numbers), chart) for chart in s.charts],
+         "tables": [table for table in s.tables if table.rows], "lines": s.lines}
+        for s in page.sections if s.charts or s.lines or any(table.rows for table in s.tables)
+    ]  # fmt: skip
+    data = {"maps": page.maps, "times": page.times, "iso": page.iso, "charts": [c.data() for c in charts]}
+    content = {
+        "title": page.title, "lead": page.lead, "links": page.links, "error": page.error, "headline": page.headline,
+        "told": page.told, "maps": page.names if page.maps else (), "steps": len(page.times), "note_map": page.note_map,
+        "sections": sections, "scenario_text": page.scenario_text, "policy": policy, "library": library,
+        "data": Markup(_for_script(data)), "script": Markup(script),
+    }  # fmt: skip
+    place_library(folder / library)
+    path = folder / PAGE_FILE
+    path.write_text(page_template("pages/page.html.j2").render(content), encoding="utf-8")
+    return path
+
+
+_EVAL = "'unsafe-eval'"
+
+
+def place_library(path: Path) -> None:
+    """Copy the drawing library to a path unless it is there.
+
+    Raises:
+        RunFailure: it is not installed.
+    """
+    found = importlib.util.find_spec("plotly")  # finds the package without importing it, which takes long
+    home = next(iter((found and found.submodule_search_locations) or ()), "")
+    source = Path(home) / "package_data" / LIBRARY_FILE
+    if not home or not source.is_file():
+        raise RunFailure(f"{LIBRARY_FILE}, which pages draw with, is not there: install plotly again")
+    if not path.is_file() or path.stat().st_size != source.stat().st_size:
+        shutil.copyfile(source, path)
+
+
+@cache
+def _script() -> str:
+    return (resources.files("cosim.results.pages") / "page.js").read_text(encoding="utf-8")
+
+
+def _for_script(data: object) -> str:
+    """JSON that ends no script element, whatever its texts hold."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

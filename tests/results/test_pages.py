@@ -1,0 +1,136 @@
+"""Interactive pages as files: numbers come back, nothing is fetched, names are text, the same bytes each time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+import cosim
+from cosim.results.pages.charts import coinciding, duration
+from cosim.results.pages.packing import pack, unpack
+from cosim.results.pages.runs import write_pages
+from cosim.results.tables import read_table
+
+
+@given(
+    arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=6),
+           elements=st.floats(-1e6, 1e6) | st.just(np.nan)),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_packed_numbers_come_back_as_they_were_rounded(values: NDArray[np.float64], digits: int) -> None:
+    back = unpack(pack(values, digits))
+    assert np.array_equal(np.isnan(back), np.isnan(values))
+    known = ~np.isnan(values)
+    assert np.abs(back - values)[known].max(initial=0.0) <= 0.5001 * 10.0**-digits
+
+
+def test_numbers_too_large_for_their_digits_keep_fewer() -> None:
+    values = np.array([[1e12, -3e11, np.inf]])
+    back = unpack(pack(values, 3))
+    assert back[0, :2] == pytest.approx(values[0, :2], rel=1e-8)
+    assert np.isnan(back[0, 2])
+
+
+def test_series_that_coincide_are_in_one_group() -> None:
+    series = {"a": np.array([1.0, 2.0]), "b": np.array([1.0, 3.0]), "c": np.array([1.0, 2.0 + 1e-9])}
+    assert coinciding(series, 1e-6) == [("a", "c"), ("b",)]
+
+
+def test_a_duration_curve_says_in_which_share_of_the_time_a_value_is_reached() -> None:
+    values = np.array([3.0, 1.0, 2.0, 5.0])
+    (curve,) = duration({"x": values})
+    for share, value in zip(curve.x, curve.y, strict=True):
+        assert 100 * np.mean(values > value) == share
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two modes of two steps, with their pages."""
+    folder = tmp_path_factory.mktemp("pages") / "out"
+    modes = {"uncoordinated": "uncoordinated", "again": "uncoordinated", "welfare": "welfare"}
+    steps = {"clock.steps": 2, "clock.window_steps": 2}
+    cosim.compare("ieee37", modes=modes, overrides=steps, out=folder, figures=False)
+    assert not (folder / "page.html").exists()
+    write_pages(folder)
+    return folder
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """What a page draws."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_the_map_holds_the_prices_and_voltages_of_the_tables(compared: Path) -> None:
+    (feeder,) = data_of(compared / "welfare" / "page.html")["maps"]
+    layers = {layer["key"]: unpack(layer["runs"]["welfare"]) for layer in feeder["layers"]}
+    prices = read_table("prices", compared / "welfare" / "prices.parquet")
+    phases = prices[prices["phase"].isin(["a", "b", "c"])]
+    mean = phases.pivot_table(index="step", columns="bus", values="dlmp_p")
+    voltages = read_table("voltages", compared / "welfare" / "voltages.parquet")
+    least = voltages.pivot_table(index="step", columns="bus", values="v_ac_pu", aggfunc="min")
+    for key, table, digits in (("price", mean, 3), ("v_min", least, 5)):
+        wanted = table.reindex(columns=feeder["buses"]).to_numpy()
+        assert np.nanmax(np.abs(layers[key] - wanted)) <= 0.5001 * 10.0**-digits
+    parts = sum(unpack(part) for part in feeder["parts"].values())
+    assert np.nanmax(np.abs(parts - layers["price"])) <= 0.006
+
+
+def test_the_size_of_a_site_follows_its_power(compared: Path) -> None:
+    (feeder,) = data_of(compared / "welfare" / "page.html")["maps"]
+    powers = unpack(feeder["powers"]["welfare"])
+    demand = read_table("demand", compared / "welfare" / "demand.parquet")
+    for number, unit in enumerate(feeder["units"]):
+        if unit["site"]:
+            drawn = demand[demand["datacenter"] == unit["name"]].groupby("step")["p_kw"].sum()
+            assert powers[:, number] == pytest.approx(drawn.to_numpy(), abs=0.006)
+
+
+def test_modes_that_coincide_are_told_and_share_a_curve(compared: Path) -> None:
+    text = (compared / "page.html").read_text(encoding="utf-8")
+    assert "uncoordinated and again coincide in the power of all data centers" in text
+    names = [t["name"] for c in data_of(compared / "page.html")["charts"] for k in c["choices"] for t in k["traces"]]
+    assert "uncoordinated = again" in names
+
+
+def test_a_comparison_and_its_runs_link_to_each_other_and_share_the_library(compared: Path) -> None:
+    assert [p.relative_to(compared).as_posix() for p in compared.rglob("plotly.min.js")] == ["plotly.min.js"]
+    for page in compared.rglob("page.html"):
+        text = page.read_text(encoding="utf-8")
+        targets = re.findall(r'(?:href|src)="([^"]+)"', text)
+        assert len(targets) > 2
+        assert all((page.parent / target).is_file() for target in targets)
+
+
+def test_pages_written_again_have_the_same_bytes(compared: Path) -> None:
+    before = {p: p.read_bytes() for p in compared.rglob("page.html")}
+    write_pages(compared)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_page_allows_no_script_but_its_own_and_no_fetch(compared: Path) -> None:
+    text = (compared / "page.html").read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    script = re.search(r"<script>(.*?)</script>", text, re.S)
+    assert policy is not None
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    allowed = policy[1].replace("&#39;", "'")
+    assert f"'sha256-{digest}'" in allowed
+    assert allowed.startswith("default-src 'none'; ")
+    assert "http" not in allowed
+    assert "unsafe-inline" not in allowed.partition("script-src")[2].partition(";")[0]
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
