@@ -28,12 +28,13 @@ from cosim.scenario.own_code import code_named_by
 from cosim.scenario.preparation import Prepared, PreparedFeeder, check_base_case, naming_file, prepare
 from cosim.scenario.schema import Scenario
 from cosim.simulation.alone import broken_alone
+from cosim.simulation.books import Books
 from cosim.simulation.forget import forgetting
 from cosim.simulation.notes import run_notes
 from cosim.simulation.placement import Symbols, layout_of
 from cosim.simulation.result import Comparison as Comparison
 from cosim.simulation.result import RunResult as RunResult
-from cosim.simulation.simulation import Books, Simulation
+from cosim.simulation.simulation import Simulation
 from cosim.simulation.variants import Given, Variant, variants_of, with_baseline
 
 Progress = Callable[[int, int, str], None]

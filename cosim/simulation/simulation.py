@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import mesa
@@ -16,21 +16,20 @@ from cosim.coordination.base import Market, Outcome
 from cosim.coordination.delivery import DeliveredStep
 from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.settlement import Positions, Stage
-from cosim.coordination.stochastic import Worth, worth
+from cosim.coordination.stochastic import worth
 from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
 from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, TerminalLoad
-from cosim.results.columns import Columns, Pile
-from cosim.results.spool import Kept, Shelf
-from cosim.results.tables import Tables
+from cosim.results.spool import Shelf
 from cosim.scenario.calendar import Window
 from cosim.scenario.forecasts.information import information_of
 from cosim.scenario.own_code import OWN_CODE, agent_class, import_own_code, told
 from cosim.scenario.preparation import Prepared, PreparedFeeder, naming_file
 from cosim.scenario.schema import Scenario
 from cosim.simulation.accounting import Accounting
+from cosim.simulation.books import Books
 from cosim.simulation.place import Place
 
 _TOGETHER = 1 << 10
@@ -53,40 +52,6 @@ def _creating(import_path: str, key: str) -> Iterator[None]:
             raise
         raise InputError(f"an agent of this class cannot be created ({type(error).__name__}: {error})", key=key,
                          value=import_path) from error  # fmt: skip
-
-
-@dataclass(slots=True)
-class Books:
-    """What a simulation leaves: rows of every table, and what no table can say.
-
-    Attributes:
-        shelf: where the rows of past windows are.
-        piles: rows that are not on the shelf yet.
-    """
-
-    shelf: Shelf = field(default_factory=Kept)
-    piles: dict[str, Pile] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-    welfare_usd: float | None = 0.0
-    worth: list[Worth] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, table: str, columns: Columns) -> None:
-        """Append rows to a table."""
-        if table not in self.piles:
-            self.piles[table] = Pile(table)
-        self.piles[table].add(columns)
-
-    def pack(self, least: int = 1) -> None:
-        """Put the rows so far on the shelf, of tables that have at least so many: frames of few rows cost time."""
-        for table, pile in self.piles.items():
-            if pile.rows >= least:
-                self.shelf.add(table, pile.take())
-
-    def tables(self) -> Tables:
-        """The tables, when all is written."""
-        self.pack()
-        return self.shelf.close()
 
 
 class Simulation(mesa.Model):  # type: ignore[misc]

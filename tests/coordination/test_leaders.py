@@ -15,7 +15,8 @@ from cosim.coordination import leaders
 from cosim.coordination.leaders import Decision
 from cosim.errors import InputError
 from cosim.protocol.roles import AggregatorAgent, Array
-from cosim.simulation.simulation import Books, Simulation
+from cosim.simulation.books import Books
+from cosim.simulation.simulation import Simulation
 from tests.coordination.conftest import simulation_of
 
 TWO = [{"name": "west", "datacenters": ["dc718"]}, {"name": "east", "datacenters": ["dc736", "dc740"]}]

@@ -12,7 +12,8 @@ import pytest
 from cosim.results.tables import Tables
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
-from cosim.simulation.simulation import Books, Simulation
+from cosim.simulation.books import Books
+from cosim.simulation.simulation import Simulation
 from tests.fuzz.random_markets import random_market
 
 COUNT = int(os.environ.get("COSIM_FUZZ_COUNT", "200"))
