@@ -90,8 +90,9 @@ def conclusion(table: pd.DataFrame) -> str:
         of, what = ("worst", "the worst limit breaks") if joint == "individual" else ("any", "any limit breaks")
         kept = ordered[ordered[f"{of}_low_pct"] <= ordered["level_pct"]]
         text.append(
-            f"- **{joint}**: at {bare['probability']:g} {what} in {bare[f'{of}_pct']:.1f} % of the samples in the worst step, at "
-            f"{last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more social cost; "
-            f"the level is kept, or within the interval, at {len(kept)} of {len(ordered)} probabilities."
+            f"- **{joint}**: at {bare['probability']:g} {what} in {bare[f'{of}_pct']:.1f} % of the samples of the "
+            f"worst step, at {last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more "
+            "social cost than without margins; the level is kept, or within the interval, at "
+            f"{len(kept)} of {len(ordered)} probabilities."
         )
     return "\n".join(text) + "\n"
