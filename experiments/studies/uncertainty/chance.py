@@ -58,8 +58,8 @@ def comparison(found: Sweep) -> pd.DataFrame:
     """One row per way of keeping limits and level: cost, and frequencies in percent with their intervals."""
     runs = whole_grid(found)
     table = runs[["joint", "probability", "social_cost_usd", "dca_payment_usd", "slack_mwh"]].copy()
-    bare = runs[runs["probability"] == runs["probability"].min()].set_index("joint")["social_cost_usd"]
-    base = table["joint"].map(bare)
+    bare = runs[(runs["joint"] == "individual") & (runs["probability"] == 0.5)]  # whose margins are nothing
+    base = float(bare["social_cost_usd"].iloc[0]) if len(bare) else float("nan")
     table["extra_pct"] = 100 * (table["social_cost_usd"] - base) / base
     for of in ("worst", "any"):
         table[f"{of}_pct"] = 100 * runs[f"{of}_frequency"]
@@ -90,8 +90,9 @@ def conclusion(table: pd.DataFrame) -> str:
         of, what = ("worst", "the worst limit breaks") if joint == "individual" else ("any", "any limit breaks")
         kept = ordered[ordered[f"{of}_low_pct"] <= ordered["level_pct"]]
         text.append(
-            f"- **{joint}**: without margins {what} in {bare[f'{of}_pct']:.1f} % of the samples in the worst step, at "
-            f"{last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more social cost; "
-            f"the level is kept, or within the interval, at {len(kept)} of {len(ordered)} probabilities."
+            f"- **{joint}**: at {bare['probability']:g} {what} in {bare[f'{of}_pct']:.1f} % of the samples of the "
+            f"worst step, at {last['probability']:g} in {last[f'{of}_pct']:.1f} %, for {last['extra_pct']:.2f} % more "
+            "social cost than without margins; the level is kept, or within the interval, at "
+            f"{len(kept)} of {len(ordered)} probabilities."
         )
     return "\n".join(text) + "\n"
