@@ -59,8 +59,8 @@ def test_a_key_figure_is_what_the_tables_say(tables: Tables, name: str) -> None:
 
 def test_every_key_figure_has_its_unit_and_none_is_left_out(tables: Tables) -> None:
     found = compute_kpis(tables, FACTS, LIMITS)
-    # there are no limits of connections, one run only, and one settlement
-    unasked = ("limited_", "perfect_", "value_of_information", "day_ahead_", "deviation_")
+    # there are no limits of connections, one run only, one settlement, and no scenarios
+    unasked = ("limited_", "perfect_", "value_of_", "day_ahead_", "deviation_", "expected_")
     told = [name for name in MEASURES if not name.startswith(unasked)]
     assert list(found) == told and set(found) == set(BY_HAND)
     assert {name: kpi.unit for name, kpi in found.items()} == {name: MEASURES[name].unit for name in told}
