@@ -14,6 +14,7 @@ from cosim.results.comparison import comparison_table, read_comparison
 from cosim.results.record import Record
 from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout, Tables
+from cosim.simulation.display import ComparisonPlots, RunPlots, key_figures_html
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,15 @@ class RunResult:
     def notes(self) -> tuple[str, ...]:
         """What a reader should know: limits broken, fall-backs, AC violations."""
         return self.record.notes
+
+    @property
+    def plot(self) -> RunPlots:
+        """Figures: ``plot.prices()``, ``plot.map()``, ``plot.voltages()``."""
+        return RunPlots(self.record, self.tables, self.layout)
+
+    def _repr_html_(self) -> str:
+        """Key figures, as a notebook shows them."""
+        return key_figures_html(f"{self.record.scenario}: {self.record.mode}", {"value": self.record})
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name not in Tables.names():
@@ -70,6 +80,23 @@ class Comparison:
     failures: dict[str, str]
     folder: Path | None
     baseline: str = ""
+
+    @property
+    def plot(self) -> ComparisonPlots:
+        """Figures: ``plot.costs()``, ``plot.power()``, ``plot.voltages()``; those of one run are at ``runs``.
+
+        Raises:
+            InputError: no run ended well.
+        """
+        if not self.runs:
+            raise InputError("no run ended well, so there is nothing to draw")
+        return ComparisonPlots(self.table, {mode: run.plot for mode, run in self.runs.items()})
+
+    def _repr_html_(self) -> str:
+        """Key figures of each mode, as a notebook shows them."""
+        name = next((run.record.scenario for run in self.runs.values()), "comparison")
+        records = {mode: run.record for mode, run in self.runs.items()}
+        return key_figures_html(f"{name}: {len(self.runs)} modes compared", records, self.failures)
 
     def gains(self, by: Sequence[str] = UNIT) -> pd.DataFrame:
         """Accounts of all modes, and what every party gains against the baseline.
