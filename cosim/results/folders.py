@@ -19,6 +19,7 @@ from cosim.results.tables import Layout
 SCENARIO_FILE = "scenario.yaml"
 COMPARISON_FILE = "comparison.csv"
 REPORT_FILE = "report.html"
+PAGE_FILE = "page.html"
 FIGURES_FOLDER = "figures"
 KEPT_FOLDER = "inputs"
 """What a run is made from; a run that failed keeps it too, see :mod:`cosim.scenario.inputs`."""

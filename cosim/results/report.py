@@ -18,7 +18,7 @@ from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
 from cosim.results.accounts.totals import baseline_among, gains, read_baseline
 from cosim.results.by_feeder import Limits, layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
-from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, REPORT_FILE, SCENARIO_FILE
+from cosim.results.folders import COMPARISON_FILE, FIGURES_FOLDER, PAGE_FILE, REPORT_FILE, SCENARIO_FILE
 from cosim.results.kpis import MEASURES, shown
 from cosim.results.limit_table import summary_rows
 from cosim.results.price_notes import about_cap
@@ -103,6 +103,7 @@ class _Page:
     title: str
     lead: str
     provenance: list[tuple[str, str]]
+    links: list[tuple[str, str]] = field(default_factory=list)
     error: object = None
     headline: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -121,7 +122,8 @@ def write_report(folder: str | Path, figures: bool = True) -> Path:
     """Redo the figures and the report of a results folder, of a run or a comparison (then of its runs too).
 
     Args:
-        figures: draw figures; without them the report has its tables alone, and nothing that draws is imported.
+        figures: draw figures, and link to the interactive page, which is written where figures are; without them
+            the report has its tables alone, and nothing that draws is imported.
 
     Returns:
         The path of the report.
@@ -151,6 +153,7 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
         title=f"{record.scenario}: {record.mode}",
         lead=f"{record.market.replace('_', ' ')} market, seed {record.seed}, run {record.run_id}",
         provenance=provenance(record),
+        links=page_links(figures),
         error=record.error,
         headline=headline(record.kpis),
         notes=list(record.notes),
@@ -187,6 +190,7 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         "and a report of its own beside this file",
         provenance=provenance(first, compared=True)
         + [(f"solver, {mode}", r.solver) for mode, r in records.items() if r.solver],
+        links=page_links(figures) + [(f"Report of {mode}", f"{mode}/{REPORT_FILE}") for mode in records],
         notes=notes,
         findings=findings(records),
         kpi_columns=list(records),
@@ -209,6 +213,11 @@ def write_comparison_report(folder: str | Path, figures: bool = True) -> Path:
         drawn["gain_by_party"] = gain_by_party(gained)
     page.sections = _sections(save_figures(drawn, folder))
     return _write(page, folder)
+
+
+def page_links(figures: bool) -> list[tuple[str, str]]:
+    """(text, target) of the interactive page beside a report, which is written where figures are."""
+    return [("Interactive page", PAGE_FILE)] if figures else []
 
 
 def first_uncoordinated(records: Mapping[str, Record]) -> str:

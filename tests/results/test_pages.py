@@ -62,6 +62,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = {"clock.steps": 2, "clock.window_steps": 2}
     cosim.compare("ieee37", modes=modes, overrides=steps, out=folder, figures=False)
     assert not (folder / "page.html").exists()
+    assert "page.html" not in (folder / "report.html").read_text(encoding="utf-8")
     write_pages(folder)
     return folder
 
@@ -113,6 +114,16 @@ def test_a_comparison_and_its_runs_link_to_each_other_and_share_the_library(comp
         targets = re.findall(r'(?:href|src)="([^"]+)"', text)
         assert len(targets) > 2
         assert all((page.parent / target).is_file() for target in targets)
+
+
+def test_a_report_and_the_page_beside_it_link_to_each_other(tmp_path: Path) -> None:
+    steps = {"clock.steps": 1, "clock.window_steps": 1}
+    cosim.compare("ieee37", ["uncoordinated"], overrides=steps, out=tmp_path / "out")
+    for folder in (tmp_path / "out", tmp_path / "out" / "uncoordinated"):
+        for here, there in (("report.html", "page.html"), ("page.html", "report.html")):
+            assert f'href="{there}"' in (folder / here).read_text(encoding="utf-8")
+            assert (folder / there).is_file()
+    assert 'href="uncoordinated/report.html"' in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_pages_written_again_have_the_same_bytes(compared: Path) -> None:

@@ -22,19 +22,21 @@ from .test_figures import ALL_FIGURES
 
 
 class Page(HTMLParser):
-    """What a page holds: its tags, addresses that it refers to, and tags that were not closed."""
+    """What a page holds: its tags, addresses that it loads, pages that it links to, and tags that were not closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.text = path.read_text(encoding="utf-8")
         self.addresses: list[str] = []
+        self.links: list[str] = []
         self.tags: list[str] = []
         self.open: list[str] = []
         self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "data")]
+        found = self.links if tag == "a" else self.addresses
+        found += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "data")]
         if tag not in ("meta", "img", "br", "link"):
             self.open.append(tag)
 
@@ -77,6 +79,7 @@ def test_a_report_shows_every_figure_of_the_run(page: Page, folder: Path) -> Non
 
 def test_a_report_needs_nothing_but_itself(page: Page) -> None:
     assert page.addresses and all(a.startswith("data:image/png;base64,") for a in page.addresses)
+    assert page.links == ["page.html"]
     assert not re.search(r"https?://|@import|url\(", page.text)
     assert not {"script", "link", "iframe"} & set(page.tags)
 
@@ -145,6 +148,7 @@ def test_a_comparison_report_shows_the_modes_side_by_side(
     assert "cost_by_mode" in page.text and "voltage_by_mode" in page.text
     assert "centralized: failed. time ran out" in page.text
     assert all(a.startswith("data:image/png;base64,") for a in page.addresses)
+    assert page.links == ["page.html", *(f"{mode}/report.html" for mode in records), "centralized/report.html"]
     for mode in ("uncoordinated", "welfare", "centralized"):
         assert (tmp_path / mode / "report.html").is_file()
 

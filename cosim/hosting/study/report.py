@@ -13,7 +13,7 @@ from cosim.constants import HOUR_S
 from cosim.hosting.study.result import SUMMARY_FILE, Hosting, HostingRecord, read_hosting
 from cosim.hosting.study.schemas import SCHEMAS
 from cosim.results.folders import REPORT_FILE
-from cosim.results.report import page_template, save_figures
+from cosim.results.report import page_links, page_template, save_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,7 @@ def write_hosting_report(folder: str | Path, figures: bool = True) -> Path:
         "lead": f"{len(found.steps):,} steps of {_hours(record.step_s)} from "
         f"{found.steps['time'].iloc[0]:%d %B %Y %H:%M}, "
         f"{found.connections['connection'].nunique()} connections, {len(found.contingencies)} cases",
+        "links": page_links(figures),
         "headline": headline(found),
         "notes": list(record.notes),
         "tables": [summary_table(found), *base_table(found), *cases_table(found)],

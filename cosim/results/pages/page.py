@@ -17,10 +17,10 @@ from typing import Any
 from markupsafe import Markup
 
 from cosim.errors import RunFailure
+from cosim.results.folders import PAGE_FILE
 from cosim.results.pages.charts import Chart
 from cosim.results.report import page_template
 
-PAGE_FILE = "page.html"
 LIBRARY_FILE = "plotly.min.js"
 _MANY = 1500
 """Buses from which the graphics card draws (as in ``page.js``); its programs are compiled in the page."""

@@ -16,7 +16,7 @@ from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
 from cosim.results.accounts.totals import gains, read_baseline
 from cosim.results.by_feeder import layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
-from cosim.results.folders import COMPARISON_FILE, REPORT_FILE
+from cosim.results.folders import COMPARISON_FILE, PAGE_FILE, REPORT_FILE
 from cosim.results.limit_table import summary_rows
 from cosim.results.pages.charts import (
     Chart,
@@ -30,7 +30,7 @@ from cosim.results.pages.charts import (
     site_powers,
 )
 from cosim.results.pages.grids import map_of, steps_shown
-from cosim.results.pages.page import LIBRARY_FILE, PAGE_FILE, Cell, Page, Section, Table, write_page
+from cosim.results.pages.page import LIBRARY_FILE, Cell, Page, Section, Table, write_page
 from cosim.results.record import Record
 from cosim.results.report import (
     first_uncoordinated,

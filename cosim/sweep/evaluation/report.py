@@ -37,6 +37,7 @@ def write_evaluation_report(folder: str | Path, figures: bool = True) -> Path:
     page = {
         "title": f"{record.name}: out of sample",
         "lead": f"{len(found.samples):,} samples of {len(found.steps)} steps, solved by OpenDSS",
+        "links": [],
         "headline": headline(found),
         "notes": list(record.notes),
         "tables": [_violations(found)],
