@@ -253,16 +253,21 @@
     put("bus-voltage", "pu", [...volts, ...limit], {});
     const powers = [];
     if (m.powers) for (const [run, p] of Object.entries(m.powers)) for (const [k, u] of m.units.entries()) if (u.bus === i) powers.push({ name: Object.keys(m.powers).length > 1 ? `${u.name}, ${run}` : u.name, x, y: await series(p, k) });
-    put("bus-power", "kW", powers, {});
+    const apart = []; // runs that coincide share a curve, which bears all their names
+    for (const p of powers) {
+      const same = apart.find((q) => q.y.every((v, t) => v === p.y[t] || (Number.isNaN(v) && Number.isNaN(p.y[t]))));
+      if (same) same.name += ` = ${p.name}`; else apart.push(p);
+    }
+    put("bus-power", "kW", apart, {});
     const table = at("bus-now");
     if (table) {
       const rows = [];
       for (const l of m.layers) {
         if (l.on !== "bus") continue;
-        for (const [run, p] of Object.entries(l.runs)) {
-          const a = await get(p);
-          rows.push([Object.keys(l.runs).length > 1 ? `${l.label}, ${run}` : l.label, numbers(a.values[Math.min(view.step, a.rows - 1) * a.columns + i], a.digits)]);
-        }
+        const runs = Object.keys(l.runs), row = [l.label];
+        if (!rows.length && runs.length > 1) rows.push(["", ...runs]);
+        for (const a of await Promise.all(Object.values(l.runs).map(get))) row.push(numbers(a.values[Math.min(view.step, a.rows - 1) * a.columns + i], a.digits));
+        rows.push(row);
       }
       table.replaceChildren(...rows.map((cells) => {
         const row = document.createElement("tr");
