@@ -82,7 +82,9 @@ SCENARIOS: dict[str, tuple[str, str, str, str | None, str | None]] = {
         "network: {controls: always}", "'fixed', 'between_steps' or 'follow'", "network.controls", "always", None,
     ),
     "part of a step": ("clock: {steps: 2.5}", "integer", "clock.steps", "2.5", None),
-    "unknown market": ("clock: {market: hourly}", "'day_ahead', 'rolling' or 'two_settlement'", "clock.market", "hourly", None),
+    "unknown market": (
+        "clock: {market: hourly}", "'day_ahead', 'rolling' or 'two_settlement'", "clock.market", "hourly", None,
+    ),
     "missing phase of a data center": (
         "datacenters: [{name: dc718, connection: a}]", "no such phase", "datacenters.dc718.connection", "a", "ab",
     ),
