@@ -223,3 +223,22 @@ def test_real_time_windows_of_a_second_settlement_go_by_forecasts() -> None:
     books = simulation.run()
     assert simulation.market.operators[0].clearing.scenarios == 1  # type: ignore[attr-defined]
     assert len(books.tables().steps) == 3
+
+
+def test_a_leader_over_scenarios_is_certified_and_pays_no_more_than_who_negotiates() -> None:
+    """At expected prices, with payments certified against the operator's optimum over all scenarios."""
+    gap, cost = 1e-3, {}
+    for mode in ("centralized", "decentralized"):
+        changes = {"clock.start": "2024-07-15T14:00:00", "clock.steps": 2, "clock.window_steps": 2, "mode": mode,
+                   "market.stochastic.scenarios": 3, "forecasts": FORECASTS, "centralized.gap": gap,
+                   "decentralized.tolerance": 1e-6}  # fmt: skip
+        simulation = Simulation(prepare(*load_scenario("ieee37_stress", changes)))
+        (outcome,) = simulation.run().outcomes
+        clearing, market = outcome.clearing, simulation.market
+        paid = market.hours * float((market.effective(clearing.prices) * clearing.p_mw).sum())
+        cost[mode] = outcome.own_cost_usd + paid
+        if mode == "centralized":
+            proof = outcome.certificate
+            assert proof is not None and proof["passed"] and outcome.gap is not None and outcome.gap <= gap
+            assert paid == pytest.approx(proof["payment_pessimistic"], rel=1e-6)
+    assert cost["centralized"] <= cost["decentralized"] + 1e-6

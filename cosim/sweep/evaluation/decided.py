@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cosim.errors import InputError, listed
 from cosim.grid.feeder.connections import terminals_of
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.positions import Positions, at_positions, positions_of
+from cosim.results.record import RECORD_FILE
 from cosim.scenario.forecasts.chance import ChanceSpec, injection_errors
 from cosim.scenario.forecasts.spec import ForecastsSpec
 from cosim.scenario.loading import load_scenario, validated
@@ -22,6 +24,7 @@ from cosim.scenario.series.spec import SeriesSpec
 from cosim.simulation.alone import FeederAlone
 from cosim.simulation.rerun import scenario_kept
 from cosim.simulation.result import RunResult, stored_run
+from cosim.sweep.storage.store import PLAN_FILE
 
 Real = NDArray[np.float64]
 LOAD_KEY, PRICE_KEY = "network.load_scale", "market.price_usd_per_mwh"
@@ -96,6 +99,13 @@ def read_decided(folder: Path, errs: Errs = Errs()) -> Decided:  # noqa: B008
     Raises:
         InputError: no finished run of one feeder in the folder, inputs that changed, or nothing that errs.
     """
+    runs = sorted(found.parent for found in folder.glob(f"*/{RECORD_FILE}"))
+    if not (folder / RECORD_FILE).exists() and runs:
+        raise InputError("several runs are in this folder, and one is evaluated", file=folder,
+                         allowed=listed([str(run) for run in runs], 4))  # fmt: skip
+    if (folder / PLAN_FILE).is_file():
+        raise InputError("the folder of a sweep, whose runs keep tables alone", file=folder,
+                         allowed="the folder of a run, as cosim run makes it")  # fmt: skip
     run = stored_run(folder)
     path, _ = scenario_kept(folder)
     return decided_of(run, prepare(*load_scenario(path)), errs)
@@ -140,10 +150,8 @@ def decided_of(run: RunResult, prepared: Prepared, errs: Errs = Errs()) -> Decid
 def _said(chance: ChanceSpec | None, errs: Errs) -> ChanceSpec:
     """The section of the scenario with what is said beside it."""
     found = ChanceSpec() if chance is None else chance
-    return ChanceSpec(
-        probability=found.probability, joint=found.joint, load_std=errs.load_std or found.load_std,
-        sun_std=errs.sun_std or found.sun_std, correlation=errs.correlation or found.correlation,
-    )  # fmt: skip
+    said = {key: value for key, value in asdict(errs).items() if value}
+    return validated(ChanceSpec, {**found.model_dump(), **said}, "network.chance")
 
 
 def _suns(prepared: PreparedFeeder) -> dict[str, tuple[str, Real, float]]:

@@ -91,8 +91,11 @@ def _evaluated(
     decided = read_decided(folder, errs)
     parts = _parts(samples)
     name = "dask" if dask is not None else "serial" if jobs == 1 else "pool"
-    with open_engine(name, jobs, dask if dask != LOCAL else None) as engine:
-        chunks = _solved(engine, str(folder), errs, seed, parts, progress)
+    try:
+        with open_engine(name, jobs, dask if dask != LOCAL else None) as engine:
+            chunks = _solved(engine, str(folder), errs, seed, parts, progress)
+    except InputError as error:
+        raise error.placed(lambda key: "--dask" if key in ("--engine", "--scheduler") else key or "") from None
     settings = {"samples": samples, "seed": seed, **{k: v for k, v in asdict(errs).items() if v}}
     found = _together(decided, parts, chunks, settings)
     wall_times_s = {"evaluation": round(time.perf_counter() - began, 3)}
@@ -197,9 +200,12 @@ def _samples(decided: Decided, there: Sequence[tuple[int, Chunk]]) -> pd.DataFra
     """Cost and payment of each sample; missing where a step has no solution.
 
     Data centers draw and pay as in the run, save that the part of their price that is energy goes with the drawn one.
+    Of two settlements that is the price of delivery, which they pay for what they draw beside their positions.
     """
     hours = decided.prepared.calendar.step_hours
-    mw = decided.run.demand.groupby("step")["p_kw"].sum().reindex(range(decided.steps), fill_value=0.0) / KILO
+    twice = decided.prepared.scenario.clock.market == "two_settlement"
+    kw = decided.run.deviations.rename(columns={"deviation_kw": "p_kw"}) if twice else decided.run.demand
+    mw = kw.groupby("step")["p_kw"].sum().reindex(range(decided.steps), fill_value=0.0) / KILO
     paid = float(decided.run.steps["dca_payment_usd"].sum())
     base = decided.prepared.only.price_usd_per_mwh
     frames = []
