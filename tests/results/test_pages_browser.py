@@ -222,6 +222,7 @@ def large(buses: int, steps: int) -> Page:
     return Page("large", "", maps=[feeder], times=times, iso=times)
 
 
+@pytest.mark.slow  # it times: a busy machine is slower than the page
 def test_a_day_of_8500_buses_is_usable_after_less_than_3_s(browser: Any, tmp_path: Path) -> None:
     """Time that the page computes (of its main thread), so that other work on the machine does not count."""
     page = write_page(large(8500, 24), tmp_path)
