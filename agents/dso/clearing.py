@@ -33,7 +33,7 @@ from cosim.agents.dso.resources.resource import Resource
 from cosim.agents.dso.resources.statement import MARKET, Port, Statement
 from cosim.grid.feeder.limits import VoltageLimits
 from cosim.grid.feeder.phases import Terminal, terminal_map
-from cosim.grid.linear.network import LinearNetwork, affine_together, alike
+from cosim.grid.linear.network import LinearNetwork, affine_together, alike, solve_together
 from cosim.optimization.qp.parametric import ParametricQP
 
 Real = NDArray[np.float64]
@@ -224,6 +224,11 @@ class ClearingModel:
         for places in alike(networks):
             found |= dict(zip(places, zip(*self._affine([networks[i] for i in places]), strict=True), strict=True))
         return [found[i] for i in range(len(networks))]
+
+    def outputs_at(self, networks: Sequence[LinearNetwork], p_mw: Real, q_mvar: Real) -> Real:
+        """(networks, outputs) the chosen outputs at demand (networks, nodes), MW and Mvar."""
+        states = solve_together(networks, p_mw, q_mvar)
+        return np.array([self.outputs.of(n).at(y) for n, y in zip(networks, states, strict=True)])
 
     def _affine(self, some: Sequence[LinearNetwork]) -> tuple[Real, Real]:
         """The same of networks that belong together, with a leading axis."""

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from cosim.cli.exit_codes import exit_codes
+from cosim.cli.options import ForceOption, JobsOption, OutOption, TablesOption
 from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
 
 
@@ -25,17 +26,13 @@ def evaluate_command(
     ] = None,
     sun_std: Annotated[float | None, typer.Option("--sun-std", min=0, help="The same of the sun.")] = None,
     correlation: Annotated[float, typer.Option(min=-1, max=1, help="Between these two.")] = 0.0,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    jobs: JobsOption = 1,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers see the folder; or local.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")] = False,
-    no_figures: Annotated[
-        bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
-    ] = False,
+    out: OutOption = None,
+    force: ForceOption = False,
+    no_figures: TablesOption = False,
 ) -> None:
     """How often limits break, and what it costs, if load, sun and price are drawn anew and what was decided stays."""
     with exit_codes():

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cosim.cli.exit_codes import exit_codes
+from cosim.cli.options import ForceOption, JobsOption, OutOption, TablesOption
 from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
 from cosim.cli.sweep import parsed_changes
 from cosim.errors import InputError
@@ -103,14 +104,10 @@ def hosting_command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of a scenario; repeatable.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")] = False,
-    no_figures: Annotated[
-        bool, typer.Option("--no-figures", help="Draw no figures: the report has its tables alone.")
-    ] = False,
+    jobs: JobsOption = 1,
+    out: OutOption = None,
+    force: ForceOption = False,
+    no_figures: TablesOption = False,
 ) -> None:
     """What each bus can host always, and what if it may be limited now and then, over many hours and cases."""
     with exit_codes():

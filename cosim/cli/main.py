@@ -21,6 +21,7 @@ from cosim.cli.feeder import feeder_app
 from cosim.cli.hosting import hosting_command
 from cosim.cli.keys import explain_command, schema_command
 from cosim.cli.new import new_command
+from cosim.cli.options import ForceOption, OutOption
 from cosim.cli.printing import free_folder, print_notes, progress_bar, say_where, stdout
 from cosim.cli.summaries import (
     comparison_as_json,
@@ -65,9 +66,6 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of market steps (clock.steps).")]
-OutOption = Annotated[
-    Path | None, typer.Option(help="Folder for the results; by default a new one below results/.")
-]
 ImportOption = Annotated[
     bool, typer.Option("--import", help="Import the modules that the scenario names as well: this runs their code.")
 ]
@@ -76,7 +74,6 @@ FiguresOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Tell nothing but errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Tell the outcome as one JSON object, for programs.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a folder of earlier results.")]
 
 
 def _version(wanted: bool) -> None:
@@ -143,8 +140,8 @@ def run(
             typer.echo(run_as_json(result, folder))
         elif not quiet:
             print_kpis({"value": result.kpis})
-            print_limits(summary_rows(result.tables.limits, result.record.step_s / 3600))
-            print_sheet(deviation_sheet(result.tables.deviations, result.record.step_s / 3600))
+            print_limits(summary_rows(result.tables.limits, result.record.step_hours))
+            print_sheet(deviation_sheet(result.tables.deviations, result.record.step_hours))
             print_notes(result.record.notes)
             say_where(folder)
 

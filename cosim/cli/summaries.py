@@ -97,7 +97,7 @@ def print_broken(compared: Comparison, most: int = 5) -> None:
     for mode, run in compared.runs.items():
         limits = run.tables.limits
         broken = limits[limits["status"] == "broken"]
-        found = worst_limits(broken, run.record.step_s / 3600, most)
+        found = worst_limits(broken, run.record.step_hours, most)
         for i, w in enumerate(found):
             table.add_row("" if i else str(mode), w.name, str(w.broken_steps), w.told)
         if not found:
@@ -128,13 +128,15 @@ def _told(result: RunResult) -> dict[str, Any]:
         "status": record.status,
         "run_id": record.run_id,
         "kpis": {name: {"value": kpi.value, "unit": kpi.unit} for name, kpi in record.kpis.items()},
-        "limits": [asdict(w) for w in worst_limits(result.tables.limits, record.step_s / 3600)],
+        "limits": [asdict(w) for w in worst_limits(result.tables.limits, record.step_hours)],
         "notes": list(record.notes),
     }
 
 
 def _places(folder: Path) -> dict[str, str]:
-    files = {"report": folder / "report.html", "page": folder / "page.html"}
+    from cosim.results.folders import PAGE_FILE, REPORT_FILE
+
+    files = {"report": folder / REPORT_FILE, "page": folder / PAGE_FILE}
     return {"folder": str(folder), **{name: str(path) for name, path in files.items() if path.is_file()}}
 
 

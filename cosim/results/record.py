@@ -6,16 +6,18 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from cosim.constants import HOUR_S
 from cosim.errors import InputError
 from cosim.grid.feeder.limits import VoltageLimits as VoltageLimits
 
+T = TypeVar("T")
 FORMAT = "cosim-run"
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -122,6 +124,11 @@ class Record:
         data["error"] = None if data["error"] is None else ErrorNote(**data["error"])
         return cls(**data)
 
+    @property
+    def step_hours(self) -> float:
+        """Length of a market step, h."""
+        return self.step_s / HOUR_S
+
     def write(self, folder: Path) -> None:
         """Write ``record.json`` into a folder."""
         (folder / RECORD_FILE).write_text(self.to_json(), encoding="utf-8")
@@ -148,6 +155,54 @@ def record_text(folder: Path, what: str) -> str:
         raise InputError(f"no {what} in this folder: it has no record", file=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the record cannot be read ({error})", file=path) from None
+
+
+def write_study_record(record: Any, folder: Path, of: str, version: int) -> None:
+    """Write the record of a study, a dataclass, as ``record.json`` into a folder.
+
+    Args:
+        of: the format that it says. version: of the format.
+    """
+    data = {"format": of, "schema_version": version, **asdict(record)}
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_study_record(kind: type[T], folder: Path, of: str, version: int, what: str, lists: Sequence[str]) -> T:
+    """The record of a study in a folder.
+
+    Args:
+        kind: its class. of, version: format that it must say. what: it is the record of, for messages.
+        lists: fields that hold several values.
+
+    Raises:
+        InputError: it cannot be read, is of something else, or of another version.
+    """
+    path, data = folder / RECORD_FILE, _study_data(folder)
+    if data.pop("format", None) != of or data.pop("schema_version", None) != version:
+        raise InputError(f"not the record of {what} of this version", file=path, key="format",
+                         allowed=f"{of}, schema_version {version}")  # fmt: skip
+    try:
+        return kind(**{**data, **{name: tuple(data[name]) for name in lists}})
+    except (TypeError, KeyError) as error:
+        names = ", ".join(f.name for f in fields(kind))  # type: ignore[arg-type]
+        raise InputError(f"the record is incomplete ({error})", file=path, allowed=names) from None
+
+
+def is_study(folder: Path, of: str) -> bool:
+    """Whether a folder holds the results of a study of this format."""
+    try:
+        return _study_data(folder).get("format") == of
+    except InputError:
+        return False
+
+
+def _study_data(folder: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(record_text(folder, "results"))
+    except ValueError as error:
+        raise InputError(f"the record cannot be read ({error})", file=folder / RECORD_FILE) from None
+    return data if isinstance(data, dict) else {}
 
 
 def _limits(data: Mapping[str, Any]) -> VoltageLimits:

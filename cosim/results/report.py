@@ -164,10 +164,10 @@ def write_run_report(folder: str | Path, figures: bool = True) -> Path:
     drawn: dict[str, Figure] = {}
     if record.status == "ok":
         tables, layout = StoredTables(folder), Layout.read(folder)
-        page.limits = summary_rows(tables.limits, record.step_s / 3600)
+        page.limits = summary_rows(tables.limits, record.step_hours)
         if figures:
             drawn = _run_figures(tables, layout, record.voltage_limits)
-        sheets = account_sheet(tables.accounts), deviation_sheet(tables.deviations, record.step_s / 3600)
+        sheets = account_sheet(tables.accounts), deviation_sheet(tables.deviations, record.step_hours)
         page.sheets = [sheet for sheet in sheets if sheet is not None]
         page.tables = [_table_row(*found) for found in {**tables.lengths(), **layout.lengths()}.items()]
     page.sections = _sections(save_figures(drawn, folder))

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cosim.constants import HOUR_S, KILO
+from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.experiments.studies.common import (
     Findings,
@@ -76,7 +76,7 @@ def study(overrides: Mapping[str, Any], progress: Progress | None = None, scenar
 def _sites(case: str, run: RunResult) -> pd.DataFrame:
     """Of each site how far it is limited, what it draws, and what that costs it."""
     accounts, demand, work = run.tables.accounts, run.tables.demand, run.tables.work
-    envelopes, hours = run.tables.envelopes, run.record.step_s / HOUR_S
+    envelopes, hours = run.tables.envelopes, run.record.step_hours
     rows = []
     for site in sorted(set(demand["datacenter"])):
         mine, drawn = accounts[accounts["unit"] == site], demand[demand["datacenter"] == site]

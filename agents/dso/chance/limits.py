@@ -18,7 +18,7 @@ from cosim.agents.dso.chance.price import with_risk, without_margins
 from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.resources.resource import Driven, Resource
 from cosim.agents.dso.window import StepResult, WindowClearing
-from cosim.grid.linear.network import LinearNetwork, solve_together
+from cosim.grid.linear.network import LinearNetwork
 from cosim.optimization.qp.solution import QPSolution
 from cosim.scenario.forecasts.chance import ChanceSpec, injection_errors
 from cosim.scenario.forecasts.covariance import error_covariance
@@ -152,8 +152,7 @@ def _by_load(model: ClearingModel, at_load: AtLoad, load: Real, p: Real, q: Real
     moved = []
     for factor in (1 + APART, 1 - APART):
         networks, _ = at_load((factor * load).tolist())
-        states = solve_together(networks, p, q)
-        moved.append(np.array([model.outputs.of(n).at(y) for n, y in zip(networks, states, strict=True)]))
+        moved.append(model.outputs_at(networks, p, q))
     return np.asarray((moved[0] - moved[1]) / (2 * APART))
 
 

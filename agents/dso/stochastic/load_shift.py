@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
 from cosim.agents.dso.own_problem import OwnStep
-from cosim.grid.linear.network import LinearNetwork, solve_together
+from cosim.grid.linear.network import LinearNetwork
 
 Real = NDArray[np.float64]
 
@@ -67,10 +67,7 @@ def parabolas(
         at: (3, steps) these load scales.
         p_mw, q_mvar: (steps, nodes) demand that they were linearised at.
     """
-    values = []
-    for some in networks:
-        states = solve_together(some, p_mw, q_mvar)
-        values.append([model.outputs.of(n).at(y) for n, y in zip(some, states, strict=True)])
+    values = [model.outputs_at(some, p_mw, q_mvar) for some in networks]
     return [Parabola.through(at[:, t], [v[t] for v in values]) for t in range(at.shape[1])]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosim.errors import InputError
 from cosim.hosting.study.schemas import (
     BASE_VIOLATIONS,
     CAPACITY,
@@ -25,7 +23,7 @@ from cosim.hosting.study.schemas import (
     STEPS,
 )
 from cosim.hosting.study.tables import flexible, over_all_cases
-from cosim.results.record import RECORD_FILE, record_text
+from cosim.results.record import is_study, read_study_record, write_study_record
 from cosim.results.schemas import Schema
 from cosim.results.tables import Layout, arrow_table, check, open_table, read_table, reading, write_table
 
@@ -59,9 +57,7 @@ class HostingRecord:
 
     def write(self, folder: Path) -> None:
         """Write ``record.json`` into a folder."""
-        data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
-        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+        write_study_record(self, folder, FORMAT, SCHEMA_VERSION)
 
     @classmethod
     def read(cls, folder: Path) -> HostingRecord:
@@ -70,15 +66,7 @@ class HostingRecord:
         Raises:
             InputError: it cannot be read, is none of a hosting study, or of another version.
         """
-        path, data = folder / RECORD_FILE, _data(folder)
-        if data.pop("format", None) != FORMAT or data.pop("schema_version", None) != SCHEMA_VERSION:
-            raise InputError("not the record of a hosting study of this version", file=path, key="format",
-                             allowed=f"{FORMAT}, schema_version {SCHEMA_VERSION}")  # fmt: skip
-        try:
-            return cls(**{**data, "budgets_pct": tuple(data["budgets_pct"]), "notes": tuple(data["notes"])})
-        except (TypeError, KeyError) as error:
-            raise InputError(f"the record is incomplete ({error})", file=path,
-                             allowed=", ".join(f.name for f in fields(cls))) from None  # fmt: skip
+        return read_study_record(cls, folder, FORMAT, SCHEMA_VERSION, "a hosting study", ("budgets_pct", "notes"))
 
     @property
     def highlighted_pct(self) -> float:
@@ -87,20 +75,9 @@ class HostingRecord:
         return 1.0 if 1.0 in ordered else ordered[len(ordered) // 2]
 
 
-def _data(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(record_text(folder, "results"))
-    except ValueError as error:
-        raise InputError(f"the record cannot be read ({error})", file=folder / RECORD_FILE) from None
-    return data if isinstance(data, dict) else {}
-
-
 def is_hosting(folder: Path) -> bool:
     """Whether a folder holds a hosting study."""
-    try:
-        return _data(folder).get("format") == FORMAT
-    except InputError:
-        return False
+    return is_study(folder, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)

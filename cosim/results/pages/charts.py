@@ -117,10 +117,15 @@ def site_powers(tables: Tables) -> dict[str, NDArray[np.float64]]:
     return {str(name): wide[name].to_numpy(dtype=float) for name in order}
 
 
+def voltages(tables: Tables, *columns: str) -> pd.DataFrame:
+    """Columns of the voltages, and ``v`` (pu): of AC power flow, of the linear network where there is none."""
+    frame = tables.only("voltages", *columns, "v_pu", "v_ac_pu")
+    return frame.assign(v=frame["v_ac_pu"].fillna(frame["v_pu"]))
+
+
 def extremes(tables: Tables) -> dict[str, NDArray[np.float64]]:
     """Lowest and highest voltage of the feeder in each step (pu), of AC power flow where there is one."""
-    frame = tables.only("voltages", "step", "v_pu", "v_ac_pu")
-    found = frame["v_ac_pu"].fillna(frame["v_pu"]).groupby(frame["step"]).agg(["min", "max"])
+    found = voltages(tables, "step").groupby("step")["v"].agg(["min", "max"])
     return {"lowest": found["min"].to_numpy(), "highest": found["max"].to_numpy()}
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.constants import PHASES, PRICE_PARTS
 from cosim.results.layout import coordinates, feeder_order
+from cosim.results.pages.charts import voltages
 from cosim.results.pages.packing import pack
 from cosim.results.price_notes import parts_in
 from cosim.results.record import VoltageLimits
@@ -123,7 +124,7 @@ def _layers(
     at, of = Values(steps, buses), Values(steps, branches)
     prices = _of_phases(tables.only("prices", "step", "bus", "phase", "dlmp_p", "energy"))
     local = prices.assign(local=prices["dlmp_p"] - prices["energy"])
-    volts = _voltages(tables)
+    volts = voltages(tables, "step", "bus", "phase")
     layers = [
         ("price", "active price, mean over phases (USD/MWh)", "bus", DIGITS["price"], at.mean(prices, "bus", "dlmp_p")),
         ("local", "price less energy at the substation (USD/MWh)", "bus", DIGITS["price"],
@@ -152,12 +153,6 @@ def _of_phases(prices: pd.DataFrame) -> pd.DataFrame:
     return prices[phase | without]
 
 
-def _voltages(tables: Tables) -> pd.DataFrame:
-    """Voltages ``v`` of AC power flow, of the linear network where there is none."""
-    frame = tables.only("voltages", "step", "bus", "phase", "v_pu", "v_ac_pu")
-    return frame.assign(v=frame["v_ac_pu"].fillna(frame["v_pu"]))
-
-
 def _units(layout: Layout, buses: pd.Index) -> list[dict[str, Any]]:
     """Units once each, with the number of their bus."""
     rows = layout.units.drop_duplicates("unit")
@@ -182,7 +177,7 @@ def _detail(tables: Tables, steps: pd.Index, buses: pd.Index) -> dict[str, Any]:
     prices = _of_phases(tables.only("prices", "step", "bus", "phase", *names))
     at = Values(steps, buses)
     parts = {part: at.mean(prices, "bus", part) for part in names}
-    volts = _voltages(tables)
+    volts = voltages(tables, "step", "bus", "phase")
     nodes = volts[["bus", "phase"]].drop_duplicates()
     keys = nodes["bus"] + "\0" + nodes["phase"]
     order = np.argsort(_numbers(buses, nodes["bus"]), kind="stable")

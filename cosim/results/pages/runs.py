@@ -101,13 +101,13 @@ def write_run_page(folder: Path, library: str = LIBRARY_FILE, links: list[tuple[
     if record.status == "ok":
         tables = StoredTables(folder, keep=True)
         _put_maps(page, Layout.read(folder), {record.mode: (record, tables)}, detailed=True)
-        limits = summary_rows(tables.limits, record.step_s / 3600)
+        limits = summary_rows(tables.limits, record.step_hours)
         sections += [
             Section("Over time", _over_time(tables)),
             Section("Negotiation, round by round", negotiation({record.mode: tables})),
             Section("Limits", tables=[_texts("Worst limits", "", ("limit", "steps", "worst"), limits)]),
             Section("Accounts", tables=[*_sheets(account_sheet(tables.accounts)),
-                                        *_sheets(deviation_sheet(tables.deviations, record.step_s / 3600))]),
+                                        *_sheets(deviation_sheet(tables.deviations, record.step_hours))]),
         ]  # fmt: skip
     sections += _about({record.mode: record})
     return write_page(page, folder, library)

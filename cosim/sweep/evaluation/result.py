@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cosim.errors import InputError
-from cosim.results.record import RECORD_FILE, record_text
+from cosim.results.record import is_study, read_study_record, write_study_record
 from cosim.results.tables import read_table, write_table
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
@@ -42,9 +40,7 @@ class EvaluationRecord:
 
     def write(self, folder: Path) -> None:
         """Write ``record.json`` into a folder."""
-        data = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
-        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+        write_study_record(self, folder, FORMAT, SCHEMA_VERSION)
 
     @classmethod
     def read(cls, folder: Path) -> EvaluationRecord:
@@ -53,32 +49,12 @@ class EvaluationRecord:
         Raises:
             InputError: it cannot be read, is none of an evaluation, or of another version.
         """
-        path = folder / RECORD_FILE
-        data = _data(folder)
-        if data.pop("format", None) != FORMAT or data.pop("schema_version", None) != SCHEMA_VERSION:
-            raise InputError("not the record of an evaluation of this version", file=path, key="format",
-                             allowed=f"{FORMAT}, schema_version {SCHEMA_VERSION}")  # fmt: skip
-        try:
-            return cls(**{**data, "notes": tuple(data["notes"])})
-        except (TypeError, KeyError) as error:
-            raise InputError(f"the record is incomplete ({error})", file=path,
-                             allowed=", ".join(f.name for f in fields(cls))) from None  # fmt: skip
-
-
-def _data(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(record_text(folder, "results"))
-    except ValueError as error:
-        raise InputError(f"the record cannot be read ({error})", file=folder / RECORD_FILE) from None
-    return data if isinstance(data, dict) else {}
+        return read_study_record(cls, folder, FORMAT, SCHEMA_VERSION, "an evaluation", ("notes",))
 
 
 def is_evaluation(folder: Path) -> bool:
     """Whether a folder holds an evaluation."""
-    try:
-        return _data(folder).get("format") == FORMAT
-    except InputError:
-        return False
+    return is_study(folder, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
