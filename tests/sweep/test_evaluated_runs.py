@@ -62,6 +62,16 @@ def test_of_two_settlements_deviations_alone_pay_the_drawn_price(tmp_path: Path)
     assert paid - result.steps["dca_payment_usd"].sum() == pytest.approx(float(moved @ beside_mw), abs=1e-9)
 
 
+def test_a_run_that_took_the_place_of_another_is_evaluated_itself(tmp_path: Path) -> None:
+    found = []
+    for load in (0.4, 0.8):
+        cosim.run("ieee37", overrides={**HOURS, "network.load_scale": {"constant": load}}, out=tmp_path / "run",
+                  force=True, figures=False)  # fmt: skip
+        samples = cosim.evaluate(tmp_path / "run", 1, errs=Errs(load_std=1e-9)).samples
+        found.append(float(samples["import_mwh"][0]) - cosim.read(tmp_path / "run").steps["p_sub_ac_kw"].sum() / 1000)
+    assert found == pytest.approx([0.0, 0.0], abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of one mode: its folder."""

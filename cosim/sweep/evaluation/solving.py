@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cosim.constants import KILO
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit
+from cosim.results.record import record_text
 from cosim.sweep.evaluation.decided import LOAD_KEY, PRICE_KEY, Decided, Errs, read_decided
 from cosim.sweep.evaluation.drawing import drawn
 
@@ -55,11 +56,12 @@ def solve_chunk(folder: str, errs: Errs, seed: int, first: int, count: int) -> C
     The circuit is made anew for them, so that no last digit depends on what was solved before.
     """
     with _one_at_a_time:
-        return solved(_known(folder, errs), seed, range(first, first + count))
+        return solved(_known(folder, record_text(Path(folder), "run"), errs), seed, range(first, first + count))
 
 
 @lru_cache(maxsize=1)
-def _known(folder: str, errs: Errs) -> Decided:
+def _known(folder: str, record: str, errs: Errs) -> Decided:
+    """What the run in a folder decided, kept between chunks; its record tells it from a later one in its place."""
     return read_decided(Path(folder), errs)
 
 
