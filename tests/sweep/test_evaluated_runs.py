@@ -62,6 +62,30 @@ def test_of_two_settlements_deviations_alone_pay_the_drawn_price(tmp_path: Path)
     assert paid - result.steps["dca_payment_usd"].sum() == pytest.approx(float(moved @ beside_mw), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"mode": "decentralized", "decentralized.rule": "tariff"}, {"mode": "envelope"}],
+    ids=["tariff", "envelope"],
+)
+def test_prices_that_were_told_beforehand_are_paid_whatever_price_is_drawn(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    run = ran(tmp_path / "run", "ieee37_flexible", forecasts=FORECASTS, **changes)
+    found, paid = cosim.evaluate(run, 3), float(cosim.read(run).steps["dca_payment_usd"].sum())
+    assert paid > 0
+    assert found.samples["import_cost_usd"].nunique() == 3
+    assert found.samples["payment_usd"].tolist() == [paid] * 3
+    assert any("told beforehand" in note for note in found.record.notes)
+
+
+def test_under_a_cap_payments_are_not_told(tmp_path: Path) -> None:
+    run = ran(tmp_path / "run", forecasts=FORECASTS, **{"market.price_cap_usd_per_mwh": 50.0})
+    found = cosim.evaluate(run, 2)
+    assert found.samples["payment_usd"].isna().all()
+    assert found.samples["import_cost_usd"].notna().all()
+    assert any("floor or a cap" in note for note in found.record.notes)
+
+
 def test_a_run_that_took_the_place_of_another_is_evaluated_itself(tmp_path: Path) -> None:
     found = []
     for load in (0.4, 0.8):

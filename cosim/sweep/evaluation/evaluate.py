@@ -21,6 +21,7 @@ from cosim.results.record import utc_now, versions
 from cosim.results.tables import check
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
+from cosim.sweep.evaluation.paying import payment_notes, payment_usd
 from cosim.sweep.evaluation.report import write_evaluation_report
 from cosim.sweep.evaluation.result import Evaluation, EvaluationRecord
 from cosim.sweep.evaluation.schemas import SAMPLES, STEPS, VIOLATIONS
@@ -199,21 +200,15 @@ def _steps(decided: Decided, chunks: Sequence[Chunk]) -> pd.DataFrame:
 def _samples(decided: Decided, there: Sequence[tuple[int, Chunk]]) -> pd.DataFrame:
     """Cost and payment of each sample; missing where a step has no solution.
 
-    Data centers draw and pay as in the run, save that the part of their price that is energy goes with the drawn one.
-    Of two settlements that is the price of delivery, which they pay for what they draw beside their positions.
+    What data centers pay is :func:`cosim.sweep.evaluation.paying.payment_usd`.
     """
     hours = decided.prepared.calendar.step_hours
-    twice = decided.prepared.scenario.clock.market == "two_settlement"
-    kw = decided.run.deviations.rename(columns={"deviation_kw": "p_kw"}) if twice else decided.run.demand
-    mw = kw.groupby("step")["p_kw"].sum().reindex(range(decided.steps), fill_value=0.0) / KILO
-    paid = float(decided.run.steps["dca_payment_usd"].sum())
-    base = decided.prepared.only.price_usd_per_mwh
     frames = []
     for first, c in there:
         frames.append(pd.DataFrame({
             "sample": first + np.arange(len(c.unsolved)), "import_mwh": hours * c.import_kw.sum(axis=1) / KILO,
             "import_cost_usd": import_usd(decided, c.import_kw, c.price).sum(axis=1),
-            "payment_usd": paid + hours * ((c.price - base) * mw.to_numpy()).sum(axis=1),
+            "payment_usd": payment_usd(decided, c.price),
             "steps_broken": c.any_broken.sum(axis=1), "steps_unsolved": c.unsolved.sum(axis=1),
         }))  # fmt: skip
     return check(SAMPLES, pd.concat(frames, ignore_index=True))
@@ -253,6 +248,7 @@ def _notes(
     missing = [e.name for e in decided.errors.series if e.kind == "error" and not any(map(e.names, decided.series))]
     if missing:
         notes.append(f"errors of {', '.join(missing)} move nothing that is fixed, and are not drawn")
+    notes += payment_notes(decided)
     if kpis["unsolved"]:
         few = steps.loc[steps["unsolved"] > 0, "step"].tolist()
         notes.append(f"AC power flow has no solution in some samples of steps {listed(few, 8)}: there all limits "
