@@ -66,10 +66,8 @@ def change(simulation: Simulation, first: int) -> None:
         truth[first:] = 0.5 * truth[first:] + 0.05
 
 
-def watched(kind: str, mode: str, change_at: int | None, **changes: Any) -> Watched:
-    scenario, path = load_scenario(
-        "ieee37", {**HOURS, "mode": mode, "forecasts": KINDS[kind], **changes}
-    )
+def watched(kind: str, mode: str, change_at: int | None, scenario: str = "ieee37", **changes: Any) -> Watched:
+    scenario, path = load_scenario(scenario, {**HOURS, "mode": mode, "forecasts": KINDS[kind], **changes})
     made = Watched(prepare(scenario, path))
     made.change_at = change_at
     made.run()
@@ -106,6 +104,25 @@ def test_no_decision_of_a_rolling_market_knows_what_happens(mode: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_decision_of_any_mode_knows_what_happens_after_its_window_opens(kind: str, mode: str) -> None:
     assert_no_leak(kind, mode)
+
+
+def test_limits_of_connections_do_not_know_what_happens_after_their_window_opens() -> None:
+    assert_no_leak("error", "envelope", scenario="ieee37_flexible")
+
+
+@pytest.mark.parametrize("mode", [pytest.param(m, marks=() if m == "welfare" else pytest.mark.slow) for m in MODES])
+def test_by_a_table_of_forecasts_no_decision_knows_what_happens_later(mode: str, tmp_path: Path) -> None:
+    table = tmp_path / "vintages.csv"
+    at = [f"2024-07-15T{hour:02d}:00" for hour in range(8, 13)]
+    rows = [f"{ours},{valid},{20 + 7 * i + 3 * k}" for i, ours in enumerate(at) for k, valid in enumerate(at)]
+    table.write_text("\n".join(["issued,valid,usd_per_mwh", *rows]))
+    entry = {"name": "p", "of": "market.price_usd_per_mwh", "kind": "file", "file": str(table), "column": "usd_per_mwh",
+             "issued": "issued", "time": "valid"}  # fmt: skip
+    KINDS["file"] = {"default": {"kind": "persistence"}, "series": [entry]}
+    try:
+        assert_no_leak("file", mode)
+    finally:
+        del KINDS["file"]
 
 
 @pytest.mark.slow
