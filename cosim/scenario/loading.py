@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,7 +81,7 @@ def apply_changes(data: dict[str, Any], changes: Mapping[str, Any], path: Path) 
     Args:
         changes: dotted keys to values, as ``network.v_min_pu: 0.94`` or ``datacenters.dc718.pue: 1.2``: mappings and
             lists of named entries merge with what is there, an empty one empties it, anything else is replaced;
-            ``remove``: keys to take out first.
+            ``remove``: keys to take out first. They stay as they are.
 
     Raises:
         InputError: a key below a plain value, an entry that is not in its list, or nothing to remove.
@@ -88,7 +89,7 @@ def apply_changes(data: dict[str, Any], changes: Mapping[str, Any], path: Path) 
     remove(data, changes.get("remove", []), path)
     for key, value in changes.items():
         if key != "remove":
-            set_dotted(data, key, value, path)
+            set_dotted(data, key, deepcopy(value), path)  # a later key may go below it
 
 
 def scenario_data(path: Path) -> dict[str, Any]:

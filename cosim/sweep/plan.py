@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import pickle
@@ -125,7 +124,7 @@ def _runs(experiment: Experiment, file: Path | None, path: Path, importing: bool
 def _scenario(data: bytes, point: Point, mode: str, seed: int | None, path: Path) -> Scenario:
     """The checked scenario of one run, from pickled data: a quick way to a copy of its own."""
     changed = pickle.loads(data)
-    apply_changes(changed, copy.deepcopy(dict(point.changes)), path)
+    apply_changes(changed, point.changes, path)
     changed["mode"] = mode
     if seed is not None:
         changed["seed"] = seed

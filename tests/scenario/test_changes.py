@@ -90,3 +90,12 @@ def test_nothing_to_remove_is_an_error_of_an_experiment_too(tmp_path: Path) -> N
     (tmp_path / "sweep.yaml").write_text("name: mine\nscenario: ieee37\nset: {remove: [generators.dg7]}\n")
     with pytest.raises(InputError, match="to remove|no such entry"):
         make_plan(tmp_path / "sweep.yaml")
+
+
+def test_a_change_below_another_one_leaves_what_the_caller_gave_as_it_is() -> None:
+    """The same mapping may be given to many runs."""
+    forecasts: dict[str, Any] = {"default": {"kind": "persistence"}, "scale": 2.0}
+    changes = {"forecasts": forecasts, "forecasts.scale": 1e-6, "forecasts.default.last": "value"}
+    scenario, _ = load_scenario("ieee37", changes)
+    assert scenario.forecasts.scale == 1e-6
+    assert forecasts == {"default": {"kind": "persistence"}, "scale": 2.0}
