@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's, not the code's
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays, and need not be looked through with every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
