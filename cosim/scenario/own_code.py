@@ -7,6 +7,7 @@ nothing here is called for a file that is merely checked.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -136,14 +137,12 @@ def _module(name: str, folder: Path | None) -> ModuleType:
     _forget_others(folder)
     top = name.partition(".")[0]
     loaded = sys.modules.get(top)
-    if loaded is not None and not _lies_in(loaded, folder):
+    if loaded is not None and not _lying_in(folder, {top: loaded}):
         raise InputError(f"a module {top} is loaded already, which is not the one beside the file",
                          allowed="another name for the module beside the file")  # fmt: skip
     with _searched_first(folder):
         found = importlib.import_module(name)
-    for inner, module in list(sys.modules.items()):
-        if inner not in _beside and _lies_in(module, folder):
-            _beside[inner] = folder
+    _beside.update(dict.fromkeys(_lying_in(folder, {k: m for k, m in sys.modules.items() if k not in _beside}), folder))
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # for what a function imports when it is called
     return found
@@ -157,9 +156,13 @@ def _forget_others(folder: Path) -> None:
             del _beside[name]
 
 
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and Path(file).resolve().is_relative_to(folder)
+def _lying_in(folder: Path, modules: Mapping[str, ModuleType]) -> list[str]:
+    """Names of the modules whose files lie in a folder or below it; each of their folders is looked up once."""
+    files = {name: getattr(module, "__file__", None) for name, module in modules.items()}
+    places = {name: os.path.dirname(file) for name, file in files.items() if isinstance(file, str)}
+    real = {place: Path(place).resolve() for place in set(places.values())}
+    inside = {place for place, there in real.items() if there.is_relative_to(folder)}
+    return [name for name, place in places.items() if place in inside]
 
 
 @contextmanager
