@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help demo test test-lowest slow check lint types docs clean
+.PHONY: help demo test test-lowest slow check lint types docs notebooks clean
 
 help:
 	@echo "make demo    set up, compare all modes on the IEEE 37-node feeder, say where the report is"
@@ -15,6 +15,7 @@ help:
 	@echo "make slow    run the studies that take minutes as well"
 	@echo "make check   style and types only"
 	@echo "make docs    build the documents as a site"
+	@echo "make notebooks   execute the notebooks and draw their pictures for the gallery"
 	@echo "make clean   remove what was built; the results stay"
 
 demo: $(VENV)/.installed
@@ -52,6 +53,10 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The site: $(CURDIR)/site/index.html"
+
+# Each in a kernel of its own; they are kept without outputs.
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python docs/notebooks/execute.py --pictures docs/figures/gallery
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -17,7 +17,7 @@ from cosim.results.tables import Layout, Tables
 from cosim.simulation.display import ComparisonPlots, RunPlots, key_figures_html
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunResult:
     """What a run leaves, in memory; the tables are attributes (``steps``, ``prices``, ...), all pandas frames.
 
@@ -48,6 +48,10 @@ class RunResult:
         """Figures: ``plot.prices()``, ``plot.map()``, ``plot.voltages()``."""
         return RunPlots(self.record, self.tables, self.layout)
 
+    def __repr__(self) -> str:
+        """What it is, in a line: all that it holds would be pages."""
+        return f"<RunResult of {self.record.scenario}: {self.record.mode}, {len(self.tables.steps)} steps>"
+
     def _repr_html_(self) -> str:
         """Key figures, as a notebook shows them."""
         return key_figures_html(f"{self.record.scenario}: {self.record.mode}", {"value": self.record})
@@ -63,7 +67,7 @@ class RunResult:
         return sorted({*object.__dir__(self), *self.tables.lengths()})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Several modes on the same scenario and seed, each under its name.
 
@@ -91,6 +95,11 @@ class Comparison:
         if not self.runs:
             raise InputError("no run ended well, so there is nothing to draw")
         return ComparisonPlots(self.table, {mode: run.plot for mode, run in self.runs.items()})
+
+    def __repr__(self) -> str:
+        """What it is, in a line: all that it holds would be pages."""
+        failed = f"; failed: {', '.join(self.failures)}" if self.failures else ""
+        return f"<Comparison of {', '.join(self.runs) or 'no runs'}{failed}>"
 
     def _repr_html_(self) -> str:
         """Key figures of each mode, as a notebook shows them."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import cosim
 from cosim.constants import PHASES
+from cosim.results.figures.style import DPI
 from cosim.results.kpis import MEASURES, shown
 
 HOSTILE = '<img src=x onerror="alert(1)"></td></table><b>x'
@@ -48,6 +51,21 @@ def test_a_comparison_draws_each_of_its_modes(compared: cosim.Comparison) -> Non
         names = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
         assert {"uncoordinated", "welfare"} <= names
     assert compared.plot.costs().axes
+
+
+def test_a_notebook_shows_a_figure_as_a_picture_of_its_size(compared: cosim.Comparison) -> None:
+    figure = compared.plot.costs()
+    picture, shown_at = figure._repr_png_()  # type: ignore[attr-defined]
+    size = Image.open(io.BytesIO(picture)).size
+    assert size == tuple(round(inches * DPI) for inches in figure.get_size_inches())
+    assert shown_at["width"] / shown_at["height"] == pytest.approx(size[0] / size[1], rel=0.01)
+
+
+def test_a_result_is_named_in_a_line(compared: cosim.Comparison) -> None:
+    for result in (compared, *compared.runs.values()):
+        assert len(repr(result)) < 100
+        assert "\n" not in repr(result)
+    assert "welfare" in repr(compared)
 
 
 def test_a_feeder_or_map_that_is_not_there_is_refused(compared: cosim.Comparison) -> None:

@@ -25,6 +25,7 @@ from PIL import Image
 from cosim.results.figures.margins import Margins
 
 DPI = 150
+_NOTEBOOK_DPI = 100
 WIDTH_IN = 8.0
 SEQUENTIAL = "viridis"
 LIMIT_COLOUR = "#b00020"
@@ -91,13 +92,22 @@ def style() -> Iterator[None]:
         yield
 
 
+class Drawn(Figure):
+    """A figure that a notebook shows as a picture at the end of a cell, whether or not pyplot was set up there."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """PNG, and the width and height at which a notebook shows it."""
+        width, height = (int(inches * _NOTEBOOK_DPI) for inches in self.get_size_inches())
+        return png(self), {"width": width, "height": height}
+
+
 def new_figure(height_in: float, title: str, width_in: float = WIDTH_IN, margins: Margins | None = None) -> Figure:
     """An empty figure with a title; its size is in inches.
 
     Args:
         margins: place its axes; by default matplotlib's constrained layout does, which takes any figure and its time.
     """
-    figure = Figure(figsize=(width_in, height_in), layout=margins or "constrained")
+    figure = Drawn(figsize=(width_in, height_in), layout=margins or "constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12.5, fontweight="bold", x=0.01, ha="left")
     return figure
