@@ -5,6 +5,7 @@ Everything heavy is imported when a command runs.
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,5 +78,15 @@ def page() -> str:
     return keys.page(_models())
 
 
+def reference() -> str:
+    """What pages of results say of keys, as JSON with a key on each line; see :func:`cosim.scenario.keys.reference`."""
+    import json
+
+    from cosim.scenario import keys
+
+    rows = (json.dumps(row, ensure_ascii=False) for row in keys.reference(_models()))
+    return "[\n" + ",\n".join(rows) + "\n]\n"
+
+
 if __name__ == "__main__":
-    typer.echo(page(), nl=False)
+    typer.echo(reference() if "--json" in sys.argv else page(), nl=False)

@@ -2,7 +2,8 @@
 
 What the schema says of a key is read off it; ``keys.csv`` beside this module adds a description and an example.
 
-    python -m cosim.cli.keys > docs/keys.md          # the reference page
+    python -m cosim.cli.keys > docs/keys.md                                # the reference page
+    python -m cosim.cli.keys --json > cosim/results/pages/keys.json        # what pages of results say of keys
 """
 
 from __future__ import annotations
@@ -194,13 +195,13 @@ def page(models: dict[str, type[BaseModel]]) -> str:
         "",
         "`[]` is an entry of a list, addressed by its name (`datacenters.dc718.pue`); `NAME` a name of one's own. A",
         "section that comes again is shown once. `cosim explain KEY` says the same in the terminal, `cosim schema",
-        "scenario` writes it as JSON Schema for editors. This page is made from the schema.",
+        "scenario` writes it as JSON Schema for editors. The scenario on a [page of results](pages.md) links each key",
+        "to what is said here. This page is made from the schema.",
     ]
     for file, model in models.items():
         lines += ["", f"## {file.capitalize()} files"]
-        keys, shown = keys_of(model), dict[str, str]()
-        for key in sorted(keys, key=lambda k: k.path.count(".")):  # a stable order: the first of the shortest
-            shown.setdefault(key.section, key.path.rpartition(".")[0])
+        keys = keys_of(model)
+        shown = _shown(keys)
         for section, at in shown.items():
             lines += ["", f"### {f'`{at}`' if at else 'Top level'}", "",
                       "| key | type | unit | default | allowed | what it is | example |",
@@ -209,11 +210,50 @@ def page(models: dict[str, type[BaseModel]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def reference(models: dict[str, type[BaseModel]]) -> list[dict[str, Any]]:
+    """The rows of the reference page as data, for pages of results.
+
+    ``at`` is the key of the section, ``paths`` are all that a key stands at.
+    """
+    found: list[dict[str, Any]] = []
+    for file, model in models.items():
+        keys = keys_of(model)
+        shown = _shown(keys)
+        paths: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            paths.setdefault((key.section, key.path.rpartition(".")[2]), []).append(key.path)
+        for section, at in shown.items():
+            for key in (k for k in keys if (k.section, k.path.rpartition(".")[0]) == (section, at)):
+                name = key.path.rpartition(".")[2]
+                found.append({
+                    "file": file, "at": at, "name": name, "paths": paths[section, name],
+                    "kind": _kind_at(key, keys, shown), "unit": key.unit or "", "default": _default(key),
+                    "allowed": key.allowed, "what": key.what, "example": key.example,
+                })  # fmt: skip
+    return found
+
+
+def _shown(keys: list[Key]) -> dict[str, str]:
+    """Where each section is shown: at its shortest key, the first of these."""
+    shown = dict[str, str]()
+    for key in sorted(keys, key=lambda k: k.path.count(".")):  # a stable order
+        shown.setdefault(key.section, key.path.rpartition(".")[0])
+    return shown
+
+
+def _kind_at(key: Key, keys: list[Key], shown: dict[str, str]) -> str:
+    """The type of a key, and where its section is shown."""
+    below = next((k.section for k in keys if k.path.rpartition(".")[0].startswith(key.path)), None)
+    return f"{key.kind}: `{shown[below]}`" if below is not None and "section" in key.kind else key.kind
+
+
+def _default(key: Key) -> str:
+    return "required" if key.default is None else "" if key.default in ("null", "") else f"`{key.default}`"
+
+
 def _row(key: Key, keys: list[Key], shown: dict[str, str]) -> str:
     """A key as a row of a table."""
-    below = next((k.section for k in keys if k.path.rpartition(".")[0].startswith(key.path)), None)
-    kind = f"{key.kind}: `{shown[below]}`" if below is not None and "section" in key.kind else key.kind
-    default = "required" if key.default is None else "" if key.default in ("null", "") else f"`{key.default}`"
     example = f"`{key.example}`" if key.example else ""
-    cells = (f"`{key.path.rpartition('.')[2]}`", kind, key.unit or "", default, key.allowed, key.what, example)
+    cells = (f"`{key.path.rpartition('.')[2]}`", _kind_at(key, keys, shown), key.unit or "", _default(key), key.allowed,
+             key.what, example)  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cosim.cli import keys as commands
 from cosim.cli.main import app
 from cosim.errors import InputError
-from cosim.scenario.keys import descriptions, explained, json_schema, keys_of
+from cosim.scenario.keys import descriptions, explained, json_schema, keys_of, reference
 from cosim.scenario.loading import load_scenario, shipped_scenarios
 from cosim.scenario.schema import Scenario
 from cosim.sweep.experiment import Experiment, shipped_experiments
@@ -70,6 +70,17 @@ def test_the_committed_schema_is_the_present_one(what: str) -> None:
 
 def test_the_reference_page_is_the_present_one() -> None:
     assert (ROOT / "docs" / "keys.md").read_text() == commands.page(), AGAIN
+
+
+def test_what_pages_of_results_say_of_keys_is_the_present_state() -> None:
+    kept = ROOT / "cosim" / "results" / "pages" / "keys.json"
+    assert kept.read_text(encoding="utf-8") == commands.reference(), AGAIN
+
+
+@pytest.mark.parametrize("what", MODELS)
+def test_every_key_has_one_row_with_all_its_places(what: str) -> None:
+    rows = [row for row in reference(MODELS) if row["file"] == what]
+    assert sorted(path for row in rows for path in row["paths"]) == sorted(k.path for k in keys_of(MODELS[what]))
 
 
 def _shipped(what: str) -> dict[str, Any]:

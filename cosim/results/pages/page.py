@@ -19,6 +19,7 @@ from markupsafe import Markup
 from cosim.errors import RunFailure
 from cosim.results.folders import PAGE_FILE
 from cosim.results.pages.charts import Chart
+from cosim.results.pages.keys import KEYS_FILE, linked, write_keys
 from cosim.results.report import page_template
 
 LIBRARY_FILE = "plotly.min.js"
@@ -82,7 +83,8 @@ class Page:
 
 
 def write_page(page: Page, folder: Path, library: str = LIBRARY_FILE) -> Path:
-    """Write ``page.html`` into a folder, and the drawing library to where it names it.
+    """Write ``page.html`` into a folder, and the drawing library to where it names it; beside that the reference
+    page of keys, to which those of the effective scenario are links.
 
     The page fetches nothing but that file: its policy forbids everything else, and scripts other than its own.
 
@@ -104,13 +106,17 @@ def write_page(page: Page, folder: Path, library: str = LIBRARY_FILE) -> Path:
         for s in page.sections if s.charts or s.lines or any(table.rows for table in s.tables)
     ]  # fmt: skip
     data = {"maps": page.maps, "times": page.times, "iso": page.iso, "charts": [c.data() for c in charts]}
+    keys = library.removesuffix(LIBRARY_FILE) + KEYS_FILE
+    scenario = linked(page.scenario_text, keys)
     content = {
         "title": page.title, "lead": page.lead, "links": page.links, "error": page.error, "headline": page.headline,
         "told": page.told, "maps": page.names if page.maps else (), "steps": len(page.times), "note_map": page.note_map,
-        "sections": sections, "scenario_text": page.scenario_text, "policy": policy, "library": library,
+        "sections": sections, "scenario": scenario, "keys": keys, "policy": policy, "library": library,
         "data": Markup(_for_script(data)), "script": Markup(script),
     }  # fmt: skip
     place_library(folder / library)
+    if scenario:
+        write_keys(folder / keys)
     path = folder / PAGE_FILE
     path.write_text(page_template("pages/page.html.j2").render(content), encoding="utf-8")
     return path
