@@ -30,7 +30,7 @@ def write_hosting_page(folder: str | Path) -> Path:
     page = Page(
         title=f"{record.name}: hosting capacity",
         lead=f"{len(found.steps):,} steps, {found.connections['connection'].nunique()} connections, "
-        f"{len(found.contingencies)} cases",
+        f"{len(found.contingencies)} case{'s' if len(found.contingencies) > 1 else ''}",
         links=[("Report with figures for print", REPORT_FILE)],
         headline=headline(found),
         maps=[_map(found)],

@@ -29,7 +29,7 @@ def account_sheet(accounts: pd.DataFrame) -> Sheet | None:
     for row in found.to_dict("records"):
         where = f", {row['feeder']}" if "feeder" in row else ""
         what = row["kind"] if row["unit"] in (row["party"], row["kind"]) else f"{row['kind']} {row['unit']}"
-        rows.append((str(row["party"]), f"{what}{where}", tuple(f"{row[name] + 0.0:,.2f}" for name in shown)))
+        rows.append((str(row["party"]), f"{what}{where}", tuple(f"{round(row[name], 2) + 0.0:,.2f}" for name in shown)))
     every = found[list(shown)].sum()
     rows.append(("all", "", tuple(f"{round(every[name], 6) + 0.0:,.2f}" for name in shown)))
     return Sheet(

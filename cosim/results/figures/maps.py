@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from cosim.constants import LEGS, PHASES
 from cosim.results.figures.margins import Margins
@@ -19,6 +20,10 @@ from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
 from cosim.results.layout import DATACENTER, PLAIN, coordinates, feeder_order
 from cosim.results.tables import Layout
 
+_MARGIN = 0.12
+"""Room around a feeder, as a share of its size."""
+_BAR_PT, _LETTER_PT = 48.0, 5.2
+"""Width of a colour bar with its numbers, and of a letter of a name on the average, points."""
 _SOURCE = {"label": "substation", "marker": "*", "size": 17.0}
 
 _FROM_SOURCE = "bus, from the substation outwards"
@@ -59,7 +64,7 @@ def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: 
         bar.outline.set_visible(False)
         bar.ax.ticklabel_format(useOffset=False)
         ax.set_aspect("equal", adjustable="datalim")
-        ax.margins(0.12)
+        ax.margins(_MARGIN)
         ax.axis("off")
         figure.legend(
             handles=handles, loc="outside lower left", ncols=2, handletextpad=0.4, columnspacing=1.2
@@ -98,17 +103,39 @@ def _draw_marks(ax: Axes, layout: Layout, place: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
+def _within(ax: Axes, points: NDArray[np.float64]) -> Callable[[float, int, str], bool]:
+    """Whether a name fits between the left edge of the figure and the colour bar, by the place and side of its bus.
+
+    It is known before the figure is laid out only about: a letter is as wide as one is on the average.
+    """
+    wide, high = (72.0 * float(inches) for inches in ax.figure.get_size_inches())
+    low, size = points.min(axis=0), np.ptp(points, axis=0)
+    room = np.array([wide - _BAR_PT, high]) / (1.0 + 2.0 * _MARGIN)
+    scale = min((r / s for r, s in zip(room, size, strict=True) if s > 0), default=0.0)
+    middle, half = float(low[0] + size[0] / 2), (wide - _BAR_PT) / 2
+
+    def fits(x: float, side: int, name: str) -> bool:
+        letters = _LETTER_PT * len(name)
+        at = scale * (x - middle)
+        first, last = {1: (16.0, 16.0 + letters), -1: (-16.0 - letters, -16.0), 0: (-letters / 2, letters / 2)}[side]
+        return -half <= at + first and at + last <= half
+
+    return fits
+
+
 def _name(ax: Axes, place: pd.DataFrame, buses: Sequence[str]) -> None:
-    """Names beside buses, each on the side that is farthest from other buses and names."""
+    """Names beside buses, each on the side that is farthest from other buses and names, and within the axes."""
     span = float(np.ptp(place.to_numpy(), axis=0).max()) or 1.0
     taken = place.to_numpy(dtype=float)
+    inside = _within(ax, taken)
     for bus in buses:
         here = place.loc[bus].to_numpy(dtype=float)
         others = taken[np.hypot(*(taken - here).T) > 1e-9 * span]
         rooms = [
             float(np.hypot(*(others - here - 0.06 * span * np.array(d)).T).min(initial=span)) for d in _SIDES
         ]
-        dx, dy = _SIDES[int(np.argmax(np.round(rooms, 9)))]
+        fits = [inside(float(here[0]), dx, bus) for dx, _ in _SIDES]
+        dx, dy = _SIDES[int(np.argmax(np.where(fits, np.round(rooms, 9), -1.0)))]
         text = ax.annotate(
             bus,
             tuple(here),

@@ -14,8 +14,10 @@ from cosim.results.tables import Tables
 
 _DIGITS = 7
 """Significant digits of numbers in charts."""
-_SAME = 1e-6
-"""Share of the largest value within which two curves are the same."""
+SAME = 1e-3
+"""Share of the range shown within which two curves are the same (as in ``page.js``): less than their width."""
+_ROUNDING = 1e-6
+"""The same as a share of the largest value, for values that hardly vary."""
 _MOST_CURVES = 12
 _MOST_WINDOWS = 400
 
@@ -80,8 +82,14 @@ def _rounded(values: NDArray[np.float64] | pd.Series) -> list[float | None]:
 
 def curves(series: Mapping[str, NDArray[np.float64]], x: Sequence[object]) -> list[Trace]:
     """A curve for each series; series that coincide share one, which bears all their names."""
-    largest = max((float(np.nanmax(np.abs(v), initial=0.0)) for v in series.values()), default=0.0)
-    return [Trace(" = ".join(names), x, series[names[0]]) for names in coinciding(series, _SAME * largest)]
+    return [Trace(" = ".join(names), x, series[names[0]]) for names in coinciding(series, tolerance_of(series))]
+
+
+def tolerance_of(series: Mapping[str, NDArray[np.float64]]) -> float:
+    """By how much values may differ and count as the same in a chart of these series."""
+    shown = np.concatenate([np.ravel(v) for v in series.values()]) if series else np.array([])
+    shown = shown[np.isfinite(shown)]
+    return max(SAME * float(np.ptp(shown)), _ROUNDING * float(np.abs(shown).max())) if len(shown) else 0.0
 
 
 def coinciding(series: Mapping[str, NDArray[np.float64]], tolerance: float) -> list[tuple[str, ...]]:

@@ -4,8 +4,11 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
   const at = (id) => document.getElementById(id);
-  const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8a8f98"];
+  /* Okabe and Ito's colours; on a dark ground the bright ones among them, the others lightened. */
+  const ON_LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8a8f98"];
+  const ON_DARK = ["#56B4E9", "#E69F00", "#2fc79a", "#e79bc6", "#F0E442", "#ff7a45", "#a9b0ba"];
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+  const SAME = 1e-3; // share of the range shown within which curves count as one (as in charts.py)
   const MANY = 1500; // buses from which the graphics card draws
   const BINS = 10; // widths of lines cannot vary within a trace: branches of a layer share so many traces
 
@@ -44,20 +47,31 @@
     return { ...base, ...own, xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis } };
   }
 
+  /* Places and values of a curve. Values that hold over a step are drawn to the end of the last one as well. */
+  function held(chart, t) {
+    const x = t.x.map((v) => (typeof v === "string" ? esc(v) : v)), n = x.length;
+    const end = chart.shape === "hv" && n < 400 && !t.dash ? endOf(x) : null;
+    return end === null ? { x, y: t.y } : { x: [...x, end], y: [...t.y, t.y[n - 1]], hoverinfo: [...Array(n).fill("all"), "skip"] };
+  }
+  function endOf(times) {
+    const [before, last] = times.slice(-2).map((v) => Date.parse(`${v}Z`));
+    return times.length > 1 && Number.isFinite(2 * last - before) ? new Date(2 * last - before).toISOString().slice(0, 19) : null;
+  }
   /* Charts that the data states in full. */
   function draw(chart, place, choice) {
-    const said = chart.choices[choice];
+    const said = chart.choices[choice], colours = isDark() ? ON_DARK : ON_LIGHT;
     const traces = said.traces.map((t, i) => ({
       type: chart.bars ? "bar" : "scatter", mode: chart.points ? "markers" : t.x.length > 1 ? "lines" : "markers",
-      name: esc(t.name), x: t.x.map((v) => (typeof v === "string" ? esc(v) : v)), y: t.y,
+      name: esc(t.name), ...held(chart, t),
       text: t.text ? t.text.map(esc) : undefined, fill: undefined, stackgroup: chart.stacked ? "one" : undefined,
-      line: { color: COLOURS[i % 7], dash: t.dash ? "dash" : DASHES[Math.floor(i / 7) % 5], shape: t.x.length < 400 ? chart.shape || "linear" : "linear", width: 2 },
-      marker: { color: COLOURS[i % 7], size: 7, symbol: i % 20 },
+      line: { color: colours[i % 7], dash: t.dash ? "dash" : DASHES[Math.floor(i / 7) % 5], shape: t.x.length < 400 ? chart.shape || "linear" : "linear", width: 2 },
+      marker: { color: colours[i % 7], size: 7, symbol: i % 20 },
     }));
     Plotly.react(place, traces, layout({
       xaxis: { title: { text: esc(said.x || chart.x) } }, barmode: "group",
-      yaxis: { title: { text: esc(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: "power" },
-      legend: { orientation: "h", y: said.x || chart.x ? -0.34 : -0.22, yanchor: "top" },
+      yaxis: { title: { text: esc(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: chart.log ? "power" : "none", separatethousands: true },
+      height: place.closest(".beside") ? 230 : 300,
+      legend: { orientation: "h", y: place.closest(".beside") ? -0.42 : said.x || chart.x ? -0.34 : -0.22, yanchor: "top" },
       showlegend: traces.length > 1, hovermode: chart.points || chart.bars ? "closest" : "x unified",
     }), { ...config, scrollZoom: false });
   }
@@ -155,6 +169,7 @@
   }
   const N = { lines: 0, bins: 1, spots: 1 + BINS, sites: 2 + BINS, units: 3 + BINS, source: 4 + BINS, chosen: 5 + BINS };
 
+  const wide = () => matchMedia("(min-width: 68rem)").matches; // the bus is told of beside the map (page.css)
   async function drawMap() {
     const m = feeder(), l = layer(), v = await shown(), c = look();
     const power = m.powers ? await get(m.powers[at("run").value] || Object.values(m.powers)[0]) : null;
@@ -186,8 +201,9 @@
         marker: { symbol: "star", size: 16, color: c.text } },
       { type: "scatter", mode: "markers", hoverinfo: "skip", x: [], y: [], marker: { symbol: "circle-open", size: size + 12, color: "#D55E00", line: { width: 3 } } },
     ];
+    at("map").style.height = `${wide() ? Math.max(460, Math.min(760, window.innerHeight - 140)) : Math.min(620, Math.max(380, window.innerWidth * 0.6))}px`;
     await Plotly.react("map", traces, layout({
-      height: Math.min(620, Math.max(380, window.innerWidth * 0.6)), showlegend: false, hovermode: "closest", uirevision: String(at("feeder") ? at("feeder").value : 0),
+      height: undefined, showlegend: false, hovermode: "closest", uirevision: String(at("feeder") ? at("feeder").value : 0),
       margin: { l: 5, r: 5, t: 60, b: 5 }, xaxis: { visible: false }, yaxis: { visible: false, scaleanchor: m.tree ? undefined : "x" },
     }), config);
     mark();
@@ -230,16 +246,20 @@
     root.dataset.shown = `${view.step}`;
   }
   function mark() {
-    const { m } = current, i = view.bus === null ? -1 : m.buses.indexOf(view.bus);
+    const { m } = current, i = m.buses.indexOf(view.bus);
     Plotly.restyle("map", { x: [i < 0 ? [] : [m.x[i]]], y: [i < 0 ? [] : [m.y[i]]] }, [N.chosen]);
   }
 
   /* What is known of one bus. */
   async function tell() {
     const { m } = current, i = m.buses.indexOf(view.bus);
-    at("bus-panel").hidden = i < 0;
+    if (at("bus-panel").hidden !== i < 0) {
+      at("bus-panel").hidden = i < 0;
+      Plotly.Plots.resize("map"); // which has less room, or more
+    }
     if (i < 0) return;
     at("bus-name").textContent = view.bus;
+    await tellNow();
     const x = data.iso, series = async (p, column) => { const a = await get(p); return x.map((_, t) => a.values[t * a.columns + column]); };
     const put = (id, y, traces, more) => {
       at(id).parentElement.hidden = !traces.length;
@@ -249,37 +269,50 @@
     put("bus-price", "USD/MWh", parts, {});
     const volts = [];
     if (m.nodes) for (const [k, bus] of m.nodes.entries()) if (bus === i) volts.push({ name: m.phases[k], x, y: await series(m.voltages, k) });
-    const limit = volts.length ? m.limits.map((lim, k) => ({ name: k ? "highest allowed" : "lowest allowed", dash: true, x: [x[0], x[x.length - 1]], y: Array(2).fill(Array.isArray(lim) ? lim[i] : lim) })) : [];
+    const limit = volts.length ? m.limits.map((lim, k) => ({ name: k ? "highest allowed" : "lowest allowed", dash: true, x: [x[0], endOf(x) ?? x[x.length - 1]], y: Array(2).fill(Array.isArray(lim) ? lim[i] : lim) })) : [];
     put("bus-voltage", "pu", [...volts, ...limit], {});
     const powers = [];
     if (m.powers) for (const [run, p] of Object.entries(m.powers)) for (const [k, u] of m.units.entries()) if (u.bus === i) powers.push({ name: Object.keys(m.powers).length > 1 ? `${u.name}, ${run}` : u.name, x, y: await series(p, k) });
     const apart = []; // runs that coincide share a curve, which bears all their names
     for (const p of powers) {
-      const same = apart.find((q) => q.y.every((v, t) => v === p.y[t] || (Number.isNaN(v) && Number.isNaN(p.y[t]))));
+      const all = powers.flatMap((q) => q.y).filter(Number.isFinite);
+      const near = Math.max(SAME * (Math.max(...all) - Math.min(...all)), 1e-9);
+      const same = apart.find((q) => q.y.every((v, t) => Math.abs(v - p.y[t]) <= near || (Number.isNaN(v) && Number.isNaN(p.y[t]))));
       if (same) same.name += ` = ${p.name}`; else apart.push(p);
     }
     put("bus-power", "kW", apart, {});
-    const table = at("bus-now");
-    if (table) {
-      const rows = [];
-      for (const l of m.layers) {
-        if (l.on !== "bus") continue;
-        const runs = Object.keys(l.runs), row = [l.label];
-        if (!rows.length && runs.length > 1) rows.push(["", ...runs]);
-        for (const a of await Promise.all(Object.values(l.runs).map(get))) row.push(numbers(a.values[Math.min(view.step, a.rows - 1) * a.columns + i], a.digits));
-        rows.push(row);
-      }
-      table.replaceChildren(...rows.map((cells) => {
-        const row = document.createElement("tr");
-        row.append(...cells.map((text, k) => Object.assign(document.createElement("td"), { textContent: text, className: k ? "number" : "" })));
-        return row;
-      }));
-    }
     const curves = m.curves ? await Promise.all(Object.entries(m.curves.means).map(async ([name, p]) => {
       const a = await get(p);
       return { name: name === "none" ? "nothing beside the site" : name, x: m.curves.share, y: Array.from(a.values.subarray(i * a.columns, (i + 1) * a.columns)) };
     })) : [];
     put("bus-curve", "kW", curves.filter((c) => c.y.some(Number.isFinite)), { x: "share of the time in %", shape: "linear" });
+    root.dataset.told = view.bus;
+  }
+  /* Its values at the step shown. */
+  async function tellNow() {
+    const { m } = current, i = m.buses.indexOf(view.bus), rows = [];
+    for (const l of i < 0 ? [] : m.layers) {
+      if (l.on !== "bus") continue;
+      const runs = Object.keys(l.runs), row = [l.label];
+      if (!rows.length && runs.length > 1) rows.push(["", ...runs]);
+      for (const a of await Promise.all(Object.values(l.runs).map(get))) row.push(numbers(a.values[Math.min(view.step, a.rows - 1) * a.columns + i], a.digits));
+      rows.push(row);
+    }
+    at("bus-now").replaceChildren(...rows.map((cells) => {
+      const row = document.createElement("tr");
+      row.append(...cells.map((text, k) => Object.assign(document.createElement("td"), { textContent: text, className: k ? "number" : "" })));
+      return row;
+    }));
+  }
+  /* A bus to begin with: of the data center that draws most, else the one of the least value; of many buses none. */
+  async function begin() {
+    const { m, v, power } = current;
+    if (m.buses.length > MANY) return choose(null);
+    const sums = power ? current.sites.map((u) => power.values.reduce((sum, kw, k) => (k % power.columns === u ? sum + Math.abs(kw) : sum), 0)) : [];
+    if (sums.length) return choose(m.buses[m.units[current.sites[sums.indexOf(Math.max(...sums))]].bus]);
+    const first = current.l.on === "bus" ? Array.from(v.values.subarray(0, v.columns)) : [];
+    const least = first.filter(Number.isFinite).reduce((a, b) => Math.min(a, b), Infinity);
+    return choose(m.buses[first.indexOf(least)] ?? null);
   }
   function choose(bus) {
     view.bus = bus; at("bus").value = bus ?? "";
@@ -306,12 +339,12 @@
       view.step = Number(slider.value);
       if (busy) { again = true; return; }
       busy = true;
-      do { again = false; await step(); if (view.bus !== null) await tell(); } while (again);
+      do { again = false; await step(); await tellNow(); } while (again);
       busy = false;
     };
     slider.addEventListener("input", move);
     for (const id of ["layer", "run", "less", "own-scale"]) at(id).addEventListener("change", async () => { await drawMap(); if (view.bus !== null) await tell(); });
-    if (at("feeder")) at("feeder").addEventListener("change", async () => { fill(); view.bus = null; await drawMap(); await tell(); });
+    if (at("feeder")) at("feeder").addEventListener("change", async () => { fill(); view.bus = null; await drawMap(); await begin(); });
     at("bus").addEventListener("change", () => choose(feeder().buses.includes(at("bus").value) ? at("bus").value : null));
     let timer = null;
     const play = at("play");
@@ -332,6 +365,7 @@
     redraws.push(async () => { await drawMap(); if (view.bus !== null) await tell(); });
   }
   root.dataset.ready = "map";
+  if (current) await begin();
   root.dataset.milliseconds = String(Math.round(performance.now()));
 
   /* Dark or light: as the system is, until somebody chooses. */
@@ -342,6 +376,10 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   at("print").addEventListener("click", () => window.print());
+  /* On paper: light, and as wide as the paper is. */
+  let theme = null;
+  window.addEventListener("beforeprint", () => { theme = root.dataset.theme ?? ""; root.dataset.theme = "light"; paint(); });
+  window.addEventListener("afterprint", () => { if (theme === null) return; if (theme) root.dataset.theme = theme; else delete root.dataset.theme; theme = null; paint(); });
   for (const [i] of data.charts.entries()) redraws[i]();
   root.dataset.ready = "all";
 })().catch((error) => {

@@ -19,6 +19,7 @@ from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, PAGE_FILE, REPORT_FILE
 from cosim.results.limit_table import summary_rows
 from cosim.results.pages.charts import (
+    SAME,
     Chart,
     Choice,
     Trace,
@@ -28,6 +29,7 @@ from cosim.results.pages.charts import (
     extremes,
     negotiation,
     site_powers,
+    tolerance_of,
 )
 from cosim.results.pages.grids import map_of, steps_shown
 from cosim.results.pages.page import LIBRARY_FILE, Cell, Page, Section, Table, write_page
@@ -45,6 +47,7 @@ from cosim.results.report import (
 from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout, Tables
 
+_SAME = f"{100 * SAME:g} %"
 _COSTS = {"dca_payment_usd": "payment", "dca_cost_usd": "data centers", "dso_cost_usd": "operator",
           "social_cost_usd": "social"}  # fmt: skip
 
@@ -203,7 +206,7 @@ def _across(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list
     return [
         Chart("Costs", "Over the whole horizon; the payment is that of the data centers, part of their cost.", "USD",
               [Choice("", costs)], bars=True),
-        Chart("Over time", "Modes that coincide share a curve, which bears all their names.", "",
+        Chart("Over time", f"Modes less than {_SAME} of the range apart share a curve with all their names.", "",
               [Choice(what, curves(found, x), unit) for (what, unit), found in known.items()]),
         Chart("Duration", "The value is at least this high in this share of the time.", "",
               [Choice(what, duration(found), unit) for (what, unit), found in known.items()],
@@ -228,13 +231,16 @@ def _series(tables: Mapping[str, Tables]) -> dict[tuple[str, str], dict[str, NDA
 
 
 def _coincide(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list[str]:
-    """Which runs have the same power and the same cost."""
+    """Which runs have the same power and the same cost, as charts take it, and how far they are apart."""
     series = _series(tables)
     told = []
-    for what, unit, tolerance in (("power of all data centers", "kW", 0.1), ("social cost of each step", "USD", 0.01)):
-        for group in coinciding(series[what, unit], tolerance):
+    for what, unit in (("power of all data centers", "kW"), ("social cost of each step", "USD")):
+        found = series[what, unit]
+        for group in coinciding(found, tolerance_of(found)):
             if len(group) > 1:
-                told.append(f"{' and '.join(group)} coincide in the {what}, to within {tolerance:g} {unit}.")
+                apart = max(float(np.abs(found[name] - found[group[0]]).max(initial=0.0)) for name in group)
+                told.append(f"{' and '.join(group)} coincide in the {what}: at most {apart:.2g} {unit} apart, "
+                            f"less than {_SAME} of the range over all runs and steps.")  # fmt: skip
     return told
 
 
