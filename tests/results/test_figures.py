@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cosim.results.comparison import comparison_table
 from cosim.results.figures.deviations import deviations_over_time
-from cosim.results.figures.maps import bus_prices
+from cosim.results.figures.maps import bus_prices, feeder_map
 from cosim.results.figures.modes import comparison_figures, cost_by_mode
 from cosim.results.figures.runs import convergence, run_figures, site_prices
 from cosim.results.figures.style import COLOURS, colours, most, new_figure, png, style, time_axis
@@ -43,6 +43,24 @@ def test_a_figure_drawn_twice_has_the_same_bytes(tables: Tables, layout: Layout)
         {name: png(figure) for name, figure in run_figures(tables, layout, LIMITS).items()} for _ in range(2)
     )
     assert one == other and all(image.startswith(b"\x89PNG") for image in one.values())
+
+
+@pytest.mark.parametrize("place", [(100.0, 0.0), (0.0, 0.0), (50.0, 20.0)])
+def test_a_name_on_a_map_stays_clear_of_the_colour_bar(place: tuple[float, float]) -> None:
+    """The name of a substation at the edge of the map, where most room is on the side of the bar."""
+    xy = [place, *((float(x), float(y)) for x in range(0, 101, 10) for y in (30, 40))]
+    layout = Layout.from_rows({
+        "buses": [{"bus": f"a_long_name_{i}", "x": x, "y": y, "kv": 4.8, "role": "bus" if i else "source"}
+                  for i, (x, y) in enumerate(xy)],
+        "branches": [{"name": "l", "from_bus": "a_long_name_0", "to_bus": "a_long_name_1"}], "units": [],
+    })  # fmt: skip
+    figure = feeder_map(layout, pd.Series({f"a_long_name_{i}": float(i) for i in range(len(xy))}), "value", "Map")
+    png(figure)
+    (name,) = figure.axes[0].texts
+    box, bar = name.get_window_extent(), figure.axes[1].get_window_extent()
+    assert name.get_text() == "a_long_name_0"
+    assert box.x0 >= 0
+    assert box.x1 <= bar.x0
 
 
 def test_drawing_changes_no_global_setting_and_opens_no_window(tables: Tables, layout: Layout) -> None:

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 import cosim
-from cosim.results.pages.charts import coinciding, duration
+from cosim.results.pages.charts import coinciding, curves, duration
 from cosim.results.pages.packing import pack, unpack
 from cosim.results.pages.runs import write_pages
 from cosim.results.tables import read_table
@@ -50,8 +50,17 @@ def test_series_that_coincide_are_in_one_group() -> None:
 def test_a_duration_curve_says_in_which_share_of_the_time_a_value_is_reached() -> None:
     values = np.array([3.0, 1.0, 2.0, 5.0])
     (curve,) = duration({"x": values})
-    for share, value in zip(curve.x, curve.y, strict=True):
+    for share, value in zip(curve.x[:-1], curve.y[:-1], strict=True):
         assert 100 * np.mean(values > value) == share
+    assert (curve.x[-1], curve.y[-1]) == (100, 1.0)
+
+
+def test_curves_count_as_one_by_the_range_that_is_shown() -> None:
+    near, apart = {"a": np.array([900.0, 1000.0]), "b": np.array([900.0, 1000.09])}, np.array([900.0, 1000.2])
+    assert [t.name for t in curves(near, [0, 1])] == ["a = b"]
+    assert [t.name for t in curves({**near, "b": apart}, [0, 1])] == ["a", "b"]
+    flat = {"a": np.array([1000.0, 1000.0]), "b": np.array([1000.0, 1000.0 + 1e-6])}
+    assert [t.name for t in curves(flat, [0, 1])] == ["a = b"]
 
 
 @pytest.fixture(scope="module")

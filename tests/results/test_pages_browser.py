@@ -131,15 +131,16 @@ def test_a_bus_that_is_chosen_shows_its_parts_voltages_and_power(browser: Any, c
     browser.execute_script(
         "const i = document.getElementById('bus'); i.value = '740'; i.dispatchEvent(new Event('change'))"
     )
-    ready(browser, "return document.getElementById('bus-power').data && document.getElementById('bus-voltage').data")
+    ready(browser, "return document.documentElement.dataset.told === '740'")
     names, drawn = browser.execute_script(
         "const of = (id) => document.getElementById(id).data;"
-        "return [of('bus-voltage').map((t) => t.name), of('bus-power')[0].y]"
+        "return [of('bus-voltage').map((t) => t.name), of('bus-power')[0]]"
     )
     assert names == ["ab", "bc", "ca", "lowest allowed", "highest allowed"]
     demand = read_table("demand", compared / "welfare" / "demand.parquet")
     power = demand[demand["datacenter"] == "dc740"].groupby("step")["p_kw"].sum()
-    assert drawn == pytest.approx(power.to_numpy(), abs=0.006)
+    assert drawn["y"] == pytest.approx([*power, power.iloc[-1]], abs=0.006)
+    assert drawn["x"][-2:] == ["2024-07-15T02:00:00", "2024-07-15T03:00:00"]  # the last value, to the end of its step
 
 
 def test_a_comparison_shows_the_difference_of_two_runs(browser: Any, compared: Path) -> None:
@@ -196,6 +197,90 @@ def test_dark_and_light_change_what_is_drawn(browser: Any, compared: Path) -> No
     browser.execute_script("document.getElementById('theme').click()")
     ready(browser, f"{ground} !== arguments[0]".replace("arguments[0]", repr(before)))
     assert {before, browser.execute_script(ground)} == {"#ffffff", "#14181f"}
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of the luminances of two colours (WCAG 2.1)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_curves_stand_out_from_a_dark_ground(browser: Any, compared: Path) -> None:
+    opened(browser, compared / "page.html")
+    browser.execute_script("document.documentElement.dataset.theme = 'light'; document.getElementById('theme').click()")
+    ready(browser, "return document.getElementById('map').layout.paper_bgcolor === '#14181f'")
+    drawn = browser.execute_script(
+        "return [...document.querySelectorAll('.chart .plot')].flatMap((p) => p.data).map((t) => t.line.color)"
+    )
+    assert len(drawn) > 4
+    assert min(contrast(colour, "#14181f") for colour in drawn) > 4.5
+
+
+def test_the_page_begins_with_the_bus_of_the_data_center_that_draws_most(browser: Any, compared: Path) -> None:
+    opened(browser, compared / "uncoordinated" / "page.html")
+    demand = read_table("demand", compared / "uncoordinated" / "demand.parquet")
+    most = demand.groupby("datacenter")["p_kw"].sum().idxmax()
+    ready(browser, "return document.documentElement.dataset.told")
+    assert browser.execute_script("return document.getElementById('bus-name').textContent") == most.removeprefix("dc")
+
+
+def test_the_bus_is_told_of_beside_the_map_where_there_is_room(browser: Any, compared: Path) -> None:
+    opened(browser, compared / "welfare" / "page.html")
+    place = "return document.getElementById(arguments[0]).getBoundingClientRect().toJSON()"
+    shown, panel = (browser.execute_script(place, name) for name in ("map", "bus-panel"))
+    assert panel["left"] >= shown["right"]
+    drawn = browser.execute_script("return document.querySelector('#map .main-svg').getBoundingClientRect().toJSON()")
+    assert drawn["width"] == pytest.approx(shown["width"], abs=2)
+    assert drawn["height"] == pytest.approx(shown["height"], abs=2)
+
+
+def test_keys_alone_reach_the_slider_and_move_it(browser: Any, compared: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, compared / "welfare" / "page.html")
+    seen = []
+    for _ in range(40):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        seen.append(browser.switch_to.active_element.get_attribute("id"))
+        if seen[-1] == "step":
+            break
+    assert {"theme", "print", "layer", "own-scale", "bus", "play", "step"} <= set(seen)
+    before = spots(browser)["colour"]
+    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    ready(browser, "return document.documentElement.dataset.shown === '1'")
+    assert spots(browser)["colour"] != before
+
+
+def test_a_dark_page_is_printed_light_with_its_time_and_dark_again_after(browser: Any, compared: Path) -> None:
+    opened(browser, compared / "welfare" / "page.html")
+    ground = "return document.getElementById('map').layout.paper_bgcolor"
+    browser.execute_script(
+        "document.documentElement.dataset.theme = 'light'; document.getElementById('theme').click();"
+        "window.seen = []; window.addEventListener('beforeprint', () => seen.push("
+        "document.getElementById('map').layout.paper_bgcolor, document.getElementById('paper').textContent))"
+    )
+    ready(browser, f"{ground} === '#14181f'")
+    assert browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    ready(browser, "return window.seen.length === 2")
+    assert browser.execute_script("return window.seen") == ["#ffffff", "welfare 15 Jul 2024 00:00"]
+    ready(browser, f"{ground} === '#14181f'")
+
+
+def test_a_key_of_the_scenario_leads_to_its_row(browser: Any, compared: Path) -> None:
+    opened(browser, compared / "welfare" / "page.html")
+    browser.execute_script(
+        "document.querySelector('details').open = true;"
+        "[...document.querySelectorAll('.keys a')].find((a) => a.textContent === 'v_min_pu').click()"
+    )
+    ready(browser, "return document.title === 'Every key' && document.querySelector(':target')")
+    row = browser.execute_script("return document.querySelector('tr:has(:target)').textContent")
+    assert row.startswith("v_min_pu") and "per unit" in row
 
 
 def large(buses: int, steps: int) -> Page:

@@ -107,12 +107,12 @@ def coinciding(series: Mapping[str, NDArray[np.float64]], tolerance: float) -> l
 
 
 def duration(series: Mapping[str, NDArray[np.float64]]) -> list[Trace]:
-    """Duration curves: values from the highest down, against the share of the time in percent."""
+    """Duration curves: values from the highest down, each held over its share of the time in percent."""
     ordered = {name: -np.sort(-values[np.isfinite(values)]) for name, values in series.items()}
     found = []
     for trace in curves({n: v for n, v in ordered.items() if len(v)}, ()):
         share = np.round(100 * np.arange(len(trace.y)) / len(trace.y), 4)
-        found.append(Trace(trace.name, share.tolist(), trace.y))
+        found.append(Trace(trace.name, [*share.tolist(), 100.0], np.append(trace.y, trace.y[-1])))
     return found
 
 

@@ -169,6 +169,7 @@
   }
   const N = { lines: 0, bins: 1, spots: 1 + BINS, sites: 2 + BINS, units: 3 + BINS, source: 4 + BINS, chosen: 5 + BINS };
 
+  let onPaper = false;
   const wide = () => matchMedia("(min-width: 68rem)").matches; // the bus is told of beside the map (page.css)
   async function drawMap() {
     const m = feeder(), l = layer(), v = await shown(), c = look();
@@ -201,9 +202,10 @@
         marker: { symbol: "star", size: 16, color: c.text } },
       { type: "scatter", mode: "markers", hoverinfo: "skip", x: [], y: [], marker: { symbol: "circle-open", size: size + 12, color: "#D55E00", line: { width: 3 } } },
     ];
-    at("map").style.height = `${wide() ? Math.max(460, Math.min(760, window.innerHeight - 140)) : Math.min(620, Math.max(380, window.innerWidth * 0.6))}px`;
+    const height = onPaper ? 440 : wide() ? Math.max(460, Math.min(760, window.innerHeight - 140)) : Math.min(620, Math.max(380, window.innerWidth * 0.6));
+    at("map").style.height = `${height}px`; // which a change of the window measures
     await Plotly.react("map", traces, layout({
-      height: undefined, showlegend: false, hovermode: "closest", uirevision: String(at("feeder") ? at("feeder").value : 0),
+      height, showlegend: false, hovermode: "closest", uirevision: String(at("feeder") ? at("feeder").value : 0),
       margin: { l: 5, r: 5, t: 60, b: 5 }, xaxis: { visible: false }, yaxis: { visible: false, scaleanchor: m.tree ? undefined : "x" },
     }), config);
     mark();
@@ -243,6 +245,7 @@
         : `${at("run").value} less ${at("less").value}: at most ${numbers(most, v.digits)} apart over all steps.`;
     }
     at("told").textContent = words;
+    at("paper").textContent = [at("run").value, at("less").value && `less ${at("less").value}`, time].filter(Boolean).join(" ");
     root.dataset.shown = `${view.step}`;
   }
   function mark() {
@@ -376,10 +379,10 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   at("print").addEventListener("click", () => window.print());
-  /* On paper: light, and as wide as the paper is. */
-  let theme = null;
-  window.addEventListener("beforeprint", () => { theme = root.dataset.theme ?? ""; root.dataset.theme = "light"; paint(); });
-  window.addEventListener("afterprint", () => { if (theme === null) return; if (theme) root.dataset.theme = theme; else delete root.dataset.theme; theme = null; paint(); });
+  /* On paper: light, and the map no higher than leaves room for its head. */
+  let theme = "";
+  window.addEventListener("beforeprint", () => { onPaper = true; theme = root.dataset.theme; root.dataset.theme = "light"; paint(); });
+  window.addEventListener("afterprint", () => { onPaper = false; if (theme) root.dataset.theme = theme; else delete root.dataset.theme; paint(); });
   for (const [i] of data.charts.entries()) redraws[i]();
   root.dataset.ready = "all";
 })().catch((error) => {

@@ -190,7 +190,7 @@ def _over_time(tables: Tables) -> list[Chart]:
     return [
         Chart("Over time", "Values hold over a step.", "", [Choice(n, curves(f, x), u) for n, f, u in known]),
         Chart("Duration", "The value is at least this high in this share of the time.", "",
-              [Choice(n, duration(f), u) for n, f, u in known], "share of the time in %", shape="linear"),
+              [Choice(n, duration(f), u) for n, f, u in known], "share of the time in %"),
     ]  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _across(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list
               [Choice(what, curves(found, x), unit) for (what, unit), found in known.items()]),
         Chart("Duration", "The value is at least this high in this share of the time.", "",
               [Choice(what, duration(found), unit) for (what, unit), found in known.items()],
-              "share of the time in %", shape="linear"),
+              "share of the time in %"),
     ]  # fmt: skip
 
 
