@@ -49,16 +49,17 @@ def test_a_figure_drawn_twice_has_the_same_bytes(tables: Tables, layout: Layout)
 def test_a_name_on_a_map_stays_clear_of_the_colour_bar(place: tuple[float, float]) -> None:
     """The name of a substation at the edge of the map, where most room is on the side of the bar."""
     xy = [place, *((float(x), float(y)) for x in range(0, 101, 10) for y in (30, 40))]
+    names = [f"a_rather_long_name_of_a_bus_{i}" for i in range(len(xy))]
     layout = Layout.from_rows({
-        "buses": [{"bus": f"a_long_name_{i}", "x": x, "y": y, "kv": 4.8, "role": "bus" if i else "source"}
-                  for i, (x, y) in enumerate(xy)],
-        "branches": [{"name": "l", "from_bus": "a_long_name_0", "to_bus": "a_long_name_1"}], "units": [],
+        "buses": [{"bus": name, "x": x, "y": y, "kv": 4.8, "role": "bus" if i else "source"}
+                  for i, (name, (x, y)) in enumerate(zip(names, xy, strict=True))],
+        "branches": [{"name": "l", "from_bus": names[0], "to_bus": names[1]}], "units": [],
     })  # fmt: skip
-    figure = feeder_map(layout, pd.Series({f"a_long_name_{i}": float(i) for i in range(len(xy))}), "value", "Map")
+    figure = feeder_map(layout, pd.Series(range(len(xy)), index=names, dtype=float), "value", "Map")
     png(figure)
     (name,) = figure.axes[0].texts
     box, bar = name.get_window_extent(), figure.axes[1].get_window_extent()
-    assert name.get_text() == "a_long_name_0"
+    assert name.get_text() == names[0]
     assert box.x0 >= 0
     assert box.x1 <= bar.x0
 
