@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	@echo "Tables, figures and reports: $(CURDIR)/results/demo"
 
 test: check
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -rs -n $(WORKERS)
 
 # The lowest versions that setup.cfg allows, in an environment of their own.
 test-lowest: setup.cfg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
-        pytest.skip("no Chromium with its chromedriver is installed")
+        missing = "no Chromium with its chromedriver is installed"
+        if os.environ.get("COSIM_BROWSER") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for flag in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,7 +81,7 @@ def is_hosting(folder: Path) -> bool:
     return is_study(folder, FORMAT)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hosting:
     """A hosting study; every table is a frame, columns and units as in :mod:`cosim.hosting.study.schemas`.
 
@@ -108,6 +109,16 @@ class Hosting:
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what to know of the results."""
         return self.record.notes
+
+    def __repr__(self) -> str:
+        """What it is, in a line: its tables would be pages."""
+        sites = self.connections["connection"].nunique()
+        return f"<Hosting of {self.record.name}: {sites} connections, {len(self.steps)} steps>"
+
+    def _repr_html_(self) -> str:
+        """The summary, the tightest connection first, as a notebook shows it."""
+        shown = self.summary().round(1).to_html(max_rows=20, border=0, na_rep="")
+        return f"<p><strong>{html.escape(self.record.name)}: hosting capacity</strong></p>{shown}"
 
     @cached_property
     def hourly_limits(self) -> pd.DataFrame:

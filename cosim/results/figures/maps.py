@@ -108,7 +108,9 @@ def _within(ax: Axes, points: NDArray[np.float64]) -> Callable[[float, int, str]
 
     It is known before the figure is laid out only about: a letter is as wide as one is on the average.
     """
-    wide, high = (72.0 * float(inches) for inches in ax.figure.get_size_inches())
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes of a figure"
+    wide, high = (72.0 * float(inches) for inches in figure.get_size_inches())
     low, size = points.min(axis=0), np.ptp(points, axis=0)
     room = np.array([wide - _BAR_PT, high]) / (1.0 + 2.0 * _MARGIN)
     scale = min((r / s for r, s in zip(room, size, strict=True) if s > 0), default=0.0)

@@ -48,6 +48,13 @@ def test_the_firm_capacity_is_the_least_limit_in_the_table(found: Hosting) -> No
     assert found.summary()["firm_kw"].to_dict() == pytest.approx(least.to_dict(), abs=0.11)
 
 
+def test_a_notebook_shows_the_summary_and_a_line_says_what_it_is(found: Hosting) -> None:
+    shown = found._repr_html_()
+    for connection, firm_kw in found.summary()["firm_kw"].items():
+        assert f"<th>{connection}</th>" in shown and f"{firm_kw:.1f}" in shown
+    assert len(repr(found)) < 100
+
+
 def test_the_report_has_every_figure_and_fetches_nothing(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(list((folder / "figures").glob("*.png"))) >= 4
