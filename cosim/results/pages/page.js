@@ -50,7 +50,7 @@
   /* Places and values of a curve. Values that hold over a step are drawn to the end of the last one as well. */
   function held(chart, t) {
     const x = t.x.map((v) => (typeof v === "string" ? esc(v) : v)), n = x.length;
-    const end = chart.shape === "hv" && n < 400 && !t.dash ? endOf(x) : null;
+    const end = chart.shape === "hv" && typeof t.x[0] === "string" && n < 400 && !t.dash ? endOf(x) : null;
     return end === null ? { x, y: t.y } : { x: [...x, end], y: [...t.y, t.y[n - 1]], hoverinfo: [...Array(n).fill("all"), "skip"] };
   }
   function endOf(times) {
