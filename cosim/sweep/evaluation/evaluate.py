@@ -21,6 +21,7 @@ from cosim.results.record import utc_now, versions
 from cosim.results.tables import check
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
+from cosim.sweep.evaluation.page import write_evaluation_page
 from cosim.sweep.evaluation.paying import payment_notes, payment_usd
 from cosim.sweep.evaluation.report import write_evaluation_report
 from cosim.sweep.evaluation.result import Evaluation, EvaluationRecord
@@ -82,6 +83,8 @@ def evaluate(
         found = _evaluated(folder, samples, seed, errs, jobs, dask, progress)
         found.write(place.path)
         write_evaluation_report(place.path, figures)
+        if figures:
+            write_evaluation_page(place.path)
     return found
 
 
