@@ -125,6 +125,11 @@ class Catalogue:
                      str(found.head.get("name", "")), about, str(found.head.get("started", "")))  # fmt: skip
 
 
+def utc(when: str) -> str:
+    """A time of ISO 8601 for a reader: to the second."""
+    return when[:19].replace("T", " ")
+
+
 def kind_of(folder: Path) -> Kind | None:
     """What a folder holds; None if nothing of cosim.
 

@@ -6,7 +6,7 @@ import math
 
 from cosim.results.folders import PAGE_FILE
 from cosim.results.pages.page import Cell, Page, Section, Table
-from cosim.view.catalogue import Catalogue, Entry
+from cosim.view.catalogue import Catalogue, Entry, utc
 from cosim.view.inside import linked
 
 _COLUMNS = [
@@ -58,5 +58,5 @@ def _row(entry: Entry) -> list[Cell]:
         Cell(entry.name),
         Cell(f"{entry.about}: {entry.reason}" if entry.reason and entry.about else entry.about or entry.reason),
         *(Cell(text, math.inf if value is None else value) for text, value in figures),
-        Cell(entry.when.replace("T", " ").removesuffix("+00:00")),
+        Cell(utc(entry.when)),
     ]

@@ -14,6 +14,7 @@ from cosim.results.pages.page import Cell, Page, Section, Table
 from cosim.results.record import RECORD_FILE
 from cosim.results.underway.reading import Following, underway_in
 from cosim.sweep.storage.following import SweepState
+from cosim.view.catalogue import utc
 from cosim.view.inside import linked
 
 _MOST_ROWS = 200
@@ -30,7 +31,7 @@ def run_under_way(found: Following, address: str, script: str) -> Page:
     inner = _inner(found) if found.kind == "comparison" else []
     page = Page(
         title=f"{found.head.get('name', '')}: {_what(found)}",
-        lead=f"{found.kind} in {address}, started {found.head.get('started', '')}",
+        lead=f"{found.kind} in {address}, started {utc(str(found.head.get('started', '')))} UTC",
         headline=_headline(found),
         told=[_state(found)],
         follows=script if found.alive is not False else "",
@@ -70,7 +71,7 @@ def sweep_under_way(state: SweepState, address: str, script: str) -> Page:
     headline = [("runs", state.total), ("done", state.done), ("failed", state.failed), ("being run", len(state.begun))]
     return Page(
         title=state.name.replace("_", " "),
-        lead=f"sweep in {address or 'this folder'}, last started {state.started}",
+        lead=f"sweep in {address or 'this folder'}, last started {utc(state.started)} UTC",
         headline=[{"label": name, "value": f"{value:,}"} for name, value in headline],
         told=[told],
         follows=script if state.alive is not False else "",

@@ -10,6 +10,7 @@
 
   /* Names are text: Plotly reads tags in texts, so these are taken for what they are. */
   const esc = (s) => String(s).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const lines = (s) => esc(s).replace(/(.{30,}?) /g, "$1<br>"); // long titles of axes
   const numbers = (v, digits) => (Number.isFinite(v) ? v.toFixed(digits) : "–");
 
   async function unpack(p) {
@@ -56,8 +57,9 @@
       hovertemplate: chart.told ? "%{text}<extra></extra>" : undefined,
     }));
     Plotly.react(place, traces, layout({
-      xaxis: { title: { text: esc(said.x || chart.x) } }, barmode: "group",
-      yaxis: { title: { text: esc(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: "power" },
+      ...(chart.told ? { height: 420 } : {}),
+      xaxis: { title: { text: lines(said.x || chart.x) } }, barmode: "group",
+      yaxis: { title: { text: lines(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: "power" },
       legend: { orientation: "h", y: said.x || chart.x ? -0.34 : -0.22, yanchor: "top" },
       showlegend: traces.length > 1, hovermode: chart.points || chart.bars ? "closest" : "x unified",
     }), { ...config, scrollZoom: false });

@@ -79,7 +79,7 @@ def _charts(found: Evaluation) -> list[Chart]:
     costs = {label: found.samples[column] for label, column in columns.items()}
     known = {label: values.to_numpy(dtype=float) for label, values in costs.items() if values.nunique() > 1}
     if known:
-        curves = duration(known)
+        kinds = [Choice(label, duration({label: values}), f"{label}, USD") for label, values in known.items()]
         charts.append(Chart("What samples cost", "It is at least this much in this share of the samples.", "USD",
-                            [Choice("", curves)], "share of the samples in %", shape="linear"))  # fmt: skip
+                            kinds, "share of the samples in %", shape="linear"))  # fmt: skip
     return charts

@@ -30,8 +30,7 @@ def run_of_sweep_page(found: Sweep, key: str, links: Sequence[tuple[str, str]] =
         raise InputError("the sweep has no such run that is complete", key="run", value=key)
     row = rows.iloc[0].to_dict()
     values = [
-        [Cell(MEASURES[name].label if name in MEASURES else name), Cell(name),
-         Cell(cell_text(name, float(value) if isinstance(value, int) and not isinstance(value, bool) else value))]
+        [Cell(name), Cell(_text(name, value)), Cell(MEASURES[name].label if name in MEASURES else "")]
         for name, value in note.kpis.items()
     ]  # fmt: skip
     return Page(
@@ -42,7 +41,7 @@ def run_of_sweep_page(found: Sweep, key: str, links: Sequence[tuple[str, str]] =
         sections=[
             Section("What to know", lines=note.notes),
             Section("Key figures", tables=[
-                Table("Key figures", "", [("key figure", False), ("name", False), ("value", False)], values),
+                Table("Key figures", "", [("name", False), ("value", False), ("what", False)], values),
             ]),
             Section("Tables", tables=[
                 Table("Kept", "", [("table", False)], [[Cell(n, link=n)] for n in note.files if n != LOG_FILE]),
@@ -50,3 +49,7 @@ def run_of_sweep_page(found: Sweep, key: str, links: Sequence[tuple[str, str]] =
         ],
         scenario_text=yaml.safe_dump(dict(note.scenario), sort_keys=False, allow_unicode=True, width=110),
     )  # fmt: skip
+
+
+def _text(name: str, value: bool | int | float | str | None) -> str:
+    return cell_text(name, float(value) if isinstance(value, int) and not isinstance(value, bool) else value)

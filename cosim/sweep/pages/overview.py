@@ -101,9 +101,10 @@ def _page_beside(root: Path, key: str) -> str:
 
 
 def _figures(found: Sweep) -> list[str]:
-    """Key figures that are numbers and known of a run, the main ones first."""
+    """Key figures that are numbers and known of a run: those that vary, the main ones first, then the others."""
     known = [n for n in found.kpis if pd.api.types.is_numeric_dtype(found.runs[n]) and found.runs[n].notna().any()]
-    return [n for n in KPIS if n in known] + [n for n in known if n not in KPIS]
+    ordered = [n for n in KPIS if n in known] + [n for n in known if n not in KPIS]
+    return sorted(ordered, key=lambda n: found.runs[n].nunique() < 2)
 
 
 def _varied(found: Sweep) -> list[str]:
@@ -164,10 +165,9 @@ def _runs(found: Sweep, figures: Sequence[str], link: Link) -> Table:
         told.append(f"The first {len(rows):,} of {len(found.runs):,} runs.")
     if len(shown) < len(figures):
         told.append(f"{len(shown)} of {len(figures)} key figures.")
-    if told:
-        told.append("All are in runs.csv.")
-    columns = [("run", False), *((_label(found, n), n not in ("mode", "status") and _numeric(rows[n])) for n in heads),
-               *((_label(found, n), True) for n in shown)]  # fmt: skip
+    told.append("Names are those of runs.csv, which has all." if told else "Names are those of runs.csv.")
+    columns = [("run", False), *((n, n not in ("mode", "status") and _numeric(rows[n])) for n in heads),
+               *((n, True) for n in shown)]  # fmt: skip
     body = []
     for row in rows.to_dict("records"):
         cells = [Cell(row["run"], link=link(row["run"]) if row["status"] != "pending" else "")]
