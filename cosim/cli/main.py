@@ -232,6 +232,8 @@ def report(
             from cosim.sweep.run import finish
 
             typer.echo(f"Report: {finish(read_sweep(out), not no_figures)}")
+            if not no_figures:
+                typer.echo(f"Page: {out / 'page.html'}")
             return
         from cosim.hosting.study.result import is_hosting
 

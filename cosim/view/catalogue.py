@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from cosim.errors import InputError
@@ -65,9 +66,14 @@ class Catalogue:
     watch: Watch = field(default_factory=Watch)
     cut: str = ""
     _known: dict[tuple[Any, ...], Entry] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def entries(self) -> list[Entry]:
         """All results, what is under way first, then the latest."""
+        with self._lock:
+            return self._entries()
+
+    def _entries(self) -> list[Entry]:
         self.cut = ""
         used: dict[tuple[Any, ...], Entry] = {}
         found = list(self._below(self.inside.root, used))
@@ -84,7 +90,7 @@ class Catalogue:
         while waiting:
             folder, depth = waiting.pop()
             count += 1
-            if count > _MOST_FOUND and count > _MOST_FOLDERS:
+            if count > _MOST_FOLDERS:
                 self.cut = f"There are more than {_MOST_FOLDERS:,} folders; not all were looked into."
                 return
             try:
@@ -92,7 +98,7 @@ class Catalogue:
                 hidden = underway_in(folder)
             except OSError:
                 continue
-            yield from (self._under_way(f) for f in hidden if f.place.name not in names)
+            yield from (self._under_way(f) for f in hidden if f.alive or f.place.name not in names)
             holds = _holds(folder, names)
             if holds:
                 yield self._entry(holds, folder, used)

@@ -177,7 +177,7 @@ class Viewer:
         script = f"{to_root}{SCRIPT}"
         place = (self.inside.place(above) / name) if address else self.inside.root
         found = underway_at(place) if address else None
-        if found is not None and not place.exists():
+        if found is not None and (found.alive or not place.exists()):
             page = run_under_way(found, address, script)
         elif place.is_dir() and kind_of(self.inside.place(address)) == "sweep":
             page = sweep_under_way(self.catalogue.watch.state(self.inside.place(address)), address, script)

@@ -46,6 +46,7 @@
     }
   }
   async function again() {
+    const began = performance.now();
     if (!document.hidden) {
       try {
         const answer = await fetch(location.href, { cache: "no-store" });
@@ -55,7 +56,7 @@
         if (text !== last) { last = text; put(text); }
       } catch { silent.hidden = false; }
     }
-    setTimeout(again, EVERY_MS);
+    setTimeout(again, Math.max(EVERY_MS, 4 * (performance.now() - began))); // a long list is asked for less often
   }
   setTimeout(again, EVERY_MS);
 })();

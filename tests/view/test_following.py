@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import cosim
 from cosim.errors import RunFailure
 from cosim.results.durable import is_held
+from cosim.results.folders import ResultFolder
 from cosim.results.pages.pair import differences
 from cosim.results.underway.reading import Following, underway_at
 from cosim.results.underway.writing import UNDERWAY_FILE, Underway
@@ -128,6 +130,16 @@ def test_a_run_that_fails_is_shown_with_its_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / UNDERWAY_FILE).exists()
 
 
+def test_a_run_that_is_to_replace_earlier_results_is_followed(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder / "one", tmp_path / "run")
+    viewer = Viewer(tmp_path)
+    with ResultFolder(tmp_path / "run", force=True) as place, Underway(place.path, "run", "tiny", mode="welfare"):
+        states = [e.state for e in viewer.catalogue.entries()]
+        page = asked(viewer, "live/run")
+        (place.path / "record.json").write_text("{}")
+    assert states == ["under way", "ok"] and "Under way: starting" in page
+
+
 def test_what_never_was_is_told_so(tmp_path: Path) -> None:
     assert "left no results" in asked(Viewer(tmp_path), "live/run")
 
@@ -187,8 +199,6 @@ def test_a_sweep_is_followed_while_it_is_at_work(tmp_path: Path, folder: Path) -
 
 
 def test_a_sweep_that_was_killed_is_incomplete(tmp_path: Path, folder: Path) -> None:
-    import shutil
-
     shutil.copytree(folder / "swept", tmp_path / "swept")
     run = next((tmp_path / "swept" / "runs").glob("run=*"))
     run.rename(run.parent / f".{run.name}.0a0b0c0d.1.part")

@@ -19,6 +19,7 @@ from cosim.errors import InputError, RunFailure, listed
 from cosim.results.folders import ResultFolder
 from cosim.results.record import utc_now, versions
 from cosim.results.tables import check
+from cosim.results.underway.writing import Underway
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
 from cosim.sweep.evaluation.page import write_evaluation_page
@@ -79,8 +80,9 @@ def evaluate(
     folder = Path(run).resolve()
     if out is None:
         return _evaluated(folder, samples, seed, errs, jobs, dask, progress)
-    with ResultFolder(out, force=force) as place:
-        found = _evaluated(folder, samples, seed, errs, jobs, dask, progress)
+    with ResultFolder(out, force=force) as place, Underway(place.path, "evaluation", folder.name) as watch:
+        found = _evaluated(folder, samples, seed, errs, jobs, dask, watch.also(progress))
+        watch.say("writing the report")
         found.write(place.path)
         write_evaluation_report(place.path, figures)
         if figures:
