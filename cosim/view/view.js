@@ -24,7 +24,7 @@
   ticked = boxes().filter((box) => box.checked).map((box) => box.value).slice(0, 2);
   settle();
 
-  const parts = (doc) => [...doc.querySelectorAll(PARTS)].filter((part) => part.id !== "silent" && part.id !== "told" && !part.closest("#bus-panel"));
+  const parts = (doc) => [...doc.querySelectorAll(PARTS)].filter((part) => part.id !== "silent" && part.id !== "told" && !part.closest("noscript")); // which is text here, but not in what is parsed
   const data = (doc) => doc.getElementById("data").textContent;
   let shown = data(document), last = "";
   function put(text) {

@@ -103,10 +103,12 @@ def test_a_page_follows_a_run_to_its_end(browser: Any, tmp_path: Path, tables: T
         opened(browser, f"{site.server.address}live/run")
         drawn = "return document.getElementById('chart-0').data[0].y"
         assert browser.execute_script(drawn) == [0, 1, 2]
+        browser.execute_script("window.kept = true")
         with file.open("a") as stream:
             stream.write("\n" + json.dumps({"s": 4, "done": 3, "total": 9, "doing": "<b>step 3"}))
         ready(browser, "return document.querySelector('.told').textContent.includes('<b>step 3')")
         ready(browser, f"{drawn}.length === 4")
+        assert browser.execute_script("return window.kept")  # it was not loaded again
         save_run(tmp_path / "made", tables, layout)
         shutil.rmtree(held.path)
         os.rename(tmp_path / "made", tmp_path / "run")
@@ -116,6 +118,23 @@ def test_a_page_follows_a_run_to_its_end(browser: Any, tmp_path: Path, tables: T
         browser.execute_script("document.querySelectorAll('nav a')[1].click()")
         ready(browser, "return document.querySelector('h1').textContent === 'tiny: decentralized'")
         ready(browser, DRAWN)
+
+
+def test_the_list_takes_up_new_results_and_keeps_what_a_reader_has_chosen(
+    browser: Any, tmp_path: Path, tables: Tables, layout: Layout
+) -> None:
+    save_run(tmp_path / "first", tables, layout)
+    save_run(tmp_path / "other", tables, layout, "welfare")
+    with served(tmp_path) as site:
+        opened(browser, site.server.address)
+        browser.execute_script("window.kept = true; document.querySelector('input[value=first]').click()")
+        write(browser, "find-table-1-1", "decentralized")
+        browser.execute_script("document.querySelectorAll('thead button')[1].click()")
+        save_run(tmp_path / "deep" / "added", tables, layout)
+        ready(browser, "return document.querySelectorAll('tbody tr').length === 3")
+        assert browser.execute_script(ROWS) == ["deep/added", "first"]
+        told = "return [window.kept, document.querySelector('input[value=first]').checked]"
+        assert browser.execute_script(told) == [True, True]
 
 
 def test_a_page_says_that_the_viewer_has_ended(browser: Any, tmp_path: Path) -> None:
