@@ -18,7 +18,7 @@ from cosim.errors import RunFailure
 from cosim.results.durable import is_held
 from cosim.results.folders import ResultFolder
 from cosim.results.pages.pair import differences
-from cosim.results.underway.reading import Following, underway_at
+from cosim.results.underway.reading import underway_at
 from cosim.results.underway.writing import UNDERWAY_FILE, Underway
 from cosim.sweep.experiment import check_experiment
 from cosim.sweep.storage.store import LOCK_FILE, Store
@@ -48,13 +48,15 @@ def entry(viewer: Viewer, address: str) -> Entry | None:
 
 
 def test_a_run_is_followed_with_its_rounds_and_prices_to_its_end(tmp_path: Path) -> None:
-    viewer, seen = Viewer(tmp_path), []
+    viewer, seen, last = Viewer(tmp_path), [], []
 
     def look(done: int, total: int, text: str) -> None:
+        found = underway_at(tmp_path / "run")
+        assert found is not None
         if text == "step 0: round 3":
-            found = underway_at(tmp_path / "run")
-            assert found is not None
             seen.append((found, entry(viewer, "run"), asked(viewer, "live/run")))
+        if done == total:
+            last.append(found)
 
     steps = {"clock.steps": 2, "clock.window_steps": 2}
     result = cosim.run("ieee37", mode="decentralized", overrides=steps, out=tmp_path / "run", figures=False,
@@ -67,38 +69,27 @@ def test_a_run_is_followed_with_its_rounds_and_prices_to_its_end(tmp_path: Path)
     assert now["low"] <= now["mean"] <= now["high"]
     assert found.alive and listed is not None and (listed.kind, listed.state) == ("run", "under way")
     assert "Under way: step 0: round 3" in page and "view.js" in page
-    over = asked(viewer, "live/run")
-    assert "its results are there" in over and "../at/run/page.html" in over and "view.js" not in over
-    assert not list(tmp_path.rglob(UNDERWAY_FILE)) and entry(viewer, "run").state == "ok"  # type: ignore[union-attr]
-
-
-def test_the_last_prices_of_a_run_are_those_of_its_table(tmp_path: Path) -> None:
-    last: list[Following] = []
-
-    def look(done: int, total: int, text: str) -> None:
-        if done == total:
-            last.extend(filter(None, [underway_at(tmp_path / "run")]))
-
-    result = cosim.run("ieee37", mode="uncoordinated", overrides={"clock.steps": 2}, out=tmp_path / "run",
-                       figures=False, progress=look)  # fmt: skip
     prices = result.tables.prices.query("step == 1")["dlmp_p"]
     assert [last[-1].now(n) for n in ("low", "mean", "high")] == pytest.approx(
         [prices.min(), prices.mean(), prices.max()], abs=1e-4
     )
     assert last[-1].now("cost_usd") == pytest.approx(result.kpis["social_cost_usd"])
+    over = asked(viewer, "live/run")
+    assert "its results are there" in over and "../at/run/page.html" in over and "view.js" not in over
+    assert not list(tmp_path.rglob(UNDERWAY_FILE)) and entry(viewer, "run").state == "ok"  # type: ignore[union-attr]
 
 
 def test_modes_of_a_comparison_are_followed_one_by_one(tmp_path: Path) -> None:
     viewer, pages = Viewer(tmp_path), []
 
     def look(done: int, total: int, text: str) -> None:
-        if text.startswith("welfare: step 0"):
+        if text.startswith("second: step 0"):
             pages.append(asked(viewer, "live/both"))
 
-    cosim.compare("ieee37", ["uncoordinated", "welfare"], overrides={"clock.steps": 1}, out=tmp_path / "both",
-                  figures=False, progress=look)  # fmt: skip
+    modes = {"first": "uncoordinated", "second": "uncoordinated"}
+    cosim.compare("ieee37", modes, overrides={"clock.steps": 1}, out=tmp_path / "both", figures=False, progress=look)
     rows = dict(data_in_rows(pages[0]))
-    assert rows == {"uncoordinated": "has ended", "welfare": "under way: step 0: linearising"}
+    assert rows == {"first": "has ended", "second": "under way: step 0: linearising"}
     assert "its results are there" in asked(viewer, "live/both")
 
 

@@ -84,7 +84,7 @@ def test_a_reader_finds_opens_and_compares_two_runs(browser: Any, site: Site) ->
 
 def test_nothing_is_asked_of_anybody_else(browser: Any, site: Site) -> None:
     browser.get_log("performance")
-    for address in ("", at("one"), at("swept"), at(f"deep/{HOSTILE}"), at("broken")):
+    for address in ("", at(f"deep/{HOSTILE}"), at("broken")):
         opened(browser, site.server.address + address)
         assert browser.execute_script("return document.querySelectorAll('img, b, i').length") == 0
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
