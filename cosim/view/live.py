@@ -79,8 +79,8 @@ def sweep_under_way(state: SweepState, address: str, script: str) -> Page:
             Section("Pace", [_steps_chart("Runs that have ended", "Of the last lines of the log.", "s", "runs", done_at,
                                           "runs", np.arange(1.0, len(done_at) + 1))] if done_at else ()),
             Section("Being run" if state.alive else "Begun and not ended", tables=[_table(
-                "Runs", ("run", "what varies", "attempt"),
-                [(key, _varied(state, key), str(attempt)) for key, attempt in sorted(state.begun.items())])]),
+                "Runs", ("run", "what varies", "attempt", "what it does"),
+                [(key, _varied(state, key), str(n), doing) for key, (n, doing) in sorted(state.begun.items())])]),
             Section("Runs that failed", tables=[_table(
                 "Reasons", ("run", "what varies", "why"),
                 [(key, _varied(state, key), why) for key, why in sorted(state.reasons.items())])]),

@@ -21,6 +21,7 @@ from cosim.results.pages.pair import differences
 from cosim.results.underway.reading import underway_at
 from cosim.results.underway.writing import UNDERWAY_FILE, Underway
 from cosim.sweep.experiment import check_experiment
+from cosim.sweep.storage.note import RunNote
 from cosim.sweep.storage.store import LOCK_FILE, Store
 from cosim.view.catalogue import Entry
 from cosim.view.server import Viewer
@@ -192,11 +193,28 @@ def test_a_sweep_is_followed_while_it_is_at_work(tmp_path: Path, folder: Path) -
 def test_a_sweep_that_was_killed_is_incomplete(tmp_path: Path, folder: Path) -> None:
     shutil.copytree(folder / "swept", tmp_path / "swept")
     run = next((tmp_path / "swept" / "runs").glob("run=*"))
-    run.rename(run.parent / f".{run.name}.0a0b0c0d.1.part")
+    part = run.rename(run.parent / f".{run.name}.0a0b0c0d.2.part")
+    lines = [{"format": "cosim-underway"}, {"done": 1, "total": 4, "doing": "step 1: round 9"}]
+    (part / UNDERWAY_FILE).write_text("\n".join(map(json.dumps, lines)))
     viewer = Viewer(tmp_path)
     found = entry(viewer, "swept")
     assert found is not None and (found.state, found.about[:11]) == ("incomplete", "2 of 3 runs")
-    assert "--resume does the other 1" in asked(viewer, "live/swept")
+    page = asked(viewer, "live/swept")
+    assert "--resume does the other 1" in page and "<td>2</td><td>25 %, step 1: round 9</td>" in page
+
+
+def test_what_a_run_of_a_sweep_has_told_is_no_file_of_it(tmp_path: Path) -> None:
+    """A worker that dies may leave it."""
+    store = Store(tmp_path)
+    store.open()
+    part = store.part("r0123456789abcde", 1)
+    part.mkdir()
+    for name in (UNDERWAY_FILE, "log.txt"):
+        (part / name).write_text("x")
+    store.complete(part, RunNote("r0123456789abcde", "failed"))
+    store.publish(part, "r0123456789abcde")
+    note = store.note("r0123456789abcde")
+    assert note is not None and list(note.files) == ["log.txt"]
 
 
 def test_looking_at_a_sweep_does_not_keep_one_from_starting(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ def underway_at(place: Path) -> Following | None:
 
 def _read(place: Path, part: Path) -> Following | None:
     try:
-        lines = list(_lines(part / UNDERWAY_FILE))
+        lines = told_in(part)
     except OSError:
         return None
     if not lines or lines[0].get("format") != FORMAT:
@@ -86,16 +86,18 @@ def _read(place: Path, part: Path) -> Following | None:
     return Following(place, part, is_held(part), lines[0], tuple(lines[1:]))
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a file of JSON lines; a line that is half written is left out.
+def told_in(part: Path) -> list[dict[str, Any]]:
+    """What a run tells in the folder that it writes to: what it is, then how far; a half written line is left out.
 
     Raises:
-        OSError: it is no ordinary file, or cannot be read.
+        OSError: there is no such file, it is no ordinary one, or it cannot be read.
     """
-    with open_ordinary(path) as stream:
+    with open_ordinary(part / UNDERWAY_FILE) as stream:
         text = stream.read(_MOST_BYTES)
+    found = []
     for line in text.splitlines():
         with suppress(ValueError, RecursionError):
             data = json.loads(line)
             if isinstance(data, dict):
-                yield data
+                found.append(data)
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 
 from cosim.files import open_ordinary
 from cosim.results.durable import PART, is_held
+from cosim.results.underway.reading import told_in
 from cosim.sweep.storage.manifest import Damage
 from cosim.sweep.storage.note import NOTE_FILE, RunNote
 from cosim.sweep.storage.store import LOCK_FILE, PLAN_FILE, SWEEP_LOG, Store
@@ -30,7 +31,7 @@ class SweepState:
         total, done, failed: numbers of runs of the plan; failed ones are among those that are done.
         alive: whether it is at work; None where that cannot be told.
         planned: runs of the plan by key, as ``plan.json`` has them. reasons: why runs failed, by key.
-        begun: attempt of each run that is being written, or was when the sweep was killed, by key.
+        begun: which attempt each run is at that is being written, or was when the sweep was killed, and what it does.
         log: the last lines of its log.
         problem: why its plan cannot be read.
     """
@@ -43,7 +44,7 @@ class SweepState:
     alive: bool | None = False
     planned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
-    begun: Mapping[str, int] = field(default_factory=dict)
+    begun: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     log: tuple[str, ...] = ()
     problem: str = ""
 
@@ -67,7 +68,9 @@ class Watch:
         names = os.listdir(runs) if runs.is_dir() else []
         done = {key: why for key, why in self._ended(runs, names).items() if key in planned}
         reasons = {key: why for key, why in done.items() if why}
-        begun = {m["key"]: int(m["attempt"]) for n in names if (m := _BEGUN.fullmatch(n)) and m["key"] not in done}
+        parts = {m["key"]: m for m in map(_BEGUN.fullmatch, names) if m is not None}
+        begun = {key: (int(m["attempt"]), _doing(runs / m.string)) for key, m in parts.items()
+                 if key in planned and key not in done}  # fmt: skip
         log = _log(root / SWEEP_LOG)
         started = next((line.split(" ")[0] for line in reversed(log) if " plan: " in line), log[0][:24] if log else "")
         return SweepState(name, started, len(planned), len(done), len(reasons), is_held(root / LOCK_FILE), planned,
@@ -101,6 +104,17 @@ class Watch:
                 if why is not None:
                     found[key] = why
         return found
+
+
+def _doing(part: Path) -> str:
+    """What a run is doing, as far as it tells."""
+    try:
+        now = told_in(part)[-1]
+    except (OSError, IndexError):
+        return ""
+    done, total = now.get("done"), now.get("total")
+    share = f"{100 * done / total:.0f} %, " if isinstance(done, int) and isinstance(total, int) and total else ""
+    return f"{share}{now.get('doing', 'starting')}"
 
 
 def _reason(path: Path) -> str | None:

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from cosim.errors import InputError, RunFailure
 from cosim.results.durable import PART, flush_folder, flush_tree, write_at_once
 from cosim.results.folders import FIGURES_FOLDER, KEPT_FOLDER, REPORT_FILE
+from cosim.results.underway.writing import UNDERWAY_FILE
 from cosim.sweep.digest import STORE_VERSION
 from cosim.sweep.plan import Plan
 from cosim.sweep.storage.manifest import Damage, check_files, content_of, entries_of, sealed, unsealed
@@ -215,6 +216,7 @@ class Store:
         Raises:
             OSError: the store cannot be written.
         """
+        (part / UNDERWAY_FILE).unlink(missing_ok=True)  # a worker that died may have left it
         files = entries_of(part, [p.name for p in part.iterdir() if p.name != NOTE_FILE])
         (part / NOTE_FILE).write_bytes(replace(note, files=files).to_json())
 
