@@ -205,7 +205,7 @@ def _of_hosting(address: str, folder: Path) -> Entry:
 
 def _of_evaluation(address: str, folder: Path) -> Entry:
     record = EvaluationRecord.read(folder)
-    return Entry(address, "evaluation", "ok", record.name, f"out of sample: {record.run}", record.started)
+    return Entry(address, "evaluation", "ok", record.name, record.run, record.started)
 
 
 def _of_sweep(address: str, state: SweepState) -> Entry:

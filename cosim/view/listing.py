@@ -11,7 +11,7 @@ from cosim.view.inside import linked
 
 _COLUMNS = [
     ("compare", False), ("where", False), ("what", False), ("state", False), ("scenario", False), ("about", False),
-    ("social cost, USD", True), ("lowest voltage, pu", True), ("limits broken", True), ("started (UTC)", False),
+    ("social cost, USD", True), ("lowest, pu", True), ("broken", True), ("started (UTC)", False),
 ]  # fmt: skip
 _KINDS = {"run": "run", "comparison": "comparison", "sweep": "sweep", "hosting": "hosting study",
           "evaluation": "out of sample"}  # fmt: skip
@@ -32,7 +32,8 @@ def list_page(catalogue: Catalogue, name: str, script: str) -> Page:
         told.append("There are no results here yet; what is run into this folder appears by itself.")
     return Page(
         title=f"Results in {name}",
-        lead="Click a name to open it; tick two runs to compare them. The list follows what is under way.",
+        lead="Click a name to open it; tick two runs to compare them. The list follows what is under way. Of runs it has "
+        "the social cost, the lowest voltage and the number of limits that are broken, both of AC power flow.",
         headline=[{"label": label, "value": f"{count:,}"} for label, count in counts],
         told=told,
         sections=[Section("All results", tables=[

@@ -189,7 +189,7 @@ class Viewer:
         return _page(page, library=f"{to_root}{LIBRARY_FILE}")
 
     def _sorry(self, status: HTTPStatus, title: str, reason: str, to_root: str) -> Answer:
-        page = Page(title=title, lead="", links=[("All results", to_root)], told=[f"{reason}."])
+        page = Page(title=title, lead="", links=[("All results", to_root)], told=[f"{reason[:1].upper()}{reason[1:]}."])
         page.follows = ""
         content = rendered(page, f"{to_root}{LIBRARY_FILE}").encode(errors="replace")
         return Answer(status, _HTML, content, _MADE)
