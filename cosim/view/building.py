@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import unquote
 
 from cosim.hosting.study.page import hosting_page
 from cosim.results.comparison import read_comparison
@@ -97,7 +98,7 @@ class Builder:
 
 def _is_there(folder: Path, link: str) -> bool:
     """Whether a link leads to something: a file, or a page that is made when it is asked for."""
-    target = folder / link
+    target = folder / unquote(link)
     return target.parent.is_dir() if target.name == PAGE_FILE else target.is_file()
 
 

@@ -32,8 +32,8 @@ def list_page(catalogue: Catalogue, name: str, script: str) -> Page:
         told.append("There are no results here yet; what is run into this folder appears by itself.")
     return Page(
         title=f"Results in {name}",
-        lead="Click a name to open it; tick two runs to compare them. The list follows what is under way. Of runs it has "
-        "the social cost, the lowest voltage and the number of limits that are broken, both of AC power flow.",
+        lead="Click a name to open it; tick two runs to compare them. The list follows what is under way. Of runs it "
+        "has the social cost, and of AC power flow the lowest voltage and the number of limits that are broken.",
         headline=[{"label": label, "value": f"{count:,}"} for label, count in counts],
         told=told,
         sections=[Section("All results", tables=[

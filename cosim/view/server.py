@@ -31,7 +31,7 @@ from cosim.results.underway.reading import underway_at
 from cosim.sweep.storage.store import RUNS_FOLDER
 from cosim.view.building import Builder
 from cosim.view.catalogue import Catalogue, kind_of
-from cosim.view.inside import Inside, Refused
+from cosim.view.inside import Inside, Refused, linked
 from cosim.view.listing import list_page
 from cosim.view.live import ended, run_under_way, sweep_under_way
 
@@ -181,7 +181,7 @@ class Viewer:
             page = run_under_way(found, address, script)
         elif place.is_dir() and kind_of(self.inside.place(address)) == "sweep":
             page = sweep_under_way(self.catalogue.watch.state(self.inside.place(address)), address, script)
-            page.links = [("All its runs so far", f"{to_root}at/{address}/{PAGE_FILE}")]
+            page.links = [("All its runs so far", f"{to_root}at/{linked(address)}/{PAGE_FILE}")]
         else:
             page = ended(address, place.is_dir() and kind_of(self.inside.place(address)) is not None, to_root)
             return _page(page, library=f"{to_root}{LIBRARY_FILE}")
@@ -301,9 +301,10 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Type": answer.kind, "Content-Length": str(len(answer.content)),
             "Content-Security-Policy": answer.policy, "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
-            "Cross-Origin-Opener-Policy": "same-origin",
             "Cache-Control": f"private, max-age={answer.kept_s}" if answer.kept_s else "no-store",
         }  # fmt: skip
+        if answer.policy == _MADE:  # the HTML standard makes it an error in a page that is a sandbox
+            headers["Cross-Origin-Opener-Policy"] = "same-origin"
         if answer.location:
             headers["Location"] = answer.location
         for name, value in (*headers.items(), *more):

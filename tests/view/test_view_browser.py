@@ -93,6 +93,14 @@ def test_nothing_is_asked_of_anybody_else(browser: Any, site: Site) -> None:
     assert {url for url in asked if not url.startswith((own, "data:", "blob:"))} == set()
 
 
+def test_a_report_is_shown(browser: Any, folder: Path, site: Site) -> None:
+    opened(browser, site.server.address + at("swept"))
+    browser.execute_script("document.querySelectorAll('nav a')[1].click()")
+    ready(browser, "return location.pathname.endsWith('/report.html') && document.querySelector('h1') !== null")
+    shown = browser.execute_script("return [document.querySelector('h1').textContent, window.origin]")
+    assert shown == ["limits", "null"]
+
+
 def test_a_page_follows_a_run_to_its_end(browser: Any, tmp_path: Path, tables: Tables, layout: Layout) -> None:
     held = HeldFolder(tmp_path / "run")
     file = held.path / UNDERWAY_FILE

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -127,9 +128,10 @@ def comparison_page(folder: Path, records: Mapping[str, Record]) -> Page:
     page = Page(
         title=f"{first.scenario}: {len(records)} modes compared",
         lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}",
-        links=[(mode, f"{mode}/{PAGE_FILE}") for mode in records] + [("Report with figures for print", REPORT_FILE)],
+        links=[*((mode, f"{quote(mode, safe='')}/{PAGE_FILE}") for mode in records),
+               ("Report with figures for print", REPORT_FILE)],
         scenario_text=scenario_text(folder / next(iter(records))),
-    )
+    )  # fmt: skip
     sections = page.sections
     if finished:
         page.told = coincide(records, tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import yaml
 
@@ -44,7 +45,7 @@ def run_of_sweep_page(found: Sweep, key: str, links: Sequence[tuple[str, str]] =
                 Table("Key figures", "", [("name", False), ("value", False), ("what", False)], values),
             ]),
             Section("Tables", tables=[
-                Table("Kept", "", [("table", False)], [[Cell(n, link=n)] for n in note.files if n != LOG_FILE]),
+                Table("Kept", "", [("table", False)], [[Cell(n, link=quote(n))] for n in note.files if n != LOG_FILE]),
             ]),
         ],
         scenario_text=yaml.safe_dump(dict(note.scenario), sort_keys=False, allow_unicode=True, width=110),
