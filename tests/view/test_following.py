@@ -18,7 +18,8 @@ from cosim.errors import RunFailure
 from cosim.results.durable import is_held
 from cosim.results.folders import ResultFolder
 from cosim.results.pages.pair import differences
-from cosim.results.underway.reading import underway_at
+from cosim.results.tables import read_table
+from cosim.results.underway.reading import Following, underway_at, underway_in
 from cosim.results.underway.writing import UNDERWAY_FILE, Underway
 from cosim.sweep.experiment import check_experiment
 from cosim.sweep.storage.note import RunNote
@@ -48,50 +49,64 @@ def entry(viewer: Viewer, address: str) -> Entry | None:
     return next((e for e in viewer.catalogue.entries() if e.address == address), None)
 
 
-def test_a_run_is_followed_with_its_rounds_and_prices_to_its_end(tmp_path: Path) -> None:
-    viewer, seen, last = Viewer(tmp_path), [], []
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[Following, str, str]], Path]:
+    """What is told of a run, of its comparison and in the list at each word of progress; and where the results are."""
+    root = tmp_path_factory.mktemp("followed")
+    viewer, seen = Viewer(root), []
 
     def look(done: int, total: int, text: str) -> None:
-        found = underway_at(tmp_path / "run")
-        assert found is not None
-        if text == "step 0: round 3":
-            seen.append((found, entry(viewer, "run"), asked(viewer, "live/run")))
-        if done == total:
-            last.append(found)
+        whole = underway_at(root / "both")
+        assert whole is not None
+        for run in underway_in(whole.part):
+            if run.place.name == "second":
+                listed = entry(viewer, "both")
+                assert listed is not None
+                seen.append((run, asked(viewer, "live/both"), listed.state))
 
-    steps = {"clock.steps": 2, "clock.window_steps": 2}
-    result = cosim.run("ieee37", mode="decentralized", overrides=steps, out=tmp_path / "run", figures=False,
-                       progress=look)  # fmt: skip
-    [(found, listed, page)] = seen
-    made = result.tables.rounds.set_index("round").loc[2]
-    now = found.lines[-1]
-    assert (now["round"], now["price_residual"], now["power_residual_kw"]) == (
-        2, made["price_residual"], made["power_residual_kw"])  # fmt: skip
-    assert now["low"] <= now["mean"] <= now["high"]
-    assert found.alive and listed is not None and (listed.kind, listed.state) == ("run", "under way")
-    assert "Under way: step 0: round 3" in page and "view.js" in page
-    prices = result.tables.prices.query("step == 1")["dlmp_p"]
-    assert [last[-1].now(n) for n in ("low", "mean", "high")] == pytest.approx(
+    modes = {"first": "uncoordinated", "second": "decentralized"}
+    cosim.compare("ieee37", modes, overrides={"clock.steps": 1}, out=root / "both", figures=False, progress=look)
+    return seen, root
+
+
+def test_rounds_are_told_with_their_residuals(followed: tuple[list[tuple[Following, str, str]], Path]) -> None:
+    seen, root = followed
+    rounds = read_table("rounds", root / "both" / "second" / "rounds.parquet").set_index("round")
+    told = [run.lines[-1] for run, _, _ in seen if run.now("round") is not None]
+    assert len(told) == len(rounds) - 1  # the last has no next at whose beginning it would be told
+    for now in told:
+        made = rounds.loc[now["round"]]
+        assert (now["price_residual"], now["power_residual_kw"]) == (made["price_residual"], made["power_residual_kw"])
+        assert now["low"] <= now["mean"] <= now["high"]
+
+
+def test_the_last_prices_and_the_cost_are_those_of_the_tables(
+    followed: tuple[list[tuple[Following, str, str]], Path]
+) -> None:
+    seen, root = followed
+    prices = read_table("prices", root / "both" / "second" / "prices.parquet")["dlmp_p"]
+    cost = read_table("steps", root / "both" / "second" / "steps.parquet")["social_cost_usd"].sum()
+    last = seen[-1][0]
+    assert [last.now(n) for n in ("low", "mean", "high")] == pytest.approx(
         [prices.min(), prices.mean(), prices.max()], abs=1e-4
     )
-    assert last[-1].now("cost_usd") == pytest.approx(result.kpis["social_cost_usd"])
-    over = asked(viewer, "live/run")
-    assert "its results are there" in over and "../at/run/page.html" in over and "view.js" not in over
-    assert not list(tmp_path.rglob(UNDERWAY_FILE)) and entry(viewer, "run").state == "ok"  # type: ignore[union-attr]
+    assert (last.now("done"), last.now("cost_usd")) == (1, pytest.approx(cost))
 
 
-def test_modes_of_a_comparison_are_followed_one_by_one(tmp_path: Path) -> None:
-    viewer, pages = Viewer(tmp_path), []
+def test_modes_of_a_comparison_are_followed_one_by_one(followed: tuple[list[tuple[Following, str, str]], Path]) -> None:
+    seen, _ = followed
+    run, page, state = seen[0]
+    assert run.alive and state == "under way" and "view.js" in page
+    assert dict(data_in_rows(page)) == {"first": "has ended", "second": "under way: step 0: linearising"}
 
-    def look(done: int, total: int, text: str) -> None:
-        if text.startswith("second: step 0"):
-            pages.append(asked(viewer, "live/both"))
 
-    modes = {"first": "uncoordinated", "second": "uncoordinated"}
-    cosim.compare("ieee37", modes, overrides={"clock.steps": 1}, out=tmp_path / "both", figures=False, progress=look)
-    rows = dict(data_in_rows(pages[0]))
-    assert rows == {"first": "has ended", "second": "under way: step 0: linearising"}
-    assert "its results are there" in asked(viewer, "live/both")
+def test_what_has_ended_is_told_so_and_leaves_no_progress(
+    followed: tuple[list[tuple[Following, str, str]], Path]
+) -> None:
+    _, root = followed
+    over = asked(Viewer(root), "live/both")
+    assert "its results are there" in over and "../at/both/page.html" in over and "view.js" not in over
+    assert not list(root.rglob(UNDERWAY_FILE))
 
 
 def data_in_rows(page: str) -> list[tuple[str, str]]:

@@ -6,14 +6,15 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import socket
+import threading
+import time
 from html import escape, unescape
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -146,6 +147,7 @@ def trap(trapped: Path) -> Viewer:
     return Viewer(trapped, secret="s")
 
 
+@settings(max_examples=60)
 @given(st.sampled_from(["at", "live", "compare", ""]), st.lists(st.sampled_from(PARTS), max_size=7))
 def test_no_address_leads_out_of_the_folder(trap: Viewer, route: str, parts: list[str]) -> None:
     answer = trap.answer("/s/" + "/".join([route, *parts]))
@@ -249,12 +251,22 @@ def test_a_folder_that_is_none_and_a_port_that_is_taken_are_wrong_input(tmp_path
 def test_ctrl_c_ends_it_and_nothing_is_left(tmp_path: Path, tables: Tables, layout: Layout) -> None:
     save_run(tmp_path / "run", tables, layout)
     before = state_of(tmp_path)
-    command = [sys.executable, "-m", "cosim.cli", "view", str(tmp_path), "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "http://127.0.0.1:" in process.stdout.readline()
-        assert "Ctrl-C" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt() -> None:
+        while signal.getsignal(signal.SIGINT) is handlers[signal.SIGINT]:  # it does not listen yet
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        ended = CliRunner().invoke(app, ["view", str(tmp_path), "--no-open"])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (ended.exit_code, ended.output.splitlines()[-1]) == (0, "Ended.")
     assert state_of(tmp_path) == before
+    port = int(re.findall(r"http://127.0.0.1:([0-9]+)/", ended.output)[0])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
