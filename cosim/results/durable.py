@@ -192,20 +192,24 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def is_held(place: Path) -> bool | None:
-    """Whether a living process holds a folder or a lock file; None on a system on which that cannot be told.
+    """Whether a living process holds a folder or a lock file; None where that cannot be told.
 
     Looking takes a shared hold for a moment.
     """
     try:
         import fcntl
-    except ImportError:  # pragma: no cover - a system without such locks
+
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # a system without such locks, or somebody else's folder
         return None
-    with suppress(OSError):
-        descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(descriptor)
     return False
