@@ -3,8 +3,12 @@ a program."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
 from pathlib import Path
+from typing import IO
 
 from cosim.errors import InputError
 
@@ -28,6 +32,19 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def open_ordinary(path: Path) -> IO[bytes]:
+    """Open a file to read it if it is an ordinary one: no link, and nothing that would keep its reader waiting.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    stream = open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+    return stream
 
 
 def file_digest(path: Path) -> str:

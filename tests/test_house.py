@@ -23,6 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"coordination", "agents"}),
     frozenset({"simulation"}),
     frozenset({"sweep", "testing"}),
+    frozenset({"view"}),
     frozenset({"cli", "experiments"}),
 )
 """Rooms from the ground up; `data` and `scenarios` hold no code."""

@@ -1,4 +1,4 @@
-"""The command line: ``cosim new | run | compare | sweep | hosting | rerun | validate | report | feeder | ...``.
+"""The command line: ``cosim new | run | compare | sweep | hosting | view | rerun | validate | report | ...``.
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong. Results go to stdout, errors and progress to
 stderr, and progress only if that is a terminal. Everything heavy is imported when a command runs.
@@ -34,6 +34,7 @@ from cosim.cli.summaries import (
     run_as_json,
 )
 from cosim.cli.sweep import parsed_changes, sweep_command
+from cosim.cli.view import view_command
 from cosim.errors import InputError, RunFailure
 from cosim.scenario.modes import COMPARED, MODES
 
@@ -56,6 +57,7 @@ app.command("hosting")(hosting_command)
 app.command("evaluate")(evaluate_command)
 app.command("schema")(schema_command)
 app.command("explain")(explain_command)
+app.command("view")(view_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario by name, or the path of a YAML file.")
@@ -230,6 +232,8 @@ def report(
             from cosim.sweep.run import finish
 
             typer.echo(f"Report: {finish(read_sweep(out), not no_figures)}")
+            if not no_figures:
+                typer.echo(f"Page: {out / 'page.html'}")
             return
         from cosim.hosting.study.result import is_hosting
 
@@ -244,9 +248,12 @@ def report(
         from cosim.sweep.evaluation.result import is_evaluation
 
         if is_evaluation(out):
+            from cosim.sweep.evaluation.page import write_evaluation_page
             from cosim.sweep.evaluation.report import write_evaluation_report
 
             typer.echo(f"Report: {write_evaluation_report(out, not no_figures)}")
+            if not no_figures:
+                typer.echo(f"Page: {write_evaluation_page(out)}")
             return
         from cosim.results.pages.runs import write_pages
         from cosim.results.report import write_report

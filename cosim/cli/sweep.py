@@ -181,6 +181,8 @@ def _print_outcome(found: Sweep, folder: Path) -> None:
     typer.echo(f"Tables: {folder / 'runs.csv'} and one folder per run; in Python: cosim.read_sweep({str(folder)!r})")
     if (folder / "report.html").is_file() and found.complete:
         typer.echo(f"Report: {folder / 'report.html'}")
+        if (folder / "page.html").is_file():
+            typer.echo(f"Page to look at: {folder / 'page.html'}")
     failed = found.runs[found.runs["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]

@@ -25,10 +25,6 @@ Task = Generator[simpy.Event, Any, Any]
 """An operator's part of something that all operators do."""
 
 
-def _nobody(text: str) -> None:
-    """Nobody waits."""
-
-
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
     """One round of a negotiation: residuals, costs, and simulated time in seconds."""
@@ -39,6 +35,19 @@ class RoundRecord:
     power_residual_kw: float
     dca_cost_usd: float
     dso_cost_usd: float
+
+
+class Tell(Protocol):
+    """Is told what is being done, for somebody who waits."""
+
+    def __call__(
+        self, text: str, made: RoundRecord | None = None, posted_usd_per_mwh: Array | None = None
+    ) -> None:
+        """Say what is being done; of a negotiation also its last round, and the prices that are posted next."""
+
+
+def _nobody(text: str, made: RoundRecord | None = None, posted_usd_per_mwh: Array | None = None) -> None:
+    """Nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +116,7 @@ class Market:
     """(steps of the horizon,) what aggregators are charged under a tariff; None: the price at the source."""
     own_tariffs_usd_per_mwh: Mapping[str, Array] = field(default_factory=dict)
     """(steps of the horizon,) the same for aggregators, by name, that have a tariff of their own."""
-    tell: Callable[[str], None] = _nobody
-    """Told what is being done, for somebody who waits."""
+    tell: Tell = _nobody
     operator_desks: tuple[Desk[Task, Any], ...] = field(init=False)
     desks: tuple[AggregatorDesk, ...] = field(init=False)
     links: tuple[Link, ...] = field(init=False)

@@ -54,7 +54,7 @@ class Decentralized:
         repeated, ended, number, fresh = 0, "", 1, 1
         refined: Refined | None = None
         while env.now + round_s <= window.closes_s and len(rounds) < spec.max_rounds and not ended:
-            market.tell(f"round {number}")
+            market.tell(f"round {number}", rounds[-1] if rounds else None, posted.prices.p_usd_per_mwh)
             part = Posting(market, window, number, posted, fresh == number, table)
             for mail in (yield from market.together(part.exchanged)):
                 table.take(mail, number)

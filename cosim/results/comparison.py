@@ -59,6 +59,10 @@ def read_comparison(folder: Path) -> dict[str, Record]:
         raise InputError("no comparison in this folder", file=path) from None
     except (OSError, ValueError) as error:
         raise InputError(f"not the table of a comparison ({error})", file=path) from None
+    for mode in modes:
+        if not isinstance(mode, str) or mode in ("", ".", "..") or "\\" in mode or Path(mode).name != mode:
+            raise InputError("a mode whose name is not that of a folder beside the table", file=path, key="mode",
+                             value=mode, allowed="names without slashes")  # fmt: skip
     return {mode: Record.read(folder / mode) for mode in modes}
 
 

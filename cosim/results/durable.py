@@ -189,3 +189,27 @@ def _is_at(descriptor: int, path: Path) -> bool:
     with suppress(OSError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
+
+
+def is_held(place: Path) -> bool | None:
+    """Whether a living process holds a folder or a lock file; None where that cannot be told.
+
+    Looking takes a shared hold for a moment.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # a system without such locks, or somebody else's folder
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(descriptor)
+    return False

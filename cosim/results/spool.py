@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosim.errors import InputError
+from cosim.results.columns import Columns
 from cosim.results.schemas import SCHEMAS
 from cosim.results.tables import (
     ROW_GROUP,
@@ -35,6 +37,9 @@ class Shelf(Protocol):
     def add(self, name: str, rows: pd.DataFrame) -> None:
         """Take rows of a table."""
 
+    def see(self, table: str, columns: Columns) -> None:
+        """See rows when they are booked, before they are added; and what else a simulation tells by name."""
+
     def close(self) -> Tables:
         """The tables; nothing can be added any more."""
 
@@ -49,6 +54,9 @@ class Kept:
         """See :class:`Shelf`."""
         self._rows.setdefault(name, []).append(rows)
 
+    def see(self, table: str, columns: Columns) -> None:
+        """See :class:`Shelf`."""
+
     def close(self) -> Tables:
         """See :class:`Shelf`."""
         return Tables.from_frames({name: pd.concat(rows, ignore_index=True) for name, rows in self._rows.items()})
@@ -62,10 +70,11 @@ class Spool:
 
     Args:
         folder: an existing folder, for one file per table.
+        see: is told what is booked, at once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, see: Callable[[str, Columns], None] | None = None) -> None:
+        self._folder, self._see = folder, see
         self._piles = {name: _Pile(name, folder / f"{name}.parquet") for name in Tables.names()}
 
     def add(self, name: str, rows: pd.DataFrame) -> None:
@@ -73,6 +82,11 @@ class Spool:
         if name not in self._piles:
             raise InputError("unknown table", key=name, allowed=", ".join(self._piles))
         self._piles[name].add(rows)
+
+    def see(self, table: str, columns: Columns) -> None:
+        """See :class:`Shelf`."""
+        if self._see is not None:
+            self._see(table, columns)
 
     def close(self) -> Tables:
         """See :class:`Shelf`."""

@@ -32,6 +32,7 @@ class Books:
         if table not in self.piles:
             self.piles[table] = Pile(table)
         self.piles[table].add(columns)
+        self.shelf.see(table, columns)
 
     def pack(self, least: int = 1) -> None:
         """Put the rows so far on the shelf, of tables that have at least so many: frames of few rows cost time."""

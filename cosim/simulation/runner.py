@@ -19,6 +19,7 @@ from cosim.results.kpis import RunFacts, compute_kpis
 from cosim.results.record import ErrorNote, Record, run_id, utc_now, versions
 from cosim.results.spool import Kept, Shelf, Spool, StoredTables
 from cosim.results.tables import Layout, Tables
+from cosim.results.underway.writing import Underway
 from cosim.scenario.inputs.keeping import keep_inputs
 from cosim.scenario.inputs.manifest import SCENARIO_COPY
 from cosim.scenario.inputs.named import named_inputs
@@ -135,8 +136,9 @@ def compare_ready(
         return Comparison(comparison_table(records), results, failures, None, against)
     from cosim.results.pages.runs import write_report_and_page  # what a report needs: only where one is written
 
-    with ResultFolder(out, force=force) as folder:
-        results, failures, records = _compared(ready, folder.path, progress, figures)
+    name = next(iter(ready.values())).prepared.scenario.name
+    with ResultFolder(out, force=force) as folder, Underway(folder.path, "comparison", name, modes=[*ready]) as watch:
+        results, failures, records = _compared(ready, folder.path, watch.also(progress), figures)
         table = write_comparison(records, folder.path)
         against = _against(results, kinds, baseline)
         write_gains(gains({mode: r.tables for mode, r in results.items()}, against), folder.path)
@@ -203,10 +205,12 @@ def _run_ready(
     from cosim.results.pages.runs import write_report_and_page  # what a report needs: only where one is written
 
     try:
-        with RunFolder(out, draft, text, force=force) as folder:
+        with RunFolder(out, draft, text, force=force) as folder, Underway.of(draft, folder.path) as watch:
             problems = _keep_inputs(simulation.prepared, folder.path)
-            record, _, layout = _simulate(simulation, draft, progress, Spool(folder.path))
+            spool = Spool(folder.path, watch.see)
+            record, _, layout = _simulate(simulation, draft, watch.also(progress), spool)
             record = replace(record, notes=(*record.notes, *problems))
+            watch.say("writing the report")
             folder.save(record, layout)
             write_report_and_page(folder.path, figures, page)
     except OSError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import simpy
 
 from cosim.coordination import coordination_of
-from cosim.coordination.base import Market, Outcome
+from cosim.coordination.base import Market, Outcome, RoundRecord
 from cosim.coordination.delivery import DeliveredStep
 from cosim.coordination.operators import Operators, Seat
 from cosim.coordination.settlement import Positions, Stage
@@ -21,7 +21,7 @@ from cosim.coordination.welfare import optimum
 from cosim.errors import InputError, RunFailure
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.protocol.channel import Channel, MessageRecord
-from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, TerminalLoad
+from cosim.protocol.roles import AGGREGATOR_METHODS, OPERATOR_METHODS, Array, TerminalLoad
 from cosim.results.spool import Shelf
 from cosim.scenario.calendar import Window
 from cosim.scenario.forecasts.information import information_of
@@ -140,7 +140,12 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             with _creating(spec.agent, "operator.agent"):
                 return Seat(kind(self, prepared, [loads[k] for k in columns], **besides), prepared.name, columns)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, made: RoundRecord | None = None, posted_usd_per_mwh: Array | None = None) -> None:
+        if made is not None:
+            self.books.shelf.see("posted", {
+                "round": made.round, "price_residual": made.price_residual,
+                "power_residual_kw": made.power_residual_kw, "price_usd_per_mwh": posted_usd_per_mwh,
+            })  # fmt: skip
         self._progress(self._done, self.prepared.calendar.steps, f"step {self._done}: {text}")
 
     def _check_capacity(self) -> None:

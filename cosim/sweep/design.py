@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.stats import qmc
 
 from cosim.errors import InputError
 from cosim.sweep.experiment import Experiment, FactorSpec, RangeSpec, SampleSpec, SamplingSpec
@@ -129,6 +127,8 @@ def _drawn(
 
 def _cube(sampling: SamplingSpec, dimensions: int) -> Array:
     """(count, dimensions) points of the unit cube."""
+    from scipy.stats import qmc  # scipy.stats takes long to import, and few experiments draw
+
     rng = np.random.default_rng(sampling.seed)
     if sampling.method == "monte_carlo":
         points = rng.random((sampling.count, dimensions))
@@ -158,12 +158,16 @@ def _quantiles(spec: SampleSpec, at: Array, key: str, path: Path | None) -> Arra
 
 def distributions() -> list[str]:
     """Names of the distributions that a factor may have: those of scipy.stats that have quantiles."""
+    from scipy import stats
+
     kinds = stats.rv_continuous | stats.rv_discrete
     return sorted(name for name in dir(stats) if isinstance(getattr(stats, name), kinds))
 
 
 def _distribution(spec: SampleSpec, key: str, path: Path | None) -> Any:
     """The distribution with its parameters; (``cdf`` and ``ppf``)."""
+    from scipy import stats
+
     known = distributions()
     name = spec.distribution or ""
     if name not in known:

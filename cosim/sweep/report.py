@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from cosim.results.folders import FIGURES_FOLDER, REPORT_FILE
+from cosim.results.folders import FIGURES_FOLDER, PAGE_FILE, REPORT_FILE
 from cosim.results.kpis import shown as kpi_text
 from cosim.results.record import versions
 from cosim.results.report import page_template
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200
 _MOST_FAILURES = 50
-_KPIS = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "vuf_max_pct", "slack_mwh")
+KPIS = ("social_cost_usd", "dca_cost_usd", "welfare_gap", "ac_v_min_pu", "violations_ac", "vuf_max_pct", "slack_mwh")
 
 
 def write_findings(findings: Findings, root: Path, figures: bool = True) -> list[str]:
@@ -76,13 +76,14 @@ def write_sweep_report(found: Sweep, findings: Findings | None = None, figures: 
         "title": found.experiment.name.replace("_", " "),
         "lead": " ".join(found.experiment.description.split()),
         "headline": _headline(found),
+        "page": PAGE_FILE if figures else "",
         "conclusion": "" if findings is None else markdown_html(findings.conclusion),
         "figures": [
             {"name": n, "caption": captions.get(n, n.replace("_", " ")), "data": base64.b64encode(d).decode("ascii")}
             for n, d in images.items()
         ],
-        "plan": _plan_rows(found),
-        "factors": [_factor_row(name, factor) for name, factor in found.experiment.factors.items()],
+        "plan": plan_rows(found),
+        "factors": [factor_row(name, factor) for name, factor in found.experiment.factors.items()],
         "failures": _failures(found),
         "tables": _tables(found, findings),
         "provenance": _provenance(found),
@@ -125,7 +126,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
-def _plan_rows(found: Sweep) -> list[tuple[str, str]]:
+def plan_rows(found: Sweep) -> list[tuple[str, str]]:
     e = found.experiment
     rows = [("scenario", e.scenario), ("modes", ", ".join(dict.fromkeys(found.runs["mode"])))]
     if e.set:
@@ -138,7 +139,7 @@ def _plan_rows(found: Sweep) -> list[tuple[str, str]]:
     return [*rows, ("seeds", seeds), *([("measured by", e.measure)] if e.measure else [])]
 
 
-def _factor_row(name: str, factor: FactorSpec) -> dict[str, str]:
+def factor_row(name: str, factor: FactorSpec) -> dict[str, str]:
     keys = list(factor.keys) or sorted({k for level in (factor.levels or {}).values() for k in level})
     return {"name": factor.label or name, "levels": _values(factor), "sets": ", ".join(keys)}
 
@@ -160,16 +161,16 @@ def _values(factor: FactorSpec) -> str:
 
 def _failures(found: Sweep) -> list[dict[str, str]]:
     failed = found.runs[found.runs["error"].notna()].head(_MOST_FAILURES)
-    return [{"what": _where(row, found.experiment), "why": row["error"], "run": row["run"]}
+    return [{"what": where(row, found.experiment), "why": row["error"], "run": row["run"]}
             for row in failed.to_dict("records")]  # fmt: skip
 
 
-def _where(row: Mapping[Any, Any], experiment: Experiment) -> str:
+def where(row: Mapping[Any, Any], experiment: Experiment) -> str:
     return ", ".join([row["mode"], *(f"{name} = {row[name]}" for name in experiment.factors)])
 
 
 def _tables(found: Sweep, findings: Findings | None) -> list[dict[str, Any]]:
-    kpis = [name for name in _KPIS if name in found.runs and found.runs[name].notna().any()]
+    kpis = [name for name in KPIS if name in found.runs and found.runs[name].notna().any()]
     own = found.kpis if found.experiment.measure else []
     seeds = ["replicate"] if found.experiment.replicates else []
     columns = ["mode", *seeds, *found.factors, "status", *(own or kpis)]
@@ -181,13 +182,13 @@ def _tables(found: Sweep, findings: Findings | None) -> list[dict[str, Any]]:
 
 def _html_table(title: str, frame: pd.DataFrame, file: str, opened: bool) -> dict[str, Any]:
     columns = [{"name": c, "number": pd.api.types.is_numeric_dtype(frame[c])} for c in frame.columns]
-    rows = [list(zip(columns, map(_cell, frame.columns, row), strict=True))
+    rows = [list(zip(columns, map(cell_text, frame.columns, row), strict=True))
             for row in frame.head(_MOST_ROWS).itertuples(index=False)]  # fmt: skip
     cut = len(frame) if len(frame) > _MOST_ROWS else 0
     return {"title": title, "columns": columns, "rows": rows, "cut": cut, "file": file, "open": opened}
 
 
-def _cell(name: str, value: Any) -> str:
+def cell_text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosim.errors import InputError, RunFailure
-from cosim.results.folders import REPORT_FILE
+from cosim.results.folders import PAGE_FILE, REPORT_FILE
 from cosim.scenario.inputs.keeping import keep_inputs
 from cosim.scenario.inputs.manifest import EXPERIMENT_COPY, SCENARIO_COPY
 from cosim.scenario.inputs.named import named_inputs
@@ -18,6 +18,7 @@ from cosim.scenario.own_code import imported
 from cosim.sweep.engine import check_engine, default_workers, open_engine, sees
 from cosim.sweep.experiment import Experiment
 from cosim.sweep.findings import Findings
+from cosim.sweep.pages.overview import write_sweep_page
 from cosim.sweep.plan import Plan, PlannedRun, estimate_s, make_plan, named_code
 from cosim.sweep.reading import OUTCOME_COLUMNS, RUN_COLUMNS, Sweep, read_sweep
 from cosim.sweep.report import write_findings, write_sweep_report
@@ -273,5 +274,9 @@ def finish(found: Sweep, figures: bool = True) -> Path:
                 f"the analysis {found.experiment.analysis} failed: {type(error).__name__}: {error}; the runs are kept"
             ) from error
     written += write_sweep_report(found, findings, figures)
+    if figures:
+        written += write_sweep_page(found)
+    else:
+        (store.root / PAGE_FILE).unlink(missing_ok=True)  # an earlier one would say what is not so any more
     store.write_outputs(written)
     return store.root / REPORT_FILE

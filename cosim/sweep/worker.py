@@ -24,6 +24,7 @@ import threadpoolctl
 
 from cosim.errors import InputError, RunFailure
 from cosim.results.record import utc_now
+from cosim.results.underway.writing import Underway
 from cosim.scenario.own_code import imported
 from cosim.scenario.schema import Scenario
 from cosim.simulation.forget import forgetting
@@ -143,7 +144,7 @@ def _execute(task: Task, store: Store, own_process: bool) -> Report:
         with log_path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
             log.write(f"{task.history}{started} run {task.key}, attempt {task.attempt}, process {os.getpid()}\n")
             with _output_to(log, own_process):
-                note, tables = _measured(task, log)
+                note, tables = _measured(task, log, part)
         wall_s = time.perf_counter() - began
         note = _with_tables(note, tables, part)
         with log_path.open("a", encoding="utf-8", errors="backslashreplace") as log:
@@ -192,13 +193,13 @@ def _with_tables(note: RunNote, tables: Mapping[str, pa.Table], part: Path) -> R
     return replace(note, tables=tuple(tables))
 
 
-def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pa.Table]]:
+def _measured(task: Task, log: TextIO, part: Path) -> tuple[RunNote, Mapping[str, pa.Table]]:
     """The note and the tables of a run; whatever goes wrong in it becomes its note."""
     try:
         scenario = Scenario.model_validate(task.scenario)
         path = Path(task.scenario_path)
         if task.measure is None:
-            outcome = _simulated(scenario, path, task.tables)
+            outcome = _simulated(scenario, path, task.tables, part)
         else:
             outcome = imported(task.measure, "measure", beside=Path(task.beside))(scenario, path)
         found = kept(outcome, task.taken)
@@ -217,8 +218,9 @@ def _measured(task: Task, log: TextIO) -> tuple[RunNote, Mapping[str, pa.Table]]
     return RunNote(task.key, "ok", kpis, found.notes, timing=timing, scenario=task.scenario), found.tables
 
 
-def _simulated(scenario: Scenario, path: Path, tables: Sequence[str]) -> Outcome:
-    result = simulate(scenario, path)
+def _simulated(scenario: Scenario, path: Path, tables: Sequence[str], part: Path) -> Outcome:
+    with Underway(part, "run", scenario.name, mode=scenario.mode) as watch:
+        result = simulate(scenario, path, watch.also(None))
     return Outcome(result.kpis, {name: getattr(result.tables, name) for name in tables}, result.notes)
 
 

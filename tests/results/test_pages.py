@@ -78,7 +78,12 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def data_of(page: Path) -> dict[str, Any]:
     """What a page draws."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    return data_in(page.read_text(encoding="utf-8"))
+
+
+def data_in(text: str) -> dict[str, Any]:
+    """What a page of this text draws."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)
     assert found is not None
     data: dict[str, Any] = json.loads(found[1])
     return data

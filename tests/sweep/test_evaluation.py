@@ -17,6 +17,7 @@ from cosim.grid.feeder.phases import Terminal
 from cosim.sweep.evaluation.decided import LOAD_KEY, Errs, Plant, read_decided
 from cosim.sweep.evaluation.drawing import drawn
 from cosim.sweep.evaluation.evaluate import evaluate, interval
+from cosim.sweep.evaluation.page import evaluation_page
 from cosim.sweep.evaluation.result import EvaluationRecord, read_evaluation, verdict
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
@@ -51,6 +52,15 @@ def test_limits_break_as_often_as_the_margins_let_them(made: Run) -> None:
     bare = evaluate(made(None), 100, errs=ERRS)
     assert bare.steps["worst"].min() > 0.3  # a dispatch on the limit breaks it every other time
     assert bare.record.level is None
+
+
+def test_the_page_draws_the_frequencies_of_the_table_and_the_level(made: Run, tmp_path: Path) -> None:
+    found = evaluate(made(0.9), 20, out=tmp_path / "out", figures=False)
+    charts = [chart for section in evaluation_page(tmp_path / "out").sections for chart in section.charts]
+    for choice, name in zip(charts[0].choices, ("worst", "any"), strict=True):
+        drawn_pct = {trace.name: np.asarray(trace.y) for trace in choice.traces}
+        assert drawn_pct[choice.label] == pytest.approx(100 * found.steps[name].to_numpy())
+        assert drawn_pct["level 10 %"] == pytest.approx([10.0, 10.0])
 
 
 def test_what_is_written_is_the_same_for_any_number_of_workers(made: Run, tmp_path: Path) -> None:

@@ -25,9 +25,14 @@ def write_hosting_page(folder: str | Path) -> Path:
     Raises:
         InputError: the folder holds none, or a table that cannot be read.
     """
+    return write_page(hosting_page(folder), Path(folder))
+
+
+def hosting_page(folder: str | Path) -> Page:
+    """The page of a hosting study, from its folder; errors as :func:`write_hosting_page`."""
     found = read_hosting(folder)
     record = found.record
-    page = Page(
+    return Page(
         title=f"{record.name}: hosting capacity",
         lead=f"{len(found.steps):,} steps, {found.connections['connection'].nunique()} connections, "
         f"{len(found.contingencies)} case{'s' if len(found.contingencies) > 1 else ''}",
@@ -46,7 +51,6 @@ def write_hosting_page(folder: str | Path) -> Path:
                                             [[Cell(a), Cell(b)] for a, b in provenance(record)])]),
         ],
     )  # fmt: skip
-    return write_page(page, Path(folder))
 
 
 def _map(found: Hosting) -> dict[str, Any]:

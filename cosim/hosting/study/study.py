@@ -37,6 +37,7 @@ from cosim.results.folders import ResultFolder
 from cosim.results.layout import layout_of_feeder
 from cosim.results.record import utc_now, versions
 from cosim.results.tables import check
+from cosim.results.underway.writing import Underway
 
 Progress = Callable[[int, int, str], None]
 _PER: tuple[Per, ...] = get_args(Per)
@@ -134,8 +135,9 @@ def hosting_study(
                          v_max_pu=v_max_pu, ratings=ratings, overrides=overrides, as_tables=asked.switches)  # fmt: skip
     if out is None:
         return _studied(inputs, asked, str(source), jobs, progress)
-    with ResultFolder(out, force=force) as folder:
-        found = _studied(inputs, asked, str(source), jobs, progress)
+    with ResultFolder(out, force=force) as folder, Underway(folder.path, "hosting", Path(source).stem) as watch:
+        found = _studied(inputs, asked, str(source), jobs, watch.also(progress))
+        watch.say("writing the report")
         found.write(folder.path)
         write_hosting_report(folder.path, figures)
         if figures:

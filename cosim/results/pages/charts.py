@@ -63,6 +63,11 @@ class Chart:
     bars: bool = False
     points: bool = False
 
+    @property
+    def picks(self) -> tuple[()]:
+        """Choices of axes: none, see :class:`cosim.results.pages.explorer.Explorer`."""
+        return ()
+
     def data(self) -> dict[str, Any]:
         """For ``page.js``."""
         return {

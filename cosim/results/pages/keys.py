@@ -47,8 +47,8 @@ def _known() -> dict[str, str]:
 
 
 @cache
-def _page() -> str:
-    """The reference page."""
+def keys_page() -> str:
+    """The reference page as HTML."""
     sections = []
     for (file, at), rows in groupby(_rows(), lambda row: (row["file"], row["at"])):
         keys = [{**row, "anchors": [_anchor(file, path) for path in row["paths"]]} for row in rows]
@@ -58,8 +58,8 @@ def _page() -> str:
 
 def write_keys(path: Path) -> None:
     """Write the reference page of keys to a path, unless it is there."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != _page():
-        path.write_text(_page(), encoding="utf-8")
+    if not path.is_file() or path.read_text(encoding="utf-8") != keys_page():
+        path.write_text(keys_page(), encoding="utf-8")
 
 
 def linked(text: str, page: str = KEYS_FILE, file: str = "scenario") -> Markup:

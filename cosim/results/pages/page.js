@@ -1,5 +1,4 @@
-"use strict";
-/* Draws what the page's data says: a map with a time slider, charts, sortable tables. Plotly draws; this file says what. */
+/* Draws what the page's data says: a map with a time slider, and charts. Plotly draws; this file says what. */
 (async () => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
@@ -14,6 +13,7 @@
 
   /* Names are text: Plotly reads tags in texts, so these are taken for what they are. */
   const esc = (s) => String(s).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const lines = (s) => esc(s).replace(/(.{30,}?) /g, "$1<br>"); // long titles of axes
   const numbers = (v, digits) => (Number.isFinite(v) ? v.toFixed(digits) : "–");
 
   async function unpack(p) {
@@ -63,39 +63,50 @@
     const traces = said.traces.map((t, i) => ({
       type: chart.bars ? "bar" : "scatter", mode: chart.points ? "markers" : t.x.length > 1 ? "lines" : "markers",
       name: esc(t.name), ...held(chart, t),
-      text: t.text ? t.text.map(esc) : undefined, fill: undefined, stackgroup: chart.stacked ? "one" : undefined,
+      text: t.text ? t.text.map((v) => esc(v).replace(/\n/g, "<br>")) : undefined, fill: undefined, stackgroup: chart.stacked ? "one" : undefined,
       line: { color: colours[i % 7], dash: t.dash ? "dash" : DASHES[Math.floor(i / 7) % 5], shape: t.x.length < 400 ? chart.shape || "linear" : "linear", width: 2 },
-      marker: { color: colours[i % 7], size: 7, symbol: i % 20 },
+      marker: t.shade ? { color: t.shade, colorscale: "Cividis", showscale: true, size: 8, colorbar: { title: { text: esc(t.bar), side: "right" } } }
+        : { color: colours[i % 7], size: 7, symbol: i % 20 },
+      hovertemplate: chart.told ? "%{text}<extra></extra>" : undefined,
     }));
     Plotly.react(place, traces, layout({
-      xaxis: { title: { text: esc(said.x || chart.x) } }, barmode: "group",
-      yaxis: { title: { text: esc(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: chart.log ? "power" : "none", separatethousands: true },
-      height: place.closest(".beside") ? 230 : 300,
+      height: chart.told ? 420 : place.closest(".beside") ? 230 : 300,
+      xaxis: { title: { text: lines(said.x || chart.x) } }, barmode: "group",
+      yaxis: { title: { text: lines(said.y || chart.y) }, type: chart.log ? "log" : undefined, exponentformat: chart.log ? "power" : "none", separatethousands: true },
       legend: { orientation: "h", y: place.closest(".beside") ? -0.42 : said.x || chart.x ? -0.34 : -0.22, yanchor: "top" },
       showlegend: traces.length > 1, hovermode: chart.points || chart.bars ? "closest" : "x unified",
     }), { ...config, scrollZoom: false });
   }
   const redraws = [];
-  for (const [i, chart] of data.charts.entries()) {
-    const place = at(`chart-${i}`), choice = at(`choice-${i}`);
-    const again = () => draw(chart, place, choice ? choice.selectedIndex : 0);
-    if (choice) choice.addEventListener("change", again);
+  for (const i of data.charts.keys()) {
+    const place = at(`chart-${i}`), choice = at(`choice-${i}`), picks = ["y", "x", "colour"].map((k) => at(`${k}-${i}`));
+    const again = () => {
+      const chart = data.charts[i];
+      if (chart.columns) return draw(explored(chart, ...picks.map((p) => Number(p.value))), place, 0);
+      return draw(chart, place, choice ? choice.selectedIndex : 0);
+    };
+    for (const control of [choice, ...picks]) if (control) control.addEventListener("change", again);
     redraws.push(again);
   }
+  root.addEventListener("fresh", (event) => { // a page that is served is kept fresh by another script
+    data.charts = event.detail;
+    for (const i of data.charts.keys()) redraws[i]();
+  });
 
-  /* Tables: a click on a head sorts its column. */
-  for (const table of document.querySelectorAll("table.sortable")) {
-    table.querySelectorAll("thead th button").forEach((button, column) => button.addEventListener("click", () => {
-      const head = button.closest("th"), up = head.getAttribute("aria-sort") !== "ascending";
-      table.querySelectorAll("thead th").forEach((th) => th.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const body = table.tBodies[0];
-      const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-      const rows = [...body.rows].map((row) => [key(row), row]);
-      const number = rows.every(([k]) => k === "" || !Number.isNaN(Number(k)));
-      const order = (a, b) => (a === "" ? 1 : b === "" ? -1 : (number ? a - b : a.localeCompare(b, undefined, { numeric: true })) * (up ? 1 : -1));
-      rows.sort((a, b) => order(a[0], b[0])).forEach(([, row]) => body.append(row));
-    }));
+  /* A cloud of points out of columns: which is drawn against which, and what gives the colour. */
+  function explored(chart, y, x, colour) {
+    const of = (c) => chart.columns[c], known = [...chart.text.keys()].filter((k) => of(y).values[k] !== null && of(x).values[k] !== null);
+    const parts = new Map(), shades = colour < 0 ? null : of(colour);
+    const kinds = shades ? new Set(shades.values) : new Set();
+    const scale = shades && kinds.size > ON_LIGHT.length && shades.values.every((v) => v === null || typeof v === "number");
+    for (const k of known) {
+      const name = shades && !scale ? `${shades.label} ${shades.values[k] ?? "–"}` : "";
+      parts.set(name, [...(parts.get(name) || []), k]);
+    }
+    const told = (k) => [of(y), of(x), ...(shades ? [shades] : [])].map((c) => `${c.label}: ${c.values[k] ?? "–"}`);
+    return { points: true, told: true, choices: [{ x: of(x).label, y: of(y).label,
+      traces: [...parts].map(([name, rows]) => ({ name, x: rows.map((k) => of(x).values[k]), y: rows.map((k) => of(y).values[k]),
+        text: rows.map((k) => [chart.text[k], ...told(k)].join("\n")), shade: scale ? rows.map((k) => shades.values[k]) : null, bar: scale ? shades.label : "" })) }] };
   }
 
   /* The map. */
@@ -331,6 +342,7 @@
       fillChoice(at("layer"), m.layers.map((l) => [l.key, l.label]));
       fillChoice(at("run"), runs.map((r) => [r, r]));
       fillChoice(at("less"), [["", "nothing"], ...runs.map((r) => [r, r])]);
+      if (runs.includes(data.less)) at("less").value = data.less;
       for (const id of ["run", "less"]) at(id).parentElement.hidden = runs.length < 2;
       const list = document.createDocumentFragment();
       for (const b of m.buses) list.append(Object.assign(document.createElement("option"), { value: b }));

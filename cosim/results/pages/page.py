@@ -19,6 +19,7 @@ from markupsafe import Markup
 from cosim.errors import RunFailure
 from cosim.results.folders import PAGE_FILE
 from cosim.results.pages.charts import Chart
+from cosim.results.pages.explorer import Explorer
 from cosim.results.pages.keys import KEYS_FILE, linked, write_keys
 from cosim.results.report import page_template
 
@@ -29,31 +30,40 @@ _MANY = 1500
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table: its text, the number it is sorted by, and the page it links to."""
+    """A cell of a table: its text, the number it is sorted by, the page it links to, what a tick in it chooses."""
 
     text: str
     value: float | None = None
     link: str = ""
+    tick: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that a reader may sort: (head, whether numbers) of its columns, and its rows."""
+    """A table that a reader may sort: (head, whether numbers) of its columns, and its rows.
+
+    Attributes:
+        find: whether a reader may look for rows by words.
+        compare: address that gets the two rows that are ticked, if any can be.
+    """
 
     title: str
     text: str
     columns: Sequence[tuple[str, bool]]
     rows: Sequence[Sequence[Cell]]
+    find: bool = False
+    compare: str = ""
 
 
 @dataclass(slots=True)
 class Section:
-    """A part of a page under one head: charts, tables, plain sentences."""
+    """A part of a page under one head: charts, tables, plain sentences; ``html`` comes before them, as it is."""
 
     title: str
-    charts: Sequence[Chart] = ()
+    charts: Sequence[Chart | Explorer] = ()
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()
+    html: str = ""
 
 
 @dataclass(slots=True)
@@ -65,6 +75,8 @@ class Page:
         told: what a reader should know first.
         maps: feeders as :func:`cosim.results.pages.grids.map_of` makes them; ``names`` of them if there are several.
         times, iso: times of the steps that maps show, as text for a reader and for a time axis.
+        less: run that the map takes off the first one when the page is opened.
+        follows: address of a script that keeps the page fresh, of a page that is served.
     """
 
     title: str
@@ -80,49 +92,69 @@ class Page:
     iso: Sequence[str] = ()
     sections: list[Section] = field(default_factory=list)
     scenario_text: str = ""
+    less: str = ""
+    follows: str = ""
 
 
 def write_page(page: Page, folder: Path, library: str = LIBRARY_FILE) -> Path:
     """Write ``page.html`` into a folder, and the drawing library to where it names it; beside that the reference
     page of keys, to which those of the effective scenario are links.
 
-    The page fetches nothing but that file: its policy forbids everything else, and scripts other than its own.
-
     Args:
         library: relative to the folder; several pages share one.
     """
+    text = rendered(page, library)
+    place_library(folder / library)
+    if page.scenario_text:
+        write_keys(folder / _keys_beside(library))
+    path = folder / PAGE_FILE
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rendered(page: Page, library: str = LIBRARY_FILE) -> str:
+    """The page as HTML.
+
+    It fetches nothing but the drawing library: its policy forbids everything else, and scripts other than its own.
+
+    Args:
+        library: address of the drawing library, relative to the page.
+    """
     script = _script()
+    draws = bool(page.maps) or any(section.charts for section in page.sections)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     large = any(len(m["buses"]) > _MANY for m in page.maps)
     policy = (
         f"default-src 'none'; script-src 'self' file: 'sha256-{digest}'{' ' + _EVAL if large else ''}; "
-        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; {_SERVED if page.follows else _ALONE}"
     )
     charts = [chart for section in page.sections for chart in section.charts]
     numbers = iter(range(len(charts)))
     sections = [
         {"title": s.title, "charts": [(next(numbers), chart) for chart in s.charts],
-         "tables": [table for table in s.tables if table.rows], "lines": s.lines}
-        for s in page.sections if s.charts or s.lines or any(table.rows for table in s.tables)
+         "tables": [table for table in s.tables if table.rows], "lines": s.lines, "html": Markup(s.html)}
+        for s in page.sections if s.charts or s.lines or s.html or any(table.rows for table in s.tables)
     ]  # fmt: skip
-    data = {"maps": page.maps, "times": page.times, "iso": page.iso, "charts": [c.data() for c in charts]}
-    keys = library.removesuffix(LIBRARY_FILE) + KEYS_FILE
-    scenario = linked(page.scenario_text, keys)
+    data = {"maps": page.maps, "times": page.times, "iso": page.iso, "charts": [c.data() for c in charts],
+            **({"less": page.less} if page.less else {})}  # fmt: skip
+    keys = _keys_beside(library)
     content = {
         "title": page.title, "lead": page.lead, "links": page.links, "error": page.error, "headline": page.headline,
         "told": page.told, "maps": page.names if page.maps else (), "steps": len(page.times), "note_map": page.note_map,
-        "sections": sections, "scenario": scenario, "keys": keys, "policy": policy, "library": library,
+        "sections": sections, "scenario": linked(page.scenario_text, keys), "keys": keys, "policy": policy,
+        "library": library if draws or not page.follows else "", "follows": page.follows,
         "data": Markup(_for_script(data)), "script": Markup(script),
     }  # fmt: skip
-    place_library(folder / library)
-    if scenario:
-        write_keys(folder / keys)
-    path = folder / PAGE_FILE
-    path.write_text(page_template("pages/page.html.j2").render(content), encoding="utf-8")
-    return path
+    return page_template("pages/page.html.j2").render(content)
+
+
+def _keys_beside(library: str) -> str:
+    """Where the reference page of keys is: beside the drawing library."""
+    return library.removesuffix(LIBRARY_FILE) + KEYS_FILE
 
 
 _EVAL = "'unsafe-eval'"
+_ALONE, _SERVED = "form-action 'none'", "form-action 'self'; connect-src 'self'"
 
 
 def place_library(path: Path) -> None:
@@ -131,18 +163,29 @@ def place_library(path: Path) -> None:
     Raises:
         RunFailure: it is not installed.
     """
+    source = library_source()
+    if not path.is_file() or path.stat().st_size != source.stat().st_size:
+        shutil.copyfile(source, path)
+
+
+def library_source() -> Path:
+    """The drawing library as it is installed.
+
+    Raises:
+        RunFailure: it is not.
+    """
     found = importlib.util.find_spec("plotly")  # finds the package without importing it, which takes long
     home = next(iter((found and found.submodule_search_locations) or ()), "")
     source = Path(home) / "package_data" / LIBRARY_FILE
     if not home or not source.is_file():
         raise RunFailure(f"{LIBRARY_FILE}, which pages draw with, is not there: install plotly again")
-    if not path.is_file() or path.stat().st_size != source.stat().st_size:
-        shutil.copyfile(source, path)
+    return source
 
 
 @cache
 def _script() -> str:
-    return (resources.files("cosim.results.pages") / "page.js").read_text(encoding="utf-8")
+    root = resources.files("cosim.results.pages")
+    return "".join((root / name).read_text(encoding="utf-8") for name in ("tables.js", "page.js"))
 
 
 def _for_script(data: object) -> str:

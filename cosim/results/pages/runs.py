@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from cosim.results.accounts.totals import gains, read_baseline
 from cosim.results.by_feeder import layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
 from cosim.results.folders import COMPARISON_FILE, PAGE_FILE, REPORT_FILE
+from cosim.results.kpis import shown
 from cosim.results.limit_table import summary_rows
 from cosim.results.pages.charts import (
     SAME,
@@ -48,6 +50,8 @@ from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout, Tables
 
 _SAME = f"{100 * SAME:g} %"
+TO_COMPARISON = [("All modes compared", f"../{PAGE_FILE}")]
+"""Link from the page of a run to that of its comparison."""
 _COSTS = {"dca_payment_usd": "payment", "dca_cost_usd": "data centers", "dso_cost_usd": "operator",
           "social_cost_usd": "social"}  # fmt: skip
 
@@ -77,24 +81,27 @@ def write_pages(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if not (folder / COMPARISON_FILE).is_file():
-        return write_run_page(folder)
+        return write_page(run_page(folder), folder)
     records = read_comparison(folder)
     for mode in records:
-        write_run_page(folder / mode, f"../{LIBRARY_FILE}", [("All modes compared", f"../{PAGE_FILE}")])
-    return write_comparison_page(folder, records)
+        write_page(run_page(folder / mode, TO_COMPARISON), folder / mode, f"../{LIBRARY_FILE}")
+    return write_page(comparison_page(folder, records), folder)
 
 
-def write_run_page(folder: Path, library: str = LIBRARY_FILE, links: list[tuple[str, str]] | None = None) -> Path:
-    """Write ``page.html`` of one run. A failed run gets a page that says why.
+def run_page(folder: Path, links: Sequence[tuple[str, str]] = ()) -> Page:
+    """The page of one run; that of a failed run says why.
 
     Args:
-        library: where the drawing library is, relative to the folder. links: (text, target) to other pages.
+        links: (text, target) to other pages.
+
+    Raises:
+        InputError: the folder holds no run, or its files cannot be read.
     """
     record = Record.read(folder)
     page = Page(
         title=f"{record.scenario}: {record.mode}",
         lead=f"{record.market.replace('_', ' ')} market, seed {record.seed}, run {record.run_id}",
-        links=[*(links or []), ("Report with figures for print", REPORT_FILE)],
+        links=[*links, ("Report with figures for print", REPORT_FILE)],
         error=record.error,
         headline=headline(record.kpis),
         scenario_text=scenario_text(folder),
@@ -103,48 +110,49 @@ def write_run_page(folder: Path, library: str = LIBRARY_FILE, links: list[tuple[
     sections.append(Section("What to know", lines=record.notes))
     if record.status == "ok":
         tables = StoredTables(folder, keep=True)
-        _put_maps(page, Layout.read(folder), {record.mode: (record, tables)}, detailed=True)
+        put_maps(page, Layout.read(folder), {record.mode: (record, tables)}, detailed=True)
         limits = summary_rows(tables.limits, record.step_hours)
         sections += [
             Section("Over time", _over_time(tables)),
             Section("Negotiation, round by round", negotiation({record.mode: tables})),
-            Section("Limits", tables=[_texts("Worst limits", "", ("limit", "steps", "worst"), limits)]),
+            Section("Limits", tables=[texts("Worst limits", "", ("limit", "steps", "worst"), limits)]),
             Section("Accounts", tables=[*_sheets(account_sheet(tables.accounts)),
                                         *_sheets(deviation_sheet(tables.deviations, record.step_hours))]),
         ]  # fmt: skip
-    sections += _about({record.mode: record})
-    return write_page(page, folder, library)
+    sections += about({record.mode: record})
+    return page
 
 
-def write_comparison_page(folder: Path, records: Mapping[str, Record]) -> Path:
-    """Write ``page.html`` of a comparison from the run folders in it."""
+def comparison_page(folder: Path, records: Mapping[str, Record]) -> Page:
+    """The page of a comparison, from the run folders in it."""
     finished = {mode: (r, StoredTables(folder / mode, keep=True)) for mode, r in records.items() if r.status == "ok"}
     tables = {mode: found for mode, (_, found) in finished.items()}
     first = next(iter(records.values()))
     page = Page(
         title=f"{first.scenario}: {len(records)} modes compared",
         lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}",
-        links=[(mode, f"{mode}/{PAGE_FILE}") for mode in records] + [("Report with figures for print", REPORT_FILE)],
+        links=[*((mode, f"{quote(mode, safe='')}/{PAGE_FILE}") for mode in records),
+               ("Report with figures for print", REPORT_FILE)],
         scenario_text=scenario_text(folder / next(iter(records))),
-    )
+    )  # fmt: skip
     sections = page.sections
     if finished:
-        page.told = _coincide(records, tables)
-        _put_maps(page, Layout.read(folder / next(iter(finished))), finished, detailed=False)
+        page.told = coincide(records, tables)
+        put_maps(page, Layout.read(folder / next(iter(finished))), finished, detailed=False)
         against = read_baseline(folder) or first_uncoordinated(records)
         sections += [
-            Section("Across modes", _across(records, tables),
-                    [_texts("What only a comparison can say", "", ("what", "finding"), findings(records))]),
+            Section("Across modes", across(records, tables),
+                    [texts("What only a comparison can say", "", ("what", "finding"), findings(records))]),
             Section("Negotiation, round by round", negotiation(tables)),
             Section("Accounts", tables=_sheets(gain_sheet(gains(tables, against)))),
         ]  # fmt: skip
     failed = [f"{mode}: failed. {r.error.message}" for mode, r in records.items() if r.error is not None]
     sections.append(Section("What to know", lines=failed + [f"{m}: {n}" for m, r in records.items() for n in r.notes]))
-    sections += _about(records)
-    return write_page(page, folder)
+    sections += about(records)
+    return page
 
 
-def _put_maps(
+def put_maps(
     page: Page, layout: Layout, runs: Mapping[str, tuple[Record, Tables]], detailed: bool
 ) -> None:
     """Maps of all feeders, on steps that all runs share."""
@@ -194,7 +202,7 @@ def _over_time(tables: Tables) -> list[Chart]:
     ]  # fmt: skip
 
 
-def _across(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list[Chart]:
+def across(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list[Chart]:
     """Costs, power and voltages of runs side by side; runs that coincide share a curve."""
     table = comparison_table({mode: records[mode] for mode in tables})
     names = [name for name in _COSTS if name in table]
@@ -230,7 +238,7 @@ def _series(tables: Mapping[str, Tables]) -> dict[tuple[str, str], dict[str, NDA
     return found
 
 
-def _coincide(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list[str]:
+def coincide(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> list[str]:
     """Which runs have the same power and the same cost, as charts take it, and how far they are apart."""
     series = _series(tables)
     told = []
@@ -244,29 +252,38 @@ def _coincide(records: Mapping[str, Record], tables: Mapping[str, Tables]) -> li
     return told
 
 
-def _about(records: Mapping[str, Record]) -> list[Section]:
-    """Key figures, certificates and origin."""
-    columns = [("key figure", False), *((name, True) for name in records), ("unit", False), ("about", False)]
+def about(records: Mapping[str, Record], difference: bool = False) -> list[Section]:
+    """Key figures, certificates and origin.
+
+    Args:
+        difference: of two runs, whether the first less the second is told too.
+    """
+    apart = [("difference", True)] if difference else []
+    columns = [("key figure", False), *((name, True) for name in records), *apart, ("unit", False), ("about", False)]
     rows = []
     for group in kpi_groups(records):
         for row in group["rows"]:
             values = [r.kpis[row["name"]].value if row["name"] in r.kpis else None for r in records.values()]
             cells = [Cell(text, math.inf if v is None else v) for text, v in zip(row["values"], values, strict=True)]
+            if difference:
+                known = [v for v in values if v is not None]
+                less = known[0] - known[1] if len(known) == 2 else None
+                cells.append(Cell(shown(row["name"], less), math.inf if less is None else less))
             rows.append([Cell(row["label"]), *cells, Cell(row["unit"]), Cell(group["title"])])
     certificates = [
-        _texts(f"Certificate, {name}", "What proves the solution.", ("what", "value"), flat(r.certificate))
+        texts(f"Certificate, {name}", "What proves the solution.", ("what", "value"), flat(r.certificate))
         for name, r in records.items() if r.certificate
     ]  # fmt: skip
     first = next(iter(records.values()))
     return [
         Section("Key figures", tables=[Table("Key figures", "A click on a head sorts.", columns, rows)]),
         Section("Certificate", tables=certificates),
-        Section("Origin", tables=[_texts("How this was made", "", ("what", "value"),
+        Section("Origin", tables=[texts("How this was made", "", ("what", "value"),
                                          provenance(first, compared=len(records) > 1))]),
     ]  # fmt: skip
 
 
-def _texts(title: str, text: str, heads: tuple[str, ...], rows: Any) -> Table:
+def texts(title: str, text: str, heads: tuple[str, ...], rows: Any) -> Table:
     """A table of texts alone."""
     return Table(title, text, [(head, False) for head in heads], [[Cell(str(cell)) for cell in row] for row in rows])
 

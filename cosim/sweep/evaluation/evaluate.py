@@ -19,8 +19,10 @@ from cosim.errors import InputError, RunFailure, listed
 from cosim.results.folders import ResultFolder
 from cosim.results.record import utc_now, versions
 from cosim.results.tables import check
+from cosim.results.underway.writing import Underway
 from cosim.sweep.engine import Engine, open_engine
 from cosim.sweep.evaluation.decided import Decided, Errs, read_decided
+from cosim.sweep.evaluation.page import write_evaluation_page
 from cosim.sweep.evaluation.paying import payment_notes, payment_usd
 from cosim.sweep.evaluation.report import write_evaluation_report
 from cosim.sweep.evaluation.result import Evaluation, EvaluationRecord
@@ -78,10 +80,13 @@ def evaluate(
     folder = Path(run).resolve()
     if out is None:
         return _evaluated(folder, samples, seed, errs, jobs, dask, progress)
-    with ResultFolder(out, force=force) as place:
-        found = _evaluated(folder, samples, seed, errs, jobs, dask, progress)
+    with ResultFolder(out, force=force) as place, Underway(place.path, "evaluation", folder.name) as watch:
+        found = _evaluated(folder, samples, seed, errs, jobs, dask, watch.also(progress))
+        watch.say("writing the report")
         found.write(place.path)
         write_evaluation_report(place.path, figures)
+        if figures:
+            write_evaluation_page(place.path)
     return found
 
 

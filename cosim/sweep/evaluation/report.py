@@ -6,10 +6,10 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosim.results.folders import REPORT_FILE
+from cosim.results.folders import PAGE_FILE, REPORT_FILE
 from cosim.results.limit_table import NAMES
 from cosim.results.report import page_template, save_figures
-from cosim.sweep.evaluation.result import Evaluation, read_evaluation, verdict
+from cosim.sweep.evaluation.result import Evaluation, EvaluationRecord, read_evaluation, verdict
 from cosim.sweep.evaluation.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -37,24 +37,29 @@ def write_evaluation_report(folder: str | Path, figures: bool = True) -> Path:
     page = {
         "title": f"{record.name}: out of sample",
         "lead": f"{len(found.samples):,} samples of {len(found.steps)} steps, solved by OpenDSS",
-        "links": [],
+        "links": [("Page to look at", PAGE_FILE)] if figures else [],
         "headline": headline(found),
         "notes": list(record.notes),
         "tables": [_violations(found)],
         "figures": [{"name": name, "caption": CAPTIONS[name], "data": base64.b64encode(data).decode("ascii")}
                     for name, data in images.items()],
-        "provenance": [
-            ("run", record.run),
-            ("settings", ", ".join(f"{k} {v}" for k, v in record.settings.items())),
-            ("started (UTC)", record.started),
-            ("wall times", ", ".join(f"{k} {v:.2f} s" for k, v in record.wall_times_s.items())),
-            ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
-        ],
+        "provenance": provenance(record),
         "files": [(f"{s.name}.parquet", s.title, ", ".join(c.name for c in s.columns)) for s in SCHEMAS.values()],
     }  # fmt: skip
     path = place / REPORT_FILE
     path.write_text(page_template("hosting.html.j2").render(page), encoding="utf-8")
     return path
+
+
+def provenance(record: EvaluationRecord) -> list[tuple[str, str]]:
+    """What was asked for, when, and with which versions."""
+    return [
+        ("run", record.run),
+        ("settings", ", ".join(f"{k} {v}" for k, v in record.settings.items())),
+        ("started (UTC)", record.started),
+        ("wall times", ", ".join(f"{k} {v:.2f} s" for k, v in record.wall_times_s.items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
+    ]
 
 
 def headline(found: Evaluation) -> list[dict[str, str]]:

@@ -19,11 +19,12 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -32,6 +33,7 @@ import pyarrow.parquet as pq
 from cosim.errors import InputError, RunFailure
 from cosim.results.durable import PART, flush_folder, flush_tree, write_at_once
 from cosim.results.folders import FIGURES_FOLDER, KEPT_FOLDER, REPORT_FILE
+from cosim.results.underway.writing import UNDERWAY_FILE
 from cosim.sweep.digest import STORE_VERSION
 from cosim.sweep.plan import Plan
 from cosim.sweep.storage.manifest import Damage, check_files, content_of, entries_of, sealed, unsealed
@@ -40,10 +42,11 @@ from cosim.sweep.storage.note import FORMAT, NOTE_FILE, RunNote, entries_from
 PLAN_FILE, LOG_FILE = "plan.json", "log.txt"
 OUTPUTS_FILE = "outputs.json"
 RUNS_FOLDER = "runs"
-_LOCK_FILE, _SWEEP_LOG = ".lock", "sweep.log"
+LOCK_FILE, SWEEP_LOG = ".lock", "sweep.log"
 _PREFIX = "run="
-_OWN = {RUNS_FOLDER, KEPT_FOLDER, _LOCK_FILE, _SWEEP_LOG}
+_OWN = {RUNS_FOLDER, KEPT_FOLDER, LOCK_FILE, SWEEP_LOG}
 """What may stand in a folder in which a sweep came to an end before it had a plan."""
+_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.02
 _LEFT = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(PART)}|\.probe\.[0-9a-f]{{8}}")
 """Names of files that were not finished."""
 
@@ -142,20 +145,13 @@ class Store:
             InputError: another sweep is at work in it.
         """
         try:
-            stream = (self.root / _LOCK_FILE).open("wb")
+            stream = (self.root / LOCK_FILE).open("wb")
         except OSError as error:
             raise InputError(f"the lock of the sweep cannot be opened ({error.strerror})", key="--out",
                              value=str(self.root)) from None  # fmt: skip
         with stream:
-            try:
-                import fcntl
-
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except ImportError:  # pragma: no cover - a system without such locks
-                pass
-            except OSError:
-                raise InputError("another sweep is at work in this folder", key="--out",
-                                 value=str(self.root)) from None  # fmt: skip
+            if not _locked(stream):
+                raise InputError("another sweep is at work in this folder", key="--out", value=str(self.root))
             yield
 
     def clear_parts(self) -> None:
@@ -220,6 +216,7 @@ class Store:
         Raises:
             OSError: the store cannot be written.
         """
+        (part / UNDERWAY_FILE).unlink(missing_ok=True)  # a worker that died may have left it
         files = entries_of(part, [p.name for p in part.iterdir() if p.name != NOTE_FILE])
         (part / NOTE_FILE).write_bytes(replace(note, files=files).to_json())
 
@@ -346,10 +343,27 @@ class Store:
     def log(self, text: str) -> None:
         """Add a line to ``sweep.log``; a log that cannot be written is no reason to stop."""
         try:
-            with (self.root / _SWEEP_LOG).open("a", encoding="utf-8") as stream:
+            with (self.root / SWEEP_LOG).open("a", encoding="utf-8") as stream:
                 stream.write(f"{pd.Timestamp.now('UTC').isoformat(timespec='milliseconds')} {text}\n")
         except OSError:
             pass
+
+
+def _locked(stream: IO[bytes]) -> bool:
+    """Take the lock of a sweep; who looks whether it is taken holds it for a moment, so that is waited for."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - a system without such locks
+        return True
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if attempt < _LOCK_ATTEMPTS - 1:
+                time.sleep(_LOCK_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def write_frame(table: pa.Table, path: Path) -> None:

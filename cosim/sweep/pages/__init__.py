@@ -1,0 +1,1 @@
+"""Interactive pages of a sweep: all of its runs, and one of them."""

@@ -1,0 +1,1 @@
+"""A folder of results in the browser: a server that lists, opens, compares and follows, and never writes."""
