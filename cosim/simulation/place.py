@@ -54,7 +54,7 @@ class Place:
     def notes(self) -> list[str]:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder, scenario = self.prepared.feeder, self.prepared.scenario
-        remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
+        remarks = feeder.notes_of_reading if isinstance(feeder, CircuitFeeder) else ()
         unposted = [mode for mode in scenario.modes if mode not in ("envelope", "uncoordinated")]
         if scenario.network.controls == "follow" and unposted:
             remarks = (*remarks, f"network.controls: follow: in mode {' and '.join(unposted)} devices act on work that "

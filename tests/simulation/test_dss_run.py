@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
 from cosim.errors import InputError
-from cosim.simulation.runner import run, validate
-from tests.grid.dss_circuits import RADIAL, RING
+from cosim.simulation.runner import Comparison, compare, run, validate
+from tests.grid.dss_circuits import MOVING_RING, RADIAL, RING
 
+MODES = ("uncoordinated", "decentralized", "welfare", "centralized")
 SITES: dict[str, Any] = {
     "ring": [("n3", 900.0), ("q2", 120.0)],
     "split": [("m", 200.0), ("m", 150.0)],
@@ -79,9 +81,44 @@ def test_validation_names_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_notes_and_the_report_say_what_was_assumed(tmp_path: Path) -> None:
-    result = run(scenario(tmp_path, "ring", RING), out=tmp_path / "out", mode="uncoordinated")
+    result = run(scenario(tmp_path, "ring", RING, controls="fixed"), out=tmp_path / "out", mode="uncoordinated")
     assert (tmp_path / "out" / "report.html").is_file()
     assert any("regcontrol.r" in note for note in result.notes)
+    assert not len(result.taps)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """All modes where the circuit's own controls move a regulator and a capacitor."""
+    file = scenario(tmp_path_factory.mktemp("moving"), "ring", MOVING_RING, load_scale={"values": [1.5, 0.2]})
+    return compare(file, modes=MODES, overrides={"network.v_max_pu": 1.08, "market.price_usd_per_mwh.values": [80, 40]})
+
+
+def test_the_circuit_s_own_controls_move_alike_in_every_mode(comparison: Comparison) -> None:
+    taps = [comparison.runs[mode].taps for mode in MODES]
+    assert set(taps[0].loc[taps[0]["moves"] > 0, "device"]) == {"transformer.sub", "capacitor.cap"}
+    for other in taps[1:]:
+        pd.testing.assert_frame_equal(other, taps[0])
+    assert any("network.controls: fixed holds them" in note for note in comparison.runs["welfare"].notes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_step_of_a_moving_circuit_holds_in_opendss(mode: str, comparison: Comparison) -> None:
+    result = comparison.runs[mode]
+    assert abs(result.voltages["v_pu"] - result.voltages["v_ac_pu"]).max() <= 5e-4
+    for name, column in (("steps", "p_sub"), ("flows", "p")):
+        table = getattr(result, name)
+        assert abs(table[f"{column}_kw"] - table[f"{column}_ac_kw"]).max() <= 1.0
+    accounts = result.accounts
+    paid = accounts["paid_usd"].abs().sum()
+    assert abs(accounts["received_usd"].sum() - accounts["paid_usd"].sum()) <= 1e-9 * paid
+
+
+def test_the_optimum_of_a_moving_circuit_is_the_cheapest(comparison: Comparison) -> None:
+    costs = {mode: float(run.kpis["social_cost_usd"]) for mode, run in comparison.runs.items()}
+    assert costs["welfare"] == pytest.approx(costs["decentralized"], rel=1e-5)
+    assert costs["welfare"] == pytest.approx(costs["centralized"], rel=1e-5)
+    assert costs["welfare"] < costs["uncoordinated"]
 
 
 def test_what_the_operator_buys_and_does_not_sell_are_the_losses_of_the_circuit(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _of_circuit(feeder: CircuitFeeder) -> list[tuple[str, str]]:
     kinds = Counter(e.name.partition(".")[0] for e in feeder.elements)
     return [
         ("branches", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
-        *(("remark", text) for text in feeder.remarks),
+        *(("remark", text) for text in feeder.notes_of_reading),
     ]
 
 
