@@ -147,8 +147,8 @@ class AcCircuit:
         if feeder is self.feeder:
             return
         if isinstance(feeder, CircuitFeeder) and isinstance(self.feeder, CircuitFeeder):
-            for m, was, now in zip(feeder.movable, self.feeder.positions, feeder.positions, strict=True):
-                for command in m.commands_at(now) if now != was else ():
+            for m, there, here in zip(feeder.movable, self.feeder.positions, feeder.positions, strict=True):
+                for command in m.commands_at(here) if here != there else ():
                     self._command(command)
         for before, after in zip(self.feeder.regulators, feeder.regulators, strict=True):
             for unit, tap in after.taps.items():

@@ -99,7 +99,7 @@ def distances(elements: Iterable[Ends], source: str) -> tuple[dict[str, int], di
     return distance, before
 
 
-def upper_bus(e: Ends, distance: dict[str, int]) -> str:
+def upper_bus(e: Ends, distance: Mapping[str, int]) -> str:
     """The end of an element that is nearer to the source; the first of two that are equally near."""
     return min(e.buses, key=lambda bus: distance.get(bus, len(distance)))
 

@@ -225,7 +225,7 @@ def _entries(matrix: sp.csr_array[np.complex128], rows: Index, columns: Index) -
     """Places of entries in the data of a matrix with sorted columns."""
     width = matrix.shape[1]
     keys = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) * width + matrix.indices
-    return np.searchsorted(keys, rows * width + columns)
+    return np.asarray(np.searchsorted(keys, rows * width + columns), dtype=np.intp)
 
 
 def own_positions(dss: Any, feeder: CircuitFeeder) -> Positions:
