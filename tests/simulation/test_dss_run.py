@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cosim.errors import InputError
+from cosim.errors import InputError, RunFailure
 from cosim.simulation.runner import Comparison, compare, run, validate
 from tests.grid.dss_circuits import MOVING_RING, RADIAL, RING
 
@@ -78,6 +78,12 @@ def test_validation_names_what_is_not_there(tmp_path: Path) -> None:
         validate(file, {"network.model": "lindist3flow"})
     with pytest.raises(InputError, match="no such bus"):
         validate(file, {"datacenters.0.bus": "dead"})
+
+
+def test_a_circuit_without_a_solution_is_no_feeder_of_tables(tmp_path: Path) -> None:
+    """LinDist3Flow, which stands in for the tangent elsewhere, has nothing to say of a loop."""
+    with pytest.raises(RunFailure, match="no AC solution"):
+        run(scenario(tmp_path, "ring", RING), overrides={"datacenters.0.it_peak_kw": 60000.0}, mode="uncoordinated")
 
 
 def test_the_notes_and_the_report_say_what_was_assumed(tmp_path: Path) -> None:
