@@ -127,6 +127,43 @@ def test_the_optimum_of_a_moving_circuit_is_the_cheapest(comparison: Comparison)
     assert costs["welfare"] < costs["uncoordinated"]
 
 
+def two_circuits(folder: Path) -> Path:
+    """The ring and a circuit with a centre-tapped secondary, a data center on each, whose work stays where it is."""
+    one = yaml.safe_load(scenario(folder, "ring", MOVING_RING, v_max_pu=1.08).read_text())
+    (folder / "circuit" / "split.dss").write_text(RADIAL["regulators of two phases"])
+    network, market = one.pop("network"), one.pop("market")
+    there = {**network, "dss": "circuit/split.dss"}
+    one["feeders"] = {
+        name: {"network": {k: v for k, v in at.items() if k != "ac_rounds"}, **market, "resources": resources}
+        for name, at, resources in (("ring", network, one.pop("resources")), ("far", there, []))
+    }
+    sites = [{**site, "feeder": name, "bus": bus, "connection": connection} for site, name, bus, connection in
+             zip(one["datacenters"], ("ring", "far"), ("n3", "m"), ("three_phase", "three_phase"), strict=True)]
+    one |= {"datacenters": sites, "workload": {**one["workload"], "classes": [{"name": "bound", "share": 1.0}]}}
+    file = folder / "two.yaml"
+    file.write_text(yaml.safe_dump(one))
+    return file
+
+
+def test_two_circuits_side_by_side_are_each_as_alone(tmp_path: Path) -> None:
+    """Where no work can move between them."""
+    file = two_circuits(tmp_path)
+    both, data = run(file, mode="welfare"), yaml.safe_load(file.read_text())
+    assert set(both.taps["feeder"]) == {"ring", "far"}
+    assert abs(both.voltages["v_pu"] - both.voltages["v_ac_pu"]).max() <= 5e-4
+    for name, sub in data.pop("feeders").items():
+        site = [{k: v for k, v in s.items() if k != "feeder"} for s in data["datacenters"] if s["feeder"] == name]
+        market = {"price_usd_per_mwh": sub.pop("price_usd_per_mwh")}
+        (tmp_path / f"{name}.yaml").write_text(
+            yaml.safe_dump({**data, **sub, "market": market, "datacenters": site})
+        )
+        alone = run(tmp_path / f"{name}.yaml", mode="welfare")
+        compared = {"voltages": ["v_pu", "v_ac_pu"], "flows": ["p_kw", "p_ac_kw"], "prices": ["dlmp_p"]}
+        for table, columns in compared.items():
+            mine = getattr(both, table).query("feeder == @name")
+            assert mine[columns].to_numpy() == pytest.approx(getattr(alone, table)[columns].to_numpy(), abs=1e-5)
+
+
 def test_what_the_operator_buys_and_does_not_sell_are_the_losses_of_the_circuit(tmp_path: Path) -> None:
     """OpenDSS counts losses by element, the accounts what each load and generator draws at its voltage."""
     result = run(scenario(tmp_path, "ring", RING), mode="uncoordinated")

@@ -45,21 +45,22 @@ def places(feeder: CircuitFeeder) -> list[str]:
     return [fit[len(fit) * k // 4] for k in (1, 2, 3)]
 
 
-def limits(feeder: CircuitFeeder) -> tuple[float, float]:
+def limits(feeder: CircuitFeeder, load: float) -> tuple[float, float]:
     """Limits that the circuit itself keeps at peak load."""
-    found = AcCircuit(feeder).solve().voltages.values()
+    found = AcCircuit(feeder).solve(load).voltages.values()
     return min(USUAL_PU[0], math.floor(100 * min(found)) / 100), max(USUAL_PU[1], math.ceil(100 * max(found)) / 100)
 
 
-def scenario(feeder: CircuitFeeder, network: dict[str, str], steps: int) -> dict[str, Any]:
+def scenario(feeder: CircuitFeeder, network: dict[str, str], steps: int, load: float) -> dict[str, Any]:
     """The day."""
     first, second, third = places(feeder)
     kw = SHARE * feeder.load_kw
-    low, high = limits(feeder)
+    low, high = limits(feeder, load)
     return {
         "schema_version": 1, "name": "day", "mode": "decentralized",
         "clock": {"start": "2024-07-15T00:00:00", "steps": steps, "window_steps": steps},
-        "network": {**network, "ac_rounds": 5, "v_min_pu": low, "v_max_pu": high, "load_scale": LOAD},
+        "network": {**network, "ac_rounds": 5, "v_min_pu": low, "v_max_pu": high,
+                    "load_scale": {**LOAD, "scale": load}},
         "market": {"price_usd_per_mwh": {"file": "prices/caiso_np15_july_2024_mean_day",
                                          "column": "price_usd_per_mwh"}},
         "generators": [{"name": "pv", "bus": second, "kind": "pv", "p_max_kw": kw, "s_kva": 1.1 * kw,
@@ -102,21 +103,22 @@ def tied(script: Path, tie: Sequence[str], folder: Path) -> Path:
     return place / "tied.dss"
 
 
-def line_of(script: Path, tie: Sequence[str] | None, tables: bool, steps: int, repeats: int) -> str:
+def line_of(script: Path, asked: argparse.Namespace) -> str:
     """Measure one script."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if tie:
-            script = tied(script, tie, folder)
+        if asked.tie:
+            script = tied(script, asked.tie, folder)
         feeder = read_dss(script)
-        files = {"dss": folder / "dss.yaml"}
-        files["dss"].write_text(yaml.safe_dump(scenario(feeder, {"dss": str(script)}, steps)), encoding="utf-8")
-        if tables:
+        networks = {"dss": {"dss": str(script)}}
+        if asked.tables:
             write_feeder(import_feeder(script).feeder, folder / "tables")
-            files["tables"] = folder / "tables.yaml"
-            network = {"feeder": "tables", "model": "ac-linear"}
-            files["tables"].write_text(yaml.safe_dump(scenario(feeder, network, steps)), encoding="utf-8")
-        rounds = [{form: measured(file) for form, file in files.items()} for _ in range(repeats)]
+            networks["tables"] = {"feeder": "tables", "model": "ac-linear"}
+        files = {form: folder / f"{form}.yaml" for form in networks}
+        for form, network in networks.items():
+            day = scenario(feeder, network, asked.steps, asked.load)
+            files[form].write_text(yaml.safe_dump(day), encoding="utf-8")
+        rounds = [{form: measured(file) for form, file in files.items()} for _ in range(asked.repeats)]
     found = rounds[0]["dss"]
     seconds = {form: statistics.median(r[form]["cpu s"] for r in rounds) for form in files}
     text = (
@@ -124,7 +126,7 @@ def line_of(script: Path, tie: Sequence[str] | None, tables: bool, steps: int, r
         f"in AC {found['broken']}, added {found['added']}; {found['moves']} steps of devices; "
         f"{seconds['dss']:.1f} s of processor time"
     )
-    if tables:
+    if asked.tables:
         text += (
             f", by tables {seconds['tables']:.1f} s (dss / tables {seconds['dss'] / seconds['tables']:.2f}), "
             f"linear against AC {rounds[0]['tables']['apart pu']:.1e} pu"
@@ -138,11 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("scripts", nargs="+", type=Path)
     parser.add_argument("--tie", nargs=2, metavar="BUS")
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--load", type=float, default=1.0, help="factor on the load of the day")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=1)
     asked = parser.parse_args(arguments)
     for script in asked.scripts:
-        print(line_of(script.resolve(), asked.tie, asked.tables, asked.steps, asked.repeats), flush=True)
+        print(line_of(script.resolve(), asked), flush=True)
 
 
 if __name__ == "__main__":
