@@ -9,6 +9,7 @@ import numpy as np
 from cosim.constants import KILO
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.flows import flow_ends
+from cosim.grid.feeder.law_jumps import LawJumps
 from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
@@ -28,7 +29,7 @@ class Place:
 
     def __init__(self, prepared: PreparedFeeder) -> None:
         self.prepared = prepared
-        self._ranges = LoadRanges(prepared.feeder)
+        self._ranges, self._jumps = LoadRanges(prepared.feeder), LawJumps(prepared.feeder)
         self._alone = FeederAlone(prepared.feeder, prepared.limits)
         self._circuit = AcCircuit(prepared.feeder)
 
@@ -62,7 +63,8 @@ class Place:
         if scenario.network.controls is None and feeder.controlled:
             remarks = (*remarks, "regulators and capacitors move between steps as the feeder's controls say, since "
                        "network.controls says nothing; network.controls: fixed holds them")  # fmt: skip
-        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note(), self._note_of_flows()])]
+        told = [self._ranges.note(), self._jumps.note(), self._alone.note(), self._note_of_flows()]
+        return [*remarks, *filter(None, told)]
 
     def _note_of_flows(self) -> str | None:
         """That not all flows are written, where nobody asked for that."""
@@ -84,6 +86,7 @@ class Place:
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
         solution = replace(solution, flows=ac_flows(self._circuit))
         self._ranges.see(t, self._circuit.node_phasors)
+        self._jumps.see(t, self._circuit.node_phasors)
         self._now = self._alone.at(float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder)
         self._alone.see(t, solution, self._now)
         return solution

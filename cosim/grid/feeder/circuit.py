@@ -187,6 +187,15 @@ class CircuitFeeder(Feeder):
         """Whether it has controls that move regulators or capacitors."""
         return bool(self.movable)
 
+    @property
+    def at_script(self) -> bool:
+        """Whether all that moves stands where the script's own solution leaves it."""
+        return all(at == m.standing for m, at in zip(self.movable, self.positions, strict=True))
+
+    def as_in_script(self) -> CircuitFeeder:
+        """The same circuit with all that moves where the script's own solution leaves it."""
+        return replace(self, positions=tuple(m.standing for m in self.movable))
+
     def held(self) -> CircuitFeeder:
         """The same circuit with all regulators and capacitors where the script's own solution leaves them."""
         idle = (*self.controls, *self.idle_controls)
@@ -208,7 +217,7 @@ class CircuitFeeder(Feeder):
     def wiring(self) -> Wiring:
         """The circuit as its equations need it, regulators and capacitors where they stand."""
         w = self.wired
-        if all(at == m.standing for m, at in zip(self.movable, self.positions, strict=True)):
+        if self.at_script:
             return w
         admittance, entering = w.admittance.data.copy(), w.entering.data.copy()
         for m, at in zip(self.movable, self.positions, strict=True):
