@@ -9,10 +9,10 @@ import numpy as np
 from cosim.constants import KILO
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.flows import flow_ends
-from cosim.grid.feeder.law_jumps import LawJumps
 from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.grid.opendss.whole.law_jumps import LawJumps
 from cosim.protocol.roles import Delivered
 from cosim.results.columns import Columns, height
 from cosim.scenario.network_limits import ratings_mva

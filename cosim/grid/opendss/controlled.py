@@ -20,7 +20,7 @@ from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.positions import Positions, at_positions, positions_of
 from cosim.grid.opendss.circuit import AcCircuit
 from cosim.grid.opendss.commands import circuit_commands, line_command, switched_command, together_command
-from cosim.grid.opendss.whole.moving import own_positions
+from cosim.grid.opendss.whole.standing import own_positions
 
 CONTROL_ITERATIONS = 200
 """A regulator that goes from one end of its range to the other a step at a time needs 32."""

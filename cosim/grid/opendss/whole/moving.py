@@ -13,21 +13,18 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from cosim.errors import RunFailure
-from cosim.grid.feeder.circuit import CircuitFeeder, Movable, Wiring
+from cosim.grid.feeder.circuit import Movable, Wiring
 from cosim.grid.feeder.feeder import Bus
-from cosim.grid.feeder.positions import Positions
 from cosim.grid.opendss.importer.importer import CONTROLS
 from cosim.grid.opendss.importer.naming import NODE_HALF, NODE_PHASE, listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 from cosim.grid.opendss.whole.ends import Ends, entering_currents, upper_bus
+from cosim.grid.opendss.whole.standing import SAME_TAP, is_open, states_of, tap_of
 
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 MOST_TAPS = 128
 """A regulator with more positions than this stays where it is."""
-SAME_TAP = 1e-6
-"""Taps that differ by less (per unit) are one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +137,7 @@ def _regulator(dss: Any, e: Ends, p: Properties, winding: int) -> _Candidate | N
     if not 0 < count <= MOST_TAPS or highest <= lowest:
         return None
     step = (highest - lowest) / count
-    tap = _tap_of(dss, e.name, winding)
+    tap = tap_of(dss, e.name, winding)
     standing = round((tap - (lowest + highest) / 2) / step)
     positions = np.arange(standing - MOST_TAPS, standing + MOST_TAPS + 1)
     taps = tap + (positions - standing) * step
@@ -153,32 +150,16 @@ def _regulator(dss: Any, e: Ends, p: Properties, winding: int) -> _Candidate | N
 
 def _capacitor(dss: Any, e: Ends) -> _Candidate | None:
     """A capacitor at one bus that is switched; None if other steps than its first ones are in service."""
-    states = _states_of(dss, e.name)
+    states = states_of(dss, e.name)
     on, steps = sum(states), len(states)
-    is_open = _is_open(dss, e.name)
-    if states != [1] * on + [0] * (steps - on) or (is_open and on and steps > 1):
+    opened = is_open(dss, e.name)
+    if states != [1] * on + [0] * (steps - on) or (opened and on and steps > 1):
         return None
     commands = tuple(
         (f"{e.name}.states=[{' '.join(['1'] * k + ['0'] * (steps - k))}]", f"{'close' if k else 'open'} {e.name} 1")
         for k in range(steps + 1)
     )
-    return _Candidate(e, 0, 0.0, 0.0, 0, 0 if is_open else on, commands)
-
-
-def _tap_of(dss: Any, element: str, winding: int) -> float:
-    dss.Transformers.Name(element.partition(".")[2])
-    dss.Transformers.Wdg(winding)
-    return float(dss.Transformers.Tap())
-
-
-def _states_of(dss: Any, element: str) -> list[int]:
-    dss.Capacitors.Name(element.partition(".")[2])
-    return [int(x) for x in dss.Capacitors.States()]
-
-
-def _is_open(dss: Any, element: str) -> bool:
-    dss.Circuit.SetActiveElement(element)
-    return bool(dss.CktElement.IsOpen(1, 0))
+    return _Candidate(e, 0, 0.0, 0.0, 0, 0 if opened else on, commands)
 
 
 def _own_admittances(dss: Any, candidates: Sequence[_Candidate]) -> dict[str, Complex]:
@@ -226,25 +207,3 @@ def _entries(matrix: sp.csr_array[np.complex128], rows: Index, columns: Index) -
     width = matrix.shape[1]
     keys = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) * width + matrix.indices
     return np.asarray(np.searchsorted(keys, rows * width + columns), dtype=np.intp)
-
-
-def own_positions(dss: Any, feeder: CircuitFeeder) -> Positions:
-    """Where the devices of a circuit stand in OpenDSS.
-
-    Raises:
-        RunFailure: a tap between two positions.
-    """
-    taps, steps = [], []
-    for m in feeder.movable:
-        if m.kind == "capacitor":
-            steps.append((m.name, 0 if _is_open(dss, m.name) else sum(_states_of(dss, m.name))))
-            continue
-        moved = (_tap_of(dss, m.name, m.winding) - m.tap) / m.tap_step
-        at = m.standing + round(moved)
-        if abs(moved - round(moved)) * m.tap_step > SAME_TAP or not 0 <= at - m.first < len(m.commands):
-            raise RunFailure(
-                f"feeder {feeder.name}: {m.name} went to a tap that is a whole number of steps from no other "
-                "(network.controls: fixed holds all devices)"
-            )
-        taps.append((m.name, m.unit, at))
-    return Positions(tuple(taps), tuple(steps))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosim.grid.feeder.law_jumps import LawJumps, jumps
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.opendss.circuit import AcCircuit
+from cosim.grid.opendss.whole.law_jumps import LawJumps, jumps
 from cosim.grid.opendss.whole.reader import read_dss
 from tests.grid.dss_circuits import END, WYE
 
