@@ -87,7 +87,8 @@ def test_a_circuit_without_a_solution_is_no_feeder_of_tables(tmp_path: Path) -> 
 
 
 def test_the_notes_and_the_report_say_what_was_assumed(tmp_path: Path) -> None:
-    result = run(scenario(tmp_path, "ring", RING, controls="fixed"), out=tmp_path / "out", mode="uncoordinated")
+    result = run(scenario(tmp_path, "ring", RING, controls="fixed"), out=tmp_path / "out", mode="uncoordinated",
+                 figures=False)
     assert (tmp_path / "out" / "report.html").is_file()
     assert any("regcontrol.r" in note for note in result.notes)
     assert not len(result.taps)
@@ -148,7 +149,7 @@ def two_circuits(folder: Path) -> Path:
 def test_two_circuits_side_by_side_are_each_as_alone(tmp_path: Path) -> None:
     """Where no work can move between them."""
     file = two_circuits(tmp_path)
-    both, data = run(file, mode="welfare"), yaml.safe_load(file.read_text())
+    both, data = run(file, mode="uncoordinated"), yaml.safe_load(file.read_text())
     assert set(both.taps["feeder"]) == {"ring", "far"}
     assert abs(both.voltages["v_pu"] - both.voltages["v_ac_pu"]).max() <= 5e-4
     for name, sub in data.pop("feeders").items():
@@ -157,7 +158,7 @@ def test_two_circuits_side_by_side_are_each_as_alone(tmp_path: Path) -> None:
         (tmp_path / f"{name}.yaml").write_text(
             yaml.safe_dump({**data, **sub, "market": market, "datacenters": site})
         )
-        alone = run(tmp_path / f"{name}.yaml", mode="welfare")
+        alone = run(tmp_path / f"{name}.yaml", mode="uncoordinated")
         compared = {"voltages": ["v_pu", "v_ac_pu"], "flows": ["p_kw", "p_ac_kw"], "prices": ["dlmp_p"]}
         for table, columns in compared.items():
             mine = getattr(both, table).query("feeder == @name")
