@@ -20,7 +20,7 @@ from cosim.constants import KILO
 from cosim.errors import RunFailure
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
-from cosim.grid.feeder.positions import Positions, at_positions, positions_of
+from cosim.grid.feeder.positions import Positions, at_positions, moved_by_controls, positions_of
 from cosim.grid.opendss.controlled import ControlledCircuit
 from cosim.protocol.roles import TerminalLoad
 from cosim.results.columns import Columns
@@ -106,10 +106,7 @@ class MovingDevices:
     def rows(self, t: int) -> Columns:
         """Position of every device that a control moves, and by how many steps it has moved."""
         after, before = self.positions(t), self._positions[t]
-        feeder = self._feeder
-        taps = {(c.regulator, unit) for c in feeder.regulator_controls for unit in c.members}
-        steps = {name for c in feeder.capacitor_controls for name in c.members}
-        phases = {c.name: c.phases for c in feeder.capacitors}
+        taps, phases = moved_by_controls(self._feeder)
         rows = [
             (device, "regulator", unit, tap, abs(tap - was))
             for (device, unit, tap), (_, _, was) in zip(after.taps, before.taps, strict=True)
@@ -118,7 +115,7 @@ class MovingDevices:
         rows += [
             (device, "capacitor", phases[device], on, abs(on - was))
             for (device, on), (_, was) in zip(after.steps, before.steps, strict=True)
-            if device in steps
+            if device in phases
         ]
         columns = zip(("device", "kind", "phase", "position", "moves"), zip(*rows, strict=True), strict=False)
         return {"step": t, **dict(columns)} if rows else {}

@@ -137,8 +137,10 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         self._points.keep(window.first, points)
 
     def _linear(self, around: Around[WindowClearing], points: list[Point]) -> tuple[list[Point], NetworkModel]:
-        """Set up the open window by :meth:`_around`, of LinDist3Flow where AC power flow has no solution on the way."""
-        other = (lambda: self._fallback) if self.scenario.network.model == "ac-linear" else None
+        """Set up the open window by :meth:`_around`, of LinDist3Flow where AC power flow has no solution on the way and
+        the feeder is one of tables."""
+        spec = self.scenario.network
+        other = (lambda: self._fallback) if spec.model == "ac-linear" and spec.dss is None else None
         self._window, points, via, note = window_around(around, points, self._model, other)
         self._opened = (f"window at step {self._first}: {note}",) if note else ()
         return points, via

@@ -88,7 +88,8 @@ def print_cap_notes(notes: Mapping[str, Sequence[str]]) -> None:
 
 
 def print_broken(compared: Comparison, most: int = 5) -> None:
-    """The worst limits that each mode breaks, and where; that none is broken, if so."""
+    """The worst limits that each mode breaks, and where; that none is broken, if so. Steps in which a limit is broken
+    without any data center are counted apart."""
     from cosim.results.limit_table import worst_limits
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -99,7 +100,8 @@ def print_broken(compared: Comparison, most: int = 5) -> None:
         broken = limits[limits["status"] == "broken"]
         found = worst_limits(broken, run.record.step_hours, most)
         for i, w in enumerate(found):
-            table.add_row("" if i else str(mode), w.name, str(w.broken_steps), w.told)
+            steps = f"{w.broken_steps}; {w.base} of them without any data center" if w.base else str(w.broken_steps)
+            table.add_row("" if i else str(mode), w.name, steps, w.told)
         if not found:
             table.add_row(str(mode), "none", "", "")
     if compared.runs:

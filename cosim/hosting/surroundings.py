@@ -111,6 +111,9 @@ def surroundings_of(
     if idle:
         notes.append(f"what the operator dispatches gives nothing, for no capacity may rest on its price: "
                      f"{listed(idle, _LISTED)}")  # fmt: skip
+    if isinstance(feeder, CircuitFeeder) and feeder.controlled:
+        feeder = feeder.held()
+        notes.append("regulators and capacitors of the circuit stay where its script leaves them")
     return Surroundings(
         feeder, prepared.limits, prepared.load_scale, tuple(found), calendar.step_s, calendar.start,
         controls or "held", tuple(notes),

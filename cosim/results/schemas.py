@@ -224,7 +224,7 @@ SCHEMAS: dict[str, Schema] = {
             (
                 *_key("step", "feeder", "device"),
                 Column("kind", "text", allowed=("regulator", "capacitor")),
-                _phase(*_PLACES, "cb", "ac", "ba"),
+                _phase(*_PLACES, "cb", "ac", "ba", "abc"),
                 Column("position", "int"),
                 Column("moves", "int"),
             ),

@@ -51,11 +51,11 @@ class NetworkDoor(BriefSection):
     """The feeder and its model.
 
     The feeder is one of tables (``feeder``: a shipped one by name, or a folder beside the scenario), or an OpenDSS
-    circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``, and regulators and
-    capacitors stay where the script's own solution leaves them. ``controls`` of tables: their controls move regulators
-    and capacitors before each step, never within one (``between_steps``; this is so where the feeder has controls and
-    nothing is said), or they stay where the tables and ``taps`` have them (``fixed``). They act on the forecast that
-    work runs on arrival or, where limits are posted and nothing is said or ``follow``, on what is drawn.
+    circuit itself (``dss``: its script), whatever it is made of: then ``model`` is ``ac-linear``. ``controls``: those
+    of the feeder move regulators and capacitors before each step, never within one (``between_steps``; this is so
+    where the feeder has controls and nothing is said), or they stay where the tables and ``taps`` have them, or where
+    the script's own solution leaves them (``fixed``). They act on the forecast that work runs on arrival or, where
+    limits are posted and nothing is said or ``follow``, on what is drawn.
     """
 
     feeder: str | None = None
@@ -86,6 +86,4 @@ class NetworkDoor(BriefSection):
                 raise ValueError(f"model {self.model} needs a feeder of tables; with dss: model ac-linear")
             if self.taps:
                 raise ValueError("taps needs a feeder of tables; with dss the script says where regulators stand")
-            if self.controls in ("between_steps", "follow"):
-                raise ValueError(f"controls {self.controls} needs a feeder of tables; with dss: controls fixed")
         return self

@@ -16,6 +16,7 @@ from cosim.errors import InputError
 from cosim.grid.feeder.check import check_feeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
+from cosim.grid.feeder.positions import without_controls
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar, zone_of
@@ -329,15 +330,17 @@ def feeder_of(scenario: Scenario, path: Path) -> Feeder:
     if spec.taps:
         feeder = _with_taps(feeder, spec.taps)
     if spec.controls == "fixed":
-        return replace(feeder, regulator_controls=(), capacitor_controls=())
+        return without_controls(feeder)
     if not feeder.controlled:
         if spec.controls is None:
             return feeder
         raise InputError(
             f"feeder {feeder.name} has no controls that could move anything", key="network.controls",
-            value=spec.controls, allowed="fixed, or a feeder with tables regulator_controls or capacitor_controls",
+            value=spec.controls, allowed="fixed, or tables regulator_controls or capacitor_controls, or an OpenDSS "
+            "circuit with RegControls or CapControls",
         )  # fmt: skip
-    check_feeder(feeder)
+    if spec.dss is None:
+        check_feeder(feeder)
     return feeder
 
 

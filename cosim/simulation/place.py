@@ -12,6 +12,7 @@ from cosim.grid.feeder.flows import flow_ends
 from cosim.grid.feeder.load_ranges import LoadRanges
 from cosim.grid.linear.branch_flows import ac_flows
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
+from cosim.grid.opendss.whole.law_jumps import LawJumps
 from cosim.protocol.roles import Delivered
 from cosim.results.columns import Columns, height
 from cosim.scenario.network_limits import ratings_mva
@@ -28,7 +29,7 @@ class Place:
 
     def __init__(self, prepared: PreparedFeeder) -> None:
         self.prepared = prepared
-        self._ranges = LoadRanges(prepared.feeder)
+        self._ranges, self._jumps = LoadRanges(prepared.feeder), LawJumps(prepared.feeder)
         self._alone = FeederAlone(prepared.feeder, prepared.limits)
         self._circuit = AcCircuit(prepared.feeder)
 
@@ -54,7 +55,7 @@ class Place:
     def notes(self) -> list[str]:
         """What a reader of results should know of the feeder and of its voltages in the steps so far."""
         feeder, scenario = self.prepared.feeder, self.prepared.scenario
-        remarks = feeder.remarks if isinstance(feeder, CircuitFeeder) else ()
+        remarks = feeder.notes_of_reading if isinstance(feeder, CircuitFeeder) else ()
         unposted = [mode for mode in scenario.modes if mode not in ("envelope", "uncoordinated")]
         if scenario.network.controls == "follow" and unposted:
             remarks = (*remarks, f"network.controls: follow: in mode {' and '.join(unposted)} devices act on work that "
@@ -62,7 +63,8 @@ class Place:
         if scenario.network.controls is None and feeder.controlled:
             remarks = (*remarks, "regulators and capacitors move between steps as the feeder's controls say, since "
                        "network.controls says nothing; network.controls: fixed holds them")  # fmt: skip
-        return [*remarks, *filter(None, [self._ranges.note(), self._alone.note(), self._note_of_flows()])]
+        told = [self._ranges.note(), self._jumps.note(), self._alone.note(), self._note_of_flows()]
+        return [*remarks, *filter(None, told)]
 
     def _note_of_flows(self) -> str | None:
         """That not all flows are written, where nobody asked for that."""
@@ -84,6 +86,7 @@ class Place:
         solution = self._circuit.solve(float(self.prepared.load_scale[t]), injections)
         solution = replace(solution, flows=ac_flows(self._circuit))
         self._ranges.see(t, self._circuit.node_phasors)
+        self._jumps.see(t, self._circuit.node_phasors)
         self._now = self._alone.at(float(self.prepared.load_scale[t]), delivered.feeder or self.prepared.feeder)
         self._alone.see(t, solution, self._now)
         return solution

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from cosim.cli.main import app
 from cosim.grid.feeder.tables import read_feeder
+from tests.grid.dss_circuits import MOVING_RING
 
 SCRIPT = """clear
 new circuit.tiny basekv=12.47 bus1=s r1=0 x1=1e-4 r0=0 x0=1e-4
@@ -98,8 +99,14 @@ def test_show_takes_a_script_whatever_its_circuit(script: Path, tmp_path: Path) 
     script.write_text(LOOPED)
     done = invoke("show", str(script), "--out", str(tmp_path / "map.png"))
     assert done.exit_code == 0, done.output
-    assert "3 line" in done.output and "voltage, AC" in done.output
+    assert "3 line" in done.output and "voltage, AC" in done.output and " move" not in done.output
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_says_what_a_circuit_s_own_controls_move(tmp_path: Path) -> None:
+    (tmp_path / "ring.dss").write_text(MOVING_RING)
+    done = invoke("show", str(tmp_path / "ring.dss"), "--out", str(tmp_path / "map.png"))
+    assert "transformer.sub abc" in done.output and "capacitor.cap 1 in service" in done.output
 
 
 @pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123"])

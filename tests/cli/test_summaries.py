@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from cosim.cli.main import app
+from cosim.cli.summaries import print_broken
 from cosim.results.record import Record
 from cosim.results.tables import read_table
 
@@ -52,6 +54,18 @@ def test_a_comparison_tells_which_limits_each_mode_breaks_and_where(compared: tu
             worst = broken.loc[broken["beyond_pct"].idxmax()]
             assert str(worst["element"]) in below
     assert f"Report: {folder / 'report.html'}" in told
+
+
+def test_a_comparison_counts_apart_what_is_broken_without_any_data_center(
+    compared: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = read_table("limits", compared[0] / "uncoordinated" / "limits.parquet")
+    broken = limits[limits["status"] == "broken"]
+    there = limits.assign(in_base_case=["yes" if step == broken["step"].min() else "no" for step in limits["step"]])
+    run = SimpleNamespace(tables=SimpleNamespace(limits=there), record=SimpleNamespace(step_hours=1.0))
+    print_broken(SimpleNamespace(runs={"uncoordinated": run}))  # type: ignore[arg-type]
+    steps = broken.groupby(["kind", "element"])["step"].nunique()
+    assert f"{steps.max()}; 1 of them" in " ".join(capsys.readouterr().out.split())
 
 
 def test_quiet_tells_nothing(tmp_path: Path) -> None:

@@ -208,6 +208,12 @@ RING = (
 )  # fmt: skip
 """Two loops, two transformers and two lines in parallel, wye-delta and delta-wye, a neutral conductor that is grounded
 through an impedance, a stub without voltage, loads of every model, generation."""
+MOVING_RING = RING.replace(
+    "new capacitor.cap bus1=n2 phases=3 kvar=600 kv=12.47\n",
+    "new capacitor.cap bus1=n2 phases=3 kv=12.47 numsteps=3 kvar=[200 200 200] states=[1 0 0]\n"
+    "new capcontrol.k capacitor=cap element=line.c type=kvar terminal=1 onsetting=250 offsetting=-150\n",
+)
+"""The ring with a capacitor in steps, which a control switches beside the regulator's."""
 MESHED: dict[str, str] = {
     "a ring with everything": RING,
     "loads outside their range of voltages": WYE + TRUNK.replace("length=2", "length=9")

@@ -1,12 +1,13 @@
 """A feeder that is an OpenDSS circuit itself: loops, any winding, explicit neutrals; no tables stand behind it.
 
 Its buses, loads and branches are there to be named, limited and drawn. What the equations need is the wiring: the
-admittance of everything but loads and generators between the nodes, and what is drawn at the nodes.
+admittance of everything but loads and generators between the nodes, and what is drawn at the nodes. Where its
+own controls move regulators and capacitors, the wiring is another one at each of their positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +125,40 @@ class Wiring:
     load_mult: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Movable:
+    """A regulator or capacitor of the circuit that its controls move, at each of its positions.
+
+    Attributes:
+        name: ``class.name`` in OpenDSS. kind: ``regulator`` or ``capacitor``. unit: phases or leg that it lies across.
+        winding: of a regulator the one whose tap moves, from 1. tap, tap_step: where the script leaves that tap, and
+            how far a step goes, per unit. first: its lowest position.
+        standing: position where the script's own solution leaves it: tap from the middle of the range, or steps in
+            service.
+        commands: (positions,) what OpenDSS is told to bring it there.
+        into, values: entries of :attr:`Wiring.admittance` that it has a part in (m,), and its part by position
+            (positions, m). flow_into, flow_values: the same of :attr:`Wiring.entering`.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    winding: int
+    tap: float
+    tap_step: float
+    first: int
+    standing: int
+    commands: tuple[tuple[str, ...], ...]
+    into: Index
+    values: Complex
+    flow_into: Index
+    flow_values: Complex
+
+    def commands_at(self, position: int) -> tuple[str, ...]:
+        """What OpenDSS is told to bring it to a position."""
+        return self.commands[position - self.first]
+
+
 @dataclass(frozen=True)
 class CircuitFeeder(Feeder):
     """An OpenDSS circuit as a feeder; see :class:`Feeder` for what it has in common with one of tables.
@@ -131,14 +166,64 @@ class CircuitFeeder(Feeder):
     Attributes:
         elements: its branches. commands: what OpenDSS is given to build and solve it, its controls then off.
         digest: of the files that it was read from. remarks: what a reader should know of how it was read.
+        wired: the circuit where the script's own solution leaves regulators and capacitors.
+        movable: what the circuit's controls move in a run; positions: where each stands.
+        controls: names of the controls that move them; idle_controls: of those that act in no run.
     """
 
     elements: tuple[Element, ...] = ()
     commands: tuple[str, ...] = ()
     digest: str = ""
     remarks: tuple[str, ...] = ()
-    wiring: Wiring = field(kw_only=True, compare=False, repr=False)
+    wired: Wiring = field(kw_only=True, compare=False, repr=False)
+    movable: tuple[Movable, ...] = field(default=(), compare=False, repr=False)
+    positions: tuple[int, ...] = ()
+    controls: tuple[str, ...] = ()
+    idle_controls: tuple[str, ...] = ()
     __hash__ = Feeder.__hash__
+
+    @property
+    def controlled(self) -> bool:
+        """Whether it has controls that move regulators or capacitors."""
+        return bool(self.movable)
+
+    @property
+    def at_script(self) -> bool:
+        """Whether all that moves stands where the script's own solution leaves it."""
+        return all(at == m.standing for m, at in zip(self.movable, self.positions, strict=True))
+
+    def as_in_script(self) -> CircuitFeeder:
+        """The same circuit with all that moves where the script's own solution leaves it."""
+        return replace(self, positions=tuple(m.standing for m in self.movable))
+
+    def held(self) -> CircuitFeeder:
+        """The same circuit with all regulators and capacitors where the script's own solution leaves them."""
+        idle = (*self.controls, *self.idle_controls)
+        return replace(self, movable=(), positions=(), controls=(), idle_controls=idle)
+
+    @property
+    def notes_of_reading(self) -> tuple[str, ...]:
+        """What a reader of results should know of how the circuit was read, in sentences."""
+        idle = self.idle_controls
+        if not idle:
+            return self.remarks
+        some = ", ".join(idle[:5]) + (", ..." if len(idle) > 5 else "")
+        return (
+            f"the circuit's {len(idle)} controls ({some}) act in the script's own solution only: what they move stays "
+            "where that leaves it", *self.remarks,
+        )  # fmt: skip
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """The circuit as its equations need it, regulators and capacitors where they stand."""
+        w = self.wired
+        if self.at_script:
+            return w
+        admittance, entering = w.admittance.data.copy(), w.entering.data.copy()
+        for m, at in zip(self.movable, self.positions, strict=True):
+            for data, into, values in ((admittance, m.into, m.values), (entering, m.flow_into, m.flow_values)):
+                np.add.at(data, into, values[at - m.first] - values[m.standing - m.first])
+        return replace(w, admittance=_with_data(w.admittance, admittance), entering=_with_data(w.entering, entering))
 
     @property
     def branches(self) -> Any:
@@ -155,6 +240,10 @@ class CircuitFeeder(Feeder):
     def bus_order(self) -> dict[str, int]:
         """Row of each bus by name."""
         return {bus.name: k for k, bus in enumerate(self.buses)}
+
+
+def _with_data(matrix: sp.csr_array[np.complex128], data: Complex) -> sp.csr_array[np.complex128]:
+    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def in_frames(phasors: Complex, three_wire: NDArray[np.bool_], neutral: Index | None = None) -> Complex:

@@ -50,6 +50,7 @@ class Pattern:
         source_nodes: voltage nodes that a stiff source holds; source_demand: its demand nodes; source_flows: flows
             that leave it; fed: those of them whose current OpenDSS says, because it is not in ``entering`` alone.
         full: (nb, 3) nodes of the three-phase buses.
+        alike: the pattern whose numbers stand at the same places, devices elsewhere; None for the pattern itself.
     """
 
     structure: Structure | CircuitFeeder
@@ -114,6 +115,7 @@ class Pattern:
     voltages: Affine
     flows_p: Affine
     flows_q: Affine
+    alike: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

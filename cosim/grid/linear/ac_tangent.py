@@ -135,7 +135,7 @@ def tangent_pattern(feeder: Feeder) -> Pattern:
 
 def _networks(n: Pattern, points: Sequence[AcPoint]) -> list[LinearNetwork]:
     at = _together(n, points)
-    layout = _layout_of(n)
+    layout = _layout_of(n.alike or n)
     equations = Equations(len(n.states), len(points), layout)
     _add_all(equations, n, at)
     tree = None if isinstance(n.structure, CircuitFeeder) else _solver_of(n)

@@ -7,6 +7,7 @@ gives is its own current at a voltage that moves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, SOURCE
-from cosim.grid.feeder.circuit import CircuitFeeder, voltage_places
+from cosim.grid.feeder.circuit import CircuitFeeder, Wiring, voltage_places
 from cosim.grid.feeder.feeder import PLACE
 from cosim.grid.linear.ac_pattern import Pattern, numbering, picked, picks
 
@@ -39,6 +40,8 @@ def parts_drawn(feeder: CircuitFeeder, phasors: Complex, load_scale: float) -> t
 @lru_cache(maxsize=FEEDERS_KEPT)
 def circuit_pattern(feeder: CircuitFeeder) -> Pattern:
     """The pattern of a circuit (computed once per feeder)."""
+    if not feeder.at_script:
+        return _moved(circuit_pattern(feeder.as_in_script()), feeder)
     w, buses = feeder.wiring, feeder.buses
     row = feeder.bus_order
     three_wire = np.zeros(len(w.place), dtype=bool)
@@ -55,7 +58,7 @@ def circuit_pattern(feeder: CircuitFeeder) -> Pattern:
     fed = tuple((SOURCE, str(k)) for k in range(len(w.source_nodes)))
     numbers = numbering(w.nodes, nodes, voltages, (*w.flows, *fed))
     re, im, p, q, u, fp, fq, sp_, sq = numbers.states
-    wires, entering = sp.coo_array(w.admittance), sp.csr_array(sp.vstack([w.entering, -w.source_admittance]))
+    wires, entering = sp.coo_array(w.admittance), _entering(w)
     into = sp.coo_array(entering)
     upper = np.concatenate([w.place[w.flow_bus, w.flow_place], w.source_nodes])
     frames = _frames(feeder, upper, three_wire)
@@ -92,6 +95,20 @@ def circuit_pattern(feeder: CircuitFeeder) -> Pattern:
         voltages=picked(size, u, voltages), flows_p=picked(size, fp[: len(w.flows)], w.flows),
         flows_q=picked(size, fq[: len(w.flows)], w.flows),
     )  # fmt: skip
+
+
+def _moved(n: Pattern, feeder: CircuitFeeder) -> Pattern:
+    """The pattern of a circuit where its devices stand elsewhere: numbers differ, their places do not."""
+    w, entering = feeder.wiring, _entering(feeder.wiring)
+    return replace(
+        n, structure=feeder, wire_values=w.admittance.data, stiffness=np.abs(w.admittance.diagonal()),
+        entering=entering, flow_values=entering.data, alike=n,
+    )  # fmt: skip
+
+
+def _entering(w: Wiring) -> sp.csr_array[np.complex128]:
+    """Currents that enter the branches, and those that the source's inner impedance does not draw."""
+    return sp.csr_array(sp.vstack([w.entering, -w.source_admittance]))
 
 
 def _demand(

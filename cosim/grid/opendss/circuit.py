@@ -27,6 +27,8 @@ from cosim.grid.opendss.commands import V_MAX, V_MIN, circuit_commands, load_com
 from cosim.grid.opendss.context import new_context
 
 Complex = NDArray[np.complex128]
+ROUNDED_PU = 1e-8
+"""How close the iteration comes where rounding lets it come no closer: voltages to ground behind a floating winding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class AcCircuit:
         self.node_phasors: Complex = np.full((len(feeder.buses), 3), np.nan, dtype=complex)
         """(buses, 3) phasors of the last solution in the frame of the ground, also in three-wire sections; of a
         circuit's own (rows, places) of its wiring."""
-        self._load_mult = feeder.wiring.load_mult if isinstance(feeder, CircuitFeeder) else 1.0
+        self._load_mult = feeder.wired.load_mult if isinstance(feeder, CircuitFeeder) else 1.0
         self._dss = new_context()
         self._compile()
 
@@ -134,13 +136,20 @@ class AcCircuit:
 
     def _commands(self) -> list[str]:
         if isinstance(self.feeder, CircuitFeeder):
-            return [*self.feeder.commands, f"edit {self.feeder.wiring.source} pu={self.feeder.source_pu!r}"]
+            circuit = self.feeder
+            moved = [c for m, at in zip(circuit.movable, circuit.positions, strict=True) if at != m.standing
+                     for c in m.commands_at(at)]  # fmt: skip
+            return [*circuit.commands, f"edit {circuit.wired.source} pu={circuit.source_pu!r}", *moved]
         return circuit_commands(self.feeder)
 
     def move_to(self, feeder: Feeder) -> None:
         """Move regulators and capacitors to where a feeder has them that differs in nothing else."""
         if feeder is self.feeder:
             return
+        if isinstance(feeder, CircuitFeeder) and isinstance(self.feeder, CircuitFeeder):
+            for m, there, here in zip(feeder.movable, self.feeder.positions, feeder.positions, strict=True):
+                for command in m.commands_at(here) if here != there else ():
+                    self._command(command)
         for before, after in zip(self.feeder.regulators, feeder.regulators, strict=True):
             for unit, tap in after.taps.items():
                 if tap != before.taps[unit]:
@@ -191,8 +200,14 @@ class AcCircuit:
             loads.kW(power.real)
             loads.kvar(power.imag)
         self._active = {index for index, power in powers.items() if power != 0}
-        self._dss.Solution.LoadMult(load_scale * self._load_mult)
-        self._dss.Solution.Solve()
+        solution = self._dss.Solution
+        solution.LoadMult(load_scale * self._load_mult)
+        solution.Solve()
+        if isinstance(self.feeder, CircuitFeeder) and not solution.Converged():
+            finest = solution.Convergence()
+            solution.Convergence(ROUNDED_PU)
+            solution.Solve()
+            solution.Convergence(finest)
 
     def node_phasors_in(self, structure: Structure | CircuitFeeder) -> Complex:
         """(n, 3) phasors of the last solution, in the order of a structure's buses; of a circuit's own all places."""

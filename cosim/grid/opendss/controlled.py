@@ -2,7 +2,8 @@
 
 OpenDSS decides. The circuit differs from that of :class:`AcCircuit` only in how it is put together: what one control
 moves is one element (units of a regulator as one transformer, capacitors on several phases as one), and a line of
-which single phases are measured is one line a phase. Its solutions are the same.
+which single phases are measured is one line a phase. Its solutions are the same. A circuit that is a feeder itself has
+its own controls.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from collections.abc import Iterable, Sequence
 import opendssdirect
 
 from cosim.errors import RunFailure
+from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.controls import CAPACITOR_KINDS, EXTREMES, CapacitorControl, RegulatorControl
 from cosim.grid.feeder.feeder import PLACE, TAP_STEP, Feeder, Line
 from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.positions import Positions, at_positions, positions_of
 from cosim.grid.opendss.circuit import AcCircuit
 from cosim.grid.opendss.commands import circuit_commands, line_command, switched_command, together_command
+from cosim.grid.opendss.whole.standing import own_positions
 
 CONTROL_ITERATIONS = 200
 """A regulator that goes from one end of its range to the other a step at a time needs 32."""
 HOUR_S = 3600
+ACTING = ("set controlmode=static", f"set maxcontroliter={CONTROL_ITERATIONS}")
+"""How OpenDSS is told that controls act."""
 
 
 class ControlledCircuit(AcCircuit):
@@ -31,6 +36,8 @@ class ControlledCircuit(AcCircuit):
     """
 
     def _commands(self) -> list[str]:
+        if isinstance(self.feeder, CircuitFeeder):
+            return [*super()._commands(), *(f"{name}.enabled=no" for name in self.feeder.idle_controls), *ACTING]
         return controlled_commands(self.feeder)
 
     def move_to(self, feeder: Feeder) -> None:
@@ -72,6 +79,8 @@ class ControlledCircuit(AcCircuit):
     def _positions(self) -> Positions:
         """Where the devices stand in OpenDSS; those without a control stay as they are."""
         before = positions_of(self.feeder)
+        if isinstance(self.feeder, CircuitFeeder):
+            return own_positions(self._dss, self.feeder)
         taps = {(r, unit): tap for r, unit, tap in before.taps}
         steps = dict(before.steps)
         transformers, capacitors = self._dss.Transformers, self._dss.Capacitors
@@ -109,7 +118,7 @@ def controlled_commands(feeder: Feeder) -> list[str]:
     for c in feeder.regulator_controls:
         commands += regulator_control_commands(c)
     commands += [capacitor_control_command(s, lines.get(s.element)) for s in feeder.capacitor_controls]
-    return [*commands, "set controlmode=static", f"set maxcontroliter={CONTROL_ITERATIONS}"]
+    return [*commands, *ACTING]
 
 
 def phase_of(line: Line, phase: str) -> Line:

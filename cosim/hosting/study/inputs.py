@@ -184,7 +184,7 @@ def _feeder(path: Path, as_tables: bool, notes: list[str]) -> tuple[Feeder, list
     if not as_tables:
         from cosim.grid.opendss.whole.reader import read_dss
 
-        found = read_dss(path)
+        found = read_dss(path).held()
         notes.append("regulators and capacitors of the circuit stay where its script leaves them")
         return found, [path]
     from cosim.grid.opendss.importer.importer import import_feeder, require_alike

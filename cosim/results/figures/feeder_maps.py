@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.feeder import Feeder
+from cosim.grid.feeder.positions import positions_of
 from cosim.grid.opendss.circuit import AcCircuit, AcSolution
 from cosim.results.figures.maps import feeder_map
 from cosim.results.layout import layout_of_feeder
@@ -64,11 +65,17 @@ def _of_tables(feeder: Feeder) -> list[tuple[str, str]]:
 
 
 def _of_circuit(feeder: CircuitFeeder) -> list[tuple[str, str]]:
-    """Its branches by class, and what there is to remark."""
+    """Its branches by class, what its controls move from where, and what there is to remark."""
     kinds = Counter(e.name.partition(".")[0] for e in feeder.elements)
+    stand = positions_of(feeder)
+    moving = {
+        "regulators move": [_taps(name, {unit: tap}) for name, unit, tap in stand.taps],
+        "capacitors move": [f"{name} {on} in service" for name, on in stand.steps],
+    }
     return [
         ("branches", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
-        *(("remark", text) for text in feeder.remarks),
+        *((what, "; ".join(found)) for what, found in moving.items() if found),
+        *(("remark", text) for text in feeder.notes_of_reading),
     ]
 
 

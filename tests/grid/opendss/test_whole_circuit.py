@@ -203,7 +203,9 @@ def test_redirects_are_found_beside_the_script_that_names_them(tmp_path: Path) -
 def test_what_draws_nothing_is_told(tmp_path: Path) -> None:
     feeder = feeder_of(LOOPED["an island"], tmp_path)
     assert any("load.a, load.b, load.c" in text for text in feeder.remarks)
-    assert any("regcontrol.r" in text for text in feeder_of(RING, tmp_path).remarks)
+    ring = feeder_of(RING, tmp_path)
+    assert ring.controls == ("regcontrol.r",) and not any("regcontrol.r" in text for text in ring.notes_of_reading)
+    assert any("regcontrol.r" in text for text in ring.held().notes_of_reading)
 
 
 def test_the_search_for_the_strongest_response_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +223,6 @@ def test_the_search_for_the_strongest_response_finds_it(tmp_path: Path, monkeypa
         ({}, "exactly one"),
         ({"dss": "m.dss", "model": "lindist3flow"}, "lindist3flow needs a feeder of tables"),
         ({"dss": "m.dss", "taps": {"r.a": 1}}, "taps needs"),
-        ({"dss": "m.dss", "controls": "between_steps"}, "controls between_steps needs"),
     ],
 )
 def test_a_network_has_one_door(network: dict[str, Any], message: str) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.grid.feeder.feeder import PLACE, Bus
 from cosim.grid.opendss.importer.branches import UNSTATED_AMPS
 from cosim.grid.opendss.importer.naming import listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 
+Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 WOUND = frozenset({"transformer", "autotrans"})
 """Classes whose windings separate what they join: behind them the neutral is another one."""
@@ -95,6 +97,36 @@ def distances(elements: Iterable[Ends], source: str) -> tuple[dict[str, int], di
                 distance[there], before[there] = distance[here] + 1, here
                 waiting.append(there)
     return distance, before
+
+
+def upper_bus(e: Ends, distance: Mapping[str, int]) -> str:
+    """The end of an element that is nearer to the source; the first of two that are equally near."""
+    return min(e.buses, key=lambda bus: distance.get(bus, len(distance)))
+
+
+def entering_currents(
+    e: Ends, own: Complex, upper: Bus, number: Mapping[tuple[str, int], int], base: Real
+) -> dict[str, Complex]:
+    """(conductors,) currents that enter an element at its upper bus by voltage per unit of its conductors, by phase.
+
+    Where all three phases enter at a bus without a neutral, the mean of the currents is taken out: what charges a line
+    against the ground carries no power in the frame of such a bus.
+
+    Args:
+        own: admittance between the conductors, siemens. number, base: of the nodes that have a voltage, number and
+            nominal voltage to neutral, kV.
+    """
+    at = np.array([number.get(label, -1) for label in e.at])
+    current: dict[str, Complex] = {}
+    for k, (here, node) in enumerate(e.at):
+        if here == upper.name and (here, node) in number and node in (1, 2, 3):
+            phase = next(x for x in upper.phases if PLACE[x] == node - 1)
+            row = np.where(at >= 0, own[k], 0.0) * base[number[here, node]] * base[at]
+            current[phase] = current.get(phase, np.zeros(len(at), dtype=complex)) + row
+    if len(current) == 3 and not upper.grounded:
+        mean = sum(current.values()) / 3
+        current = {x: row - mean for x, row in current.items()}
+    return dict(sorted(current.items()))
 
 
 def zones(elements: Iterable[Ends], buses: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,16 @@ from cosim.grid.opendss.importer.importer import CONTROLS, METERS
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit, open_circuit, read_solved
 from cosim.grid.opendss.importer.script import script_digest
 from cosim.grid.opendss.whole.devices import GENERATION, MODELS, Collected
-from cosim.grid.opendss.whole.ends import JOINING, Ends, distances, ends_of, phase_kva
+from cosim.grid.opendss.whole.ends import (
+    JOINING,
+    Ends,
+    distances,
+    ends_of,
+    entering_currents,
+    phase_kva,
+    upper_bus,
+)
+from cosim.grid.opendss.whole.moving import moves_of
 from cosim.grid.opendss.whole.places import Places, places_of
 
 Real = NDArray[np.float64]
@@ -41,7 +50,7 @@ def read_dss(file: str | Path, name: str | None = None, inside: str | Path | Non
     """Read an OpenDSS script as a feeder that is its circuit.
 
     The script's own solution says where regulators and capacitors stand; a script that does not solve is solved, its
-    controls included. They stay there.
+    controls included. From there its RegControls and CapControls move them in a run that lets them.
 
     Args:
         file: the script; redirects are found beside the script that names them.
@@ -73,6 +82,7 @@ def read_dss(file: str | Path, name: str | None = None, inside: str | Path | Non
     devices = Collected(raw, places.row_of, columns)
     wiring = _wiring(raw, elements, supply, places, labels, siemens, distance, devices.add_all())
     _check_solution(raw, wiring, labels, supplied)
+    moves = moves_of(dss, raw, elements, places.buses, wiring, labels, distance)
     p = raw.of("vsource")[source.partition(".")[2]]
     return CircuitFeeder(
         name=name or raw.name,
@@ -87,19 +97,16 @@ def read_dss(file: str | Path, name: str | None = None, inside: str | Path | Non
         commands=tuple(commands),
         digest=script_digest(script),
         remarks=tuple(_remarks(raw, places, devices.without_voltage)),
-        wiring=wiring,
+        wired=moves.wired,
+        movable=moves.movable,
+        positions=tuple(m.standing for m in moves.movable),
+        controls=moves.controls,
+        idle_controls=moves.idle,
     )
 
 
 def _remarks(raw: RawCircuit, places: Places, without_voltage: Sequence[str]) -> Iterator[str]:
     """What a reader of results should know of the circuit, in sentences."""
-    controls = [f"{kind}.{name}" for kind, elements in raw.elements.items() for name, p in elements.items()
-                if p.get("Enabled", True) and (kind.endswith("control") or kind in CONTROLS)]  # fmt: skip
-    if controls:
-        yield (
-            f"the circuit's {len(controls)} controls ({_some(controls)}) act in the script's own solution only: what "
-            "they move stays where that leaves it"
-        )
     if without_voltage:
         yield (
             f"{len(set(without_voltage))} loads and generators of the circuit are at nodes without voltage and draw "
@@ -216,43 +223,24 @@ def _wiring(
 def _flows(
     elements: Sequence[Ends], places: Places, number: dict[tuple[str, int], int], base: Real, distance: dict[str, int]
 ) -> tuple[tuple[tuple[str, str], ...], Index, Index, sp.csr_array[np.complex128]]:
-    """(branch, phase), row and place of every flow that enters a branch, and its current by the node voltages.
-
-    Where all three phases enter a branch at a bus without a neutral, the mean of the currents is taken out: what
-    charges a line against the ground carries no power in the frame of such a bus.
-    """
+    """(branch, phase), row and place of every flow that enters a branch, and its current by the node voltages."""
     labels: list[tuple[str, str]] = []
     rows, columns = [], []
     entries: tuple[list[int], list[int], list[complex]] = ([], [], [])
     bus_of = {bus.name: bus for bus in places.buses}
     for e in elements:
         upper = upper_bus(e, distance)
-        bus = bus_of[upper]
         at = np.array([number.get(label, -1) for label in e.at])
-        current: dict[str, Complex] = {}
-        for k, (here, node) in enumerate(e.at):
-            if here == upper and (upper, node) in number and node in (1, 2, 3) and node - 1 < 3:
-                phase = next(x for x in bus.phases if PLACE[x] == node - 1)
-                row = np.where(at >= 0, e.own[k], 0.0) * base[number[upper, node]] * base[at]
-                current[phase] = current.get(phase, np.zeros(len(at), dtype=complex)) + row
-        if len(current) == 3 and not bus.grounded:
-            mean = sum(current.values()) / 3
-            current = {x: row - mean for x, row in current.items()}
-        for phase in sorted(current):
-            kept = np.flatnonzero(at >= 0)
+        kept = np.flatnonzero(at >= 0)
+        for phase, row in entering_currents(e, e.own, bus_of[upper], number, base).items():
             entries[0].extend([len(labels)] * len(kept))
             entries[1].extend(at[kept].tolist())
-            entries[2].extend(current[phase][kept].tolist())
+            entries[2].extend(row[kept].tolist())
             labels.append((e.name, phase))
             rows.append(places.row_of[upper])
             columns.append(PLACE[phase])
     matrix = sp.coo_array((entries[2], (entries[0], entries[1])), shape=(len(labels), len(base)), dtype=complex)
     return tuple(labels), np.array(rows, dtype=np.intp), np.array(columns, dtype=np.intp), sp.csr_array(matrix)
-
-
-def upper_bus(e: Ends, distance: dict[str, int]) -> str:
-    """The end of an element that is nearer to the source; the first of two that are equally near."""
-    return min(e.buses, key=lambda bus: distance.get(bus, len(distance)))
 
 
 def _branches(
