@@ -80,6 +80,13 @@ def test_validation_names_what_is_not_there(tmp_path: Path) -> None:
         validate(file, {"datacenters.0.bus": "dead"})
 
 
+def test_controls_that_move_nothing_are_not_asked_to(tmp_path: Path) -> None:
+    file = scenario(tmp_path, "split", RADIAL["centre-tapped secondaries"], controls="between_steps")
+    with pytest.raises(InputError, match="no controls that could move anything") as caught:
+        validate(file)
+    assert caught.value.key == "network.controls"
+
+
 def test_a_circuit_without_a_solution_is_no_feeder_of_tables(tmp_path: Path) -> None:
     """LinDist3Flow, which stands in for the tangent elsewhere, has nothing to say of a loop."""
     with pytest.raises(RunFailure, match="no AC solution"):

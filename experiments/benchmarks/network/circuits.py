@@ -3,8 +3,9 @@
     python -m cosim.experiments.benchmarks.network.circuits path/to/Master.dss ... [--tie 151 300] [--tables]
 
 A day of 24 hours in mode ``decentralized`` with two data centers and a photovoltaic plant of a twentieth of the load
-each, at buses of three phases, the circuit's own controls moving between steps and ``ac_rounds: 5``. Limits are 0.95 to
-1.05 pu, or where the circuit itself leaves that, whatever it has then (at peak load, rounded outwards to 0.01).
+each (``--share``), at buses of three phases, the circuit's own controls moving between steps and ``ac_rounds: 5``.
+Limits are 0.95 to 1.05 pu, or where the circuit itself leaves that, whatever it has then (at peak load, rounded
+outwards to 0.01).
 ``--tie`` closes a loop by a switch between two buses. ``--tables`` runs the same day on the tables that ``feeder
 import`` makes of the script as well, each in a process of its own, one after the other, and prints the ratio of
 processor times.
@@ -51,10 +52,10 @@ def limits(feeder: CircuitFeeder, load: float) -> tuple[float, float]:
     return min(USUAL_PU[0], math.floor(100 * min(found)) / 100), max(USUAL_PU[1], math.ceil(100 * max(found)) / 100)
 
 
-def scenario(feeder: CircuitFeeder, network: dict[str, str], steps: int, load: float) -> dict[str, Any]:
+def scenario(feeder: CircuitFeeder, network: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
     """The day."""
     first, second, third = places(feeder)
-    kw = SHARE * feeder.load_kw
+    kw, steps, load = asked.share * feeder.load_kw, asked.steps, asked.load
     low, high = limits(feeder, load)
     return {
         "schema_version": 1, "name": "day", "mode": "decentralized",
@@ -115,7 +116,7 @@ def line_of(script: Path, asked: argparse.Namespace) -> str:
             networks["tables"] = {"feeder": "tables", "model": "ac-linear"}
         files = {form: folder / f"{form}.yaml" for form in networks}
         for form, network in networks.items():
-            day = scenario(feeder, network, asked.steps, asked.load)
+            day = scenario(feeder, network, asked)
             files[form].write_text(yaml.safe_dump(day), encoding="utf-8")
         rounds = [{form: measured(file) for form, file in files.items()} for _ in range(asked.repeats)]
     found = rounds[0]["dss"]
@@ -140,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tie", nargs=2, metavar="BUS")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--load", type=float, default=1.0, help="factor on the load of the day")
+    parser.add_argument("--share", type=float, default=SHARE, help="size of each site, as a share of the load")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=1)
     asked = parser.parse_args(arguments)
