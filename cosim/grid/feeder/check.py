@@ -9,10 +9,24 @@ from pathlib import Path
 
 from cosim.grid.feeder.check_controls import check_controls
 from cosim.grid.feeder.check_report import Report, check_row
-from cosim.grid.feeder.feeder import FEET_PER_MILE, PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Regulator, Transformer
+from cosim.grid.feeder.feeder import (
+    BY_EXPONENTS,
+    FEET_PER_MILE,
+    LOAD_EXPONENTS,
+    PLACE,
+    TAP_LIMIT,
+    Branch,
+    Bus,
+    Feeder,
+    Line,
+    Load,
+    Regulator,
+    Transformer,
+)
 
 PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c", "12", "1", "2")
-LOAD_MODELS = ("PQ", "I", "Z")
+LOAD_MODELS = (*LOAD_EXPONENTS, BY_EXPONENTS)
+EXPONENT_RANGE = (-10.0, 10.0)
 CONNECTIONS = ("delta", "wye")
 REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wye": (("a", "b", "c"),)}
 TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
@@ -295,10 +309,28 @@ def _check_devices(feeder: Feeder, report: Report) -> None:
             raise report.fail(
                 "unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS)
             )
+        _check_exponents(load, report)
     for unit in feeder.generators:
         if unit.kind not in GENERATOR_KINDS:
             allowed = ", ".join(GENERATOR_KINDS)
             raise report.fail("unknown kind", "generators", unit.name, "kind", unit.kind, allowed)
+
+
+def _check_exponents(load: Load, report: Report) -> None:
+    """A load states both exponents if its model is by exponents, and none otherwise."""
+    low, high = EXPONENT_RANGE
+    for column in ("exponent_p", "exponent_q"):
+        value = getattr(load, column)
+        if load.model != BY_EXPONENTS and value is not None:
+            raise report.fail(
+                f"a load of model {load.model} has no exponents", "loads", load.name, column, value,
+                f"nothing, or model {BY_EXPONENTS}",
+            )  # fmt: skip
+        if load.model == BY_EXPONENTS and (value is None or not low <= value <= high):
+            raise report.fail(
+                "no exponent" if value is None else "out of range", "loads", load.name, column, value,
+                f"{low:g} to {high:g}",
+            )  # fmt: skip
 
 
 def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:

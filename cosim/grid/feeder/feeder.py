@@ -28,6 +28,11 @@ TAP_STEP = 0.00625
 TAP_LIMIT = 16
 FEET_PER_MILE = 5280.0
 
+LOAD_EXPONENTS = {"PQ": 0.0, "I": 1.0, "Z": 2.0}
+"""Power of voltage that a load of each model follows."""
+BY_EXPONENTS = "EXP"
+"""Model of a load that states its exponents."""
+
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """A 3x3 matrix in phase order a, b, c."""
 
@@ -214,10 +219,12 @@ class Load:
 
     Attributes:
         connection: ``delta`` (``phases`` is a leg, such as ``ab`` or ``12``) or ``wye`` (``phases`` is one phase).
-        model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance.
+        model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance, ``EXP`` by exponents.
         p_kw, q_kvar: demand at nominal voltage.
         v_min_pu, v_max_pu: per unit of nominal voltage, where the circuit it comes from keeps its model; a run says
             when it is left.
+        exponent_p, exponent_q: of ``EXP``: P = p_kw V^exponent_p, Q = q_kvar V^exponent_q, V per unit of nominal
+            voltage (the CVR factors of OpenDSS's load model 4); None of the other models.
     """
 
     name: str
@@ -230,6 +237,15 @@ class Load:
     source: str = ""
     v_min_pu: float | None = None
     v_max_pu: float | None = None
+    exponent_p: float | None = None
+    exponent_q: float | None = None
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """Powers of the voltage across it that its P and its Q follow."""
+        if self.model == BY_EXPONENTS:
+            return self.exponent_p or 0.0, self.exponent_q or 0.0
+        return (LOAD_EXPONENTS[self.model],) * 2
 
 
 @dataclass(frozen=True, slots=True)

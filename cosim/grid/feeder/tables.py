@@ -70,7 +70,7 @@ EXTRA: dict[str, dict[str, object]] = {
     "lines": {"amps": None},
     "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},
     "capacitors": {"steps": 1, "steps_on": 1},
-    "loads": {"v_min_pu": None, "v_max_pu": None},
+    "loads": {"v_min_pu": None, "v_max_pu": None, "exponent_p": None, "exponent_q": None},
     "regulator_controls": {
         "tap_delay_s": 2.0, "max_tap_change": 16, "tap_min": -16, "tap_max": 16, "v_limit_v": 0.0, "phase": "",
         "bus": "", "remote_pt_ratio": None,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from cosim.grid.feeder.feeder import (
+    BY_EXPONENTS,
     FEET_PER_MILE,
     PLACE,
     Capacitor,
@@ -19,7 +20,7 @@ from cosim.grid.feeder.feeder import (
     Transformer,
 )
 
-LOAD_MODEL = {"PQ": 1, "Z": 2, "I": 5}
+LOAD_MODEL = {"PQ": 1, "Z": 2, "I": 5, BY_EXPONENTS: 4}
 FREQUENCY_HZ = 60.0
 NANOFARAD = 1e3 / (2 * math.pi * FREQUENCY_HZ)
 """Capacitance, nF, of one microsiemens."""
@@ -169,10 +170,12 @@ def _windings(r: Regulator, unit: str, rated_kv: float, phases: int) -> str:
 def load_command(feeder: Feeder, load: Load, neutral: int = 0) -> str:
     """A load on one leg or phase; ``neutral`` is the node that it returns to from a phase."""
     back = f".{neutral}" if neutral and load.connection == "wye" else ""
+    by_p, by_q = load.exponents
+    exponents = f"cvrwatts={by_p!r} cvrvars={by_q!r} " if load.model == BY_EXPONENTS else ""
     return (
         f"new load.{load.name} bus1={load.bus}{_nodes(load.phases)}{back} phases=1 conn={load.connection} "
         f"model={LOAD_MODEL[load.model]} kv={_rated_kv(feeder, load)!r} "
-        f"kw={load.p_kw!r} kvar={load.q_kvar!r} "
+        f"kw={load.p_kw!r} kvar={load.q_kvar!r} {exponents}"
         f"vminpu={V_MIN} vmaxpu={V_MAX}"
     )
 

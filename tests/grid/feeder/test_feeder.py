@@ -195,6 +195,16 @@ WRONG: dict[str, tuple[Change, str, str]] = {
     "name with a dot": (row_changed("loads", 0, name="a.b"), "not a name", "loads."),
     "unknown line code": (row_changed("lines", 0, code="999"), "unknown line code", "lines."),
     "unknown load model": (row_changed("loads", 0, model="ZIP"), "load model", "loads.701-ab.model"),
+    "exponents of a load of constant power": (
+        row_changed("loads", 0, exponent_p=1.0), "no exponents", "loads.701-ab.exponent_p",
+    ),
+    "a load by exponents without one": (
+        row_changed("loads", 0, model="EXP", exponent_p=1.0), "no exponent", "loads.701-ab.exponent_q",
+    ),
+    "an exponent beyond sense": (
+        row_changed("loads", 0, model="EXP", exponent_p=1.0, exponent_q=60.0), "out of range",
+        "loads.701-ab.exponent_q",
+    ),
     "unknown connection": (row_changed("loads", 0, connection="zigzag"), "connection", "loads.701-ab"),
     "unsupported transformer": (
         row_changed("transformers", 0, conn_high="wye"), "unsupported", "transformers.XFM-1.conn_high",

