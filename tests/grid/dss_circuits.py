@@ -171,11 +171,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nopen line.x 1\n" + WYE_LOADS,
         "bus e is an island.*line.x is not represented: open", "bus.e",
     ),
-    "a wye-delta transformer": (
+    "windings that are not in order": (
         WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")
-        + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 "
+        + "new transformer.t phases=3 windings=2 buses=(m.2.3.1 l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 "
         + "1500) xhl=5\n",
-        "transformer.t is not represented: wye-delta", "bus.l",
+        "transformer.t is not represented: a three-phase winding in another order", "bus.l",
     ),
 }  # fmt: skip
 REFUSED = {what: (text + END, message, key) for what, (text, message, key) in REFUSED.items()}

@@ -147,7 +147,8 @@ def structure_of(feeder: Feeder) -> Structure:
     line_square = line_squares(products(nominal, grounded), scale)
     return Structure(
         buses, names, parent, levels, phases, grounded, nominal, coupling, coupled, mixing, square, impedance, shunt,
-        line_square, scale, p, q, pc, qc, u, node, _loads_of(feeder, order, line_square), feeder.source_pu,
+        line_square, scale, p, q, pc, qc, u, node, _loads_of(feeder, order, line_square),
+        feeder.source_pu,
         _no_load(feeder.source_pu, levels, parent, square, phases), states, nodes,
     )  # fmt: skip
 
@@ -175,6 +176,7 @@ def _series_and_shunt(
             bank = bank_of(branch, buses[parent[k]], buses[k])
             coupling[k], impedance[k] = bank.coupling, bank.impedance
             shunt[k] += bank.shunt
+            shunt[parent[k]] += bank.high_shunt
     return coupling, impedance, shunt
 
 

@@ -65,7 +65,7 @@ EXTRA: dict[str, dict[str, object]] = {
     "buses": {"v_min_pu": None, "v_max_pu": None},
     "transformers": {
         "phases_high": "abc", "phases_low": "abc", "no_load_percent": 0.0, "magnetizing_percent": 0.0,
-        "r_low_percent": 0.0, "x_low_percent": 0.0,
+        "r_low_percent": 0.0, "x_low_percent": 0.0, "core_side": "low",
     },
     "lines": {"amps": None},
     "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},

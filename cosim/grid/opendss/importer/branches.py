@@ -16,6 +16,7 @@ from cosim.grid.feeder.feeder import (
     PLACE,
     TAP_LIMIT,
     TAP_STEP,
+    UNGROUNDED,
     Line,
     LineCode,
     Matrix,
@@ -222,25 +223,34 @@ class Branches:
         first = group[0]
         high, low = connections(first, upper)
         turned = first.ends[0].bus != upper
-        if high == "split" or (_phases(first) == 3 and (high, low) == ("wye", "delta")):
+        if high == "split":
             raise self._refusal(first, f"{first.element} is fed from its {high} side, which is not represented")
         if self._add_regulator(upper, lower, group, high, low, turned):
             return
         p = first.properties
         kv = [float(v) * float(t) for v, t in zip(listed(p["kVs"]), listed(p["Taps"]), strict=True)]
         kv_high, kv_low = (kv[1], kv[0]) if turned else (kv[0], kv[1])
+        kv_rated = [float(v) for v in listed(p["kVs"])[:: -1 if turned else 1]]
         units = [self._members(b, upper, lower) for b in group]
+        if (high, low) == (UNGROUNDED, "wye"):
+            raise self._refusal(
+                first, f"{first.element} feeds grounded wye windings from a wye whose neutral floats: nothing but its "
+                "core would hold their voltages to the ground",
+            )  # fmt: skip
         if _phases(first) == 3:
-            lead = str(p["LeadLag"]).lower() in ("lead", "euro")
+            # OpenDSS lets the lower voltage lag unless told otherwise; here the side away from the source lags
+            is_lower = kv_rated[0] < kv_rated[1] or (kv_rated[0] == kv_rated[1] and turned)
+            lead = (str(p["LeadLag"]).lower() in ("lead", "euro")) != is_lower
             own = ("abc", "abc")
-            if lead and high != low:
-                own = ("ab+bc+ca", "a+b+c")
-                kv_low /= math.sqrt(3)
+            if lead and "delta" in (high, low) and high != low:
+                own = ("ab+bc+ca", "a+b+c") if high == "delta" else ("a+b+c", "ac+ba+cb")
+                kv_high, kv_low = (v if c == "delta" else v / math.sqrt(3) for v, c in ((kv_high, high), (kv_low, low)))
         else:
             own = ("+".join(u[0] for u in units), "+".join(u[1] for u in units))
         kva = sum(float(listed(b.properties["kVAs"])[0]) for b in group)
         r, r_low = _resistance(first)
         x_low = float(p["XLT"]) if low == "split" else 0.0
+        core_side = "high" if turned and (float(p["pctNoLoadLoss"]) or float(p["pctIMag"])) else "low"
         self._note_differences(group)
         self.phases[lower] = in_order(set("".join(u[1] for u in units)))
         name = self.names.new(str(p["Bank"] or first.name) if len(group) > 1 else first.name)
@@ -251,7 +261,7 @@ class Branches:
                 name,
                 self.bus_name[upper], self.bus_name[lower], kva, kv_high, high, kv_low, low, r, float(p["XHL"]),
                 self._from(group), *own,
-                float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low,
+                float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low, core_side,
             )
         )  # fmt: skip
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cosim.errors import InputError
-from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Omissions, bus_and_nodes, in_series, listed
+from cosim.grid.opendss.importer.naming import NODE_PHASE, OUT_OF_SERVICE, Omissions, bus_and_nodes, in_series, listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
+from cosim.grid.opendss.importer.values import MOST_NODES
 
 AS_IT_IS = "network: {dss: FILE} runs on any circuit as it is"
 JUMPER_OHM = 0.05
@@ -17,10 +18,15 @@ JUMPER_OHM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One side of a branch: a bus, and the nodes of its conductors or windings (neutral included)."""
+    """One side of a branch: a bus, and the nodes of its conductors or windings (neutral included).
+
+    Attributes:
+        floating: the neutral is a node that touches nothing else; in ``nodes`` it is 0.
+    """
 
     bus: str
     nodes: tuple[int, ...]
+    floating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +75,14 @@ class Tree:
 def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
     """Every branch that may carry power, with those that our tables cannot say listed."""
     found = []
+    neutrals = _floating_neutrals(raw)
     for kind in ("line", "reactor", "transformer"):
         for name, p in raw.of(kind).items():
             element = f"{kind}.{name}"
             if not p["Enabled"]:
                 omissions.dropped(element, OUT_OF_SERVICE)
                 continue
-            ends = _ends(kind, p)
+            ends = tuple(_with_neutral(end, neutrals) for end in _ends(kind, p))
             if kind == "reactor" and not in_series(p):
                 continue  # a shunt: see devices
             branch = RawBranch(kind, name, ends, p)
@@ -105,6 +112,46 @@ def _ends(kind: str, p: Properties) -> tuple[End, ...]:
     return tuple(ends)
 
 
+def _floating_neutrals(raw: RawCircuit) -> frozenset[tuple[str, int]]:
+    """Nodes (bus, number) that are the neutral of one three-phase wye winding, or of those of three single-phase
+    transformers side by side, and touch nothing else."""
+    used: dict[tuple[str, int], list[str]] = {}
+    banks: dict[tuple[str, int], set[tuple[str, ...]]] = {}
+    for kind, elements in raw.elements.items():
+        for name, p in elements.items():
+            if not p.get("Enabled", True):
+                continue
+            ends = list(_ends(kind, p)) if kind in ("line", "reactor", "transformer") else []
+            texts = [text for key, value in p.items() if key.startswith("Bus") for text in listed(value) if text]
+            ends += [End(*bus_and_nodes(str(text), (0,) * MOST_NODES)) for text in texts if kind != "transformer"]
+            touched = {(end.bus, node) for end in ends for node in end.nodes if node > len(NODE_PHASE)}
+            for place in touched:
+                used.setdefault(place, []).append(f"{kind}.{name}")
+            if kind == "transformer":
+                for end, connection in zip(ends, listed(p["Conns"]), strict=True):
+                    if str(connection).lower() in ("wye", "ln") and touched & {(end.bus, end.nodes[-1])}:
+                        at = banks.setdefault((end.bus, end.nodes[-1]), set())
+                        at.add((str(p["Phases"]), *(e.bus for e in ends)))
+    earthed = {
+        (end.bus, end.nodes[-1])
+        for p in raw.of("transformer").values()
+        for end, r in zip(_ends("transformer", p), listed(p.get("RNeut", -1.0)), strict=False)
+        if float(r) >= 0
+    }
+    return frozenset(
+        place
+        for place, kinds in banks.items()
+        if place not in earthed and len(kinds) == 1 and len(used[place]) == (1 if next(iter(kinds))[0] == "3" else 3)
+    )
+
+
+def _with_neutral(end: End, neutrals: frozenset[tuple[str, int]]) -> End:
+    """The end with a floating neutral as 0, and said to float."""
+    if (end.bus, end.nodes[-1]) not in neutrals:
+        return end
+    return End(end.bus, (*end.nodes[:-1], 0), floating=True)
+
+
 def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
     """Why a branch cannot be in the tables; None if it can."""
     phases = int(branch.properties["Phases"])
@@ -131,13 +178,10 @@ def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
     if any(not set(end.nodes) <= {0, 1, 2, 3} for end in branch.ends):
         return "a neutral that is not solidly grounded"
     if phases == 3:
-        kinds = tuple(str(c).lower() for c in listed(branch.properties["Conns"]))
         if any(end.nodes[:3] != (1, 2, 3) for end in branch.ends):
             return "a three-phase winding in another order than 1.2.3"
         if any(set(end.nodes[3:]) - {0} for end in branch.ends):
             return "a neutral that is not solidly grounded"
-        if kinds == ("wye", "delta"):
-            return "wye-delta: the ground source of the wye is not in the linear equations"
     return None
 
 
