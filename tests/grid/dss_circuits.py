@@ -80,6 +80,11 @@ RADIAL: dict[str, str] = {
     "a delta-wye transformer that leads": WYE + TRUNK + LOW_LINE + LOW_LOADS
     + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5.5 "
     + "leadlag=lead\n",
+    "transformers in parallel, of unlike sizes": WYE + TRUNK + LOW_LINE + LOW_LOADS
+    + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1000 1000) xhl=5.5 "
+    + "%rs=(0.5 0.6) %noloadloss=0.4 %imag=0.8\n"
+    + "new transformer.u phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(600 600) xhl=4 "
+    + "%rs=(0.2 0.4) %noloadloss=0.3 %imag=1\n",
     "a wye-wye transformer": WYE + TRUNK + LOW_LINE + LOW_LOADS
     + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5.5\n",
     "delta-delta behind a grounded section": WYE + TRUNK + LOW_LINE
@@ -170,6 +175,12 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "an island": (
         WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nopen line.x 1\n" + WYE_LOADS,
         "bus e is an island.*line.x is not represented: open", "bus.e",
+    ),
+    "transformers in parallel at unlike taps": (
+        WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 kv=4.16 kw=450 kvar=200 model=1")
+        + "new transformer.t windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5\n"
+        + "new transformer.u like=t tap=1.025\n",
+        "lie in parallel", "transformer.t",
     ),
     "windings that are not in order": (
         WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")

@@ -26,7 +26,7 @@ from cosim.grid.feeder.feeder import (
 from cosim.grid.opendss.importer.naming import NODE_HALF, NODE_PHASE, Names, Omissions, in_order, listed, member_of
 from cosim.grid.opendss.importer.reading import RawCircuit
 from cosim.grid.opendss.importer.sections import connections
-from cosim.grid.opendss.importer.tree import AS_IT_IS, JUMPER_OHM, RawBranch, Tree
+from cosim.grid.opendss.importer.tree import AS_IT_IS, JUMPER_OHM, RawBranch, Tree, merged, resistance_percent
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -91,6 +91,8 @@ class Branches:
             return
         kinds = {connections(b, upper) for b in transformers}
         beside = [b for b in lines if not _is_jumper(b) or kinds != {("delta", "delta")}]
+        if len(transformers) > 1 and any(_phases(b) == 3 for b in transformers):
+            transformers = merged(transformers)
         if beside or len(kinds) > 1 or (len(transformers) > 1 and any(_phases(b) == 3 for b in transformers)):
             raise self._refusal(group[0], f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
         self._add_bank(upper, lower, transformers)
@@ -248,7 +250,7 @@ class Branches:
         else:
             own = ("+".join(u[0] for u in units), "+".join(u[1] for u in units))
         kva = sum(float(listed(b.properties["kVAs"])[0]) for b in group)
-        r, r_low = _resistance(first)
+        r, r_low = resistance_percent(first)
         x_low = float(p["XLT"]) if low == "split" else 0.0
         core_side = "high" if turned and (float(p["pctNoLoadLoss"]) or float(p["pctIMag"])) else "low"
         self._note_differences(group)
@@ -281,7 +283,7 @@ class Branches:
         self, upper: str, lower: str, group: Sequence[RawBranch], high: str, low: str, turned: bool
     ) -> bool:
         """Add the group as a regulator if it is one: equal windings, taps on steps, below a control."""
-        if high != low or not all(b.name in self.regulated for b in group):
+        if high != low or high == UNGROUNDED or not all(b.name in self.regulated for b in group):
             return False
         taps: dict[str, int] = {}
         for b in group:
@@ -318,7 +320,7 @@ class Branches:
             Regulator(
                 name, self.bus_name[upper], self.bus_name[lower],
                 "wye" if high == "wye" else "open-delta", {u: taps[u] for u in sorted(taps)} if high == "wye" else taps,
-                self._from(group), float(listed(p["kVAs"])[0]) / each, _resistance(group[0])[0],
+                self._from(group), float(listed(p["kVAs"])[0]) / each, resistance_percent(group[0])[0],
                 float(p["XHL"]),
             )
         )  # fmt: skip
@@ -360,15 +362,6 @@ def _is_jumper(branch: RawBranch) -> bool:
     if branch.kind != "line" or _phases(branch) != 1:
         return False
     return abs(complex(p["RMatrix"][0][0], p["XMatrix"][0][0])) * float(p["Length"]) < JUMPER_OHM
-
-
-def _resistance(branch: RawBranch) -> tuple[float, float]:
-    """Resistance of all windings on the way, and of the last one, percent on the first one's rating."""
-    p = branch.properties
-    kva = [float(k) for k in listed(p["kVAs"])]
-    r = [float(x) * kva[0] / k for x, k in zip(listed(p["pctRs"]), kva, strict=True)]
-    low = sum(r[1:]) / len(r[1:])
-    return r[0] + low, low if len(r) == 3 else 0.0
 
 
 def _as_wired(member: str, nodes: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ from cosim.grid.opendss.importer.devices import Devices, devices_at, neutral_use
 from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Names, Omission, Omissions
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit, read_circuit
 from cosim.grid.opendss.importer.sections import divide
-from cosim.grid.opendss.importer.tree import grow, raw_branches
+from cosim.grid.opendss.importer.tree import AS_IT_IS, grow, raw_branches
 
 NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
@@ -239,11 +239,21 @@ def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float,
         f"the circuit of the tables is {difference:.3g} pu from the original"
         if math.isfinite(difference)
         else "the circuit of the tables has no AC solution from 0.8 to 1.2 pu"
+        f" (there the original has {_lowest_pu(found, bus):.3f} pu)"
     )
     raise InputError(
         f"{message}, most at bus {bus}{why}", key=f"bus.{bus}", value=difference,
-        allowed=f"at most {most_pu:g} pu (--most-apart-pu)",
+        allowed=f"at most {most_pu:g} pu (--most-apart-pu); {AS_IT_IS}",
     )  # fmt: skip
+
+
+def _lowest_pu(found: Import, name: str) -> float:
+    """Lowest voltage that the original has at a bus: to neutral, or line to line where there is none."""
+    bus = found.feeder.bus_by_name[name]
+    v = {x: found.volts.get((name, x), 0j) / KILO for x in bus.phases}
+    if bus.grounded:
+        return min(abs(v[x]) for x in bus.phases) / bus.kv_neutral
+    return min(abs(v[leg[0]] - v[leg[1]]) for leg in bus.legs) / bus.kv_base
 
 
 def write_import(found: Import, folder: str | Path, force: bool = False) -> None:

@@ -185,6 +185,39 @@ def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
     return None
 
 
+def merged(group: Sequence[RawBranch]) -> list[RawBranch]:
+    """Three-phase transformers side by side as one, their admittances together, where one can be: two windings each, of
+    the same voltages, taps and connections, so that no current circulates. Otherwise the group as it is."""
+    alike = ("Phases", "Conns", "kVs", "Taps", "LeadLag")
+    first = group[0]
+    if len(first.ends) != 2 or any(
+        b.ends != first.ends or any(b.properties[k] != first.properties[k] for k in alike) for b in group
+    ):
+        return list(group)
+    kva = [float(listed(b.properties["kVAs"])[0]) for b in group]
+    total = sum(kva)
+    z = [complex(resistance_percent(b)[0], float(b.properties["XHL"])) for b in group]
+    together = total / sum(s / each for s, each in zip(kva, z, strict=True))
+
+    def mean(key: str) -> float:
+        return sum(s * float(b.properties[key]) for s, b in zip(kva, group, strict=True)) / total
+
+    p = {
+        **first.properties, "kVAs": [total, total], "pctRs": [together.real / 2] * 2, "XHL": together.imag,
+        "pctNoLoadLoss": mean("pctNoLoadLoss"), "pctIMag": mean("pctIMag"), "Bank": "",
+    }  # fmt: skip
+    return [RawBranch(first.kind, "+".join(b.name for b in group), first.ends, p)]
+
+
+def resistance_percent(branch: RawBranch) -> tuple[float, float]:
+    """Resistance of all windings on the way, and of the last one, percent on the first one's rating."""
+    p = branch.properties
+    kva = [float(k) for k in listed(p["kVAs"])]
+    r = [float(x) * kva[0] / k for x, k in zip(listed(p["pctRs"]), kva, strict=True)]
+    low = sum(r[1:]) / len(r[1:])
+    return r[0] + low, low if len(r) == 3 else 0.0
+
+
 def grow(
     raw: RawCircuit, source: str, branches: Sequence[RawBranch], omissions: Omissions, used: Mapping[str, Sequence[str]]
 ) -> Tree:
@@ -229,7 +262,7 @@ def grow(
             why = "".join(f"; {o.element} is not represented: {o.reason}" for o in touching[:3])
             raise InputError(
                 f"bus {bus} is an island: nothing feeds {', '.join(lost[bus][:4])}{why}", file=raw.file,
-                key=f"bus.{bus}", value=bus, allowed=f"a path of branches from the source at {source}",
+                key=f"bus.{bus}", value=bus, allowed=f"a path of branches from the source at {source}; {AS_IT_IS}",
             )  # fmt: skip
         omissions.dropped(f"bus.{bus}", "an island on which nothing hangs")
     return tree
