@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "transformers in parallel at unlike taps": (
         WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 kv=4.16 kw=450 kvar=200 model=1")
         + "new transformer.t windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5\n"
-        + "new transformer.u like=t tap=1.025\n",
+        + "new transformer.u like=t buses=(m l) wdg=2 tap=1.025\n",
         "lie in parallel", "transformer.t",
     ),
     "windings that are not in order": (

@@ -190,7 +190,7 @@ def test_a_circuit_whose_tables_have_no_solution_is_refused_by_its_worst_bus(tmp
     found = imported(tmp_path, WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=8 units=mi\n"
                      "new load.big bus1=e kv=12.47 kw=7000 kvar=4500 model=5 vminpu=0.3\n" + END)  # fmt: skip
     assert largest_difference(found) == (np.inf, "e")
-    with pytest.raises(InputError, match="no AC solution from 0.8 to 1.2 pu, most at bus e"):
+    with pytest.raises(InputError, match="no AC solution .* most at bus e, where the original has 0.661 pu"):
         require_alike(found)
 
 

@@ -239,10 +239,10 @@ def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float,
         f"the circuit of the tables is {difference:.3g} pu from the original"
         if math.isfinite(difference)
         else "the circuit of the tables has no AC solution from 0.8 to 1.2 pu"
-        f" (there the original has {_lowest_pu(found, bus):.3f} pu)"
     )
+    there = "" if math.isfinite(difference) else f", where the original has {_lowest_pu(found, bus):.3f} pu"
     raise InputError(
-        f"{message}, most at bus {bus}{why}", key=f"bus.{bus}", value=difference,
+        f"{message}, most at bus {bus}{there}{why}", key=f"bus.{bus}", value=difference,
         allowed=f"at most {most_pu:g} pu (--most-apart-pu); {AS_IT_IS}",
     )  # fmt: skip
 
