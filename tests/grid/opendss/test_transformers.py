@@ -20,6 +20,7 @@ from cosim.grid.opendss.circuit import AcCircuit
 from cosim.grid.opendss.commands import circuit_commands
 from cosim.grid.opendss.context import new_context
 from cosim.grid.opendss.importer.importer import Import, import_feeder, write_import
+from tests.grid.alike import phasors_apart
 from tests.grid.dss_circuits import END, LOW_LINE, TRUNK, WYE
 
 CORE = "xhl=5.5 %rs=(0.5 0.6) %noloadloss=0.4 %imag=0.8"
@@ -54,19 +55,6 @@ def imported(tmp_path: Path, text: str) -> Import:
     file = tmp_path / "circuit.dss"
     file.write_text(text)
     return import_feeder(file)
-
-
-def phasors_apart(found: Import, circuit: AcCircuit) -> float:
-    """Largest difference of phasors, per unit: to neutral, on three-wire buses to their centroid."""
-    worst = 0.0
-    for row, bus in zip(circuit.node_phasors, found.feeder.buses, strict=True):
-        if all((bus.name, x) in found.volts for x in bus.phases):
-            theirs = np.array([found.volts[bus.name, x] for x in bus.phases]) / 1000 / bus.kv_neutral
-            ours = row[: len(bus.phases)]
-            if not bus.grounded:
-                theirs, ours = theirs - theirs.mean(), ours - ours.mean()
-            worst = max(worst, float(np.abs(theirs - ours).max()))
-    return worst
 
 
 def voltages(network: LinearNetwork) -> dict[tuple[str, str], float]:
