@@ -3,6 +3,7 @@ included, and what the linear models make of them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from cosim.grid.linear.network import LinearNetwork
 from cosim.grid.opendss.circuit import AcCircuit
 from cosim.grid.opendss.commands import circuit_commands
 from cosim.grid.opendss.context import new_context
-from cosim.grid.opendss.importer.importer import Import, import_feeder, write_import
+from cosim.grid.opendss.importer.importer import (
+    Import,
+    import_feeder,
+    largest_difference,
+    require_alike,
+    write_import,
+)
 from tests.grid.alike import phasors_apart
 from tests.grid.dss_circuits import END, LOW_LINE, TRUNK, WYE
 
@@ -133,6 +140,16 @@ def test_the_ground_current_is_that_of_the_closed_delta(tmp_path: Path) -> None:
     z = complex(0.011, 0.055) * 12.47**2 / 1.5
     assert abs(v[:3].mean()) > 10
     assert i[:3].mean() == pytest.approx(v[:3].mean() / z, rel=1e-4)
+
+
+def test_a_phase_shift_the_wrong_way_is_no_import(tmp_path: Path) -> None:
+    found = imported(tmp_path, script("wye", "delta", shift="leadlag=lead"))
+    (t,) = found.feeder.transformers
+    lags = replace(t, phases_high="abc", phases_low="abc", kv_high=t.kv_high * 3**0.5)
+    wrong = replace(found, feeder=replace(found.feeder, transformers=(lags,)))
+    assert largest_difference(found)[0] <= 1e-6
+    with pytest.raises(InputError, match="pu from the original"):
+        require_alike(wrong)
 
 
 def test_lindist3flow_refuses_a_ground_source_by_name(tmp_path: Path) -> None:

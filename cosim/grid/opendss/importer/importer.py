@@ -6,7 +6,7 @@ import csv
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -202,26 +202,39 @@ def largest_difference(found: Import) -> tuple[float, str]:
     """Largest difference between the original's voltages and those of the circuit built from our tables.
 
     Returns:
-        The difference, per unit (line to line on three-wire buses, to neutral elsewhere), and its bus. Infinite
-        if our circuit has no solution from 0.8 to 1.2 per unit, or a voltage of either circuit is no number; the bus is
-        then where the last iteration differs most.
+        The difference of phasors, so that a wrong phase shift shows, per unit (line to line on three-wire buses, to
+        neutral elsewhere), and its bus. Infinite if our circuit has no solution from 0.8 to 1.2 per unit, or a voltage
+        of either circuit is no number; the bus is then where the last iteration differs most.
     """
-    solution = AcCircuit(found.feeder).solve()
-    worst, where = 0.0, found.feeder.source_bus
-    buses = found.feeder.bus_by_name
-    for (name, label), ours in solution.voltages.items():
-        bus = buses[name]
-        members = [found.volts.get((name, x)) for x in label]
-        if None in members:
+    circuit = AcCircuit(found.feeder)
+    solution = circuit.solve()
+    worst, where, turn = 0.0, found.feeder.source_bus, 0j
+    rows = dict(zip((bus.name for bus in found.feeder.buses), circuit.node_phasors, strict=True))
+    for name, label in solution.voltages:
+        bus = found.feeder.bus_by_name[name]
+        if any((name, x) not in found.volts for x in label):
             continue
-        v = members[0] if len(members) == 1 else (members[0] or 0) - (members[1] or 0)
         nominal = bus.kv_neutral if len(label) == 1 else bus.kv_base
-        difference = abs(abs(v or 0) / KILO / nominal - ours)
+        theirs = _across([found.volts[name, x] / KILO for x in label]) / nominal
+        ours = _across([complex(rows[name][PLACE[x]]) * bus.kv_neutral for x in label]) / nominal
+        turn = turn or _turn(theirs, ours)  # the original's source may stand at another angle
+        difference = abs(theirs * turn - ours)
         if math.isnan(difference):
             return math.inf, name
         if difference > worst:
             worst, where = difference, name
     return (worst if solution.converged else math.inf), where
+
+
+def _across(phasors: Sequence[complex]) -> complex:
+    """The voltage of a phase, or between two."""
+    return phasors[0] if len(phasors) == 1 else phasors[0] - phasors[1]
+
+
+def _turn(v: complex, onto: complex) -> complex:
+    """The turn that brings a phasor to the angle of another."""
+    ratio = onto / v if v else 1.0 + 0j
+    return ratio / abs(ratio) if ratio and math.isfinite(abs(ratio)) else 1.0 + 0j
 
 
 def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float, str]:
