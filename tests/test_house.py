@@ -15,7 +15,7 @@ from cosim.exports import MOVED
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"constants", "errors", "exports"}),
+    frozenset({"constants", "errors", "exports", "installed"}),
     frozenset({"files"}),
     frozenset({"grid", "optimization", "yaml_reading"}),
     frozenset({"scenario", "results"}),

@@ -36,6 +36,7 @@ from cosim.agents.dso.window import StepResult, WindowClearing
 from cosim.constants import KILO
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.linear import ac_tangent
+from cosim.grid.linear.lindist3flow import is_sayable
 from cosim.grid.linear.network import LinearNetwork
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.optimization.bilevel.model.settlement import Settlement
@@ -138,9 +139,9 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
 
     def _linear(self, around: Around[WindowClearing], points: list[Point]) -> tuple[list[Point], NetworkModel]:
         """Set up the open window by :meth:`_around`, of LinDist3Flow where AC power flow has no solution on the way and
-        the feeder is one of tables."""
-        spec = self.scenario.network
-        other = (lambda: self._fallback) if spec.model == "ac-linear" and spec.dss is None else None
+        LinDist3Flow says the feeder."""
+        stands_in = self.scenario.network.model == "ac-linear" and is_sayable(self.feeder)
+        other = (lambda: self._fallback) if stands_in else None
         self._window, points, via, note = window_around(around, points, self._model, other)
         self._opened = (f"window at step {self._first}: {note}",) if note else ()
         return points, via

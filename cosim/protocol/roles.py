@@ -24,7 +24,7 @@ from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
 
 Array = NDArray[np.float64]
-OPERATOR_METHODS = ("open_window", "clear", "settle", "commit", "rows")
+OPERATOR_METHODS = ("open_window", "clear", "refine", "settle", "commit", "rows")
 AGGREGATOR_METHODS = ("terminals", "open_window", "respond", "adopt", "commit")
 """What an agent must be able to do in any mode; see the interfaces below."""
 

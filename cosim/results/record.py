@@ -9,13 +9,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cosim.constants import HOUR_S
 from cosim.errors import InputError
 from cosim.grid.feeder.limits import VoltageLimits as VoltageLimits
+from cosim.installed import installed
 
 T = TypeVar("T")
 FORMAT = "cosim-run"
@@ -233,12 +233,7 @@ def run_id(scenario_text: str, mode: str, seed: int) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, cosim and what results rest on; what is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found = {"python": platform.python_version(), **installed(_PACKAGES)}
     found.setdefault("cosim-grid", "unknown")
     return found
 

@@ -15,16 +15,18 @@ from cosim.exports import exported
 
 if TYPE_CHECKING:
     from cosim.testing.aggregator import check_aggregator
+    from cosim.testing.operator import check_operator
     from cosim.testing.report import Finding, Report
     from cosim.testing.resource import check_resource
     from cosim.testing.rule import check_rule
 
-__all__ = ["Finding", "Report", "check_aggregator", "check_resource", "check_rule"]
+__all__ = ["Finding", "Report", "check_aggregator", "check_operator", "check_resource", "check_rule"]
 
 __getattr__ = exported(
     __name__,
     {
         "check_aggregator": "cosim.testing.aggregator",
+        "check_operator": "cosim.testing.operator",
         "check_resource": "cosim.testing.resource",
         "check_rule": "cosim.testing.rule",
         "Finding": "cosim.testing.report",

@@ -48,6 +48,17 @@ RADIAL: dict[str, str] = {
     + _load("m3", "e.1", "phases=1 kv=7.2 kw=80 kvar=60 model=3")
     + _load("m4", "e", "phases=3 kv=12.47 kw=300 kvar=100 model=4 cvrwatts=1 cvrvars=2")
     + _load("m8", "e", "phases=3 conn=delta kv=12.47 kw=200 kvar=100 model=8 zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.7)"),
+    "loads by exponents": WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n"
+    + _load("wye", "e", "phases=3 kv=12.47 kw=900 kvar=400 model=4 cvrwatts=0.8 cvrvars=3.2")
+    + _load("delta", "m.2.3", "phases=1 conn=delta kv=12.3 kw=300 kvar=120 model=4 cvrwatts=1.4 cvrvars=1.4")
+    + _load("active", "e.1", "phases=1 kv=7.1 kw=200 kvar=0 model=4 cvrwatts=0.6 cvrvars=2")
+    + _load("mixed", "e.3", "phases=1 kv=7.2 kw=200 kvar=70 model=4 cvrwatts=0.5 cvrvars=2"),
+    "loads out of their range": WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n"
+    + "new load.below bus1=e.1 phases=1 kv=7.6 kw=300 kvar=100 model=1 vminpu=0.98 vlowpu=0.5\n"
+    + "new load.exponent bus1=e.2 phases=1 kv=7.6 kw=300 kvar=100 model=4 cvrwatts=0.8 cvrvars=2.5 vminpu=0.98\n"
+    + "new load.deep bus1=e.3 phases=1 kv=14 kw=400 kvar=100 model=5 vminpu=0.95 vlowpu=0.7\n"
+    + "new load.above bus1=m.3 phases=1 kv=6.5 kw=400 kvar=100 model=1 vmaxpu=1.05\n"
+    + "new load.zip bus1=m.1 phases=1 kv=7.7 kw=400 kvar=100 model=8 zipv=(0.3 0.3 0.4 0.2 0.5 0.3 0.7) vminpu=0.99\n",
     "devices in delta with a conductor on the ground": WYE + TRUNK
     + "new line.x bus1=m bus2=e linecode=c length=1 units=mi\n" + WYE_LOADS
     + _load("one", "e.1", "phases=1 conn=delta kv=7.2 kw=90 kvar=50 model=1")
@@ -69,6 +80,11 @@ RADIAL: dict[str, str] = {
     "a delta-wye transformer that leads": WYE + TRUNK + LOW_LINE + LOW_LOADS
     + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5.5 "
     + "leadlag=lead\n",
+    "transformers in parallel, of unlike sizes": WYE + TRUNK + LOW_LINE + LOW_LOADS
+    + "new transformer.t phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1000 1000) xhl=5.5 "
+    + "%rs=(0.5 0.6) %noloadloss=0.4 %imag=0.8\n"
+    + "new transformer.u phases=3 windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(600 600) xhl=4 "
+    + "%rs=(0.2 0.4) %noloadloss=0.3 %imag=1\n",
     "a wye-wye transformer": WYE + TRUNK + LOW_LINE + LOW_LOADS
     + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5.5\n",
     "delta-delta behind a grounded section": WYE + TRUNK + LOW_LINE
@@ -160,11 +176,17 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         WYE + TRUNK + "new line.x bus1=m bus2=e linecode=c length=1\nopen line.x 1\n" + WYE_LOADS,
         "bus e is an island.*line.x is not represented: open", "bus.e",
     ),
-    "a wye-delta transformer": (
+    "transformers in parallel at unlike taps": (
+        WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 kv=4.16 kw=450 kvar=200 model=1")
+        + "new transformer.t windings=2 buses=(m l) conns=(delta wye) kvs=(12.47 4.16) kvas=(1500 1500) xhl=5\n"
+        + "new transformer.u like=t buses=(m l) wdg=2 tap=1.025\n",
+        "lie in parallel", "transformer.t",
+    ),
+    "windings that are not in order": (
         WYE + TRUNK + LOW_LINE + _load("three", "e", "phases=3 conn=delta kv=4.16 kw=450 kvar=200 model=1")
-        + "new transformer.t phases=3 windings=2 buses=(m l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 "
+        + "new transformer.t phases=3 windings=2 buses=(m.2.3.1 l) conns=(wye delta) kvs=(12.47 4.16) kvas=(1500 "
         + "1500) xhl=5\n",
-        "transformer.t is not represented: wye-delta", "bus.l",
+        "transformer.t is not represented: a three-phase winding in another order", "bus.l",
     ),
 }  # fmt: skip
 REFUSED = {what: (text + END, message, key) for what, (text, message, key) in REFUSED.items()}

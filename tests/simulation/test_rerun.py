@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import cosim
 from cosim.cli.main import app
 from cosim.errors import InputError, RunFailure
+from cosim.files import file_digest
 from cosim.grid.feeder.tables import feeder_folder
 from cosim.results.tables import Tables, read_table, write_table
 from cosim.scenario.inputs.manifest import read_manifest
@@ -120,6 +121,49 @@ def test_inputs_that_are_not_as_they_were_are_refused(
     damage(folder)
     with pytest.raises(InputError):
         cosim.rerun(folder, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.fixture(scope="module")
+def with_large_series(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a run whose series was too large to be copied, and that series."""
+    place, out = tmp_path_factory.mktemp("large"), tmp_path_factory.mktemp("kept") / "out"
+    path = made(place)
+    series = place / "series" / "prices.csv"
+    zeros = "0" * 2000
+    series.write_text("hour,usd_per_mwh\n" + "".join(f"{hour},{40 + hour}.{zeros}\n" for hour in range(24)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cosim.scenario.inputs.keeping.COPIED_BYTES", 40_000)
+        cosim.run(path, out=out, figures=False)
+    assert not (out / "inputs" / "elsewhere" / "prices.csv").exists()
+    return out, series
+
+
+def test_a_run_is_the_same_again_with_the_large_series_put_in_its_place(
+    with_large_series: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, series = copied(with_large_series[0], tmp_path), with_large_series[1]
+    (folder / "inputs" / "elsewhere").mkdir(exist_ok=True)
+    shutil.copy(series, folder / "inputs" / "elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cosim.scenario.inputs.keeping.COPIED_BYTES", 40_000)
+        assert cosim.rerun(folder, tmp_path / "again", figures=False).identical
+
+
+def test_a_large_series_that_is_absent_or_another_one_is_refused_by_its_hash(
+    with_large_series: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, series = copied(with_large_series[0], tmp_path), with_large_series[1]
+    place, kept = folder / "inputs" / "elsewhere" / "prices.csv", file_digest(series)
+    with pytest.raises(InputError, match="too large to be copied") as absent:
+        cosim.rerun(folder, tmp_path / "again")
+    assert absent.value.file == place and kept in str(absent.value.allowed)
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(series.read_text().replace("40.", "41."))
+    with pytest.raises(InputError, match="not what it was") as other:
+        cosim.rerun(folder, tmp_path / "again")
+    assert other.value.file == place and kept in str(other.value.allowed)
+    assert file_digest(place) in str(other.value.value)
     assert not (tmp_path / "again").exists()
 
 

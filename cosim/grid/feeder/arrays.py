@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.constants import KILO, LEGS, PHASES
 from cosim.grid.feeder.banks import across, bank_of
 from cosim.grid.feeder.check import check_feeder
-from cosim.grid.feeder.feeder import FEET_PER_MILE, PLACE, SPLIT, Branch, Bus, Feeder, Line
+from cosim.grid.feeder.feeder import FEET_PER_MILE, PLACE, SPLIT, Branch, Bus, Feeder, Line, Load
 from cosim.grid.feeder.phases import CENTERING, NOMINAL, NOMINAL_SPLIT
 
 Real = NDArray[np.float64]
@@ -31,11 +31,11 @@ LEG_PLACE = {**{leg: k for k, leg in enumerate(LEGS)}, "12": 0}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loads:
-    """Loads, capacitors and generators: one row each.
+    """Loads, capacitors and generators: one row each, or one for P and one for Q where these follow voltage apart.
 
     Attributes:
         bus: index of the bus; power: MW + j Mvar at nominal voltage; scaled: follows the load scale.
-        model: ``PQ``, ``I`` or ``Z``.
+        exponent: (n,) power of the voltage across it that it follows.
         incidence: (n, 3) +1 at the phase (the leg's first), -1 at the leg's second; touched: where not 0.
         leg: place of the leg among ab, bc, ca; -1 for a phase.
         square: (n, 3) row that gives the squared voltage across the load from u of its bus, nominally.
@@ -44,7 +44,7 @@ class Loads:
     bus: Index
     power: Complex
     scaled: NDArray[np.bool_]
-    model: tuple[str, ...]
+    exponent: Real
     incidence: Real
     touched: NDArray[np.bool_]
     leg: Index
@@ -147,7 +147,8 @@ def structure_of(feeder: Feeder) -> Structure:
     line_square = line_squares(products(nominal, grounded), scale)
     return Structure(
         buses, names, parent, levels, phases, grounded, nominal, coupling, coupled, mixing, square, impedance, shunt,
-        line_square, scale, p, q, pc, qc, u, node, _loads_of(feeder, order, line_square), feeder.source_pu,
+        line_square, scale, p, q, pc, qc, u, node, _loads_of(feeder, order, line_square),
+        feeder.source_pu,
         _no_load(feeder.source_pu, levels, parent, square, phases), states, nodes,
     )  # fmt: skip
 
@@ -175,6 +176,7 @@ def _series_and_shunt(
             bank = bank_of(branch, buses[parent[k]], buses[k])
             coupling[k], impedance[k] = bank.coupling, bank.impedance
             shunt[k] += bank.shunt
+            shunt[parent[k]] += bank.high_shunt
     return coupling, impedance, shunt
 
 
@@ -304,11 +306,21 @@ def _no_load(
     return u
 
 
+def _powers_of(load: Load) -> list[tuple[complex, float]]:
+    """Powers (kW + j kvar at nominal voltage) and exponents of the rows that a load is."""
+    by_p, by_q = load.exponents
+    if by_p == by_q:
+        return [(complex(load.p_kw, load.q_kvar), by_p)]
+    return [(complex(load.p_kw, 0.0), by_p), (complex(0.0, load.q_kvar), by_q)]
+
+
 def _loads_of(feeder: Feeder, order: dict[str, int], line_square: Real) -> Loads:
     """Loads; capacitors as constant impedance and generators as constant power that ignore the load scale."""
-    rows = [(x.bus, x.phases, x.model, complex(x.p_kw, x.q_kvar) / KILO, True) for x in feeder.loads]
-    rows += [(x.bus, x.phases, "Z", complex(0.0, -x.kvar_on) / KILO, False) for x in feeder.capacitors]
-    rows += [(x.bus, x.phases, "PQ", -complex(x.p_kw, x.q_kvar) / KILO, False) for x in feeder.generators]
+    rows = [
+        (x.bus, x.phases, exponent, power / KILO, True) for x in feeder.loads for power, exponent in _powers_of(x)
+    ]
+    rows += [(x.bus, x.phases, 2.0, complex(0.0, -x.kvar_on) / KILO, False) for x in feeder.capacitors]
+    rows += [(x.bus, x.phases, 0.0, -complex(x.p_kw, x.q_kvar) / KILO, False) for x in feeder.generators]
     bus = np.array([order[r[0]] for r in rows], dtype=np.intp)
     incidence = np.array([across(r[1]) for r in rows]).reshape(-1, 3)
     leg = np.array([-1 if len(r[1]) == 1 else LEG_PLACE[r[1]] for r in rows], dtype=np.intp)
@@ -317,7 +329,7 @@ def _loads_of(feeder: Feeder, order: dict[str, int], line_square: Real) -> Loads
         bus=bus,
         power=np.array([r[3] for r in rows], dtype=complex),
         scaled=np.array([r[4] for r in rows], dtype=bool),
-        model=tuple(r[2] for r in rows),
+        exponent=np.array([r[2] for r in rows], dtype=float),
         incidence=incidence,
         touched=incidence != 0,
         leg=leg,

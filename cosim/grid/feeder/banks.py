@@ -8,19 +8,26 @@ ratio n_k and the series impedance z_k on its low side::
 With the rows e_k and f_k stacked into E and F, V' = K V - Z I' with K = F+ diag(n) E and Z = F+ z (F+)'. The
 pseudoinverse F+ gives the voltages themselves where the low windings go to the neutral, and those of the
 centroid frame (V'a + V'b + V'c = 0) where they lie across legs. It is exact for wye, open-delta and
-centre-tapped banks, and for closed deltas of equal units, in which no current circulates.
+centre-tapped banks, and for closed deltas of equal units. Where a neutral floats the currents of the three units
+add up to zero, so that only voltages less their mean act, and the rows of E and F are those of the phases less their
+mean.
+
+A current c that circulates in the low windings, F'c = 0, is of no concern to the low bus. If E'c is not zero it enters
+at the high bus, as with grounded wye windings and a closed delta: such a bank is a source of ground current for the
+high side, I0 = n^2 V0 / z. AC power flow has it; the law above does not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.constants import KILO
-from cosim.grid.feeder.feeder import PLACE, Branch, Bus, Line, Regulator, Transformer
+from cosim.grid.feeder.feeder import PLACE, UNGROUNDED, Branch, Bus, Line, Regulator, Transformer
+from cosim.grid.feeder.phases import CENTERING
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -32,12 +39,13 @@ class Bank:
 
     Attributes:
         coupling: (3, 3) ideal voltage ratio K. impedance: (3, 3) series impedance Z after it.
-        shunt: (3, 3) admittance at the low bus: no-load loss and magnetising current.
+        shunt: (3, 3) admittance at the low bus: no-load loss and magnetising current; high_shunt: at the high bus.
     """
 
     coupling: Real
     impedance: Complex
     shunt: Complex
+    high_shunt: Complex = field(default_factory=lambda: np.zeros((3, 3), dtype=complex))
 
 
 def bank_of(branch: Branch, start: Bus, end: Bus) -> Bank:
@@ -59,7 +67,7 @@ def across(member: str) -> Real:
 
 
 @lru_cache(maxsize=256)
-def _incidence(high: tuple[str, ...], low: tuple[str, ...]) -> tuple[Real, Real, Real]:
+def _incidence(high: tuple[str, ...], low: tuple[str, ...], floating: bool = False) -> tuple[Real, Real, Real]:
     """E (k, 3), F (k, 3) and F+ (3, k); a centre-tapped winding counts as two, the second reversed."""
     e, f = [], []
     for h, x in zip(high, low, strict=True):
@@ -69,11 +77,15 @@ def _incidence(high: tuple[str, ...], low: tuple[str, ...]) -> tuple[Real, Real,
         else:
             e.append(across(h))
             f.append(across(x))
+    if floating:
+        e, f = list(np.array(e) @ CENTERING), list(np.array(f) @ CENTERING)
     return np.array(e), np.array(f), np.linalg.pinv(np.array(f))
 
 
-def _coupling(high: tuple[str, ...], low: tuple[str, ...], ratio: Real, one_frame: bool) -> Real:
-    e, f, inverse = _incidence(high, low)
+def _coupling(
+    high: tuple[str, ...], low: tuple[str, ...], ratio: Real, one_frame: bool, floating: bool = False
+) -> Real:
+    e, f, inverse = _incidence(high, low, floating)
     if len(set(ratio)) == 1 and np.array_equal(e, f) and one_frame:
         return np.asarray(ratio[0] * np.eye(3))  # the same, and plainer
     coupling = inverse @ (ratio[:, None] * e)
@@ -93,7 +105,7 @@ def _regulator(r: Regulator, start: Bus, end: Bus) -> Bank:
 
 def _transformer(t: Transformer, start: Bus, end: Bus) -> Bank:
     high, low = zip(*t.windings, strict=True)
-    _, f, inverse = _incidence(high, low)
+    e, f, inverse = _incidence(high, low, t.floating)
     kv_high, kv_low = winding_kv(t)
     ratio = kv_low / kv_high * start.kv_neutral / end.kv_neutral
     if abs(ratio - 1) < 1e-12:
@@ -105,15 +117,30 @@ def _transformer(t: Transformer, start: Bus, end: Bus) -> Bank:
         # both halves share the high winding: from Z of high to half and of half to half, the part they share
         shared = complex(t.r_percent - t.r_low_percent, t.x_percent - t.x_low_percent / 2) / 100 * per_unit
         z = z + np.kron(np.eye(len(high)), np.array([[0, 1], [1, 0]])) * shared
-    drawn = complex(t.no_load_percent, -t.magnetizing_percent) / 100 / per_unit
-    core = f[::2] if t.conn_low == "split" else f  # on the first half, as OpenDSS has it
-    coupling = _coupling(high, low, np.full(len(f), ratio), start.grounded == end.grounded)
-    return Bank(coupling, inverse @ z @ inverse.T, drawn * core.T @ core)
+    coupling = _coupling(high, low, np.full(len(f), ratio), start.grounded == end.grounded, t.floating)
+    drawn = complex(t.no_load_percent, -t.magnetizing_percent) / 100
+    at_low, at_high = drawn / per_unit, drawn / ((kv_high / start.kv_neutral) ** 2 / mva)
+    if t.conn_low == "split":
+        f = f[::2]  # on the first half, as OpenDSS has it
+    low_shunt, high_shunt = at_low * f.T @ f, np.zeros((3, 3), dtype=complex)
+    if t.core_side == "high":
+        low_shunt, high_shunt = high_shunt, at_high * e.T @ e
+    if (t.conn_high, t.conn_low) == ("wye", UNGROUNDED):
+        high_shunt = high_shunt + at_high / 3  # the mean of the phases, which the floating side does not have
+    return Bank(coupling, inverse @ z @ inverse.T, low_shunt, high_shunt)
+
+
+def is_ground_source(t: Transformer) -> bool:
+    """Whether currents that circulate in the low windings enter at the high bus (E'c for F'c = 0)."""
+    high, low = zip(*t.windings, strict=True)
+    e, f, inverse = _incidence(high, low, t.floating)
+    circulating = np.eye(len(f)) - f @ inverse
+    return bool(np.abs(e.T @ circulating).max() > 1e-9)
 
 
 def winding_kv(t: Transformer) -> tuple[float, float]:
     """Rated voltage of one high and one low winding, kV."""
     if not t.three_phase:
         return t.kv_high, t.kv_low
-    kv = [v / np.sqrt(3) if c == "wye" else v for v, c in ((t.kv_high, t.conn_high), (t.kv_low, t.conn_low))]
+    kv = [v if c == "delta" else v / np.sqrt(3) for v, c in ((t.kv_high, t.conn_high), (t.kv_low, t.conn_low))]
     return float(kv[0]), float(kv[1])

@@ -7,16 +7,36 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cosim.constants import PHASES
 from cosim.grid.feeder.check_controls import check_controls
 from cosim.grid.feeder.check_report import Report, check_row
-from cosim.grid.feeder.feeder import FEET_PER_MILE, PLACE, TAP_LIMIT, Branch, Bus, Feeder, Line, Regulator, Transformer
+from cosim.grid.feeder.feeder import (
+    BY_EXPONENTS,
+    FEET_PER_MILE,
+    LOAD_EXPONENTS,
+    PLACE,
+    TAP_LIMIT,
+    UNGROUNDED,
+    Branch,
+    Bus,
+    Feeder,
+    Line,
+    Load,
+    Regulator,
+    Transformer,
+)
 
 PHASE_SETS = ("abc", "ab", "bc", "ac", "a", "b", "c", "12", "1", "2")
-LOAD_MODELS = ("PQ", "I", "Z")
+LOAD_MODELS = (*LOAD_EXPONENTS, BY_EXPONENTS)
+EXPONENT_RANGE = (-10.0, 10.0)
 CONNECTIONS = ("delta", "wye")
 REGULATOR_UNITS = {"open-delta": (("ab", "cb"), ("bc", "ac"), ("ca", "ba")), "wye": (("a", "b", "c"),)}
-TRANSFORMER_KINDS = (("delta", "delta"), ("wye", "wye"), ("delta", "wye"))
-UNIT_KINDS = (*TRANSFORMER_KINDS, ("wye", "delta"), ("wye", "split"), ("delta", "split"))
+TRANSFORMER_KINDS = (
+    ("delta", "delta"), ("wye", "wye"), ("delta", "wye"), ("wye", "delta"), (UNGROUNDED, "delta"),
+    ("delta", UNGROUNDED), (UNGROUNDED, UNGROUNDED), ("wye", UNGROUNDED),
+)  # fmt: skip
+"""Not a grounded wye behind a floating one: nothing but its core would hold the zero sequence of its voltages."""
+UNIT_KINDS = (*TRANSFORMER_KINDS, ("wye", "split"), ("delta", "split"))
 GENERATOR_KINDS = ("generator", "pv", "storage")
 TABLES = (
     "buses", "lines", "line_codes", "transformers", "regulators", "capacitors", "loads", "generators",
@@ -192,11 +212,21 @@ def _check_transformers(feeder: Feeder, report: Report) -> None:
             ("low", t.to_bus, t.kv_low, t.conn_low, low),
         ):
             _check_windings(t, feeder.bus_by_name[bus_name], side, kv, connection, members, report)
-        if (t.conn_low == "delta") == feeder.bus_by_name[t.to_bus].grounded:
+        sides = ("low",) if t.conn_low == "split" else ("low", "high")
+        if t.core_side not in sides:
+            raise report.fail("unknown side", "transformers", t.name, "core_side", t.core_side, ", ".join(sides))
+        three_wire = t.conn_low in ("delta", UNGROUNDED)
+        if three_wire == feeder.bus_by_name[t.to_bus].grounded:
             raise report.fail(
-                "a delta winding feeds a three-wire section, any other a grounded one", "transformers", t.name,
-                "to_bus", t.to_bus, f"a bus with grounded = {str(t.conn_low != 'delta').lower()}",
+                "a delta or ungrounded winding feeds a three-wire section, any other a grounded one", "transformers",
+                t.name, "to_bus", t.to_bus, f"a bus with grounded = {str(not three_wire).lower()}",
             )  # fmt: skip
+        for side, connection, members in (("high", t.conn_high, high), ("low", t.conn_low, low)):
+            if connection == UNGROUNDED and sorted(members) != list(PHASES):
+                raise report.fail(
+                    "a floating neutral joins three windings", "transformers", t.name, f"phases_{side}",
+                    "+".join(members), "abc, or a, b and c once each",
+                )  # fmt: skip
 
 
 def _check_windings(
@@ -205,11 +235,11 @@ def _check_windings(
     """The windings of one side fit the phases and the voltage of their bus."""
     legs = {"split": ("12",), "delta": (*bus.legs, *(leg[::-1] for leg in bus.legs))}.get(connection)
     possible = tuple(bus.phases) if legs is None else legs
-    if not set(members) <= set(possible) or (connection != "delta" and not bus.grounded):
+    if not set(members) <= set(possible) or (connection in ("wye", "split") and not bus.grounded):
         raise report.fail(
             f"bus {bus.name} does not fit a {connection} winding", "transformers", t.name,
             f"conn_{side}", connection,
-            f"{', '.join(possible)}; a neutral for {connection}" if connection != "delta" else ", ".join(possible),
+            f"{', '.join(possible)}; a neutral for {connection}" if legs is None else ", ".join(possible),
         )  # fmt: skip
     nominal = bus.kv_base if t.three_phase or connection == "delta" else bus.kv_neutral
     if not RATIO_RANGE[0] <= kv / nominal <= RATIO_RANGE[1]:
@@ -264,41 +294,44 @@ def _check_devices(feeder: Feeder, report: Report) -> None:
             bus = feeder.bus_by_name[device.bus]
             if device.connection not in CONNECTIONS:
                 raise report.fail(
-                    "unknown connection",
-                    table,
-                    device.name,
-                    "connection",
-                    device.connection,
-                    ", ".join(CONNECTIONS),
+                    "unknown connection", table, device.name, "connection", device.connection, ", ".join(CONNECTIONS)
                 )
             if device.connection == "wye" and not bus.grounded:
                 raise report.fail(
-                    f"bus {bus.name} is three-wire",
-                    table,
-                    device.name,
-                    "connection",
-                    device.connection,
-                    "delta",
+                    f"bus {bus.name} is three-wire", table, device.name, "connection", device.connection, "delta"
                 )
             possible = _device_phases(bus, device.connection)
             if device.phases not in possible:
                 raise report.fail(
-                    "unknown or missing phase",
-                    table,
-                    device.name,
-                    "phases",
-                    device.phases,
-                    ", ".join(possible),
+                    "unknown or missing phase", table, device.name, "phases", device.phases, ", ".join(possible)
                 )
     for load in feeder.loads:
         if load.model not in LOAD_MODELS:
             raise report.fail(
                 "unknown load model", "loads", load.name, "model", load.model, ", ".join(LOAD_MODELS)
             )
+        _check_exponents(load, report)
     for unit in feeder.generators:
         if unit.kind not in GENERATOR_KINDS:
             allowed = ", ".join(GENERATOR_KINDS)
             raise report.fail("unknown kind", "generators", unit.name, "kind", unit.kind, allowed)
+
+
+def _check_exponents(load: Load, report: Report) -> None:
+    """A load states both exponents if its model is by exponents, and none otherwise."""
+    low, high = EXPONENT_RANGE
+    for column in ("exponent_p", "exponent_q"):
+        value = getattr(load, column)
+        if load.model != BY_EXPONENTS and value is not None:
+            raise report.fail(
+                f"a load of model {load.model} has no exponents", "loads", load.name, column, value,
+                f"nothing, or model {BY_EXPONENTS}",
+            )  # fmt: skip
+        if load.model == BY_EXPONENTS and (value is None or not low <= value <= high):
+            raise report.fail(
+                "no exponent" if value is None else "out of range", "loads", load.name, column, value,
+                f"{low:g} to {high:g}",
+            )  # fmt: skip
 
 
 def _device_phases(bus: Bus, connection: str) -> tuple[str, ...]:

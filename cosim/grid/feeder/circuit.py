@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +22,20 @@ Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 GROUND = -1
+
+
+Bound: TypeAlias = Real | float
+
+
+def law_in_force(
+    u: Real, lowest: Bound, low: Bound, high: Bound, below_current: Bound, below_impedance: Bound, above: Bound
+) -> tuple[NDArray[np.bool_], Real, Real]:
+    """Which law of :class:`Draws` holds at voltages u: whether that of the range, and the factors of u and of u**2."""
+    deep, below, beyond = u <= lowest, u <= low, u > high
+    below = below & ~deep
+    current = np.where(below, below_current, 0.0)
+    impedance = np.select([deep, below, beyond], [1.0, below_impedance, above], 0.0)
+    return ~(deep | below | beyond), current, np.asarray(impedance)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +78,9 @@ class Draws:
     def law_at(self, u: Real) -> tuple[NDArray[np.bool_], Real, Real]:
         """What is in force at voltages (..., m) per unit of the rated ones: whether ``u**exponent`` is, and the factors
         of ``u`` and of ``u**2`` where it is not."""
-        deep, below, beyond = u <= self.lowest, u <= self.low, u > self.high
-        below &= ~deep
-        current = np.where(below, self.below_current, 0.0)
-        impedance = np.select([deep, below, beyond], [1.0, self.below_impedance, self.above], 0.0)
-        return ~(deep | below | beyond), current, np.asarray(impedance)
+        return law_in_force(
+            u, self.lowest, self.low, self.high, self.below_current, self.below_impedance, self.above
+        )
 
     def terms(self, across: Complex, load_scale: float) -> tuple[Index, Complex, Real]:
         """Parts as terms power * u**exponent at the voltages across them.

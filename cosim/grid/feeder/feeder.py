@@ -27,6 +27,13 @@ TAP_STEP = 0.00625
 """Voltage ratio of one regulator step: 32 steps over plus and minus 10 %."""
 TAP_LIMIT = 16
 FEET_PER_MILE = 5280.0
+UNGROUNDED = "wye-ungrounded"
+"""Connection of wye windings whose neutral point touches nothing else."""
+
+LOAD_EXPONENTS = {"PQ": 0.0, "I": 1.0, "Z": 2.0}
+"""Power of voltage that a load of each model follows."""
+BY_EXPONENTS = "EXP"
+"""Model of a load that states its exponents."""
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """A 3x3 matrix in phase order a, b, c."""
@@ -109,18 +116,20 @@ class Transformer:
     """A two-winding transformer or a bank of them; ``from_bus`` is the side of the feeder's source.
 
     ``phases_high`` and ``phases_low`` say what the windings lie across. ``abc`` is a three-phase transformer
-    (a delta-wye one lags by 30 degrees). Anything else is a bank of single-phase units, joined by ``+``: ``b``
-    is a winding from phase b to the neutral, ``ab`` one across a leg, ``ab+cb`` an open delta, ``12`` a
-    centre-tapped secondary.
+    (delta-wye or wye-delta: the side of ``to_bus`` lags by 30 degrees). Anything else is a bank of single-phase units,
+    joined by ``+``: ``b`` is a winding from phase b to the neutral, ``ab`` one across a leg, ``ab+cb`` an open delta,
+    ``12`` a centre-tapped secondary.
 
     Attributes:
         kva: rating of all units together.
         kv_high, kv_low: rated voltage at ``from_bus`` and ``to_bus``, kV: line to line for ``abc``, else of a
             winding (for ``12``, of each half). A fixed tap is part of them.
-        conn_high, conn_low: ``delta``, ``wye`` (grounded) or, on the low side, ``split`` (centre-tapped).
+        conn_high, conn_low: ``delta``, ``wye`` (grounded), ``wye-ungrounded`` (its neutral floats) or, on the low side,
+            ``split`` (centre-tapped).
         r_percent, x_percent: total series resistance and reactance, percent of the rating; of a centre-tapped
             one between the high winding and either half.
         no_load_percent, magnetizing_percent: no-load loss and magnetising current, percent of the rating.
+        core_side: ``low`` or ``high``: the windings at which the no-load loss and magnetising current are drawn.
         r_low_percent, x_low_percent: of a centre-tapped one, resistance of one half (part of ``r_percent``), and
             reactance between the halves.
     """
@@ -142,6 +151,7 @@ class Transformer:
     magnetizing_percent: float = 0.0
     r_low_percent: float = 0.0
     x_low_percent: float = 0.0
+    core_side: str = "low"
 
     @property
     def three_phase(self) -> bool:
@@ -153,9 +163,14 @@ class Transformer:
         """What the high and the low winding of each unit lie across: phases or legs."""
         if not self.three_phase:
             return tuple(zip(self.phases_high.split("+"), self.phases_low.split("+"), strict=True))
-        high = {"wye": PHASES, "delta": LEGS if self.conn_low == "delta" else ("ac", "ba", "cb")}
-        low = {"wye": PHASES, "delta": LEGS}
-        return tuple(zip(high[self.conn_high], low[self.conn_low], strict=True))
+        behind = LEGS if self.conn_low == "delta" else ("ac", "ba", "cb")
+        high, low = behind if self.conn_high == "delta" else PHASES, LEGS if self.conn_low == "delta" else PHASES
+        return tuple(zip(high, low, strict=True))
+
+    @property
+    def floating(self) -> bool:
+        """Whether a neutral floats on either side: then the currents of its units add up to zero."""
+        return UNGROUNDED in (self.conn_high, self.conn_low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +229,12 @@ class Load:
 
     Attributes:
         connection: ``delta`` (``phases`` is a leg, such as ``ab`` or ``12``) or ``wye`` (``phases`` is one phase).
-        model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance.
+        model: ``PQ`` constant power, ``I`` constant current magnitude, ``Z`` constant impedance, ``EXP`` by exponents.
         p_kw, q_kvar: demand at nominal voltage.
         v_min_pu, v_max_pu: per unit of nominal voltage, where the circuit it comes from keeps its model; a run says
             when it is left.
+        exponent_p, exponent_q: of ``EXP``: P = p_kw V^exponent_p, Q = q_kvar V^exponent_q, V per unit of nominal
+            voltage (the CVR factors of OpenDSS's load model 4); None of the other models.
     """
 
     name: str
@@ -230,6 +247,15 @@ class Load:
     source: str = ""
     v_min_pu: float | None = None
     v_max_pu: float | None = None
+    exponent_p: float | None = None
+    exponent_q: float | None = None
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """Powers of the voltage across it that its P and its Q follow."""
+        if self.model == BY_EXPONENTS:
+            return self.exponent_p or 0.0, self.exponent_q or 0.0
+        return (LOAD_EXPONENTS[self.model],) * 2
 
 
 @dataclass(frozen=True, slots=True)

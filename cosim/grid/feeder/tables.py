@@ -65,12 +65,12 @@ EXTRA: dict[str, dict[str, object]] = {
     "buses": {"v_min_pu": None, "v_max_pu": None},
     "transformers": {
         "phases_high": "abc", "phases_low": "abc", "no_load_percent": 0.0, "magnetizing_percent": 0.0,
-        "r_low_percent": 0.0, "x_low_percent": 0.0,
+        "r_low_percent": 0.0, "x_low_percent": 0.0, "core_side": "low",
     },
     "lines": {"amps": None},
     "regulators": {"kva": None, "r_percent": 0.0, "x_percent": 0.0},
     "capacitors": {"steps": 1, "steps_on": 1},
-    "loads": {"v_min_pu": None, "v_max_pu": None},
+    "loads": {"v_min_pu": None, "v_max_pu": None, "exponent_p": None, "exponent_q": None},
     "regulator_controls": {
         "tap_delay_s": 2.0, "max_tap_change": 16, "tap_min": -16, "tap_max": 16, "v_limit_v": 0.0, "phase": "",
         "bus": "", "remote_pt_ratio": None,

@@ -224,12 +224,11 @@ def table_loads(s: Structure, load_scale: float) -> tuple[Index, Real, Real, Com
     """Bus, incidence on its phases, nominal voltage, power and exponent of the loads of a feeder's tables."""
     loads = s.loads
     # capacitors are in the wires' admittance already
-    wires = np.array([m == "Z" for m in loads.model], dtype=bool) & ~loads.scaled
+    wires = (loads.exponent == 2) & ~loads.scaled
     bus, e = loads.bus[~wires], loads.incidence[~wires]
     nominal = np.where(np.abs(e).sum(axis=1) == 2, 1 / np.sqrt(s.line_scale[bus]), 1.0)
     power = loads.power[~wires] * np.where(loads.scaled[~wires], load_scale, 1.0)
-    exponent = np.array([{"PQ": 0.0, "I": 1.0, "Z": 2.0}[m] for m in loads.model])[~wires]
-    return bus, e, nominal, power, exponent
+    return bus, e, nominal, power, loads.exponent[~wires]
 
 
 def members_across(n: Pattern, members: Sequence[tuple[int, str]], places: int) -> Real:

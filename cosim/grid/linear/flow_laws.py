@@ -155,19 +155,19 @@ def add_losses(e: Equations, s: Structure, at: Point, losses: bool) -> None:
 
 
 def add_loads(e: Equations, s: Structure, at: Point, load_scale: Real) -> None:
-    """ZIP loads, linear in the squared voltage across them, split between phases by phasors at the point."""
+    """Loads, linear in the squared voltage across them, split between phases by phasors at the point."""
     loads = s.loads
-    if not loads.model:
+    if not len(loads.bus):
         return
     square = np.where((loads.leg < 0)[:, None], loads.square, at.line_square[:, loads.bus, loads.leg])
     across = (square * at.u[:, loads.bus]).sum(axis=-1)
-    fixed, slope = zip_coefficients(loads.model, across)
+    fixed, slope = tangent_in_square(loads.exponent, across)
     on_phase = load_shares(s, at) * (loads.power * np.where(loads.scaled, load_scale[:, None], 1.0))[..., None]
     p, q = s.pc[loads.bus], s.qc[loads.bus]
     constant = on_phase * fixed[..., None]
     e.add_constant(p, constant.real)
     e.add_constant(q, constant.imag)
-    vary = np.array([m != "PQ" for m in loads.model])
+    vary = loads.exponent != 0
     by_u = (on_phase * slope[..., None])[..., None] * square[..., None, :]
     columns = np.where((vary[:, None] & (loads.square != 0))[:, None, :], s.u[loads.bus][:, None, :], -1)
     for rows, values in ((p, by_u.real), (q, by_u.imag)):
@@ -182,13 +182,16 @@ def load_shares(s: Structure, at: Point) -> Complex:
     return np.asarray(np.where(delta, s.loads.incidence * v / across, s.loads.incidence))
 
 
-def zip_coefficients(models: tuple[str, ...], square: Real) -> tuple[Real, Real]:
-    """Demand per unit of nominal demand as ``fixed + slope * W``: PQ and Z exactly, I by its tangent at W."""
-    root = np.sqrt(square)
-    kind = np.array(models)
-    fixed = np.select([kind == "PQ", kind == "I"], [1.0, root / 2], 0.0)
-    slope = np.select([kind == "Z", kind == "I"], [1.0, 0.5 / root], 0.0)
-    return np.asarray(fixed), np.asarray(slope)
+def tangent_in_square(exponent: Real, square: Real) -> tuple[Real, Real]:
+    """Demand V^k per unit of nominal demand as ``fixed + slope * W``, W = V^2: its tangent at W.
+
+    Exact for constant power (k = 0) and impedance (k = 2).
+
+    Args:
+        exponent: (n,) k. square: (..., n) W.
+    """
+    root, half = np.sqrt(square), exponent / 2
+    return np.asarray((1 - half) * root**exponent), np.asarray(half * (root ** (exponent - 1) / root))
 
 
 def add_shunts(e: Equations, s: Structure, at: Point) -> None:

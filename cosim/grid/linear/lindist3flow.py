@@ -23,8 +23,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.errors import RunFailure
+from cosim.errors import InputError, RunFailure
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, Structure, structure_of
+from cosim.grid.feeder.banks import is_ground_source
+from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.linear.assembly import Equations, Layout, matrix_of
 from cosim.grid.linear.flow_laws import add_all, point_of
@@ -56,7 +58,7 @@ def build(
         losses: False drops the terms quadratic in the current, whatever the point.
 
     Raises:
-        InputError: the feeder does not pass its check.
+        InputError: the feeder does not pass its check, or is not sayable (:func:`require_sayable`).
     """
     states = None if point is None else point.states[None]
     return build_many(feeder, np.array([load_scale]), states, losses)[0]
@@ -70,8 +72,42 @@ def build_many(feeder: Feeder, load_scale: Real, states: Real | None, losses: bo
         load_scale: (points,) factor on all base loads.
         states: (points, ny) where to linearise; None for no load.
     """
-    s = structure_of(feeder)
+    s = _structure(feeder)
     return _written(s, states, load_scale, losses).networks(s)
+
+
+@lru_cache(maxsize=FEEDERS_KEPT)
+def ground_sources(feeder: Feeder) -> tuple[str, ...]:
+    """Transformers that draw ground current at their high side."""
+    return tuple(t.name for t in feeder.transformers if is_ground_source(t))
+
+
+def is_sayable(feeder: Feeder) -> bool:
+    """Whether these equations say a feeder as it is: tables, without what :func:`require_sayable` refuses."""
+    return not isinstance(feeder, CircuitFeeder) and not ground_sources(feeder)
+
+
+def require_sayable(feeder: Feeder) -> None:
+    """Refuse a feeder that these equations do not say as it is.
+
+    Raises:
+        InputError: a transformer draws ground current at its high side. That current follows from the sum of three
+            phasors, of which squared voltages say nothing.
+    """
+    names = ground_sources(feeder)
+    if names:
+        raise InputError(
+            f"feeder {feeder.name}: LinDist3Flow does not say the ground current that a grounded wye before a closed "
+            "delta draws", key="network.model", value=f"lindist3flow (transformer {', '.join(names[:3])})",
+            allowed="ac-linear, or network.dss on the circuit itself",
+        )  # fmt: skip
+
+
+def _structure(feeder: Feeder) -> Structure:
+    """The arrays of a feeder that these equations say as it is; errors as its check and :func:`require_sayable`."""
+    s = structure_of(feeder)
+    require_sayable(feeder)
+    return s
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +168,7 @@ def _layout_of(s: Structure) -> Layout:
 
 def nodes_of(feeder: Feeder) -> tuple[Node, ...]:
     """(bus, phase) of every node of the feeder's networks."""
-    return structure_of(feeder).nodes
+    return _structure(feeder).nodes
 
 
 def fixed_point(
@@ -154,7 +190,7 @@ def fixed_point(
     Raises:
         RunFailure: the demand has no solution, or none was found in 60 rounds.
     """
-    nodes = len(structure_of(feeder).nodes)
+    nodes = len(_structure(feeder).nodes)
     p, q = (np.zeros((1, nodes)) if x is None else np.asarray(x, dtype=float)[None] for x in (p, q))
     return fixed_points(feeder, np.array([load_scale]), p, q, [start], tol)[0]
 
@@ -174,7 +210,7 @@ def fixed_points(
         load_scale: (points,); p, q: (points, nn) net node demand.
         starts: where each begins.
     """
-    s, count = structure_of(feeder), len(load_scale)
+    s, count = _structure(feeder), len(load_scale)
     tree, same = tree_of(s), same_everywhere(s)
     demand = np.asarray((same["demand_p"] @ p.T + same["demand_q"] @ q.T).T)
     states = np.zeros((count, len(s.states)))

@@ -25,17 +25,17 @@ CANDIDATES = 48
 
 def strongest_response(feeder: Feeder) -> float:
     """Largest change of a squared voltage (pu^2) by one MW of demand at any node, of the unloaded feeder (of an OpenDSS
-    circuit itself: at its base case).
+    circuit itself, and where LinDist3Flow does not say the feeder: at its base case).
 
     On a radial feeder it is the bus farthest from the source, by the impedance on the way, that moves most, and by
     demand of its own. On feeders of more than ``ALL_NODES`` nodes only the farthest ``CANDIDATES`` buses are tried,
     and whatever moves more than they do by the same demand, or by whose demand their voltage moves more, until nothing
     does.
     """
-    if isinstance(feeder, CircuitFeeder):
-        network = ac_tangent.build(AcCircuit(feeder))
-    else:
+    if lindist3flow.is_sayable(feeder):
         network = lindist3flow.build(feeder, losses=False)
+    else:
+        network = ac_tangent.build(AcCircuit(feeder))
     if len(network.nodes) <= ALL_NODES:
         return max(float(_by_demand(network, part).max()) for part in _parts(len(network.nodes)))
     if isinstance(feeder, CircuitFeeder):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.errors import RunFailure
 from cosim.grid.feeder.arrays import FEEDERS_KEPT, Structure, branch_labels, structure_of
 from cosim.grid.feeder.feeder import PLACE, Branch, Feeder, Line, Regulator
-from cosim.grid.opendss.commands import circuit_commands
+from cosim.grid.opendss.commands import circuit_commands, floating_neutrals
 from cosim.grid.opendss.context import new_context
 
 Complex = NDArray[np.complex128]
@@ -52,14 +52,26 @@ def admittance_of(feeder: Feeder) -> Admittance:
     base = np.array([b.kv_neutral for b in s.buses for _ in b.phases])
     values, indices, starts = dss.YMatrix.getYsparse()
     names = [name.lower() for name in dss.Circuit.YNodeOrder()]
-    if set(names) != set(where):
+    ends = {(t.name, side): bus for t in feeder.transformers for side, bus in (("high", t.from_bus), ("low", t.to_bus))}
+    neutrals = {f"{ends[key].lower()}.{node}" for key, node in floating_neutrals(feeder).items()}
+    if set(names) != set(where) | neutrals:
         raise RunFailure(f"feeder {feeder.name}: OpenDSS has other nodes than the tables")
-    place = np.array([where[name] for name in names], dtype=np.intp)
-    ours = sp.coo_array(sp.csc_array((values, indices, starts), shape=(len(names),) * 2))
+    whole = sp.csc_array((values, indices, starts), shape=(len(names),) * 2)
+    kept = np.array([k for k, name in enumerate(names) if name in where], dtype=np.intp)
+    place = np.array([where[names[k]] for k in kept], dtype=np.intp)
+    ours = sp.coo_array(_reduced(whole, kept) if neutrals else whole)
     rows, columns = place[ours.row], place[ours.col]
     entries = (ours.data * base[rows] * base[columns], (rows, columns))
-    network = sp.csr_array(sp.coo_array(entries, shape=(len(names),) * 2))
+    network = sp.csr_array(sp.coo_array(entries, shape=(len(where),) * 2))
     return Admittance(network, _entering(dss, feeder, s, where, base))
+
+
+def _reduced(y: sp.csc_array[np.complex128], kept: NDArray[np.intp]) -> sp.csc_array[np.complex128]:
+    """The admittance between some nodes where no current enters the others (Kron reduction)."""
+    left = np.setdiff1d(np.arange(y.shape[0]), kept)
+    out, back = y[kept][:, left], y[left][:, kept]
+    inverse = sp.csc_array(np.linalg.inv(y[left][:, left].toarray()))
+    return sp.csc_array(y[kept][:, kept] - out @ inverse @ back)
 
 
 def _entering(
@@ -79,6 +91,7 @@ def _entering(
                 where.get(f"{buses[c // conductors]}.{node}", -1) for c, node in enumerate(dss.CktElement.NodeOrder())
             ]
             own = np.asarray(dss.CktElement.YPrim(), dtype=float).view(complex).reshape(len(at), len(at))
+            own = _without_neutral(own, [k for k, node in enumerate(dss.CktElement.NodeOrder()) if node and at[k] < 0])
             for i, node in enumerate(at):
                 if node >= 0 and s.nodes[node][0] == upper:
                     row = number[name, s.nodes[node][1]]
@@ -89,6 +102,14 @@ def _entering(
     kept = c >= 0  # the neutral, at no voltage
     entries = (v[kept] * base[c[kept]], (r[kept], c[kept]))
     return sp.csr_array(sp.coo_array(entries, shape=(len(number), len(base))))
+
+
+def _without_neutral(own: Complex, floating: list[int]) -> Complex:
+    """An element's admittance with no current from outside at its floating neutrals."""
+    if not floating:
+        return own
+    through = own[:, floating] @ np.linalg.solve(own[np.ix_(floating, floating)], own[floating])
+    return np.asarray(own - through)
 
 
 def _elements(branch: Branch) -> list[str]:

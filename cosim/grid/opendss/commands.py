@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cosim.grid.feeder.feeder import (
+    BY_EXPONENTS,
     FEET_PER_MILE,
     PLACE,
+    UNGROUNDED,
     Capacitor,
     Feeder,
     Generator,
@@ -19,7 +22,7 @@ from cosim.grid.feeder.feeder import (
     Transformer,
 )
 
-LOAD_MODEL = {"PQ": 1, "Z": 2, "I": 5}
+LOAD_MODEL = {"PQ": 1, "Z": 2, "I": 5, BY_EXPONENTS: 4}
 FREQUENCY_HZ = 60.0
 NANOFARAD = 1e3 / (2 * math.pi * FREQUENCY_HZ)
 """Capacitance, nF, of one microsiemens."""
@@ -48,7 +51,8 @@ def circuit_commands(
     commands += [line_code_command(code) for code in feeder.line_codes]
     for line in feeder.lines:
         commands += other.get(("lines", line.name), [line_command(line, feeder)])
-    commands += [c for t in feeder.transformers for c in transformer_commands(t)]
+    neutrals = floating_neutrals(feeder)
+    commands += [c for t in feeder.transformers for c in transformer_commands(t, neutrals)]
     for r in feeder.regulators:
         commands += other.get(("regulators", r.name), regulator_commands(r, feeder))
     if loads:
@@ -92,20 +96,49 @@ def line_command(line: Line, feeder: Feeder) -> str:
     )
 
 
-def transformer_commands(t: Transformer) -> list[str]:
-    """A three-phase transformer, or one per unit of a bank; resistance is split between two windings."""
+def floating_neutrals(feeder: Feeder) -> dict[tuple[str, str], int]:
+    """Nodes beyond the phases that stand for floating neutrals: number by transformer and side, ``high`` or ``low``."""
+    found: dict[tuple[str, str], int] = {}
+    used: Counter[str] = Counter()
+    for t in feeder.transformers:
+        for side, bus, connection in (("high", t.from_bus, t.conn_high), ("low", t.to_bus, t.conn_low)):
+            if connection == UNGROUNDED:
+                used[bus] += 1
+                found[t.name, side] = 3 + used[bus]
+    return found
+
+
+def transformer_commands(t: Transformer, neutrals: Mapping[tuple[str, str], int]) -> list[str]:
+    """A three-phase transformer, or one per unit of a bank; resistance is split between two windings.
+
+    OpenDSS lets the lower voltage lag; here it is the side of ``to_bus``. It has the core at the second winding, so
+    the windings change places where the core is at the high side.
+
+    Args:
+        neutrals: nodes of floating neutrals (:func:`floating_neutrals`).
+    """
     core = f"%noloadloss={t.no_load_percent!r} %imag={t.magnetizing_percent!r}"
     half = t.r_percent / 2
+    conn_high, conn_low = (c.removesuffix("-ungrounded") for c in (t.conn_high, t.conn_low))
+    neutral_high, neutral_low = (neutrals.get((t.name, side), 0) for side in ("high", "low"))
     if t.three_phase:
-        return [
-            f"new transformer.{t.name} phases=3 windings=2 xhl={t.x_percent!r} {core} "
-            f"wdg=1 bus={t.from_bus} conn={t.conn_high} kv={t.kv_high!r} kva={t.kva!r} %r={half!r} "
-            f"wdg=2 bus={t.to_bus} conn={t.conn_low} kv={t.kv_low!r} kva={t.kva!r} %r={half!r}"
-        ]
+        start, end = (
+            f"{bus}.1.2.3.{node}" if node else bus
+            for bus, node in ((t.from_bus, neutral_high), (t.to_bus, neutral_low))
+        )
+        # of equal voltages the first winding's leads
+        low_leads = t.kv_high < t.kv_low or (t.kv_high == t.kv_low and t.core_side == "high")
+        lead = " leadlag=lead" if conn_high != conn_low and low_leads else ""
+        both = _in_turn(
+            t,
+            f"bus={start} conn={conn_high} kv={t.kv_high!r} kva={t.kva!r} %r={half!r}",
+            f"bus={end} conn={conn_low} kv={t.kv_low!r} kva={t.kva!r} %r={half!r}",
+        )
+        return [f"new transformer.{t.name} phases=3 windings=2 xhl={t.x_percent!r} {core} {both}{lead}"]
     commands = []
     kva = t.kva / len(t.windings)
     for high, low in t.windings:
-        first = f"wdg=1 bus={t.from_bus}{_across(high)} conn={t.conn_high} kv={t.kv_high!r} kva={kva!r}"
+        first = f"bus={t.from_bus}{_across(high, neutral_high)} conn={conn_high} kv={t.kv_high!r} kva={kva!r}"
         if t.conn_low == "split":
             r = t.r_low_percent
             halves = " ".join(
@@ -114,14 +147,19 @@ def transformer_commands(t: Transformer) -> list[str]:
             )
             commands.append(
                 f"new transformer.{t.name}-{high} phases=1 windings=3 xhl={t.x_percent!r} xht={t.x_percent!r} "
-                f"xlt={t.x_low_percent!r} {core} {first} %r={t.r_percent - r!r} {halves}"
+                f"xlt={t.x_low_percent!r} {core} wdg=1 {first} %r={t.r_percent - r!r} {halves}"
             )
             continue
-        commands.append(
-            f"new transformer.{t.name}-{high} phases=1 windings=2 xhl={t.x_percent!r} {core} {first} %r={half!r} "
-            f"wdg=2 bus={t.to_bus}{_across(low)} conn={t.conn_low} kv={t.kv_low!r} kva={kva!r} %r={half!r}"
-        )
+        second = f"bus={t.to_bus}{_across(low, neutral_low)} conn={conn_low} kv={t.kv_low!r} kva={kva!r} %r={half!r}"
+        both = _in_turn(t, f"{first} %r={half!r}", second)
+        commands.append(f"new transformer.{t.name}-{high} phases=1 windings=2 xhl={t.x_percent!r} {core} {both}")
     return commands
+
+
+def _in_turn(t: Transformer, high: str, low: str) -> str:
+    """Both windings, the one with the core second."""
+    first, second = (low, high) if t.core_side == "high" else (high, low)
+    return f"wdg=1 {first} wdg=2 {second}"
 
 
 def regulator_commands(r: Regulator, feeder: Feeder) -> list[str]:
@@ -169,10 +207,12 @@ def _windings(r: Regulator, unit: str, rated_kv: float, phases: int) -> str:
 def load_command(feeder: Feeder, load: Load, neutral: int = 0) -> str:
     """A load on one leg or phase; ``neutral`` is the node that it returns to from a phase."""
     back = f".{neutral}" if neutral and load.connection == "wye" else ""
+    by_p, by_q = load.exponents
+    exponents = f"cvrwatts={by_p!r} cvrvars={by_q!r} " if load.model == BY_EXPONENTS else ""
     return (
         f"new load.{load.name} bus1={load.bus}{_nodes(load.phases)}{back} phases=1 conn={load.connection} "
         f"model={LOAD_MODEL[load.model]} kv={_rated_kv(feeder, load)!r} "
-        f"kw={load.p_kw!r} kvar={load.q_kvar!r} "
+        f"kw={load.p_kw!r} kvar={load.q_kvar!r} {exponents}"
         f"vminpu={V_MIN} vmaxpu={V_MAX}"
     )
 
@@ -230,9 +270,9 @@ def _nodes(phases: str) -> str:
     return "".join(f".{PLACE[x] + 1}" for x in phases)
 
 
-def _across(member: str) -> str:
+def _across(member: str, neutral: int = 0) -> str:
     """Nodes of a winding across a leg, or from a phase to the neutral."""
-    return _nodes(member) if len(member) == 2 else _nodes(member) + ".0"
+    return _nodes(member) if len(member) == 2 else f"{_nodes(member)}.{neutral}"
 
 
 def _matrix(matrix: Matrix, phases: Sequence[str] = "abc", factor: float = 1.0) -> str:

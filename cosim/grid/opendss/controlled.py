@@ -117,7 +117,9 @@ def controlled_commands(feeder: Feeder) -> list[str]:
     commands = circuit_commands(feeder, instead=instead)
     for c in feeder.regulator_controls:
         commands += regulator_control_commands(c)
-    commands += [capacitor_control_command(s, lines.get(s.element)) for s in feeder.capacitor_controls]
+    turned = {t.name for t in feeder.transformers if t.core_side == "high"}  # see transformer_commands
+    for s in feeder.capacitor_controls:
+        commands.append(capacitor_control_command(s, lines.get(s.element), "to" if s.element in turned else "from"))
     return [*commands, *ACTING]
 
 
@@ -149,15 +151,15 @@ def regulator_control_commands(c: RegulatorControl) -> list[str]:
     return [f"transformer.{transformer_of(c)}.wdg=2 {span}", command]
 
 
-def capacitor_control_command(c: CapacitorControl, line: Line | None) -> str:
-    """A capacitor control."""
+def capacitor_control_command(c: CapacitorControl, line: Line | None, first: str) -> str:
+    """A capacitor control; ``first`` says which end of its element is OpenDSS's first terminal."""
     element = f"transformer.{c.element}"
     if line is not None:
         element = f"line.{line.name}" if c.phases == line.phases else f"line.{line.name}-{c.phases}"
     limits = "" if c.v_min_v is None else f" voltoverride=yes vmin={c.v_min_v!r} vmax={c.v_max_v!r}"
     return (
         f"new capcontrol.{c.name} capacitor={c.members[0]} element={element} "
-        f"terminal={1 if c.terminal == 'from' else 2} type={CAPACITOR_KINDS[c.kind]} ptratio={c.pt_ratio!r} "
+        f"terminal={1 if c.terminal == first else 2} type={CAPACITOR_KINDS[c.kind]} ptratio={c.pt_ratio!r} "
         f"ctratio={c.ct_ratio!r} onsetting={c.on_setting!r} offsetting={c.off_setting!r} delay={c.delay_s!r} "
         f"delayoff={c.delay_off_s!r} deadtime={c.dead_time_s!r} ptphase={_place(c.pt_phase, c.phases)} "
         f"ctphase={_place(c.ct_phase, c.phases)}{limits}"

@@ -148,8 +148,10 @@ def check_inputs(folder: Path, found: Manifest) -> list[str]:
                     "an input is missing" + ("" if file.copied else ", which was too large to be copied"), file=place,
                     key=f"{one.kind} {one.name}", allowed=f"the file of {file.size:,} bytes with SHA-256 {file.sha256}",
                 )  # fmt: skip
-            if file_digest(place) != file.sha256:
+            now = file_digest(place)
+            if now != file.sha256:
                 raise InputError("an input is not what it was", file=place, key=f"{one.kind} {one.name}",
+                                 value=f"a file with SHA-256 {now}",
                                  allowed=f"the file with SHA-256 {file.sha256}; or cosim run {SCENARIO_COPY}, which "
                                  "compares with nothing")  # fmt: skip
     return other

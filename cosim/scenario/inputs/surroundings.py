@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from cosim.installed import installed
+
 _GIT_S = 10
 _SAFE = (
     "--no-pager", "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
@@ -33,18 +35,12 @@ def machine() -> dict[str, str]:
 @cache
 def packages() -> dict[str, str]:
     """Version of cosim and of each package that it asks for, those that are installed, by name."""
-    found: dict[str, str] = {}
     try:
         asked = metadata.requires("cosim-grid") or []
     except metadata.PackageNotFoundError:
         asked = []
     names = [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in asked if "extra ==" not in text]
-    for name in ("cosim-grid", *sorted(names)):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed(("cosim-grid", *sorted(names)))
 
 
 def commit_of(folder: Path, files: Iterable[Path]) -> dict[str, Any] | None:

@@ -195,9 +195,32 @@ WRONG: dict[str, tuple[Change, str, str]] = {
     "name with a dot": (row_changed("loads", 0, name="a.b"), "not a name", "loads."),
     "unknown line code": (row_changed("lines", 0, code="999"), "unknown line code", "lines."),
     "unknown load model": (row_changed("loads", 0, model="ZIP"), "load model", "loads.701-ab.model"),
+    "exponents of a load of constant power": (
+        row_changed("loads", 0, exponent_p=1.0), "no exponents", "loads.701-ab.exponent_p",
+    ),
+    "a load by exponents without one": (
+        row_changed("loads", 0, model="EXP", exponent_p=1.0), "no exponent", "loads.701-ab.exponent_q",
+    ),
+    "an exponent beyond sense": (
+        row_changed("loads", 0, model="EXP", exponent_p=1.0, exponent_q=60.0), "out of range",
+        "loads.701-ab.exponent_q",
+    ),
     "unknown connection": (row_changed("loads", 0, connection="zigzag"), "connection", "loads.701-ab"),
     "unsupported transformer": (
-        row_changed("transformers", 0, conn_high="wye"), "unsupported", "transformers.XFM-1.conn_high",
+        row_changed("transformers", 0, conn_high="wye-ungrounded", conn_low="wye"), "unsupported",
+        "transformers.XFM-1.conn_high",
+    ),
+    "a grounded wye without a neutral": (
+        row_changed("transformers", 0, conn_high="wye"), "does not fit a wye winding", "transformers.XFM-1.conn_high",
+    ),
+    "a floating neutral of two windings": (
+        row_changed(
+            "transformers", 0, conn_high="wye-ungrounded", phases_high="a+b", phases_low="ab+bc", kv_high=2.7713
+        ),
+        "three windings", "transformers.XFM-1.phases_high",
+    ),
+    "a core on neither side": (
+        row_changed("transformers", 0, core_side="middle"), "unknown side", "transformers.XFM-1.core_side",
     ),
     "transformer of another voltage": (
         row_changed("transformers", 0, kv_low=4.8), "far from the voltage", "transformers.XFM-1.kv_low",
@@ -208,7 +231,8 @@ WRONG: dict[str, tuple[Change, str, str]] = {
         ), "side of the source", "transformers.XFM-1.from_bus",
     ),
     "delta winding on a grounded bus": (
-        lambda f: row_changed("buses", -1, grounded=True)(f), "delta winding", "transformers.XFM-1.to_bus",
+        lambda f: row_changed("buses", -1, grounded=True)(f), "delta or ungrounded winding",
+        "transformers.XFM-1.to_bus",
     ),
     "tap out of range": (row_changed("regulators", 0, taps={"ab": 17, "cb": 0}), "out of range", "tap"),
     "units without a shared phase": (row_changed("regulators", 0, taps={"ab": 1, "bc": 0}), "units", "reg1"),

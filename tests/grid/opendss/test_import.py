@@ -51,7 +51,8 @@ def test_the_circuit_of_our_tables_is_the_original(what: str, tmp_path: Path) ->
     assert len(found.volts) == sum(len(b.phases) for b in found.feeder.buses) - 3 * (
         found.feeder.source_bus not in {bus for bus, _ in found.volts}
     )
-    assert {o.element for o in found.omissions if o.kind != "control"} <= {"line.tie"}
+    outside = "out of their range" in what  # listed, and exact at the solved voltages
+    assert outside or {o.element for o in found.omissions if o.kind != "control"} <= {"line.tie"}
 
 
 @pytest.mark.parametrize("what", RADIAL)
@@ -189,7 +190,7 @@ def test_a_circuit_whose_tables_have_no_solution_is_refused_by_its_worst_bus(tmp
     found = imported(tmp_path, WYE + TRUNK + "new line.y bus1=m bus2=e linecode=c length=8 units=mi\n"
                      "new load.big bus1=e kv=12.47 kw=7000 kvar=4500 model=5 vminpu=0.3\n" + END)  # fmt: skip
     assert largest_difference(found) == (np.inf, "e")
-    with pytest.raises(InputError, match="no AC solution from 0.8 to 1.2 pu, most at bus e"):
+    with pytest.raises(InputError, match="no AC solution .* most at bus e, where the original has 0.661 pu"):
         require_alike(found)
 
 

@@ -16,6 +16,7 @@ from cosim.grid.feeder.feeder import (
     PLACE,
     TAP_LIMIT,
     TAP_STEP,
+    UNGROUNDED,
     Line,
     LineCode,
     Matrix,
@@ -25,7 +26,7 @@ from cosim.grid.feeder.feeder import (
 from cosim.grid.opendss.importer.naming import NODE_HALF, NODE_PHASE, Names, Omissions, in_order, listed, member_of
 from cosim.grid.opendss.importer.reading import RawCircuit
 from cosim.grid.opendss.importer.sections import connections
-from cosim.grid.opendss.importer.tree import AS_IT_IS, JUMPER_OHM, RawBranch, Tree
+from cosim.grid.opendss.importer.tree import AS_IT_IS, JUMPER_OHM, RawBranch, Tree, merged, resistance_percent
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -90,6 +91,8 @@ class Branches:
             return
         kinds = {connections(b, upper) for b in transformers}
         beside = [b for b in lines if not _is_jumper(b) or kinds != {("delta", "delta")}]
+        if len(transformers) > 1 and any(_phases(b) == 3 for b in transformers):
+            transformers = merged(transformers)
         if beside or len(kinds) > 1 or (len(transformers) > 1 and any(_phases(b) == 3 for b in transformers)):
             raise self._refusal(group[0], f"{', '.join(b.element for b in group)} lie in parallel and close a loop")
         self._add_bank(upper, lower, transformers)
@@ -222,25 +225,34 @@ class Branches:
         first = group[0]
         high, low = connections(first, upper)
         turned = first.ends[0].bus != upper
-        if high == "split" or (_phases(first) == 3 and (high, low) == ("wye", "delta")):
+        if high == "split":
             raise self._refusal(first, f"{first.element} is fed from its {high} side, which is not represented")
         if self._add_regulator(upper, lower, group, high, low, turned):
             return
         p = first.properties
         kv = [float(v) * float(t) for v, t in zip(listed(p["kVs"]), listed(p["Taps"]), strict=True)]
         kv_high, kv_low = (kv[1], kv[0]) if turned else (kv[0], kv[1])
+        kv_rated = [float(v) for v in listed(p["kVs"])[:: -1 if turned else 1]]
         units = [self._members(b, upper, lower) for b in group]
+        if (high, low) == (UNGROUNDED, "wye"):
+            raise self._refusal(
+                first, f"{first.element} feeds grounded wye windings from a wye whose neutral floats: nothing but its "
+                "core would hold their voltages to the ground",
+            )  # fmt: skip
         if _phases(first) == 3:
-            lead = str(p["LeadLag"]).lower() in ("lead", "euro")
+            # OpenDSS lets the lower voltage lag unless told otherwise; here the side away from the source lags
+            is_lower = kv_rated[0] < kv_rated[1] or (kv_rated[0] == kv_rated[1] and turned)
+            lead = (str(p["LeadLag"]).lower() in ("lead", "euro")) != is_lower
             own = ("abc", "abc")
-            if lead and high != low:
-                own = ("ab+bc+ca", "a+b+c")
-                kv_low /= math.sqrt(3)
+            if lead and "delta" in (high, low) and high != low:
+                own = ("ab+bc+ca", "a+b+c") if high == "delta" else ("a+b+c", "ac+ba+cb")
+                kv_high, kv_low = (v if c == "delta" else v / math.sqrt(3) for v, c in ((kv_high, high), (kv_low, low)))
         else:
             own = ("+".join(u[0] for u in units), "+".join(u[1] for u in units))
         kva = sum(float(listed(b.properties["kVAs"])[0]) for b in group)
-        r, r_low = _resistance(first)
+        r, r_low = resistance_percent(first)
         x_low = float(p["XLT"]) if low == "split" else 0.0
+        core_side = "high" if turned and (float(p["pctNoLoadLoss"]) or float(p["pctIMag"])) else "low"
         self._note_differences(group)
         self.phases[lower] = in_order(set("".join(u[1] for u in units)))
         name = self.names.new(str(p["Bank"] or first.name) if len(group) > 1 else first.name)
@@ -251,7 +263,7 @@ class Branches:
                 name,
                 self.bus_name[upper], self.bus_name[lower], kva, kv_high, high, kv_low, low, r, float(p["XHL"]),
                 self._from(group), *own,
-                float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low,
+                float(p["pctNoLoadLoss"]), float(p["pctIMag"]), r_low, x_low, core_side,
             )
         )  # fmt: skip
 
@@ -271,7 +283,7 @@ class Branches:
         self, upper: str, lower: str, group: Sequence[RawBranch], high: str, low: str, turned: bool
     ) -> bool:
         """Add the group as a regulator if it is one: equal windings, taps on steps, below a control."""
-        if high != low or not all(b.name in self.regulated for b in group):
+        if high != low or high == UNGROUNDED or not all(b.name in self.regulated for b in group):
             return False
         taps: dict[str, int] = {}
         for b in group:
@@ -308,7 +320,7 @@ class Branches:
             Regulator(
                 name, self.bus_name[upper], self.bus_name[lower],
                 "wye" if high == "wye" else "open-delta", {u: taps[u] for u in sorted(taps)} if high == "wye" else taps,
-                self._from(group), float(listed(p["kVAs"])[0]) / each, _resistance(group[0])[0],
+                self._from(group), float(listed(p["kVAs"])[0]) / each, resistance_percent(group[0])[0],
                 float(p["XHL"]),
             )
         )  # fmt: skip
@@ -350,15 +362,6 @@ def _is_jumper(branch: RawBranch) -> bool:
     if branch.kind != "line" or _phases(branch) != 1:
         return False
     return abs(complex(p["RMatrix"][0][0], p["XMatrix"][0][0])) * float(p["Length"]) < JUMPER_OHM
-
-
-def _resistance(branch: RawBranch) -> tuple[float, float]:
-    """Resistance of all windings on the way, and of the last one, percent on the first one's rating."""
-    p = branch.properties
-    kva = [float(k) for k in listed(p["kVAs"])]
-    r = [float(x) * kva[0] / k for x, k in zip(listed(p["pctRs"]), kva, strict=True)]
-    low = sum(r[1:]) / len(r[1:])
-    return r[0] + low, low if len(r) == 3 else 0.0
 
 
 def _as_wired(member: str, nodes: Sequence[int]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cosim.grid.feeder.feeder import Bus, Capacitor, Generator, Load
+from cosim.constants import KILO
+from cosim.grid.feeder.feeder import BY_EXPONENTS, LOAD_EXPONENTS, Bus, Capacitor, Generator, Load
+from cosim.grid.opendss.importer.load_laws import MODELS, Term, terms_at
 from cosim.grid.opendss.importer.naming import (
     OUT_OF_SERVICE,
     Names,
@@ -18,11 +20,11 @@ from cosim.grid.opendss.importer.naming import (
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
 from cosim.grid.opendss.importer.tree import Tree
 
-ZIP_MODELS = {0: "PQ", 1: "I", 2: "Z"}
+ZIP_MODELS = {exponent: model for model, exponent in LOAD_EXPONENTS.items()}
 """Load model by the exponent of voltage."""
+FIXED_REACTIVE = (6, 7)
+"""Models of OpenDSS whose reactive power no load multiplier changes."""
 RANGE_DIGITS = 6
-Parts = dict[str, tuple[float, float]]
-"""Shares of P and of Q at nominal voltage, by load model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,71 +103,47 @@ class Devices:
 
     def _add_load(self, name: str, p: Properties) -> None:
         element = f"load.{name}"
-        parts = self._parts(element, p)
-        places = self.places(element, p) if parts else []
+        if int(p["Model"]) not in MODELS:
+            self.omissions.dropped(element, f"load model {p['Model']}")
+            return
+        places = self.places(element, p)
         varies = str(p["Status"]).lower() == "variable"
-        scale = self.raw.load_scale if varies else 1.0
         if places and not varies:
             self.omissions.approximated(element, f"its status is {p['Status']}; here it follows the load scale too")
-        kw, kvar = (float(p[key]) * scale / max(len(places), 1) for key in ("kW", "kvar"))
+        elif places and int(p["Model"]) in FIXED_REACTIVE and float(p["kvar"]):
+            self.omissions.approximated(element, "its reactive power is fixed; here it follows the load scale too")
+        power = complex(float(p["kW"]), float(p["kvar"])) / max(len(places), 1)
         for place in places:
             rated = rated_kv(p)
-            here = self._within_model(element, p, place, rated, parts)
-            for model, (share_p, share_q) in here.items():
-                # to our nominal voltage: power at that voltage grows with the exponent of the model
-                factor = (place.kv / rated) ** {"PQ": 0, "I": 1, "Z": 2}[model]
+            terms, kept = self._terms(element, p, place, power)
+            scale = {True: self.raw.load_scale if varies else 1.0, False: 1.0}
+            # to our nominal voltage: power at that voltage grows with the exponent
+            here = [(t.power * scale[t.scaled] * (place.kv / rated) ** t.exponent, t.exponent) for t in terms]
+            rows = _rows(here)
+            for model, (at_nominal, *exponents) in rows.items():
                 self.loads.append(
                     Load(
                         self._name("load", name, place.member if len(places) > 1 else "",
-                                   model if len(here) > 1 else ""),
-                        place.bus, place.connection, place.member, model, kw * share_p * factor,
-                        kvar * share_q * factor, f"{self.source}: {element}",
-                        *_range(p, rated / place.kv, model, here is parts),
+                                   model if len(rows) > 1 else ""),
+                        place.bus, place.connection, place.member, model, at_nominal.real, at_nominal.imag,
+                        f"{self.source}: {element}", *_range(p, rated / place.kv, model, kept), *exponents,
                     )
                 )  # fmt: skip
 
-    def _parts(self, element: str, p: Properties) -> Parts:
-        """How a load's power follows voltage, as constant power, current and impedance."""
-        model = int(p["Model"])
-        if model in (1, 6):
-            return {"PQ": (1.0, 1.0)}
-        if model in (2, 5):
-            return {"Z" if model == 2 else "I": (1.0, 1.0)}
-        if model in (3, 7):
-            return {"PQ": (1.0, 0.0), "Z": (0.0, 1.0)}
-        if model == 4:
-            exponents = float(p["CVRWatts"]), float(p["CVRVars"])
-            shares = [_by_exponent(e) for e in exponents]
-            if any(e not in ZIP_MODELS for e in exponents):
-                self.omissions.approximated(
-                    element, f"its exponents {exponents[0]:g} and {exponents[1]:g} by the tangent at nominal voltage"
-                )
-            return {m: (shares[0].get(m, 0.0), shares[1].get(m, 0.0)) for m in shares[0] | shares[1]}
-        if model == 8:
-            z = [float(x) for x in p["ZIPV"]]
-            rows = {"Z": (z[0], z[3]), "I": (z[1], z[4]), "PQ": (z[2], z[5])}
-            return {m: share for m, share in rows.items() if share != (0.0, 0.0)}
-        self.omissions.dropped(element, f"load model {model}")
-        return {}
-
-    def _within_model(self, element: str, p: Properties, place: Place, rated: float, parts: Parts) -> Parts:
-        """The parts as they act at the solved voltage.
-
-        Outside VMinpu..VMaxpu OpenDSS takes a load of any model as the impedance that draws its nominal power at
-        the limit.
-        """
+    def _terms(self, element: str, p: Properties, place: Place, power: complex) -> tuple[list[Term], bool]:
+        """A load as it acts at the solved voltage, and whether it keeps its model there."""
         bus = bus_and_nodes(p["Bus1"], (1,))[0]
         v = [self.raw.volts.get((bus, n), 0j) for n in place.nodes]
-        actual = abs(v[0] - v[1]) / 1000 / rated
+        actual = abs(v[0] - v[1]) / KILO / rated_kv(p)
         low, high = float(p["VMinpu"]), float(p["VMaxpu"])
-        if set(parts) == {"Z"} or low <= actual <= high or actual == 0:
-            return parts
-        edge = low if actual < low else high
-        self.omissions.approximated(
-            element,
-            f"at {actual:.3f} pu, outside {low:g} to {high:g}, OpenDSS takes it as a constant impedance, and so do we",
-        )
-        return {"Z": (1 / edge**2, 1 / edge**2)}
+        terms, kept = terms_at(p, power, actual or (low + high) / 2)
+        if not kept:
+            self.omissions.approximated(
+                element,
+                f"at {actual:.3f} pu, outside {low:g} to {high:g}, OpenDSS takes it as an impedance (just below with a "
+                "current beside it), and so do we",
+            )
+        return terms, kept
 
     # -- shunts -----------------------------------------------------------------------------------------------
 
@@ -290,12 +268,21 @@ def _in_delta(p: Properties) -> bool:
     return str(p["Conn"]).lower() in ("delta", "ll")
 
 
-def _by_exponent(exponent: float) -> dict[str, float]:
-    """V^k by value and slope at V = 1 between two neighbouring models."""
-    if exponent in ZIP_MODELS:
-        return {ZIP_MODELS[int(exponent)]: 1.0}
-    lower = 0 if exponent < 1 else 1
-    upper_share = exponent - lower
-    return {ZIP_MODELS[lower]: 1 - upper_share, ZIP_MODELS[lower + 1]: upper_share}
+def _rows(terms: Sequence[tuple[complex, float]]) -> dict[str, tuple[complex] | tuple[complex, float, float]]:
+    """Terms (power, exponent) as rows by load model; P and Q by exponents of their own are one row."""
+    found: dict[str, tuple[complex] | tuple[complex, float, float]] = {}
+    if any(exponent not in ZIP_MODELS for _, exponent in terms):
+        by_p, by_q = (next((k for s, k in terms if part(s)), 0.0) for part in (_active, _reactive))
+        return {BY_EXPONENTS: (sum((s for s, _ in terms), 0j), by_p, by_q)}
+    for power, exponent in terms:
+        model = ZIP_MODELS[exponent]
+        found[model] = (found.get(model, (0j,))[0] + power,)
+    return found
 
 
+def _active(power: complex) -> float:
+    return power.real
+
+
+def _reactive(power: complex) -> float:
+    return power.imag

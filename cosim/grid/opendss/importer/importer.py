@@ -6,7 +6,7 @@ import csv
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cosim.grid.opendss.importer.devices import Devices, devices_at, neutral_use
 from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Names, Omission, Omissions
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit, read_circuit
 from cosim.grid.opendss.importer.sections import divide
-from cosim.grid.opendss.importer.tree import grow, raw_branches
+from cosim.grid.opendss.importer.tree import AS_IT_IS, grow, raw_branches
 
 NEGLIGIBLE_PU = 1e-6
 """A source impedance whose voltage drop at the solved power is below this is left out."""
@@ -202,26 +202,39 @@ def largest_difference(found: Import) -> tuple[float, str]:
     """Largest difference between the original's voltages and those of the circuit built from our tables.
 
     Returns:
-        The difference, per unit (line to line on three-wire buses, to neutral elsewhere), and its bus. Infinite
-        if our circuit has no solution from 0.8 to 1.2 per unit, or a voltage of either circuit is no number; the bus is
-        then where the last iteration differs most.
+        The difference of phasors, so that a wrong phase shift shows, per unit (line to line on three-wire buses, to
+        neutral elsewhere), and its bus. Infinite if our circuit has no solution from 0.8 to 1.2 per unit, or a voltage
+        of either circuit is no number; the bus is then where the last iteration differs most.
     """
-    solution = AcCircuit(found.feeder).solve()
-    worst, where = 0.0, found.feeder.source_bus
-    buses = found.feeder.bus_by_name
-    for (name, label), ours in solution.voltages.items():
-        bus = buses[name]
-        members = [found.volts.get((name, x)) for x in label]
-        if None in members:
+    circuit = AcCircuit(found.feeder)
+    solution = circuit.solve()
+    worst, where, turn = 0.0, found.feeder.source_bus, 0j
+    rows = dict(zip((bus.name for bus in found.feeder.buses), circuit.node_phasors, strict=True))
+    for name, label in solution.voltages:
+        bus = found.feeder.bus_by_name[name]
+        if any((name, x) not in found.volts for x in label):
             continue
-        v = members[0] if len(members) == 1 else (members[0] or 0) - (members[1] or 0)
         nominal = bus.kv_neutral if len(label) == 1 else bus.kv_base
-        difference = abs(abs(v or 0) / KILO / nominal - ours)
+        theirs = _across([found.volts[name, x] / KILO for x in label]) / nominal
+        ours = _across([complex(rows[name][PLACE[x]]) * bus.kv_neutral for x in label]) / nominal
+        turn = turn or _turn(theirs, ours)  # the original's source may stand at another angle
+        difference = abs(theirs * turn - ours)
         if math.isnan(difference):
             return math.inf, name
         if difference > worst:
             worst, where = difference, name
     return (worst if solution.converged else math.inf), where
+
+
+def _across(phasors: Sequence[complex]) -> complex:
+    """The voltage of a phase, or between two."""
+    return phasors[0] if len(phasors) == 1 else phasors[0] - phasors[1]
+
+
+def _turn(v: complex, onto: complex) -> complex:
+    """The turn that brings a phasor to the angle of another."""
+    ratio = onto / v if v else 1.0 + 0j
+    return ratio / abs(ratio) if ratio and math.isfinite(abs(ratio)) else 1.0 + 0j
 
 
 def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float, str]:
@@ -240,10 +253,20 @@ def require_alike(found: Import, most_pu: float = MOST_APART_PU) -> tuple[float,
         if math.isfinite(difference)
         else "the circuit of the tables has no AC solution from 0.8 to 1.2 pu"
     )
+    there = "" if math.isfinite(difference) else f", where the original has {_lowest_pu(found, bus):.3f} pu"
     raise InputError(
-        f"{message}, most at bus {bus}{why}", key=f"bus.{bus}", value=difference,
-        allowed=f"at most {most_pu:g} pu (--most-apart-pu)",
+        f"{message}, most at bus {bus}{there}{why}", key=f"bus.{bus}", value=difference,
+        allowed=f"at most {most_pu:g} pu (--most-apart-pu); {AS_IT_IS}",
     )  # fmt: skip
+
+
+def _lowest_pu(found: Import, name: str) -> float:
+    """Lowest voltage that the original has at a bus: to neutral, or line to line where there is none."""
+    bus = found.feeder.bus_by_name[name]
+    v = {x: found.volts.get((name, x), 0j) / KILO for x in bus.phases}
+    if bus.grounded:
+        return min(abs(v[x]) for x in bus.phases) / bus.kv_neutral
+    return min(abs(v[leg[0]] - v[leg[1]]) for leg in bus.legs) / bus.kv_base
 
 
 def write_import(found: Import, folder: str | Path, force: bool = False) -> None:

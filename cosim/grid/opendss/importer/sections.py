@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cosim.grid.feeder.feeder import UNGROUNDED
 from cosim.grid.opendss.importer.naming import listed
 from cosim.grid.opendss.importer.tree import RawBranch, Section, Tree
 
+THREE_WIRE = ("delta", UNGROUNDED)
+"""Connections that take no current out of a neutral."""
+
 
 def connections(branch: RawBranch, upper: str) -> tuple[str, str]:
-    """Connection of the winding at ``upper`` and of the other one: ``wye``, ``delta`` or ``split``."""
+    """Connection of the winding at ``upper`` and of the other: ``wye``, ``wye-ungrounded``, ``delta`` or ``split``."""
     kinds = []
     for end, text in zip(branch.ends, listed(branch.properties["Conns"]), strict=True):
-        if int(branch.properties["Phases"]) == 3:
+        if end.floating:
+            kinds.append(UNGROUNDED)
+        elif int(branch.properties["Phases"]) == 3:
             kinds.append("delta" if str(text).lower() in ("delta", "ll") else "wye")
         else:
             kinds.append("wye" if 0 in end.nodes else "delta")
@@ -24,9 +30,9 @@ def connections(branch: RawBranch, upper: str) -> tuple[str, str]:
 def divide(tree: Tree, neutral_used: Mapping[str, Sequence[str]]) -> None:
     """Fill in the tree's sections.
 
-    A section behind a delta winding has no neutral, one behind a wye or centre-tapped winding has. The source's
-    own section counts as three-wire if it feeds delta windings or devices only, all three phases everywhere:
-    then line-to-line voltages are what matters, and no current returns through the ground.
+    A section behind a delta or ungrounded winding has no neutral, one behind a grounded wye or centre-tapped winding
+    has. The source's own section counts as three-wire if it feeds such windings and delta devices only, all three
+    phases everywhere: then line-to-line voltages are what matters, and no current returns through the ground.
 
     Args:
         neutral_used: devices that need a neutral, by bus.
@@ -39,9 +45,9 @@ def divide(tree: Tree, neutral_used: Mapping[str, Sequence[str]]) -> None:
         above = tree.section[upper]
         if transformers:
             high, low = connections(transformers[0], upper)
-            if above is section and high != "delta":
+            if above is section and high not in THREE_WIRE:
                 needs.append(transformers[0].element)
-            below = Section(low, low != "delta", low == "split")
+            below = Section(low, low not in THREE_WIRE, low == "split")
         else:
             below = above
             if above is section:

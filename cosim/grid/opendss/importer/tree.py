@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cosim.errors import InputError
-from cosim.grid.opendss.importer.naming import OUT_OF_SERVICE, Omissions, bus_and_nodes, in_series, listed
+from cosim.grid.opendss.importer.naming import NODE_PHASE, OUT_OF_SERVICE, Omissions, bus_and_nodes, in_series, listed
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit
+from cosim.grid.opendss.importer.values import MOST_NODES
 
 AS_IT_IS = "network: {dss: FILE} runs on any circuit as it is"
 JUMPER_OHM = 0.05
@@ -17,10 +18,15 @@ JUMPER_OHM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One side of a branch: a bus, and the nodes of its conductors or windings (neutral included)."""
+    """One side of a branch: a bus, and the nodes of its conductors or windings (neutral included).
+
+    Attributes:
+        floating: the neutral is a node that touches nothing else; in ``nodes`` it is 0.
+    """
 
     bus: str
     nodes: tuple[int, ...]
+    floating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +75,14 @@ class Tree:
 def raw_branches(raw: RawCircuit, omissions: Omissions) -> list[RawBranch]:
     """Every branch that may carry power, with those that our tables cannot say listed."""
     found = []
+    neutrals = _floating_neutrals(raw)
     for kind in ("line", "reactor", "transformer"):
         for name, p in raw.of(kind).items():
             element = f"{kind}.{name}"
             if not p["Enabled"]:
                 omissions.dropped(element, OUT_OF_SERVICE)
                 continue
-            ends = _ends(kind, p)
+            ends = tuple(_with_neutral(end, neutrals) for end in _ends(kind, p))
             if kind == "reactor" and not in_series(p):
                 continue  # a shunt: see devices
             branch = RawBranch(kind, name, ends, p)
@@ -105,6 +112,46 @@ def _ends(kind: str, p: Properties) -> tuple[End, ...]:
     return tuple(ends)
 
 
+def _floating_neutrals(raw: RawCircuit) -> frozenset[tuple[str, int]]:
+    """Nodes (bus, number) that are the neutral of one three-phase wye winding, or of those of three single-phase
+    transformers side by side, and touch nothing else."""
+    used: dict[tuple[str, int], list[str]] = {}
+    banks: dict[tuple[str, int], set[tuple[str, ...]]] = {}
+    for kind, elements in raw.elements.items():
+        for name, p in elements.items():
+            if not p.get("Enabled", True):
+                continue
+            ends = list(_ends(kind, p)) if kind in ("line", "reactor", "transformer") else []
+            texts = [text for key, value in p.items() if key.startswith("Bus") for text in listed(value) if text]
+            ends += [End(*bus_and_nodes(str(text), (0,) * MOST_NODES)) for text in texts if kind != "transformer"]
+            touched = {(end.bus, node) for end in ends for node in end.nodes if node > len(NODE_PHASE)}
+            for place in touched:
+                used.setdefault(place, []).append(f"{kind}.{name}")
+            if kind == "transformer":
+                for end, connection in zip(ends, listed(p["Conns"]), strict=True):
+                    if str(connection).lower() in ("wye", "ln") and touched & {(end.bus, end.nodes[-1])}:
+                        at = banks.setdefault((end.bus, end.nodes[-1]), set())
+                        at.add((str(p["Phases"]), *(e.bus for e in ends)))
+    earthed = {
+        (end.bus, end.nodes[-1])
+        for p in raw.of("transformer").values()
+        for end, r in zip(_ends("transformer", p), listed(p.get("RNeut", -1.0)), strict=False)
+        if float(r) >= 0
+    }
+    return frozenset(
+        place
+        for place, kinds in banks.items()
+        if place not in earthed and len(kinds) == 1 and len(used[place]) == (1 if next(iter(kinds))[0] == "3" else 3)
+    )
+
+
+def _with_neutral(end: End, neutrals: frozenset[tuple[str, int]]) -> End:
+    """The end with a floating neutral as 0, and said to float."""
+    if (end.bus, end.nodes[-1]) not in neutrals:
+        return end
+    return End(end.bus, (*end.nodes[:-1], 0), floating=True)
+
+
 def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
     """Why a branch cannot be in the tables; None if it can."""
     phases = int(branch.properties["Phases"])
@@ -131,14 +178,44 @@ def _unsuited(branch: RawBranch, open_conductors: frozenset[int]) -> str | None:
     if any(not set(end.nodes) <= {0, 1, 2, 3} for end in branch.ends):
         return "a neutral that is not solidly grounded"
     if phases == 3:
-        kinds = tuple(str(c).lower() for c in listed(branch.properties["Conns"]))
         if any(end.nodes[:3] != (1, 2, 3) for end in branch.ends):
             return "a three-phase winding in another order than 1.2.3"
         if any(set(end.nodes[3:]) - {0} for end in branch.ends):
             return "a neutral that is not solidly grounded"
-        if kinds == ("wye", "delta"):
-            return "wye-delta: the ground source of the wye is not in the linear equations"
     return None
+
+
+def merged(group: Sequence[RawBranch]) -> list[RawBranch]:
+    """Three-phase transformers side by side as one, their admittances together, where one can be: two windings each, of
+    the same voltages, taps and connections, so that no current circulates. Otherwise the group as it is."""
+    alike = ("Phases", "Conns", "kVs", "Taps", "LeadLag")
+    first = group[0]
+    if len(first.ends) != 2 or any(
+        b.ends != first.ends or any(b.properties[k] != first.properties[k] for k in alike) for b in group
+    ):
+        return list(group)
+    kva = [float(listed(b.properties["kVAs"])[0]) for b in group]
+    total = sum(kva)
+    z = [complex(resistance_percent(b)[0], float(b.properties["XHL"])) for b in group]
+    together = total / sum(s / each for s, each in zip(kva, z, strict=True))
+
+    def mean(key: str) -> float:
+        return sum(s * float(b.properties[key]) for s, b in zip(kva, group, strict=True)) / total
+
+    p = {
+        **first.properties, "kVAs": [total, total], "pctRs": [together.real / 2] * 2, "XHL": together.imag,
+        "pctNoLoadLoss": mean("pctNoLoadLoss"), "pctIMag": mean("pctIMag"), "Bank": "",
+    }  # fmt: skip
+    return [RawBranch(first.kind, "+".join(b.name for b in group), first.ends, p)]
+
+
+def resistance_percent(branch: RawBranch) -> tuple[float, float]:
+    """Resistance of all windings on the way, and of the last one, percent on the first one's rating."""
+    p = branch.properties
+    kva = [float(k) for k in listed(p["kVAs"])]
+    r = [float(x) * kva[0] / k for x, k in zip(listed(p["pctRs"]), kva, strict=True)]
+    low = sum(r[1:]) / len(r[1:])
+    return r[0] + low, low if len(r) == 3 else 0.0
 
 
 def grow(
@@ -185,7 +262,7 @@ def grow(
             why = "".join(f"; {o.element} is not represented: {o.reason}" for o in touching[:3])
             raise InputError(
                 f"bus {bus} is an island: nothing feeds {', '.join(lost[bus][:4])}{why}", file=raw.file,
-                key=f"bus.{bus}", value=bus, allowed=f"a path of branches from the source at {source}",
+                key=f"bus.{bus}", value=bus, allowed=f"a path of branches from the source at {source}; {AS_IT_IS}",
             )  # fmt: skip
         omissions.dropped(f"bus.{bus}", "an island on which nothing hangs")
     return tree

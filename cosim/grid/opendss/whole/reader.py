@@ -18,9 +18,10 @@ from cosim.grid.feeder.circuit import CircuitFeeder, Draws, Wiring
 from cosim.grid.feeder.feeder import PLACE, Element, Generator, Load
 from cosim.grid.opendss.importer.devices import device_nodes
 from cosim.grid.opendss.importer.importer import CONTROLS, METERS
+from cosim.grid.opendss.importer.load_laws import MODELS
 from cosim.grid.opendss.importer.reading import Properties, RawCircuit, open_circuit, read_solved
 from cosim.grid.opendss.importer.script import script_digest
-from cosim.grid.opendss.whole.devices import GENERATION, MODELS, Collected
+from cosim.grid.opendss.whole.devices import GENERATION, Collected
 from cosim.grid.opendss.whole.ends import (
     JOINING,
     Ends,
