@@ -18,7 +18,6 @@ from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.limits import NetworkLimits, VoltageLimits
 from cosim.grid.feeder.positions import without_controls
 from cosim.grid.feeder.tables import read_feeder
-from cosim.grid.linear.lindist3flow import require_sayable
 from cosim.grid.opendss.circuit import AcSolution
 from cosim.scenario.calendar import MarketCalendar, zone_of
 from cosim.scenario.equipment import ResourceSection
@@ -326,8 +325,6 @@ def feeder_of(scenario: Scenario, path: Path) -> Feeder:
     script beside it."""
     spec = scenario.network
     feeder = read_feeder(spec.feeder or "", path.parent) if spec.dss is None else _circuit(spec.dss, path.parent)
-    if spec.model == "lindist3flow":
-        require_sayable(feeder)
     if spec.source_pu is not None:
         feeder = replace(feeder, source_pu=spec.source_pu)
     if spec.taps:
