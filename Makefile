@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	@echo "Tables, figures and reports: $(CURDIR)/results/demo"
 
 test: check
-	$(BIN)/pytest -rs -n $(WORKERS)
+	$(BIN)/pytest -rs -n $(WORKERS) --dist worksteal
 
 # The lowest versions that setup.cfg allows, in an environment of their own.
 test-lowest: setup.cfg
@@ -32,10 +32,10 @@ test-lowest: setup.cfg
 	$(LOWEST)/bin/python tests/lowest_versions.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip --quiet --disable-pip-version-check install --only-binary :all: \
 		--constraint $(LOWEST)/constraints.txt --editable '.[dev]'
-	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 slow: check
-	$(BIN)/pytest -n $(WORKERS) -m "slow or not slow"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "slow or not slow"
 
 check: lint types
 
