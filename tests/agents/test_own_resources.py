@@ -71,7 +71,7 @@ def own_scenario(folder: Path, **keys: object) -> Path:
 
 
 def test_a_kind_of_ones_own_comes_by_import_path(outside: Path) -> None:
-    result = cosim.run(own_scenario(outside), mode="welfare", out=outside / "out")
+    result = cosim.run(own_scenario(outside), mode="welfare", out=outside / "out", figures=False)
     drawn = -by_kw(result, "h2")
     assert np.abs(np.diff(np.concatenate([[0.0], drawn]))).max() <= 30.0 + 1e-3
     assert drawn.max() == pytest.approx(100.0, abs=1e-3)

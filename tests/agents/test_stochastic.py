@@ -138,7 +138,7 @@ def test_the_position_of_the_forecast_costs_more_in_expectation() -> None:
     assert operator.clear(on_forecasts).cost_usd + own >= best.social_cost_usd * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("mode", ["decentralized", "welfare"])
+@pytest.mark.parametrize("mode", ["decentralized", pytest.param("welfare", marks=pytest.mark.slow)])
 def test_runs_over_scenarios_deliver_what_happens_and_repeat(mode: str) -> None:
     changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 3, "clock.window_steps": 3, "mode": mode,
                "market.stochastic.scenarios": 4, "forecasts": FORECASTS, "decentralized.tolerance": 1e-4}  # fmt: skip

@@ -22,7 +22,8 @@ from cosim.yaml_reading import parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "base: ieee37\nname: mine\nmode: uncoordinated\n"
-RUN = [sys.executable, "-m", "cosim.cli.main", "run", "ieee37", "--steps", "1", "--mode", "uncoordinated"]
+RUN = [sys.executable, "-m", "cosim.cli.main", "run", "ieee37", "--steps", "1", "--mode", "uncoordinated",
+       "--no-figures"]  # fmt: skip
 LONG, DIGITS = "n" * 5000, "9" * 5000
 
 # text of the whole file, words of the message

@@ -33,8 +33,15 @@ def random_case(feeder: str, seed: int, rounds: int) -> dict[str, Any]:
     return judged(found)
 
 
-@pytest.mark.parametrize("mode", ["welfare", "decentralized"])
-@pytest.mark.parametrize("model", ["ac-linear", "lindist3flow"])
+@pytest.mark.parametrize(
+    ("mode", "model"),
+    [
+        ("welfare", "lindist3flow"),
+        ("decentralized", "ac-linear"),
+        pytest.param("welfare", "ac-linear", marks=pytest.mark.slow),
+        pytest.param("decentralized", "lindist3flow", marks=pytest.mark.slow),
+    ],
+)
 def test_limits_hold_in_ac_power_flow_whichever_model_the_window_opened_on(mode: str, model: str) -> None:
     without, after = judged(stressed(mode, 0, model)), judged(stressed(mode, 3, model))
     assert without["violations"] > 0
@@ -52,7 +59,7 @@ def test_bids_that_hold_are_still_an_agreement() -> None:
     assert run.kpis["dca_regret_usd"] is not None
 
 
-@pytest.mark.parametrize(("feeder", "seed"), [("ieee13", 0), ("ieee37", 1)])
+@pytest.mark.parametrize(("feeder", "seed"), [("ieee13", 0), pytest.param("ieee37", 1, marks=pytest.mark.slow)])
 def test_more_rounds_never_break_more_limits_nor_cost_more(feeder: str, seed: int) -> None:
     rows = [random_case(feeder, seed, rounds) for rounds in (0, 1, 3)]
     worst = [row["worst_pu"] for row in rows]

@@ -199,7 +199,7 @@ def test_a_result_folder_has_the_table_only_where_devices_may_move(tmp_path: Pat
     for controls, there in (("fixed", False), ("between_steps", True)):
         out = tmp_path / controls
         overrides = scenario("ieee13", "671", network__controls=controls, clock__steps=2)
-        kept = cosim.run("ieee37", mode="uncoordinated", overrides=overrides, out=out)
+        kept = cosim.run("ieee37", mode="uncoordinated", overrides=overrides, out=out, figures=there)
         assert (out / "taps.parquet").is_file() is there
         assert (out / "figures" / "taps.png").is_file() is (there and moved(kept) > 0)
 

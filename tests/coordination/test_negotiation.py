@@ -146,7 +146,8 @@ def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkey
     assert len(warm.rounds) < len(cold.rounds)
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 6])
 def test_rolling_windows_agree_where_a_price_climbs_far(seed: int) -> None:
     """Late in these days the lower voltage limit can only just be held, or not at all."""
     changes = {**loading("ieee37_stress", seed), "clock.market": "rolling", "clock.window_steps": 6}

@@ -21,6 +21,7 @@ WITH_NEUTRAL: dict[str, object] = {
 }
 
 
+@pytest.mark.slow
 def test_where_a_voltage_limit_binds_price_is_the_slope_of_the_optimal_cost() -> None:
     clearing = AcClearing("ieee37_stress", [Terminal("740", "delta", ("ca",)), Terminal("728", "delta", ("bc",))])
     rows = clearing.compare(NOON, 0.9)

@@ -58,7 +58,8 @@ def test_loaded_branches_alone(rated: RunResult) -> None:
 
 
 def test_none_leave_no_file(tmp_path: Path) -> None:
-    run("ieee37", mode="uncoordinated", overrides={**SHORT, "results.flows": "none"}, out=tmp_path / "out")
+    run("ieee37", mode="uncoordinated", overrides={**SHORT, "results.flows": "none"}, out=tmp_path / "out",
+        figures=False)  # fmt: skip
     assert not (tmp_path / "out" / "flows.parquet").exists()
 
 

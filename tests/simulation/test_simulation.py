@@ -124,7 +124,8 @@ def test_an_error_of_the_program_is_a_failed_run_that_names_it(monkeypatch: pyte
 def test_a_comparison_keeps_the_modes_that_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cosim.coordination.leaders, "solve", no_luck)
     modes = ("uncoordinated", "centralized")
-    found = cosim.compare("ieee37", modes=modes, overrides={**HOURS, "clock.steps": 1}, out=tmp_path / "out")
+    found = cosim.compare("ieee37", modes=modes, overrides={**HOURS, "clock.steps": 1}, out=tmp_path / "out",
+                           figures=False)  # fmt: skip
     assert set(found.runs) == {"uncoordinated"}
     assert found.failures == {"centralized": "the solver had no luck"}
     assert found.table["status"].to_dict() == {"uncoordinated": "ok", "centralized": "failed"}

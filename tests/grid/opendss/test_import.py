@@ -77,7 +77,9 @@ def test_what_is_not_radial_or_cannot_be_carried_is_refused(what: str, tmp_path:
     assert caught.value.file == (tmp_path / "circuit.dss").resolve()
 
 
-@pytest.mark.parametrize("what", REFERENCE)
+@pytest.mark.parametrize(
+    "what", [pytest.param(k, marks=[pytest.mark.slow] * (k == "ieee8500")) for k in REFERENCE]
+)
 def test_the_reference_feeders_are_met_at_the_same_taps(what: str, reference: Path) -> None:
     file, tolerance = REFERENCE[what]
     difference, _ = largest_difference(import_feeder(reference / "feeders" / file))

@@ -48,7 +48,7 @@ def by_grid(problem: BilevelProblem) -> float:
 
 
 @pytest.mark.parametrize("slope", [0.0, 6.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3))])
 def test_dynamic_programming_over_a_grid_finds_the_same_optimum(seed: int, slope: float) -> None:
     problem = one_site(seed, slope)
     found = solve(problem, gap=1e-6)
@@ -88,7 +88,7 @@ def changed(seed: int, kind: str) -> BilevelProblem:
     return BilevelProblem(follower, leader)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kind",
     ["negative prices", "box without width", "a generator that never runs", "a limit that binds all day"],

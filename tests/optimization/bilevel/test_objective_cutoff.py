@@ -28,7 +28,7 @@ def known(seed: int, slope: float) -> tuple[Presolved, ParametricQP, Cutoff]:
 
 
 @pytest.mark.parametrize("slope", [0.0, 4.0])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_optimum_lies_within_all_bounds(seed: int, slope: float) -> None:
     ready, leader, cutoff = known(seed, slope)
     best = solve(BilevelProblem(ready.qp, leader), gap=1e-6, time_limit_s=60)
