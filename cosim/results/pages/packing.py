@@ -1,4 +1,4 @@
-"""Numbers of a page in few bytes: rounded, packed, and unpacked again by ``page.js``."""
+"""Numbers of a page in few bytes: rounded, packed, and unpacked again by ``packed.js``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pack(values: NDArray[np.float64], digits: int) -> Packed:
 
 
 def unpack(packed: Packed) -> NDArray[np.float64]:
-    """The array of :func:`pack`, rounded as it was; ``page.js`` does the same."""
+    """The array of :func:`pack`, rounded as it was; ``packed.js`` does the same."""
     planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), dtype=np.uint8).reshape(4, -1)
     steps = np.ascontiguousarray(planes.T).view("<u4").reshape(packed["rows"], packed["columns"])
     whole = np.cumsum(steps.astype(np.int64), axis=1).astype(np.uint32).astype(np.int32)

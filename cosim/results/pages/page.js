@@ -16,19 +16,6 @@
   const lines = (s) => esc(s).replace(/(.{30,}?) /g, "$1<br>"); // long titles of axes
   const numbers = (v, digits) => (Number.isFinite(v) ? v.toFixed(digits) : "–");
 
-  async function unpack(p) {
-    const zipped = Uint8Array.from(atob(p.data), (c) => c.charCodeAt(0));
-    const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-    const n = p.rows * p.columns, out = new Float64Array(n), scale = 10 ** p.digits;
-    for (let r = 0, i = 0; r < p.rows; r++) {
-      for (let c = 0, v = 0; c < p.columns; c++, i++) {
-        v = (v + (bytes[i] | (bytes[n + i] << 8) | (bytes[2 * n + i] << 16) | (bytes[3 * n + i] << 24))) | 0;
-        out[i] = v === -2147483648 ? NaN : v / scale;
-      }
-    }
-    return { rows: p.rows, columns: p.columns, digits: p.digits, values: out };
-  }
   const unpacked = new Map();
   const get = (p) => unpacked.get(p) || unpacked.set(p, unpack(p)).get(p);
 

@@ -185,7 +185,7 @@ def library_source() -> Path:
 @cache
 def _script() -> str:
     root = resources.files("cosim.results.pages")
-    return "".join((root / name).read_text(encoding="utf-8") for name in ("tables.js", "page.js"))
+    return "".join((root / name).read_text(encoding="utf-8") for name in ("tables.js", "packed.js", "page.js"))
 
 
 def _for_script(data: object) -> str:
