@@ -227,40 +227,37 @@ def report(
 ) -> None:
     """Redo the figures and the HTML report of a results folder."""
     with _exit_codes():
-        if (out / "plan.json").is_file():
-            from cosim.sweep.reading import read_sweep
-            from cosim.sweep.run import finish
-
-            typer.echo(f"Report: {finish(read_sweep(out), not no_figures)}")
-            if not no_figures:
-                typer.echo(f"Page: {out / 'page.html'}")
-            return
-        from cosim.hosting.study.result import is_hosting
-
-        if is_hosting(out):
-            from cosim.hosting.study.page import write_hosting_page
-            from cosim.hosting.study.report import write_hosting_report
-
-            typer.echo(f"Report: {write_hosting_report(out, not no_figures)}")
-            if not no_figures:
-                typer.echo(f"Page: {write_hosting_page(out)}")
-            return
-        from cosim.sweep.evaluation.result import is_evaluation
-
-        if is_evaluation(out):
-            from cosim.sweep.evaluation.page import write_evaluation_page
-            from cosim.sweep.evaluation.report import write_evaluation_report
-
-            typer.echo(f"Report: {write_evaluation_report(out, not no_figures)}")
-            if not no_figures:
-                typer.echo(f"Page: {write_evaluation_page(out)}")
-            return
-        from cosim.results.pages.runs import write_pages
-        from cosim.results.report import write_report
-
+        write_report, write_page = _drawn_by(out)
         typer.echo(f"Report: {write_report(out, not no_figures)}")
         if not no_figures:
-            typer.echo(f"Page: {write_pages(out)}")
+            typer.echo(f"Page: {write_page(out)}")
+
+
+def _drawn_by(out: Path) -> tuple[Callable[[Path, bool], Path], Callable[[Path], Path]]:
+    """What writes the report and the page of a folder, by what is in it."""
+    if (out / "plan.json").is_file():
+        from cosim.sweep.reading import read_sweep
+        from cosim.sweep.run import finish
+
+        return lambda folder, figures: finish(read_sweep(folder), figures), lambda folder: folder / "page.html"
+    from cosim.hosting.study.result import is_hosting
+
+    if is_hosting(out):
+        from cosim.hosting.study.page import write_hosting_page
+        from cosim.hosting.study.report import write_hosting_report
+
+        return write_hosting_report, write_hosting_page
+    from cosim.sweep.evaluation.result import is_evaluation
+
+    if is_evaluation(out):
+        from cosim.sweep.evaluation.page import write_evaluation_page
+        from cosim.sweep.evaluation.report import write_evaluation_report
+
+        return write_evaluation_report, write_evaluation_page
+    from cosim.results.pages.runs import write_pages
+    from cosim.results.report import write_report
+
+    return write_report, write_pages
 
 
 @app.command()

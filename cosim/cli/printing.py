@@ -53,6 +53,11 @@ def print_notes(notes: Sequence[str], most: int = 10) -> None:
 def say_where(folder: Path) -> None:
     typer.echo(f"Tables and figures: {folder}")
     typer.echo(f"Report: {folder / 'report.html'}")
+    say_page(folder)
+
+
+def say_page(folder: Path) -> None:
+    """Where the page is, if there is one."""
     if (folder / "page.html").is_file():
         typer.echo(f"Page to look at: {folder / 'page.html'}")
 

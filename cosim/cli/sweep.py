@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cosim.cli.exit_codes import exit_codes
+from cosim.cli.printing import say_page
 from cosim.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def _print_outcome(found: Sweep, folder: Path) -> None:
     typer.echo(f"Tables: {folder / 'runs.csv'} and one folder per run; in Python: cosim.read_sweep({str(folder)!r})")
     if (folder / "report.html").is_file() and found.complete:
         typer.echo(f"Report: {folder / 'report.html'}")
-        if (folder / "page.html").is_file():
-            typer.echo(f"Page to look at: {folder / 'page.html'}")
+        say_page(folder)
     failed = found.runs[found.runs["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]

@@ -23,12 +23,11 @@ from cosim.sweep.evaluation.page import evaluation_page
 from cosim.sweep.pages.one_run import run_of_sweep_page
 from cosim.sweep.pages.overview import sweep_page
 from cosim.sweep.reading import read_sweep
-from cosim.sweep.storage.store import PLAN_FILE, RUNS_FOLDER
+from cosim.sweep.storage.store import PLAN_FILE, RUN_PREFIX, RUNS_FOLDER, Store
 from cosim.view.catalogue import Kind
 from cosim.view.inside import Inside
 
 _MOST_KEPT = 12
-_PREFIX = "run="
 Links = Sequence[tuple[str, str]]
 
 
@@ -54,7 +53,7 @@ class Builder:
         make: dict[Kind, Callable[[], Page]] = {
             "run": lambda: run_page(folder, self._beside(folder)),
             "comparison": lambda: comparison_page(folder, read_comparison(folder)),
-            "sweep": lambda: sweep_page(read_sweep(folder), lambda key: f"{RUNS_FOLDER}/{_PREFIX}{key}/{PAGE_FILE}"),
+            "sweep": lambda: sweep_page(read_sweep(folder), lambda key: f"{RUNS_FOLDER}/{RUN_PREFIX}{key}/{PAGE_FILE}"),
             "hosting": lambda: hosting_page(folder),
             "evaluation": lambda: evaluation_page(folder),
         }
@@ -69,7 +68,7 @@ class Builder:
     def run_of_sweep(self, sweep: Path, key: str, to_root: str) -> bytes:
         """The page of one run of a sweep; errors as :meth:`page`."""
         links = [("All runs of the sweep", f"../../{PAGE_FILE}")]
-        folder = sweep / RUNS_FOLDER / f"{_PREFIX}{key}"
+        folder = Store(sweep).folder(key)
         marks = (*_marks(sweep, "sweep"), *_marks(folder, "run"))
         make = lambda: run_of_sweep_page(read_sweep(sweep), key, links)  # noqa: E731
         return self._made(("one", folder, to_root, *marks), [sweep], make, to_root, folder)

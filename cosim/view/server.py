@@ -29,7 +29,7 @@ from cosim.results.folders import PAGE_FILE
 from cosim.results.pages.keys import keys_page
 from cosim.results.pages.page import LIBRARY_FILE, Page, library_source, rendered
 from cosim.results.underway.reading import underway_at
-from cosim.sweep.storage.store import RUNS_FOLDER
+from cosim.sweep.storage.store import RUN_PREFIX, RUNS_FOLDER
 from cosim.view.building import Builder
 from cosim.view.catalogue import Catalogue, kind_of
 from cosim.view.inside import Inside, Refused, linked
@@ -150,10 +150,10 @@ class Viewer:
         if kind is not None:
             return self.builder.page(kind, folder, to_root)
         above = folder.parent.parent
-        if folder.parent.name == RUNS_FOLDER and folder.name.startswith("run=") and above.is_relative_to(
+        if folder.parent.name == RUNS_FOLDER and folder.name.startswith(RUN_PREFIX) and above.is_relative_to(
             self.inside.root
         ) and kind_of(above) == "sweep":
-            return self.builder.run_of_sweep(above, folder.name.removeprefix("run="), to_root)
+            return self.builder.run_of_sweep(above, folder.name.removeprefix(RUN_PREFIX), to_root)
         raise Refused("the folder holds no results")
 
     def _is_of_results(self, file: Path) -> bool:

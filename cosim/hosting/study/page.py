@@ -11,10 +11,9 @@ import pandas as pd
 from cosim.hosting.study.report import base_table, cases_table, headline, provenance, summary_table, title_of
 from cosim.hosting.study.result import Hosting, read_hosting
 from cosim.hosting.study.schemas import ALL_CASES
-from cosim.results.folders import REPORT_FILE
 from cosim.results.pages.grids import places
 from cosim.results.pages.packing import pack
-from cosim.results.pages.page import Cell, Page, Section, Table, write_page
+from cosim.results.pages.page import TO_REPORT, Cell, Page, Section, Table, origin, write_page
 
 _DIGITS = 1
 
@@ -36,7 +35,7 @@ def hosting_page(folder: str | Path) -> Page:
         title=f"{record.name}: hosting capacity",
         lead=f"{len(found.steps):,} steps, {found.connections['connection'].nunique()} connections, "
         f"{len(found.contingencies)} case{'s' if len(found.contingencies) > 1 else ''}",
-        links=[("Report with figures for print", REPORT_FILE)],
+        links=[TO_REPORT],
         headline=headline(found),
         maps=[_map(found)],
         times=["all steps"],
@@ -47,8 +46,7 @@ def hosting_page(folder: str | Path) -> Page:
             Section("What to know", lines=record.notes),
             *(Section(t["title"], tables=[_sortable(t)]) for t in
               [summary_table(found), *base_table(found), *cases_table(found)]),
-            Section("Origin", tables=[Table("How this was made", "", [("what", False), ("value", False)],
-                                            [[Cell(a), Cell(b)] for a, b in provenance(record)])]),
+            origin(provenance(record)),
         ],
     )  # fmt: skip
 

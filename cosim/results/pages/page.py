@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -17,13 +17,15 @@ from typing import Any
 from markupsafe import Markup
 
 from cosim.errors import RunFailure
-from cosim.results.folders import PAGE_FILE
+from cosim.results.folders import PAGE_FILE, REPORT_FILE
 from cosim.results.pages.charts import Chart
 from cosim.results.pages.explorer import Explorer
 from cosim.results.pages.keys import KEYS_FILE, linked, write_keys
 from cosim.results.report import page_template
 
 LIBRARY_FILE = "plotly.min.js"
+TO_REPORT = ("Report with figures for print", REPORT_FILE)
+"""Link from a page to the report beside it."""
 _MANY = 1500
 """Buses from which the graphics card draws (as in ``page.js``); its programs are compiled in the page."""
 
@@ -64,6 +66,16 @@ class Section:
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()
     html: str = ""
+
+
+def texts(title: str, text: str, heads: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of texts alone."""
+    return Table(title, text, [(head, False) for head in heads], [[Cell(str(cell)) for cell in row] for row in rows])
+
+
+def origin(rows: Iterable[Iterable[object]]) -> Section:
+    """How what a page shows was made: (what, value)."""
+    return Section("Origin", tables=[texts("How this was made", "", ("what", "value"), rows)])
 
 
 @dataclass(slots=True)

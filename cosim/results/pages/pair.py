@@ -10,8 +10,8 @@ import pandas as pd
 
 from cosim.results.folders import SCENARIO_FILE
 from cosim.results.pages.charts import negotiation
-from cosim.results.pages.page import Page, Section
-from cosim.results.pages.runs import about, across, coincide, put_maps, texts
+from cosim.results.pages.page import Page, Section, texts
+from cosim.results.pages.runs import about, across, coincide, put_maps
 from cosim.results.record import Record
 from cosim.results.spool import StoredTables
 from cosim.results.tables import Layout

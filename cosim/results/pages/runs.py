@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,7 +16,7 @@ from cosim.results.accounts.sheets import Sheet, account_sheet, gain_sheet
 from cosim.results.accounts.totals import gains, read_baseline
 from cosim.results.by_feeder import layout_part, tables_by_feeder
 from cosim.results.comparison import comparison_table, findings, read_comparison
-from cosim.results.folders import COMPARISON_FILE, PAGE_FILE, REPORT_FILE
+from cosim.results.folders import COMPARISON_FILE, PAGE_FILE
 from cosim.results.kpis import shown
 from cosim.results.limit_table import summary_rows
 from cosim.results.pages.charts import (
@@ -34,7 +33,7 @@ from cosim.results.pages.charts import (
     tolerance_of,
 )
 from cosim.results.pages.grids import map_of, steps_shown
-from cosim.results.pages.page import LIBRARY_FILE, Cell, Page, Section, Table, write_page
+from cosim.results.pages.page import LIBRARY_FILE, TO_REPORT, Cell, Page, Section, Table, origin, texts, write_page
 from cosim.results.record import Record
 from cosim.results.report import (
     first_uncoordinated,
@@ -101,7 +100,7 @@ def run_page(folder: Path, links: Sequence[tuple[str, str]] = ()) -> Page:
     page = Page(
         title=f"{record.scenario}: {record.mode}",
         lead=f"{record.market.replace('_', ' ')} market, seed {record.seed}, run {record.run_id}",
-        links=[*links, ("Report with figures for print", REPORT_FILE)],
+        links=[*links, TO_REPORT],
         error=record.error,
         headline=headline(record.kpis),
         scenario_text=scenario_text(folder),
@@ -132,7 +131,7 @@ def comparison_page(folder: Path, records: Mapping[str, Record]) -> Page:
         title=f"{first.scenario}: {len(records)} modes compared",
         lead=f"{first.market.replace('_', ' ')} market, seed {first.seed}",
         links=[*((mode, f"{quote(mode, safe='')}/{PAGE_FILE}") for mode in records),
-               ("Report with figures for print", REPORT_FILE)],
+               TO_REPORT],
         scenario_text=scenario_text(folder / next(iter(records))),
     )  # fmt: skip
     sections = page.sections
@@ -278,14 +277,8 @@ def about(records: Mapping[str, Record], difference: bool = False) -> list[Secti
     return [
         Section("Key figures", tables=[Table("Key figures", "A click on a head sorts.", columns, rows)]),
         Section("Certificate", tables=certificates),
-        Section("Origin", tables=[texts("How this was made", "", ("what", "value"),
-                                         provenance(first, compared=len(records) > 1))]),
+        origin(provenance(first, compared=len(records) > 1)),
     ]  # fmt: skip
-
-
-def texts(title: str, text: str, heads: tuple[str, ...], rows: Any) -> Table:
-    """A table of texts alone."""
-    return Table(title, text, [(head, False) for head in heads], [[Cell(str(cell)) for cell in row] for row in rows])
 
 
 def _sheets(sheet: Sheet | None) -> list[Table]:

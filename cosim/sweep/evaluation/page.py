@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.results.folders import REPORT_FILE
 from cosim.results.limit_table import NAMES
 from cosim.results.pages.charts import Chart, Choice, Trace, duration
-from cosim.results.pages.page import Cell, Page, Section, Table, write_page
+from cosim.results.pages.page import TO_REPORT, Cell, Page, Section, Table, origin, write_page
 from cosim.sweep.evaluation.report import headline, provenance
 from cosim.sweep.evaluation.result import Evaluation, read_evaluation
 
@@ -32,14 +31,13 @@ def evaluation_page(folder: str | Path) -> Page:
     return Page(
         title=f"{found.record.name}: out of sample",
         lead=f"{len(found.samples):,} samples of {len(found.steps)} steps, solved by OpenDSS",
-        links=[("Report with figures for print", REPORT_FILE)],
+        links=[TO_REPORT],
         headline=headline(found),
         sections=[
             Section("What to know", lines=found.record.notes),
             Section("Out of sample", _charts(found)),
             Section("Broken limits", tables=[_violations(found)]),
-            Section("Origin", tables=[Table("How this was made", "", [("what", False), ("value", False)],
-                                            [[Cell(a), Cell(b)] for a, b in provenance(found.record)])]),
+            origin(provenance(found.record)),
         ],
     )  # fmt: skip
 

@@ -10,10 +10,21 @@ from typing import Any
 import pandas as pd
 
 from cosim.errors import RunFailure
-from cosim.results.folders import PAGE_FILE, REPORT_FILE
+from cosim.results.folders import PAGE_FILE
 from cosim.results.kpis import MEASURES
 from cosim.results.pages.explorer import Column, Explorer
-from cosim.results.pages.page import LIBRARY_FILE, Cell, Page, Section, Table, place_library, rendered
+from cosim.results.pages.page import (
+    LIBRARY_FILE,
+    TO_REPORT,
+    Cell,
+    Page,
+    Section,
+    Table,
+    origin,
+    place_library,
+    rendered,
+    texts,
+)
 from cosim.results.record import versions
 from cosim.sweep.findings import CONCLUSION_FILE
 from cosim.sweep.reading import Sweep
@@ -59,7 +70,7 @@ def sweep_page(found: Sweep, link: Link | None = None) -> Page:
     page = Page(
         title=found.experiment.name.replace("_", " "),
         lead=" ".join(found.experiment.description.split()),
-        links=[("Report with figures for print", REPORT_FILE)],
+        links=[TO_REPORT],
         headline=_counts(found.runs["status"]),
     )
     conclusion = found.root / CONCLUSION_FILE
@@ -71,13 +82,13 @@ def sweep_page(found: Sweep, link: Link | None = None) -> Page:
         Section("Runs that failed", tables=[_failures(found)]),
         Section("Runs", tables=[_runs(found, figures, linked)]),
         Section("Plan", tables=[
-            _texts("What was asked for", ("what", "value"), plan_rows(found)),
-            _texts("What varies", ("factor", "values", "sets"),
-                   [(f["name"], f["levels"], f["sets"]) for f in map(factor_row, *_items(found))]),
+            texts("What was asked for", "", ("what", "value"), plan_rows(found)),
+            texts("What varies", "", ("factor", "values", "sets"),
+                  [(f["name"], f["levels"], f["sets"]) for f in map(factor_row, *_items(found))]),
         ]),
-        Section("Origin", tables=[_texts("How this was made", ("what", "value"), [
+        origin([
             ("experiment", found.experiment.name), ("versions", ", ".join(f"{k} {v}" for k, v in versions().items())),
-        ])]),
+        ]),
     ]  # fmt: skip
     return page
 
@@ -198,7 +209,3 @@ def _failures(found: Sweep) -> Table:
         cells = Cell(where(row, found.experiment)), Cell(str(row["error"])), Cell("log" if link else "–", link=link)
         rows.append(cells)
     return Table("Reasons", text, [("run", False), ("why", False), ("log", False)], rows)
-
-
-def _texts(title: str, heads: tuple[str, ...], rows: Sequence[Sequence[str]]) -> Table:
-    return Table(title, "", [(head, False) for head in heads], [[Cell(text) for text in row] for row in rows])

@@ -15,10 +15,10 @@ from cosim.results.durable import PART, is_held
 from cosim.results.underway.reading import told_in
 from cosim.sweep.storage.manifest import Damage
 from cosim.sweep.storage.note import NOTE_FILE, RunNote
-from cosim.sweep.storage.store import LOCK_FILE, PLAN_FILE, SWEEP_LOG, Store
+from cosim.sweep.storage.store import LOCK_FILE, PLAN_FILE, RUN_PREFIX, SWEEP_LOG, Store
 
-_BEGUN = re.compile(rf"\.run=(?P<key>r[0-9a-f]{{15}})\.[0-9a-f]+\.(?P<attempt>[0-9]+){re.escape(PART)}")
-_DONE = re.compile(r"run=(?P<key>r[0-9a-f]{15})")
+_BEGUN = re.compile(rf"\.{RUN_PREFIX}(?P<key>r[0-9a-f]{{15}})\.[0-9a-f]+\.(?P<attempt>[0-9]+){re.escape(PART)}")
+_DONE = re.compile(rf"{RUN_PREFIX}(?P<key>r[0-9a-f]{{15}})")
 _LOG_BYTES, _LOG_LINES = 65_536, 30
 
 

@@ -43,7 +43,8 @@ PLAN_FILE, LOG_FILE = "plan.json", "log.txt"
 OUTPUTS_FILE = "outputs.json"
 RUNS_FOLDER = "runs"
 LOCK_FILE, SWEEP_LOG = ".lock", "sweep.log"
-_PREFIX = "run="
+RUN_PREFIX = "run="
+"""How names of folders of runs begin, before the key."""
 _OWN = {RUNS_FOLDER, KEPT_FOLDER, LOCK_FILE, SWEEP_LOG}
 """What may stand in a folder in which a sweep came to an end before it had a plan."""
 _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.02
@@ -87,15 +88,15 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether there is a sweep in the folder: a plan, or runs whose plan was lost."""
-        return (self.root / PLAN_FILE).is_file() or any(self.runs.glob(f"{_PREFIX}*"))
+        return (self.root / PLAN_FILE).is_file() or any(self.runs.glob(f"{RUN_PREFIX}*"))
 
     def folder(self, key: str) -> Path:
         """Where a complete run lies."""
-        return self.runs / f"{_PREFIX}{key}"
+        return self.runs / f"{RUN_PREFIX}{key}"
 
     def part(self, key: str, attempt: int) -> Path:
         """Where a run is written while it is not complete; its existence says that the attempt was begun."""
-        return self.runs / f".{_PREFIX}{key}.{self.session}.{attempt}{PART}"
+        return self.runs / f".{RUN_PREFIX}{key}.{self.session}.{attempt}{PART}"
 
     def refuse_or_resume(self, *, resume: bool, only_failed: bool = False) -> None:
         """Refuse a folder that holds something else, or a sweep that is not to be continued.
@@ -156,7 +157,7 @@ class Store:
 
     def clear_parts(self) -> None:
         """Remove what interrupted sweeps left; only for the sweep that has the lock."""
-        for left in self.runs.glob(f".{_PREFIX}*"):
+        for left in self.runs.glob(f".{RUN_PREFIX}*"):
             _remove(left)
         for left in (*self.root.glob(".*"), *(self.root / FIGURES_FOLDER).glob(".*")):
             if _LEFT.fullmatch(left.name):
@@ -204,10 +205,10 @@ class Store:
                 notes[key] = note
                 if thorough:
                     known = {NOTE_FILE, *note.files}
-                    strange += [f"{RUNS_FOLDER}/{_PREFIX}{key}/{name}" for name in os.listdir(self.folder(key))
+                    strange += [f"{RUNS_FOLDER}/{RUN_PREFIX}{key}/{name}" for name in os.listdir(self.folder(key))
                                 if name not in known]  # fmt: skip
         if thorough and self.runs.is_dir():
-            strange += [f"{RUNS_FOLDER}/{n}" for n in os.listdir(self.runs) if not n.startswith((_PREFIX, "."))]
+            strange += [f"{RUNS_FOLDER}/{n}" for n in os.listdir(self.runs) if not n.startswith((RUN_PREFIX, "."))]
         return Survey(notes, damaged, tuple(sorted(strange)))
 
     def complete(self, part: Path, note: RunNote) -> None:
