@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.network_rows import NetworkRows
-from cosim.agents.dso.own_problem import OwnStep, OwnWindow
+from cosim.agents.dso.own_problem import OwnWindow
 from cosim.optimization.qp.arrays import blocks_from_dense
 from cosim.optimization.qp.dominated_rows import can_bind, implied
 from cosim.optimization.qp.parametric import ParametricQP
@@ -19,6 +19,8 @@ from cosim.optimization.qp.transform import with_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+LARGEST = 1 << 20
+"""How many coefficients of limits are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def assemble(
         p_low_mw, p_high_mw: (steps, terminals) least and most that each terminal draws.
     """
     owns, k, count = [step.own for step in steps], len(model.parameters), range(len(steps))
-    own_kept = [_own_rows(own) for own in owns]
+    own_kept = [own.binding for own in owns]
     kept = _network_rows(model.inequalities, steps, ratio, p_low_mw, p_high_mw)
     row_names = [
         [own.row_names[i] for i in mine.tolist()] + [model.inequalities.names[i] for i in rows.tolist()]
@@ -92,15 +94,6 @@ def assemble(
     return AssembledWindow(qp, tuple(own_kept), tuple(kept))
 
 
-def _own_rows(own: OwnStep) -> Index:
-    """Bounds, and those rows of several variables that the bounds leave a chance to bind."""
-    several = np.flatnonzero(np.count_nonzero(own.rows, axis=1) > 1)
-    if not len(several):
-        return np.arange(len(own.rhs))
-    never = ~can_bind(own.rows[several], own.rhs[several], own.low, own.high)
-    return np.delete(np.arange(len(own.rhs)), several[never])
-
-
 def _network_rows(
     kinds: NetworkRows, steps: Sequence[ReducedStep], ratio: Array, p_low_mw: Array, p_high_mw: Array
 ) -> list[Index]:
@@ -108,29 +101,42 @@ def _network_rows(
     terminals = len(ratio)
     low = np.concatenate([[step.own.low for step in steps], p_low_mw], axis=1)
     high = np.concatenate([[step.own.high for step in steps], p_high_mw], axis=1)
-    sharing: dict[int, list[int]] = {}  # steps with the same coefficients, as scenarios on one linearisation have
-    for t, step in enumerate(steps):
-        sharing.setdefault(id(step.inequalities[0]), []).append(t)
     found: dict[int, Index] = {}
-    for places in sharing.values():
-        matrix, _, by_theta = steps[places[0]].inequalities
-        both = np.hstack([matrix, -(by_theta[:, :terminals] + by_theta[:, terminals:] * ratio)])
-        rows = np.arange(len(both))
-        if len(places) > 1:  # those that can bind in any of them
-            least = np.min([steps[t].inequalities[1] for t in places], axis=0)
-            rows = np.flatnonzero(can_bind(both, least, low[places].min(axis=0), high[places].max(axis=0)))
-            both = both[rows]
-        for t in places:
-            rhs = steps[t].inequalities[1][rows]
-            left = np.flatnonzero(can_bind(both, rhs, low[t], high[t]))
-            kept = [np.zeros(0, dtype=np.intp)]
-            for family in np.unique(kinds.family[rows[left]]):
-                members = left[kinds.family[rows[left]] == family]
-                # rows of a family differ in what they depend on, never in their slack, so open columns cancel
-                gone, _ = implied(both[members], rhs[members], low[t], high[t])
-                kept.append(members[~gone])
-            found[t] = rows[np.concatenate(kept)]
+
+    def among(t: int, both: Array, rhs: Array, rows: Index) -> None:
+        """Of these limits of a step, by number, those that no other of their family always undercuts."""
+        kept = [np.zeros(0, dtype=np.intp)]
+        for family in np.unique(kinds.family[rows]):
+            members = np.flatnonzero(kinds.family[rows] == family)
+            # rows of a family differ in what they depend on, never in their slack, so open columns cancel
+            gone, _ = implied(both[members], rhs[members], low[t], high[t])
+            kept.append(rows[members[~gone]])
+        found[t] = np.concatenate(kept)
+
+    for some in _side_by_side([step.inequalities[0] for step in steps]):
+        matrix, by_theta = (np.array([steps[places[0]].inequalities[i] for places in some]) for i in (0, 2))
+        both = np.concatenate([matrix, -(by_theta[..., :terminals] + by_theta[..., terminals:] * ratio)], axis=2)
+        least = np.array([np.min([steps[t].inequalities[1] for t in places], axis=0) for places in some])
+        widest = [low[places].min(axis=0) for places in some], [high[places].max(axis=0) for places in some]
+        for k, (places, rows) in enumerate(zip(some, can_bind(both, least, *map(np.array, widest)), strict=True)):
+            left = np.flatnonzero(rows)
+            few = both[k, left]
+            for t in places:
+                rhs = steps[t].inequalities[1][left]
+                there = can_bind(few, rhs, low[t], high[t]) if len(places) > 1 else np.ones(len(left), dtype=bool)
+                among(t, few[there], rhs[there], left[there])
     return [found[t] for t in range(len(steps))]
+
+
+def _side_by_side(matrices: Sequence[Array]) -> list[list[list[int]]]:
+    """Places of each matrix that occurs, as scenarios on one linearisation share theirs; so many matrices at a time
+    that working on all of them together needs little memory."""
+    sharing: dict[int, list[int]] = {}
+    for t, matrix in enumerate(matrices):
+        sharing.setdefault(id(matrix), []).append(t)
+    groups = list(sharing.values())
+    together = max(1, LARGEST // max(1, matrices[0].size)) if groups else 1
+    return [groups[i : i + together] for i in range(0, len(groups), together)]
 
 
 def with_joined(qp: ParametricQP, own: OwnWindow) -> ParametricQP:

@@ -31,22 +31,51 @@ SETTLED_MW = 5e-4
 """How far dispatch may still move between rounds where it counts as settled, in a feeder of the usual size."""
 USUAL_KW = 2457.0
 """Base load that tolerances are stated for: that of IEEE 37. They are in proportion to the base load of a feeder."""
+MIXED = 3
+"""How many clearings of a step are mixed."""
+DAMPED = 0.5
+"""Which part of the way a point goes to what clearing leads to."""
+ALIKE = 1e-6
+"""Changes that differ by less, relative to the largest, say nothing about where to go."""
 LEAST_SIZE = 1e-3
 """Smallest size of a feeder that power flow is made more exact for: beyond it is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a step is linearised: dispatch (resources' variables,), states, and how often it was met."""
+    """Where a step is linearised: dispatch (resources' variables,) and states, and where it was on the way there.
+
+    Attributes:
+        before: where the step was linearised before in this window, each with what clearing there changed.
+        known: whether an earlier window has been near.
+    """
 
     dispatch: Real
     states: OperatingPoint | None
-    visits: int
+    before: tuple[tuple[Real, Real], ...] = ()
+    known: bool = False
 
-    def moved_to(self, dispatch: Real, states: Real) -> Point:
-        """The point after another clearing: dispatch averaged over all visits."""
-        visits = self.visits + 1
-        return Point(self.dispatch + (dispatch - self.dispatch) / visits, OperatingPoint(states), visits)
+    def towards(self, cleared: Real) -> Point:
+        """The point after the clearing that was linearised here: nearer to a dispatch that clears to itself.
+
+        Losses of a linearised network are linear in what is dispatched, so that reactive dispatch jumps back and forth.
+        Anderson's mixing over the last clearings finds what it jumps about: the change that clearing makes is taken to
+        be linear in the dispatch, and the next point is half-way from where the change would be least to what clearing
+        there would lead to, within the range of what has been cleared.
+        Source: D. G. Anderson 1965, Iterative procedures for nonlinear integral equations, J. ACM 12.
+        """
+        tried = (*self.before, (self.dispatch, cleared - self.dispatch))[-MIXED:]
+        dispatch, change = (np.array(part) for part in zip(*tried, strict=True))
+        mixed = self.dispatch + DAMPED * change[-1]
+        if len(tried) > 1:
+            weights = np.linalg.lstsq(np.diff(change, axis=0).T, change[-1], rcond=ALIKE)[0]
+            mixed = mixed - np.diff(dispatch + DAMPED * change, axis=0).T @ weights
+            mixed = np.clip(mixed, (dispatch + change).min(axis=0), (dispatch + change).max(axis=0))
+        return Point(mixed, None, tried, self.known)
+
+    def at(self, states: Real) -> Point:
+        """The point with the states of its network (ny,)."""
+        return replace(self, states=OperatingPoint(states))
 
 
 class KnownPoints:
@@ -69,18 +98,18 @@ class KnownPoints:
         if t in self._points:
             return self._points[t]
         if t - self._day in self._points:
-            point = replace(self._points[t - self._day], visits=1)
+            point = self._points[t - self._day]
             return point if stand_alike(t, t - self._day) else replace(point, states=None)
-        return Point(np.zeros(self._variables), None, 0)
+        return Point(np.zeros(self._variables), None)
 
     def keep(self, first: int, points: Sequence[Point]) -> None:
         """Remember the points of a window from step ``first`` on, and forget what no later window asks for."""
         self._points = {t: p for t, p in self._points.items() if t >= first - self._day}
-        self._points |= dict(enumerate(points, first))
+        self._points |= {t: replace(point, before=(), known=True) for t, point in enumerate(points, first)}
 
     def at(self, t: int, dispatch: Real) -> None:
         """The point of step ``t`` moves to another dispatch."""
-        self._points[t] = replace(self._points[t], dispatch=dispatch, visits=0)
+        self._points[t] = replace(self._points[t], dispatch=dispatch)
 
     def drop(self, first: int) -> None:
         """Forget the points from step ``first`` on."""
@@ -114,6 +143,11 @@ class Linearisation:
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
 
     @property
+    def starts_at_states(self) -> bool:
+        """Whether :meth:`at` makes use of states near the point; AC power flow begins anew."""
+        return self._circuit is None
+
+    @property
     def circuit(self) -> AcCircuit:
         """The feeder in OpenDSS."""
         return self._circuit or AcCircuit(self._feeder)
@@ -130,7 +164,7 @@ class Linearisation:
         load_scale: Sequence[float],
         injections: Sequence[Sequence[Injection]],
         starts: Sequence[OperatingPoint | None],
-        tolerance: float = LINEARISATION_TOLERANCE,
+        tolerance: float | None = LINEARISATION_TOLERANCE,
     ) -> list[LinearNetwork]:
         """The networks at the operating points of several steps; steps of one feeder are linearised together.
 
@@ -141,7 +175,8 @@ class Linearisation:
                 each step.
             starts: states of an earlier network of the same model and positions near each point.
             tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit) in a feeder of the
-                usual size; of a smaller one more closely.
+                usual size; of a smaller one more closely. None: LinDist3Flow is linearised where it starts, if at all
+                it starts somewhere; that the states do not solve the power flow is in its equations.
 
         Raises:
             RunFailure: the power flow has no solution there.
@@ -162,7 +197,7 @@ class Linearisation:
         load_scale: Sequence[float],
         injections: Sequence[Sequence[Injection]],
         starts: Sequence[OperatingPoint | None],
-        tolerance: float,
+        tolerance: float | None,
     ) -> list[LinearNetwork]:
         """As :meth:`at`, for steps in which the devices stand alike."""
         if self._circuit is not None:
@@ -173,8 +208,12 @@ class Linearisation:
         scale = np.array(load_scale)
         if not self.losses:
             return lindist3flow.build_many(feeder, scale, None, losses=False)
+        known = [start for start in starts if start is not None]
+        if tolerance is None and len(known) == len(starts):
+            return lindist3flow.build_many(feeder, scale, np.array([start.states for start in known]))
         p, q = self._node_demand(injections)
-        return lindist3flow.fixed_points(feeder, scale, p, q, starts, tolerance * self._exactness)
+        exact = (ROUGHLY if tolerance is None else tolerance) * self._exactness
+        return lindist3flow.fixed_points(feeder, scale, p, q, starts, exact)
 
     def _node_demand(self, injections: Sequence[Sequence[Injection]]) -> tuple[Real, Real]:
         """(steps, nodes) demand of injections, MW and Mvar."""

@@ -20,7 +20,6 @@ from cosim.agents.dso.envelopes import EnvelopeBook
 from cosim.agents.dso.limits import limits_of
 from cosim.agents.dso.linearisation import (
     LINEARISATION_TOLERANCE,
-    ROUGHLY,
     Around,
     KnownPoints,
     Linearisation,
@@ -50,6 +49,7 @@ from cosim.scenario.calendar import Window
 from cosim.scenario.preparation import PreparedFeeder
 
 LINEARISATION_ROUNDS = 5
+"""Linearisations of a window at most; one less where an earlier window has been."""
 
 
 class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
@@ -114,10 +114,10 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
     def _open(self, window: Window, declared_p_mw: Array) -> None:
         """Linearise each step around the declared demand and the dispatch that it leads to.
 
-        Clearing and linearising take turns, the dispatch averaged over the rounds (a linear loss makes reactive
-        dispatch jump, averages settle), until it moves by less than ``settled_mw`` or the rounds are used up; steps
-        that have settled stay as they are. Then the linearisation stays, so that all modes of a window share one
-        statement of the physics. Steps start where :class:`KnownPoints` knows one.
+        Clearing and linearising take turns (:meth:`Point.towards`), until the dispatch moves by less than
+        ``settled_mw`` or the rounds are used up; steps that have settled stay as they are. Then the linearisation
+        stays, so that all modes of a window share one statement of the physics. Steps start where
+        :class:`KnownPoints` knows one.
         """
         self._first, self._refinement, self._length = window.first, None, window.steps
         self._opened, self._known = (), {}
@@ -160,16 +160,19 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         points = list(points)
         moving = np.arange(len(steps))
         mine, injected = via.clearing.resource_variables, via.clearing.injections.own
-        for _ in range(LINEARISATION_ROUNDS - 1 if self.scenario.network.losses else 0):
-            there = declared_p_mw[moving]
-            linear = self._linearised(steps[moving], there, [points[i] for i in moving], via, ROUGHLY)
+        rounds = LINEARISATION_ROUNDS - all(point.known for point in points)
+        for _ in range(rounds - 1 if self.scenario.network.losses else 0):
+            there, before = declared_p_mw[moving], [points[i] for i in moving]
+            linear = self._linearised(steps[moving], there, before, via, None)
             trial = self._clearing(*linear, there, there, via.clearing)
-            solution = trial.solve(there)
-            before = [points[i] for i in moving]
-            for j, (i, states) in enumerate(zip(moving, trial.states(there, solution), strict=True)):
-                points[i] = points[i].moved_to(trial.own(j, solution)[:mine], states)
-            pairs = zip((points[i] for i in moving), before, strict=True)
-            moved = np.array([np.abs((a.dispatch - b.dispatch)[injected]).max(initial=0.0) for a, b in pairs])
+            cleared = trial.decided(trial.solve(there))[:, :mine]
+            after = [point.towards(x) for point, x in zip(before, cleared, strict=True)]
+            moved_to = np.array([point.dispatch for point in after])
+            if via.linearisation.starts_at_states:
+                after = [point.at(y) for point, y in zip(after, trial.states(there, moved_to), strict=True)]
+            for i, point in zip(moving, after, strict=True):
+                points[i] = point
+            moved = np.abs(moved_to - [point.dispatch for point in before])[:, injected].max(axis=1, initial=0.0)
             settled = moved < via.linearisation.settled_mw
             if settled.all():
                 break
@@ -272,7 +275,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         p_mw: Array,
         points: Sequence[Point],
         via: NetworkModel,
-        tolerance: float = LINEARISATION_TOLERANCE,
+        tolerance: float | None = LINEARISATION_TOLERANCE,
         scale: Sequence[float] | None = None,
         own: Sequence[OwnStep] | None = None,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.agents.dso.resources.statement import MARKET, Rows, Statement
+from cosim.optimization.qp.dominated_rows import can_bind
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -28,6 +29,7 @@ class OwnStep:
     Attributes:
         row_names, eq_names: of the rows; bounds of single variables are the last rows.
         low, high: (n,) bounds that every feasible x keeps.
+        binding: bounds, and those rows of several variables that the bounds leave a chance to bind.
         exclusive: pairs of variables of which one at most is positive.
         constants: the parts of ``constant`` by resource.
         margins: (rows,) by how much each inequality of the network is tightened; None: not at all.
@@ -44,6 +46,7 @@ class OwnStep:
     eq_names: tuple[str, ...]
     low: Real
     high: Real
+    binding: Index
     exclusive: tuple[tuple[str, str], ...] = ()
     constants: Mapping[str, float] = field(default_factory=dict)
     margins: Real | None = None
@@ -205,10 +208,19 @@ def own_window(statement: Statement, order: Order) -> OwnWindow:
         fixed = {owner: float(usd[t]) for owner, usd in constants.items()}
         out.append(
             OwnStep(
-                square[t], linear[t], float(constant[t]), matrix, rhs, names, *eq[t], least[t], most[t], pairs, fixed
+                square[t], linear[t], float(constant[t]), matrix, rhs, names, *eq[t], least[t], most[t],
+                _binding(matrix, rhs, least[t], most[t]), pairs, fixed,
             )
-        )
+        )  # fmt: skip
     return OwnWindow(tuple(out), found[True].joined(steps, n), found[False].joined(steps, n))
+
+
+def _binding(rows: Real, rhs: Real, low: Real, high: Real) -> Index:
+    """Rows of one variable, and those of several that the bounds leave a chance to bind."""
+    several = np.flatnonzero(np.count_nonzero(rows, axis=1) > 1)
+    if not len(several):
+        return np.arange(len(rhs))
+    return np.delete(np.arange(len(rhs)), several[~can_bind(rows[several], rhs[several], low, high)])
 
 
 def _with_bounds(

@@ -299,10 +299,13 @@ class WindowClearing:
         own_rows = replace(solution, sigma=solution.sigma[: len(self._full.ineq_rows)])
         return p, self._free.objective(solution.x), own_rows
 
-    def states(self, p_mw: Array, solution: QPSolution) -> list[Array]:
-        """(states,) of the network of each block of a solved window."""
+    def decided(self, solution: QPSolution) -> Array:
+        """(blocks, own variables) what the operator decides."""
         n = len(self.model.variables)
-        decided = solution.x[: n * len(self.networks)].reshape(-1, n)
+        return np.asarray(solution.x[: n * len(self.networks)]).reshape(-1, n)
+
+    def states(self, p_mw: Array, decided: Array) -> list[Array]:
+        """(states,) of the network of each block, where resources do what is decided (blocks, variables)."""
         return solve_together(self.networks, *self.demand(self._of_blocks(p_mw), decided))
 
     def demand(self, p_mw: Array, decided: Array) -> tuple[Array, Array]:

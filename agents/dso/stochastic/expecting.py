@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
-from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, ROUGHLY, KnownPoints, NetworkModel, Point
+from cosim.agents.dso.linearisation import LINEARISATION_TOLERANCE, KnownPoints, NetworkModel, Point
 from cosim.agents.dso.own_problem import OwnStep, OwnWindow
 from cosim.agents.dso.stochastic.futures import Future, futures, side_by_side
 from cosim.agents.dso.stochastic.load_shift import load_nodes, moved_with_load, parabolas
 from cosim.agents.dso.window import WindowClearing
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.phases import Terminal
-from cosim.grid.linear.lindist3flow import OperatingPoint
 from cosim.grid.linear.network import LinearNetwork
 from cosim.optimization.qp.solution import QPSolution
 from cosim.protocol.roles import ScenarioPrices
@@ -62,7 +61,7 @@ class Expecting:
 
     def _linearised(
         self, steps: Sequence[int] | NDArray[np.intp], p_mw: Array, points: Sequence[Point], via: NetworkModel,
-        tolerance: float = LINEARISATION_TOLERANCE, scale: Sequence[float] | None = None,
+        tolerance: float | None = LINEARISATION_TOLERANCE, scale: Sequence[float] | None = None,
         own: Sequence[OwnStep] | None = None,
     ) -> tuple[list[LinearNetwork], list[ReducedStep]]:  # fmt: skip
         raise NotImplementedError
@@ -179,12 +178,11 @@ class Expecting:
         scale = np.concatenate([f.load_scale for f in some]).tolist()
         points = [self._points.start(int(t), lambda *_: True) for t in steps]
         if self.scenario.network.losses:
-            linear = self._linearised(steps, p_mw, points, via, ROUGHLY, scale, own.steps)
+            linear = self._linearised(steps, p_mw, points, via, None, scale, own.steps)
             trial = self._clearing(*linear, declared_p_mw, declared_p_mw, own=own)
-            solution, mine = trial.solve(declared_p_mw), self.clearing_model.resource_variables
-            states = trial.states(declared_p_mw, solution)
+            decided = trial.decided(trial.solve(declared_p_mw))[:, : self.clearing_model.resource_variables]
             points = [
-                replace(point, dispatch=trial.own(j, solution)[:mine], states=OperatingPoint(y))
-                for j, (point, y) in enumerate(zip(points, states, strict=True))
+                replace(point, dispatch=x).at(y)
+                for point, x, y in zip(points, decided, trial.states(declared_p_mw, decided), strict=True)
             ]
         return self._linearised(steps, p_mw, points, via, LINEARISATION_TOLERANCE, scale, own.steps)
