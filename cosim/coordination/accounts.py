@@ -70,20 +70,19 @@ def entry_of(market: Market, position: Position) -> Entry:
 
 def accounts_of(operator: str, entries: Sequence[Entry], operator_cost_usd: float) -> list[Entry]:
     """The accounts of a feeder in a step: those of all others, and the operator as the other side of each of them."""
+    totals = np.array([[getattr(e, name) for e in entries] for name in _SUMMED]).reshape(len(_SUMMED), -1)
+    sold_kwh, bought_kwh, paid_usd, received_usd, reactive_usd = totals.sum(axis=1).tolist()
+    own = Entry(
+        operator, "operator", operator, sold_kwh, bought_kwh, paid_usd, received_usd, -reactive_usd, operator_cost_usd
+    )
+    return [*entries, own]
 
-    def total(name: str) -> float:
-        return float(np.sum([getattr(e, name) for e in entries]))
 
-    return [
-        *entries,
-        Entry(
-            operator, "operator", operator, total("sold_kwh"), total("bought_kwh"), total("paid_usd"),
-            total("received_usd"), -total("reactive_usd"), operator_cost_usd,
-        ),
-    ]  # fmt: skip
+_SUMMED = ("sold_kwh", "bought_kwh", "paid_usd", "received_usd", "reactive_usd")
+_COLUMNS = tuple(field.name for field in fields(Entry))
 
 
 def rows_of(t: int, feeder: str, entries: Sequence[Entry]) -> Columns:
     """Rows of the table ``accounts``."""
-    columns = {field.name: [getattr(e, field.name) for e in entries] for field in fields(Entry)}
+    columns = {name: [getattr(e, name) for e in entries] for name in _COLUMNS}
     return {"step": t, **({"feeder": feeder} if feeder else {}), **columns}

@@ -32,7 +32,7 @@ from cosim.simulation.accounting import Accounting
 from cosim.simulation.books import Books
 from cosim.simulation.place import Place
 
-_TOGETHER = 1 << 10
+_TOGETHER = 1 << 13
 Progress = Callable[[int, int, str], None]
 
 
