@@ -265,8 +265,7 @@ class WindowClearing:
         if self.scenarios > 1 and settlement is None:
             _, _, found = self.choose(-support, p_mw, _STIFF * max(1.0, float(np.abs(support).max())))
             return replace(solution, nu=found.nu, sigma=found.sigma)
-        target = np.empty(self._theta_columns.size)
-        target[self._theta_columns] = support
+        target = self.theta(support)
         held = settled_at(closed(self.follower, self._closed), self.theta(p_mw), settlement)
         point = DualFace(held, solution, np.zeros(target.size), reach=_RESOLVED_MW).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
@@ -274,10 +273,8 @@ class WindowClearing:
     @cached_property
     def active_settlement(self) -> Settlement:
         """What active power alone is charged: the price of P where P and Q are parameters apart."""
-        follower = self.follower
-        alone = _on_active_power(
-            self._full, 0.0 * self._ratio, follower.theta_lower, follower.theta_upper, self.labels
-        )
+        limits = self.follower.theta_lower, self.follower.theta_upper
+        alone = _on_active_power(self._full, 0.0 * self._ratio, *limits, self.labels)
         return Settlement.of(alone)
 
     def choose(
@@ -333,6 +330,10 @@ class WindowClearing:
             found.append(StepValues(named, decided[k], states, cost))
         return found
 
+    def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
+        """Everything about one block of a solved window; see :meth:`results`."""
+        return self.results([t], p_mw, solution, hours)[0]
+
     def results(self, steps: Sequence[int], p_mw: Array, solution: QPSolution, hours: float) -> list[StepResult]:
         """Everything about some blocks of a solved window, prices at all nodes included."""
         networks, duals = [self.networks[t] for t in steps], [self.duals(t, solution) for t in steps]
@@ -342,10 +343,9 @@ class WindowClearing:
         for k, (t, at) in enumerate(zip(steps, self._values(steps, p_mw, solution), strict=True)):
             own = np.zeros(len(self._owns[t].rhs))
             own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
-            priced = VariableCosts(costs[t], values[t], self._owns[t].constants)
             found.append(StepResult(
                 at.values, at.x, at.cost_usd, prices[k], at.states, networks[k], duals[k][1], self._owns[t], own,
-                priced, self._joined_rows(t, solution),
+                VariableCosts(costs[t], values[t], self._owns[t].constants), self._joined_rows(t, solution),
             ))  # fmt: skip
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,22 @@ from cosim.scenario.preparation import Prepared
 
 _NOTHING = 1e-9
 _NONE = np.zeros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What all units draw and give on a feeder in a step, and what it costs the operator itself."""
+
+    t: int
+    seat: Seat
+    positions: list[Position]
+    operator_cost_usd: float
+
+    @property
+    def units(self) -> object:
+        """Equal for steps of one feeder in which the same units stand in the same order."""
+        listed = tuple((p.unit, p.kind, p.owner, len(p.p_mw), p.held is None) for p in self.positions)
+        return self.seat.feeder, listed
 
 
 class Accounting:
@@ -42,6 +58,7 @@ class Accounting:
         self._site = [_site_of(terminal, sites) for terminal in terminals]
         phases = [t.terminal.phases[0] if len(t.terminal.phases) == 1 else "abc" for t in terminals]
         self.terminals = list(zip([t.feeder for t in terminals], self._site, phases, strict=True))
+        self._taken: list[_Taken] = []
         self._open: dict[str, tuple[StepAccounts, list[Position]]] = {}
         self._links = {
             seat.feeder: [(link, self._columns_of(link)) for link in market.links if link.seat is seat]
@@ -65,8 +82,8 @@ class Accounting:
 
     def step(
         self, t: int, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float], held: Clearing | None = None
-    ) -> Iterator[Columns]:
-        """Rows of the accounts of a step whose feeders have been taken.
+    ) -> None:
+        """Take what agents booked of a step whose feeders have been taken.
 
         Args:
             local: the step in its window; clearing: of the window, at the prices that are charged.
@@ -81,8 +98,21 @@ class Accounting:
             positions += [self._limited(unit) for unit in accounts.units]
             positions += [self._customers(t, other) for other in others]
             positions.append(replace(accounts.source, owner=UPSTREAM))
-            entries = [entry_of(self._market, position) for position in positions]
-            yield rows_of(t, seat.feeder, accounts_of(seat.operator.name, entries, accounts.operator_cost_usd))
+            self._taken.append(_Taken(t, seat, positions, accounts.operator_cost_usd))
+
+    def rows(self) -> Iterator[Columns]:
+        """Rows of the accounts of the steps that were taken since it was asked last: of steps in which the same units
+        draw and give together."""
+        alike: dict[object, list[_Taken]] = {}
+        for taken in self._taken:
+            alike.setdefault(taken.units, []).append(taken)
+        self._taken = []
+        for some in alike.values():
+            seat, costs = some[0].seat, np.array([x.operator_cost_usd for x in some])
+            entries = [
+                entry_of(self._market, position) for position in zip(*(x.positions for x in some), strict=True)
+            ]
+            yield rows_of([x.t for x in some], seat.feeder, accounts_of(seat.operator.name, entries, costs))
 
     def _aggregated(
         self, seat: Seat, local: int, clearing: Clearing, own_costs_usd: Mapping[str, float], held: Clearing | None

@@ -52,11 +52,11 @@ class FeederAlone:
         if not solution.settled:
             return
         for label in broken:
-            v = solution.voltages[label]
-            beyond = self._beyond(label[0], v)
+            own = solution.voltages[label]
+            beyond = self._beyond(label[0], own)
             self.also_alone += beyond > 0
             if beyond > self.worst[0]:
-                self.worst = (beyond, step, *label, v)
+                self.worst = (beyond, step, *label, own)
 
     def note(self) -> str | None:
         """What a reader should know; None if no limit is broken without what is connected."""
