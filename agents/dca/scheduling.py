@@ -82,7 +82,7 @@ class ScheduleModel:
         add_cost(m, self.sites, self.classes, steps, hours, late_cost_usd_per_mwh)
         self.compiled: CompiledBlock = compile_block(m, parameters=[])
         self.column = {name: i for i, name in enumerate(self.compiled.instance().variables)}
-        self._work_columns = {name: self._columns_of(name) for name in WORK}
+        self._work_columns = {name: self._columns_of(name) for name in (*WORK, "late")}
 
     @property
     def terminal_count(self) -> int:
@@ -159,7 +159,7 @@ class ScheduleModel:
 
     def late_columns(self) -> NDArray[np.intp]:
         """Columns of what is late at the end of a step (MWh), of every class, origin and planned step."""
-        late, waiting = self._columns_of("late"), self._work_columns["waiting"]
+        late, waiting = self._work_columns["late"], self._work_columns["waiting"]
         return np.where(late < 0, waiting, late).ravel()
 
     def booked(self, x: Array, work: WindowWork) -> Array:
@@ -175,7 +175,7 @@ class ScheduleModel:
         """The schedule with these amounts (classes, sites, steps from ``first`` on; MWh) waiting and late."""
         x = x.copy()
         for name, amount in (("waiting", waiting), ("late", late)):
-            columns = self._columns_of(name)[:, :, first : first + amount.shape[2]]
+            columns = self._work_columns[name][:, :, first : first + amount.shape[2]]
             x[columns[columns >= 0]] = amount[columns >= 0]
         return x
 

@@ -48,12 +48,14 @@ class TerminalPrices:
         shape = (len(terminals), len(nodes))
         self._pp, self._qp, self._pq, self._qq = (sp.csr_array((v, place), shape=shape) for v in values)
 
-    def of(self, prices: NodePrices) -> tuple[Real, Real]:
-        """(terminals,) USD/MWh and USD/Mvarh."""
-        p, q = prices.total()
-        energy_p, energy_q = (float(parts["energy"][0]) for parts in (prices.active, prices.reactive))
-        active = np.where(self._unknown, energy_p, self._pp @ p + self._qp @ q)
-        return np.asarray(active), np.where(self._unknown, energy_q, self._pq @ p + self._qq @ q)
+    def of(self, some: Sequence[NodePrices]) -> list[PriceList]:
+        """USD/MWh and USD/Mvarh at the terminals in some steps."""
+        totals = [prices.total() for prices in some]
+        p, q = (np.array(part).T for part in zip(*totals, strict=True))
+        active, reactive = self._pp @ p + self._qp @ q, self._pq @ p + self._qq @ q
+        for at, parts in ((active, [x.active for x in some]), (reactive, [x.reactive for x in some])):
+            at[self._unknown] = [part["energy"][0] for part in parts]
+        return [PriceList(*both) for both in zip(active.T, reactive.T, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +88,32 @@ class AccountBook:
             r.name: [i for i, port in enumerate(model.ports) if port.owner == r.name] for r in model.resources
         }
         self._terminals = tuple(port.terminal for port in model.ports)
+        self._expected: list[NodePrices] = []
+        self._found: list[tuple[tuple[Terminal, ...], list[PriceList]]] = []
+
+    def expect(self, results: Sequence[StepResult]) -> None:
+        """Be told of the steps whose prices will be asked for: those at some terminals are worked out together."""
+        self._expected, self._found = [x.prices for x in results], []
+        if len({x.nodes for x in self._expected}) > 1:
+            self._expected = []
 
     def prices_at(self, terminals: tuple[Terminal, ...], prices: NodePrices) -> PriceList:
         """Prices at some terminals, from those at all nodes."""
-        for known, nodes, found in self._maps:  # few, and to compare what is the same costs less than to hash it
-            if known == terminals and nodes == prices.nodes:
-                return PriceList(*found.of(prices))
-        made = TerminalPrices(terminals, prices.nodes)
-        self._maps.append((terminals, prices.nodes, made))
-        return PriceList(*made.of(prices))
+        step = next((k for k, x in enumerate(self._expected) if x is prices), None)
+        if step is None:
+            return self._at(terminals, prices.nodes).of([prices])[0]
+        for known, found in self._found:
+            if known is terminals:
+                return found[step]
+        self._found.append((terminals, self._at(terminals, prices.nodes).of(self._expected)))
+        return self._found[-1][1][step]
+
+    def _at(self, terminals: tuple[Terminal, ...], nodes: tuple[tuple[str, str], ...]) -> TerminalPrices:
+        for known, at, found in self._maps:  # few, and to compare what is the same costs less than to hash it
+            if known == terminals and at == nodes:
+                return found
+        self._maps.append((terminals, nodes, TerminalPrices(terminals, nodes)))
+        return self._maps[-1][2]
 
     def of(self, result: StepResult) -> StepAccounts:
         """The accounts of a step.

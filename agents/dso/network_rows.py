@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cosim.constants import LEGS, PHASES
 from cosim.grid.feeder.limits import KINDS
 from cosim.grid.feeder.phases import LINE_TO_CENTROID
-from cosim.grid.linear.network import Affine, LinearNetwork
+from cosim.grid.linear.network import Affine, LinearNetwork, alike
 
 Real = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -62,6 +62,18 @@ class OutputChoice:
     def own(self, network: LinearNetwork) -> Affine | None:
         """Those of the chosen outputs that depend on where a network is linearised; None if none is chosen."""
         return _some(network.unbalance, self.unbalance) if len(self.unbalance) else None
+
+    def back(self, networks: Sequence[LinearNetwork], weights: Real) -> list[Real]:
+        """Weights of the states of each network, (ny, k), from those of the chosen outputs, (outputs, networks, k)."""
+        found: dict[int, Real] = {}
+        for places in alike(networks):
+            shared = self.shared(networks[places[0]]).rows
+            above, below = weights[: shared.shape[0], places], weights[shared.shape[0] :, places]
+            on_states = (shared.T @ above.reshape(len(above), -1)).reshape(-1, *above.shape[1:])
+            for k, i in enumerate(places):
+                own = self.own(networks[i])
+                found[i] = on_states[:, k] if own is None else on_states[:, k] + own.rows.T @ below[:, k]
+        return [found[i] for i in range(len(networks))]
 
     def _shared(self, network: LinearNetwork) -> list[Affine]:
         parts = [network.import_p, network.import_q, network.voltages]

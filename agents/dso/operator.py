@@ -82,7 +82,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         self._supposing = prepared.supposing
         self._following = self._devices if scenario.network.follows(*scenario.modes) else None
         self._window: WindowClearing | None = None
-        self._first = 0
+        self._first, self._results = 0, dict[int, StepResult]()
         self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))
         self._connected = tuple(loads), prepared.limits
         self._opened: tuple[str, ...] = ()
@@ -120,6 +120,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         :class:`KnownPoints` knows one.
         """
         self._first, self._refinement, self._length = window.first, None, window.steps
+        self._commit_until = window.commit_until
         self._opened, self._known = (), {}
         if self._live:  # what was found on other forecasts has no part in what is found on these
             self._points.drop(window.first)
@@ -347,7 +348,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         solution = self.clearing.solve(p_mw)
         if target is not None:
             solution = self.clearing.nearest_dual(solution, p_mw, self.hours * target, settlement)
-        self._settled = (p_mw, solution)
+        self._settled, self._results = (p_mw, solution), {}
         return Clearing(p_mw, solution.objective, self._prices(solution))
 
     def result(self, t: int) -> StepResult:
@@ -355,8 +356,13 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         if self._settled is None:
             raise RuntimeError("the operator was asked for a result before a window was settled")
         (p_mw, solution), k = self._settled, t - self._first
-        found = self.clearing.step(k, p_mw, solution, self.hours)
-        return found if self._chance is None else self._chance.priced(found, k, self.clearing, p_mw, solution)
+        if t not in self._results:  # the steps that the window commits are worked out together
+            steps = range(t, max(self._commit_until, t + 1))
+            found = self.clearing.results([s - self._first for s in steps], p_mw, solution, self.hours)
+            self._results = dict(zip(steps, found, strict=True))
+            self._accounts.expect(found)
+        result = self._results[t]
+        return result if self._chance is None else self._chance.priced(result, k, self.clearing, p_mw, solution)
 
     def commit(self, t: int) -> Delivered:
         """Take step ``t`` of the settled window as delivered."""

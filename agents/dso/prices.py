@@ -12,7 +12,7 @@ voltage-dependent load) is the loss part. The parts therefore add up to the whol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from cosim.agents.dso.clearing import ClearingModel
 from cosim.agents.dso.network_rows import PARTS as ROW_PARTS
 from cosim.constants import PRICE_PARTS
 from cosim.grid.feeder.phases import Terminal, terminal_map
-from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.linear.network import LinearNetwork, adjoints_together
 
 Vector = NDArray[np.float64]
 
@@ -62,28 +62,39 @@ class NodePrices:
 def node_prices(
     model: ClearingModel, network: LinearNetwork, equalities: Vector, inequalities: Vector, hours: float
 ) -> NodePrices:
-    """Prices and parts at every node.
+    """Prices and parts at every node in one step; see :func:`prices_of_steps`."""
+    return prices_of_steps(model, [network], [(equalities, inequalities)], hours)[0]
+
+
+def prices_of_steps(
+    model: ClearingModel, networks: Sequence[LinearNetwork], duals: Sequence[tuple[Vector, Vector]], hours: float
+) -> list[NodePrices]:
+    """Prices and parts at every node in some steps.
 
     Args:
         model: the clearing, whose network rows the duals belong to.
-        network: the linearised network that the step was cleared with.
-        equalities, inequalities: duals of ``model.equalities`` and ``model.inequalities``, in the sign convention of
-            ParametricQP.
-        hours: length of the step.
+        networks: the linearised network that each step was cleared with.
+        duals: of ``model.equalities`` and ``model.inequalities`` in each step, in the sign convention of ParametricQP.
+        hours: length of a step.
     """
-    on_outputs = np.zeros((model.outputs.count, len(ROW_PARTS)))
-    for rows, dual in ((model.equalities, equalities), (model.inequalities, inequalities)):
-        for k in range(len(ROW_PARTS)):
-            on_outputs[:, k] += rows.outputs.T @ np.where(rows.part == k, dual, 0.0)
+    on_outputs = np.zeros((model.outputs.count, len(networks), len(ROW_PARTS)))
+    for rows, of_steps in zip((model.equalities, model.inequalities), zip(*duals, strict=True), strict=True):
+        by_part = np.zeros((len(rows.part), len(networks), len(ROW_PARTS)))
+        by_part[np.arange(len(rows.part)), :, rows.part] = np.array(of_steps).T
+        on_outputs += (rows.outputs.T @ by_part.reshape(len(by_part), -1)).reshape(on_outputs.shape)
     on_outputs /= hours
-    by_demand_p, by_demand_q = network.adjoint(model.outputs.of(network).rows.T @ on_outputs)
-    energy_p, energy_q = on_outputs[:2, 0]
-    ones = np.ones(len(network.nodes))
-    return NodePrices(
-        nodes=network.nodes,
-        active=_parts(by_demand_p, energy_p * ones),
-        reactive=_parts(by_demand_q, energy_q * ones),
-    )
+    weights = model.outputs.back(networks, on_outputs)
+    energy = on_outputs[:2, :, 0]
+    return [
+        NodePrices(
+            nodes=network.nodes,
+            active=_parts(by_demand_p, np.full(len(network.nodes), energy_p)),
+            reactive=_parts(by_demand_q, np.full(len(network.nodes), energy_q)),
+        )
+        for network, (by_demand_p, by_demand_q), energy_p, energy_q in zip(
+            networks, adjoints_together(networks, weights), *energy, strict=True
+        )
+    ]
 
 
 def _parts(by_demand: Vector, energy: Vector) -> dict[str, Vector]:

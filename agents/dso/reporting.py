@@ -37,6 +37,7 @@ class StepRows:
         self._scenario, self._feeder, self._steps = scenario, feeder, steps
         self._prices: dict[tuple[Node, ...], PriceRows] = {}
         self._flows: dict[tuple[Node, ...], FlowRows] = {}
+        self._voltages: dict[tuple[Node, ...], VoltageRows] = {}
         self._limits: dict[int, LimitRows] = {}
         self._kept = limits_of_network(scenario.network, feeder)
 
@@ -49,6 +50,7 @@ class StepRows:
         nodes, network = result.prices.nodes, result.network
         if nodes not in self._prices:  # they differ between the two models of the network
             self._prices[nodes] = PriceRows(self._feeder, nodes)
+            self._voltages[nodes] = VoltageRows(network)
             self._flows[nodes] = FlowRows(self._scenario, self._feeder, network, self._steps)
         if id(model) not in self._limits:
             self._limits[id(model)] = LimitRows(self._kept, model, network, model.hours)
@@ -56,7 +58,7 @@ class StepRows:
         return {
             "prices": self._prices[nodes].of(t, result.prices),
             "dispatch": dispatch_rows(model.resources, model.ports, t, result),
-            "voltages": voltage_rows(t, result, ac),
+            "voltages": self._voltages[nodes].of(t, result, ac),
             "unbalance": unbalance_rows(t, ac),
             "flows": self._flows[nodes].of(t, flows, ac),
             "limits": self._limits[id(model)].of(t, result, flows),
@@ -170,17 +172,27 @@ def dispatch_rows(resources: Sequence[Resource], ports: Sequence[Port], t: int, 
     return {"step": t, "unit": unit, "kind": kind, "phase": phase, **in_kw}
 
 
-def voltage_rows(t: int, result: StepResult, ac: AcSolution) -> Columns:
-    """Each limited voltage in per unit, from the linear network and from the AC solution."""
-    output = result.network.voltages
-    bus, phase = zip(*output.labels, strict=True)
-    return {
-        "step": t,
-        "bus": bus,
-        "phase": phase,
-        "v_pu": np.sqrt(np.maximum(output.at(result.states), 0.0)),
-        "v_ac_pu": np.array([ac.voltages[label] for label in output.labels]),
-    }
+class VoltageRows:
+    """Writes each limited voltage in per unit, from the linear network and from the AC solution.
+
+    Args:
+        network: any of the feeder's networks; all others have the same voltages.
+    """
+
+    def __init__(self, network: LinearNetwork) -> None:
+        self._labels = network.voltages.labels
+        self._buses, self._phases = (list(x) for x in zip(*self._labels, strict=True))
+
+    def of(self, t: int, result: StepResult, ac: AcSolution) -> Columns:
+        """Voltages of a step."""
+        v_ac = map(ac.voltages.__getitem__, self._labels)
+        return {
+            "step": t,
+            "bus": self._buses,
+            "phase": self._phases,
+            "v_pu": np.sqrt(np.maximum(result.network.voltages.at(result.states), 0.0)),
+            "v_ac_pu": np.fromiter(v_ac, dtype=float, count=len(self._labels)),
+        }
 
 
 def unbalance_rows(t: int, ac: AcSolution) -> Columns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.own_problem import Joined, OwnStep, OwnWindow
-from cosim.agents.dso.prices import NodePrices, node_prices
+from cosim.agents.dso.prices import NodePrices, node_prices, prices_of_steps
 from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.qp.exclusive import closed, overlapping
@@ -265,8 +265,7 @@ class WindowClearing:
         if self.scenarios > 1 and settlement is None:
             _, _, found = self.choose(-support, p_mw, _STIFF * max(1.0, float(np.abs(support).max())))
             return replace(solution, nu=found.nu, sigma=found.sigma)
-        target = np.empty(self._theta_columns.size)
-        target[self._theta_columns] = support
+        target = self.theta(support)
         held = settled_at(closed(self.follower, self._closed), self.theta(p_mw), settlement)
         point = DualFace(held, solution, np.zeros(target.size), reach=_RESOLVED_MW).nearest(target)
         return replace(solution, nu=point.nu, sigma=point.sigma)
@@ -274,10 +273,8 @@ class WindowClearing:
     @cached_property
     def active_settlement(self) -> Settlement:
         """What active power alone is charged: the price of P where P and Q are parameters apart."""
-        follower = self.follower
-        alone = _on_active_power(
-            self._full, 0.0 * self._ratio, follower.theta_lower, follower.theta_upper, self.labels
-        )
+        limits = self.follower.theta_lower, self.follower.theta_upper
+        alone = _on_active_power(self._full, 0.0 * self._ratio, *limits, self.labels)
         return Settlement.of(alone)
 
     def choose(
@@ -321,26 +318,39 @@ class WindowClearing:
 
     def values(self, t: int, p_mw: Array, solution: QPSolution) -> StepValues:
         """Every variable of one block of a solved window, its network's states and its cost."""
-        network, x = self.networks[t], self.own(t, solution)
-        drawn = p_mw[t % len(self.labels)]
-        theta = np.concatenate([drawn, drawn * self._ratio])
-        states = network.solve(*self.model.injections.at(x, theta))
-        named = dict(zip(self.model.variables, x.tolist(), strict=True))
-        named.setdefault("q_sub", float(network.import_q.at(states)[0]))
-        return StepValues(named, x, states, float(self.block_costs(solution)[t]))
+        return self._values([t], p_mw, solution)[0]
+
+    def _values(self, blocks: Sequence[int], p_mw: Array, solution: QPSolution) -> list[StepValues]:
+        some, n = list(blocks), len(self.model.variables)
+        decided = solution.x[: n * len(self.networks)].reshape(-1, n)[some]
+        p, q = self.demand(self._of_blocks(p_mw)[some], decided)
+        found = []
+        for k, (t, cost) in enumerate(zip(some, self.block_costs(solution)[some].tolist(), strict=True)):
+            network, states = self.networks[t], self.networks[t].solve(p[k], q[k])
+            named = dict(zip(self.model.variables, decided[k].tolist(), strict=True))
+            if "q_sub" not in named:
+                named["q_sub"] = float(network.import_q.at(states)[0])
+            found.append(StepValues(named, decided[k], states, cost))
+        return found
 
     def step(self, t: int, p_mw: Array, solution: QPSolution, hours: float) -> StepResult:
-        """Everything about one block of a solved window, prices at all nodes included."""
-        found, network = self.values(t, p_mw, solution), self.networks[t]
-        equalities, inequalities = self.duals(t, solution)
-        prices = node_prices(self.model, network, equalities, inequalities, hours)
-        own = np.zeros(len(self._owns[t].rhs))
-        own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
-        cost, value = (part[t] for part in self._by_variable(solution))
-        return StepResult(
-            found.values, found.x, found.cost_usd, prices, found.states, network, inequalities, self._owns[t], own,
-            VariableCosts(cost, value, self._owns[t].constants), self._joined_rows(t, solution),
-        )  # fmt: skip
+        """Everything about one block of a solved window; see :meth:`results`."""
+        return self.results([t], p_mw, solution, hours)[0]
+
+    def results(self, steps: Sequence[int], p_mw: Array, solution: QPSolution, hours: float) -> list[StepResult]:
+        """Everything about some blocks of a solved window, prices at all nodes included."""
+        networks, duals = [self.networks[t] for t in steps], [self.duals(t, solution) for t in steps]
+        prices = prices_of_steps(self.model, networks, duals, hours)
+        costs, values = self._by_variable(solution)
+        found = []
+        for k, (t, at) in enumerate(zip(steps, self._values(steps, p_mw, solution), strict=True)):
+            own = np.zeros(len(self._owns[t].rhs))
+            own[self._own_rows[t]] = solution.sigma[self._row_start[t] : self._row_start[t] + len(self._own_rows[t])]
+            found.append(StepResult(
+                at.values, at.x, at.cost_usd, prices[k], at.states, networks[k], duals[k][1], self._owns[t], own,
+                VariableCosts(costs[t], values[t], self._owns[t].constants), self._joined_rows(t, solution),
+            ))  # fmt: skip
+        return found
 
     def node_prices(self, t: int, solution: QPSolution, hours: float) -> list[NodePrices]:
         """Prices at all nodes in a step, whose sum is the expected one: a summand for each linearisation of the step.

@@ -250,6 +250,8 @@ class Market:
 
 
 def _within(price: Array, floor: float | None, cap: float | None) -> Array:
+    if floor is None and cap is None:
+        return price
     return np.clip(price, -np.inf if floor is None else floor, np.inf if cap is None else cap)
 
 

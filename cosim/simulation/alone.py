@@ -37,22 +37,26 @@ class FeederAlone:
     also_alone: int = 0
     worst: tuple[float, int, str, str, float] = (0.0, 0, "", "", 0.0)
     _book: list[LimitBook] = field(default_factory=list)
+    _within: tuple[Real, Real] | None = None
 
     def see(self, step: int, ac: AcSolution, alone: Alone) -> None:
         """Look at the AC voltages of a step."""
-        broken = [label for label, v in ac.voltages.items() if self._beyond(label[0], v) > 0]
-        if not broken:
+        low, high = self._range(ac)
+        v = np.fromiter(ac.voltages.values(), dtype=float, count=len(ac.voltages))
+        found = np.flatnonzero((low > v) | (v > high))
+        if not len(found):
             return
-        solution = alone.solution
+        labels, solution = list(ac.voltages), alone.solution
+        broken = [labels[k] for k in found]
         self.broken += len(broken)
         if not solution.settled:
             return
         for label in broken:
-            v = solution.voltages[label]
-            beyond = self._beyond(label[0], v)
+            own = solution.voltages[label]
+            beyond = self._beyond(label[0], own)
             self.also_alone += beyond > 0
             if beyond > self.worst[0]:
-                self.worst = (beyond, step, *label, v)
+                self.worst = (beyond, step, *label, own)
 
     def note(self) -> str | None:
         """What a reader should know; None if no limit is broken without what is connected."""
@@ -119,6 +123,13 @@ class FeederAlone:
             for rate in ("vuf_pct", "pvur_pct")
         ]
         return self.book_of(ac).values(v, ac.flows, *rates)
+
+    def _range(self, ac: AcSolution) -> tuple[Real, Real]:
+        """Voltages (per unit) between which none is broken, in the order of a solution's, as all solutions have it."""
+        if self._within is None:
+            low, high = self.limits.voltage.at(bus for bus, _ in ac.voltages)
+            self._within = low - VOLTAGE_TOLERANCE_PU, high + VOLTAGE_TOLERANCE_PU
+        return self._within
 
     def _beyond(self, bus: str, v: float) -> float:
         low, high = self.limits.voltage.of(bus)

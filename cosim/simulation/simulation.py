@@ -32,7 +32,7 @@ from cosim.simulation.accounting import Accounting
 from cosim.simulation.books import Books
 from cosim.simulation.place import Place
 
-_TOGETHER = 1 << 10
+_TOGETHER = 1 << 13
 Progress = Callable[[int, int, str], None]
 
 
@@ -272,6 +272,8 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             if step.anew:
                 for seat in self.market.operator.seats:
                     books.notes += [seat.named(note) for note in _noted(seat.operator)]
+        for columns in self._accounting.rows():
+            books.add("accounts", columns)
         self._note_limited_prices(stage.market.scenario, delivered)
         self._take_messages(self.market.channel.drain())
         books.pack(_TOGETHER)
@@ -323,8 +325,7 @@ class Simulation(mesa.Model):  # type: ignore[misc]
             own, own_costs[a.name] = own + own_cost, own_cost
             for table, columns in tables.items():
                 self.books.add(table, columns)
-        for columns in self._accounting.step(t, local, delivered.clearing, own_costs, held):
-            self.books.add("accounts", columns)
+        self._accounting.step(t, local, delivered.clearing, own_costs, held)
         sums = {key: sum(feeder[key] for feeder in found) for key in found[0]}
         # of a single feeder what it is; else the mean over the feeders, whose own prices are in the table of feeders
         price = sums.pop("price_sub_usd_per_mwh") / len(found)

@@ -119,9 +119,12 @@ class LinearNetwork:
         Returns:
             Derivatives with respect to p and to q, each (nn, k).
         """
-        weights = np.asarray(state_weights, dtype=float)
-        multipliers = self._lu.solve(weights, "T")
+        multipliers = self.multipliers(state_weights)
         return np.asarray(self.demand_p.T @ multipliers), np.asarray(self.demand_q.T @ multipliers)
+
+    def multipliers(self, state_weights: Real) -> Real:
+        """(ny, k) gradient of ``state_weights' y`` with respect to the constants of the equations."""
+        return np.asarray(self._lu.solve(np.asarray(state_weights, dtype=float), "T"))
 
     def _slopes(self, output: Affine, right: Real) -> Real:
         """(k, m) what right-hand sides (ny, m) make of an output, a few at a time: all their states fill no cache."""
@@ -171,6 +174,22 @@ def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> list[
         else:
             solved = list(first.tree.solve(_numbers(some), right[..., None])[..., 0])
         found |= dict(zip(places, solved, strict=True))
+    return [found[i] for i in range(len(networks))]
+
+
+def adjoints_together(networks: Sequence[LinearNetwork], state_weights: Sequence[Real]) -> list[tuple[Real, Real]]:
+    """:meth:`LinearNetwork.adjoint` of several networks.
+
+    Args:
+        state_weights: of each network (ny, k).
+    """
+    found: dict[int, tuple[Real, Real]] = {}
+    for places in alike(networks):
+        first = networks[places[0]]
+        multipliers = np.stack([networks[i].multipliers(state_weights[i]) for i in places], axis=1)
+        flat, shape = multipliers.reshape(len(multipliers), -1), (len(first.nodes), *multipliers.shape[1:])
+        p, q = (np.asarray(m.T @ flat).reshape(shape) for m in (first.demand_p, first.demand_q))
+        found |= {i: (p[:, k], q[:, k]) for k, i in enumerate(places)}
     return [found[i] for i in range(len(networks))]
 
 

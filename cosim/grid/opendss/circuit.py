@@ -123,6 +123,7 @@ class AcCircuit:
         self.node_phasors: Complex = np.full((len(feeder.buses), 3), np.nan, dtype=complex)
         """(buses, 3) phasors of the last solution in the frame of the ground, also in three-wire sections; of a
         circuit's own (rows, places) of its wiring."""
+        self._order: tuple[Structure, NDArray[np.intp]] | None = None
         self._load_mult = feeder.wired.load_mult if isinstance(feeder, CircuitFeeder) else 1.0
         self._dss = new_context()
         self._compile()
@@ -213,8 +214,10 @@ class AcCircuit:
         """(n, 3) phasors of the last solution, in the order of a structure's buses; of a circuit's own all places."""
         if isinstance(structure, CircuitFeeder):
             return self.node_phasors
-        order = {bus.name: k for k, bus in enumerate(self.feeder.buses)}
-        return np.asarray(self.node_phasors[[order[bus.name] for bus in structure.buses]])
+        if self._order is None or self._order[0] is not structure:
+            order = {bus.name: k for k, bus in enumerate(self.feeder.buses)}
+            self._order = structure, np.array([order[bus.name] for bus in structure.buses], dtype=np.intp)
+        return np.asarray(self.node_phasors[self._order[1]])
 
     def source_currents(self) -> Complex:
         """(ns,) what the source's nodes are fed in the last solution, MW per unit of voltage; of a circuit's own."""

@@ -174,6 +174,7 @@ class _Compiler:
         self.parameters = tuple(parameters)
         self.theta = {id(v): i for i, v in enumerate(self.parameters)}
         self.variables: list[Any] = []
+        self.names: list[str] = []  # Pyomo spells a name out anew each time it is asked for
         self.column: dict[int, int] = {}
         for v in variables or ():
             self.place(v)
@@ -192,6 +193,7 @@ class _Compiler:
         if id(v) not in self.column:
             self.column[id(v)] = len(self.variables)
             self.variables.append(v)
+            self.names.append(v.name)
         return self.column[id(v)]
 
     def run(self, block: Any) -> CompiledBlock:
@@ -202,8 +204,8 @@ class _Compiler:
             raise InputError("a block has more than one objective", key=block.name, value=len(objectives))
         for objective in objectives:
             self.objective(objective)
-        for v in tuple(self.variables):
-            self.bounds(v)
+        for v, name in zip(tuple(self.variables), tuple(self.names), strict=True):
+            self.bounds(v, name)
         for i, v in enumerate(self.parameters):
             lower, upper = v.lower, v.upper
             self.entries["theta_lower"].add(i, 0, -np.inf if lower is None else lower)
@@ -218,7 +220,7 @@ class _Compiler:
         return CompiledBlock(
             variables=tuple(self.variables),
             parameters=self.parameters,
-            variable_names=tuple(v.name for v in self.variables),
+            variable_names=tuple(self.names),
             parameter_names=tuple(v.name for v in self.parameters),
             eq_names=tuple(self.eq),
             ineq_names=tuple(self.ineq),
@@ -253,12 +255,12 @@ class _Compiler:
             else:
                 self.entries[f"{kind}_theta"].add(at, theta, coefficient, -sign)
 
-    def bounds(self, v: Any) -> None:
+    def bounds(self, v: Any, name: str) -> None:
         for side, bound, sign in (("lo", v.lower, -1.0), ("up", v.upper, 1.0)):
             if bound is None:
                 continue
             at = len(self.ineq)
-            self.ineq.append(f"{v.name}:{side}")
+            self.ineq.append(f"{name}:{side}")
             self.entries["ineq_rhs"].add(at, 0, bound, sign)
             self.entries["ineq_matrix"].add(at, self.place(v), sign)
 

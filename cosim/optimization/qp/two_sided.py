@@ -116,27 +116,43 @@ def place_rows(qp: ParametricQP) -> Placement:
     at, value = matrix.indices[first[single]].astype(np.int64), matrix.data[first[single]]
     _, bounds = np.unique(2 * at + (value > 0), return_index=True)
     kind[single[bounds]], place[single[bounds]], scale[single[bounds]] = BOUND, at[bounds], value[bounds]
-    first_rows: list[int] = []
-    first_value: list[float] = []
-    alike: dict[tuple[bytes, bytes], list[int]] = {}
+    general = np.flatnonzero(kind == ROW)
+    group, sizes = _proportional(matrix, general)
+    leads = np.ones(len(general), dtype=bool)
+    leading, lead = general.copy(), matrix.data[first[general]]
+    first_rows: dict[int, list[int]] = {}
     used: set[tuple[int, bool]] = set()
-    for i in np.flatnonzero(kind == ROW).tolist():
-        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        index, data = matrix.indices[part], matrix.data[part]
-        group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
-        for where in group:
-            ratio = float(data[0] / first_value[where])
+    for k in np.flatnonzero(sizes[group] > 1).tolist():
+        i, own = int(general[k]), first_rows.setdefault(int(group[k]), [])
+        for where in own:
+            ratio = float(lead[k] / lead[where])
             if (where, ratio > 0) not in used:
-                place[i], scale[i] = where, ratio
+                leads[k], leading[k], scale[i] = False, general[where], ratio
                 break
         else:
-            where, ratio = len(first_rows), 1.0
-            place[i] = where
-            group.append(where)
-            first_rows.append(i)
-            first_value.append(float(data[0]))
+            where, ratio = k, 1.0
+            own.append(k)
         used.add((where, ratio > 0))
-    return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
+    number = np.cumsum(leads) - 1
+    place[general] = number[np.searchsorted(general, leading)]
+    return Placement(kind, place, scale, general[leads])
+
+
+def _proportional(matrix: Matrix, which: Indices) -> tuple[Indices, Indices]:
+    """(rows,) number of the group that each of some rows is in, and how many rows a group has: those whose entries are
+    multiples of each other make one."""
+    first, entries = matrix.indptr[:-1][which], np.diff(matrix.indptr)[which]
+    group, sizes = np.zeros(len(which), dtype=np.int64), [np.zeros(0, dtype=np.int64)]
+    for count in np.unique(entries).tolist():
+        mine = np.flatnonzero(entries == count)
+        at = first[mine, None] + np.arange(count)
+        shape = matrix.data[at] / matrix.data[first[mine], None]
+        key = np.concatenate([matrix.indices[at].astype(np.int64), shape.view(np.int64)], axis=1)
+        whole = key.view(np.dtype((np.void, key.itemsize * key.shape[1]))).ravel()
+        _, number, size = np.unique(whole, return_inverse=True, return_counts=True)
+        group[mine] = sum(map(len, sizes)) + number
+        sizes.append(size)
+    return group, np.concatenate(sizes)
 
 
 def two_sided(put: Placement, variables: int, eq_rhs: Vector, rhs: Vector) -> tuple[Limits, bool]:
