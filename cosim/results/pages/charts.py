@@ -82,7 +82,14 @@ class Chart:
 
 def _rounded(values: NDArray[np.float64] | pd.Series) -> list[float | None]:
     """Numbers with few digits; what is not finite is left out of a curve."""
-    return [float(f"{v:.{_DIGITS}g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
+    array = np.array(values, dtype=float)
+    known = np.isfinite(array)
+    some = known & (array != 0.0)
+    places = np.clip(_DIGITS - 1 - np.floor(np.log10(np.abs(array[some]))), -300, 300)
+    up, down = 10.0 ** np.maximum(places, 0.0), 10.0 ** np.maximum(-places, 0.0)
+    array[some] = np.rint(array[some] * up / down) / up * down
+    numbers: list[float | None] = array.tolist()
+    return numbers if known.all() else [n if there else None for n, there in zip(numbers, known, strict=True)]
 
 
 def curves(series: Mapping[str, NDArray[np.float64]], x: Sequence[object]) -> list[Trace]:
