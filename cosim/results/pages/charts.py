@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -152,17 +153,23 @@ def extremes(tables: Tables) -> dict[str, NDArray[np.float64]]:
 def negotiation(runs: Mapping[str, Tables]) -> list[Chart]:
     """Residuals and costs round by round, window by window; nothing where nobody has negotiated."""
     residuals, costs = [], []
-    for name, tables in runs.items():
+    for run, tables in runs.items():
         steps = tables.only("steps", "step", "time").set_index("step")["time"]
-        for step, rows in list(tables.rounds.groupby("step", sort=True))[:_MOST_WINDOWS]:
-            start = f"{name + ', ' if len(runs) > 1 else ''}window from {steps.get(step, pd.NaT):%d %b %H:%M}"
-            rounds = rows["round"].tolist()
+        rounds = tables.rounds.sort_values("step", kind="stable", ignore_index=True)
+        number = rounds["round"].to_numpy()
+        left = {name: rounds[name].where(rounds[name] > 0).to_numpy() for name in ("price_residual", "power_residual_kw")}
+        cost = {name: rounds[name].to_numpy() for name in ("dca_cost_usd", "dso_cost_usd")}
+        first = np.flatnonzero(~rounds["step"].duplicated().to_numpy())[: _MOST_WINDOWS + 1]
+        for begin, end in itertools.pairwise([*first.tolist(), len(rounds)][: _MOST_WINDOWS + 1]):
+            opened = steps.get(rounds["step"].iat[begin], pd.NaT)
+            start = f"{run + ', ' if len(runs) > 1 else ''}window from {opened:%d %b %H:%M}"
+            own, x = slice(begin, end), number[begin:end].tolist()
             residuals.append(Choice(start, [
-                Trace("price, USD/MWh", rounds, rows["price_residual"].where(rows["price_residual"] > 0)),
-                Trace("power, kW", rounds, rows["power_residual_kw"].where(rows["power_residual_kw"] > 0)),
+                Trace("price, USD/MWh", x, left["price_residual"][own]),
+                Trace("power, kW", x, left["power_residual_kw"][own]),
             ]))  # fmt: skip
             costs.append(Choice(start, [
-                Trace("data centers", rounds, rows["dca_cost_usd"]), Trace("operator", rounds, rows["dso_cost_usd"]),
+                Trace("data centers", x, cost["dca_cost_usd"][own]), Trace("operator", x, cost["dso_cost_usd"][own]),
             ]))  # fmt: skip
     if not residuals:
         return []
