@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import matplotlib as mpl
@@ -26,6 +26,8 @@ from cosim.results.figures.margins import Margins
 
 DPI = 150
 _NOTEBOOK_DPI = 100
+_PACKED = 1
+"""How hard files are packed, of 9: the usual 6 takes 1.4 times as long for files that are 13 per cent smaller."""
 WIDTH_IN = 8.0
 SEQUENTIAL = "viridis"
 LIMIT_COLOUR = "#b00020"
@@ -117,11 +119,11 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg), "figures come from new_figure()"
-    buffer = io.BytesIO()
-    with style():
+    buffer, layout = io.BytesIO(), figure.get_layout_engine()
+    with style(), layout.measured_once() if isinstance(layout, Margins) else nullcontext():
         canvas.draw()  # type: ignore[no-untyped-call]  # once: savefig() would draw twice, and drawing is what takes time
         pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-        Image.fromarray(pixels).convert("RGB").save(buffer, format="png", dpi=(DPI, DPI))
+        Image.fromarray(pixels).convert("RGB").save(buffer, format="png", dpi=(DPI, DPI), compress_level=_PACKED)
     return buffer.getvalue()
 
 

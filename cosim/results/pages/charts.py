@@ -21,6 +21,7 @@ _ROUNDING = 1e-6
 """The same as a share of the largest value, for values that hardly vary."""
 _MOST_CURVES = 12
 _MOST_WINDOWS = 400
+_RESIDUALS = ("price_residual", "power_residual_kw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +158,17 @@ def negotiation(runs: Mapping[str, Tables]) -> list[Chart]:
         steps = tables.only("steps", "step", "time").set_index("step")["time"]
         rounds = tables.rounds.sort_values("step", kind="stable", ignore_index=True)
         number = rounds["round"].to_numpy()
-        left = {name: rounds[name].where(rounds[name] > 0).to_numpy() for name in ("price_residual", "power_residual_kw")}
-        cost = {name: rounds[name].to_numpy() for name in ("dca_cost_usd", "dso_cost_usd")}
+        price, power = (rounds[name].where(rounds[name] > 0).to_numpy() for name in _RESIDUALS)
+        sites, operator = (rounds[name].to_numpy() for name in ("dca_cost_usd", "dso_cost_usd"))
         first = np.flatnonzero(~rounds["step"].duplicated().to_numpy())[: _MOST_WINDOWS + 1]
         for begin, end in itertools.pairwise([*first.tolist(), len(rounds)][: _MOST_WINDOWS + 1]):
             opened = steps.get(rounds["step"].iat[begin], pd.NaT)
             start = f"{run + ', ' if len(runs) > 1 else ''}window from {opened:%d %b %H:%M}"
             own, x = slice(begin, end), number[begin:end].tolist()
             residuals.append(Choice(start, [
-                Trace("price, USD/MWh", x, left["price_residual"][own]),
-                Trace("power, kW", x, left["power_residual_kw"][own]),
+                Trace("price, USD/MWh", x, price[own]), Trace("power, kW", x, power[own]),
             ]))  # fmt: skip
-            costs.append(Choice(start, [
-                Trace("data centers", x, cost["dca_cost_usd"][own]), Trace("operator", x, cost["dso_cost_usd"][own]),
-            ]))  # fmt: skip
+            costs.append(Choice(start, [Trace("data centers", x, sites[own]), Trace("operator", x, operator[own])]))
     if not residuals:
         return []
     return [
