@@ -52,7 +52,10 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "What data centers hold from day ahead and draw, and by how much the price of delivery is above that of day "
         "ahead, weighted by what is held.",
     ),
-    "price_heatmap": ("Prices", "Active price at each bus in each step, mean over phases."),
+    "price_heatmap": (
+        "Prices",
+        "Active price at each bus in each step, mean over phases; of more steps or buses than there are points, means.",
+    ),
     "price_heatmap_phase": ("Prices", "The same for each phase or delta leg, on one colour scale."),
     "price_parts": (
         "Prices",

@@ -157,9 +157,12 @@ class StoredTables(Tables):
 
     _folder: Path
     _keep: bool
+    _some: dict[str, pd.DataFrame]
+    """Tables of which some columns were asked for so far, and these are kept."""
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
         object.__setattr__(self, "_folder", folder)
+        object.__setattr__(self, "_some", {})
         object.__setattr__(self, "_keep", keep)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
@@ -168,17 +171,24 @@ class StoredTables(Tables):
         frame = read_table(name, self._folder / f"{name}.parquet")
         if self._keep:
             object.__setattr__(self, name, frame)
+            self._some.pop(name, None)
         return frame
 
     def only(self, name: str, *columns: str) -> pd.DataFrame:
         """Some columns of a table, without reading the others."""
-        if self._keep:
-            return super().only(name, *columns)
-        return read_table(name, self._folder / f"{name}.parquet", columns)[list(columns)]
+        if not self._keep:
+            return read_table(name, self._folder / f"{name}.parquet", columns)[list(columns)]
+        if name not in self.__dict__:
+            known = self._some.get(name, pd.DataFrame())
+            if not set(columns) <= set(known):
+                wanted = [c.name for c in SCHEMAS[name].columns if c.name in {*columns, *known}]
+                self._some[name] = read_table(name, self._folder / f"{name}.parquet", wanted)
+            return self._some[name][list(columns)]
+        return super().only(name, *columns)
 
     def has(self, name: str, column: str) -> bool:
         """Whether a table has a column that may be left unsaid, without reading it."""
-        if self._keep:
+        if name in self.__dict__:
             return super().has(name, column)
         path = self._folder / f"{name}.parquet"
         with reading(name, path):

@@ -66,6 +66,8 @@ def check(
     key = [name for name in schema.key if columns is not None or name not in unsaid]
     if not set(key) <= set(result):
         return result
+    if _grows(result, key):
+        return result
     rank = _rank(result, key)
     if np.any(rank[1:] < rank[:-1]):
         order = np.argsort(rank, kind="stable")
@@ -76,6 +78,19 @@ def check(
         raise InputError(f"table {name!r} has two rows with the same key", file=file,
                          key=f"{name}.{'+'.join(key)}", value=row)  # fmt: skip
     return result
+
+
+def _grows(frame: pd.DataFrame, key: Sequence[str]) -> bool:
+    """Whether the key of each row is above that of the one before, as of a table that was written sorted.
+
+    Far faster than ranking rows; where a value is missing, the answer is no.
+    """
+    above = np.zeros(max(0, len(frame) - 1), dtype=bool)
+    for name in reversed(key):
+        values = frame[name].array
+        more, same = (np.asarray(values[1:] > values[:-1]), np.asarray(values[1:] == values[:-1]))
+        above = more | (same & above)
+    return bool(above.all())
 
 
 def _rank(frame: pd.DataFrame, key: Sequence[str]) -> np.ndarray:
@@ -285,7 +300,8 @@ def read_table(name: str | Schema, path: Path, columns: Sequence[str] | None = N
     if schema_of(name).optional and not path.is_file():
         return empty(name)
     with reading(schema_of(name).name, path):
-        found = pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False)
+        there = None if columns is None else [name for name in pq.read_schema(path).names if name in columns]
+        found = pq.read_table(path, columns=there, use_threads=False)
         frame = found.to_pandas(split_blocks=True, self_destruct=True)
     return check(name, frame, path, columns)
 

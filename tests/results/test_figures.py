@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from cosim.results.comparison import comparison_table
 from cosim.results.figures.deviations import deviations_over_time
-from cosim.results.figures.maps import bus_prices, feeder_map
+from cosim.results.figures.maps import bus_prices, feeder_map, price_heatmap
 from cosim.results.figures.modes import comparison_figures, cost_by_mode
 from cosim.results.figures.runs import convergence, run_figures, site_prices
-from cosim.results.figures.style import COLOURS, colours, most, new_figure, png, style, time_axis
+from cosim.results.figures.style import COLOURS, colours, most, new_figure, png, style, thinned, time_axis
 from cosim.results.layout import coordinates, feeder_order
 from cosim.results.tables import Layout, Tables
 
@@ -174,7 +175,8 @@ def test_a_label_that_looks_like_broken_mathematics_is_shown_as_it_is() -> None:
 def test_rounds_of_two_settlements_of_the_same_step_are_lines_of_their_own(tables: Tables) -> None:
     rounds = tables.rounds[tables.rounds["step"] == tables.rounds["step"].iloc[0]].assign(price_residual=1.0)
     twice = pd.concat([rounds.assign(stage=stage) for stage in ("day_ahead", "real_time")])
-    lines = [len(convergence(frame).axes[0].lines) for frame in (rounds, twice)]
+    (one,), (two,) = (convergence(frame).axes[0].collections for frame in (rounds, twice))
+    lines = [len(found.get_segments()) for found in (one, two)]
     assert lines == [1, 2]
 
 
@@ -188,3 +190,33 @@ def test_what_is_drawn_and_held_is_added_up_over_sites() -> None:
     held, drawn = (line.get_ydata()[:2].tolist() for line in power.lines)
     assert (held, drawn) == ([150.0, 0.0], [160.0, 10.0])
     assert price.lines[-1].get_ydata()[:2] == pytest.approx([5.0, 4.0])  # plain mean where nothing is held
+
+
+@pytest.mark.parametrize(
+    ("days", "most", "words", "per_span"),
+    [(20, 480, "", 1), (120, 600, "means of 6 h", 6), (365, 600, "means of days", 24),
+     (365, 200, "means of 2 days", 48)],
+)  # fmt: skip
+def test_more_steps_than_can_be_seen_become_means_over_round_spans(
+    days: int, most: int, words: str, per_span: int
+) -> None:
+    times = pd.date_range("2023-01-01", periods=24 * days, freq="h")
+    values = np.arange(24.0 * days) ** 2
+    rows, begins, told = thinned(pd.DataFrame({"value": values}), times, most)
+    parts = np.split(values, range(per_span, len(values), per_span))
+    assert told == words
+    assert len(rows) <= most
+    assert begins.equals(times[::per_span])
+    assert rows["value"].tolist() == pytest.approx([part.mean() for part in parts])
+
+
+def test_a_heat_map_of_a_year_shows_means_of_days(layout: Layout) -> None:
+    hours = 24 * 365
+    steps = pd.DataFrame({"step": range(hours), "time": pd.date_range("2023-01-01", periods=hours, freq="h")})
+    prices = pd.concat([
+        pd.DataFrame({"step": steps["step"], "bus": bus, "phase": "a", "energy": 0.0, "dlmp_p": scale * steps["step"]})
+        for bus, scale in (("s", 1.0), ("2", 3.0))
+    ])  # fmt: skip
+    mesh = price_heatmap(prices, steps, layout).axes[0].collections[0]
+    days = np.arange(hours).reshape(365, 24).mean(axis=1)
+    np.testing.assert_allclose(mesh.get_array(), [days, 3.0 * days])

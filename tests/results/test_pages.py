@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 import cosim
-from cosim.results.pages.charts import coinciding, curves, duration
+from cosim.results.pages.charts import Chart, Choice, Trace, coinciding, curves, duration
 from cosim.results.pages.packing import pack, unpack
 from cosim.results.pages.runs import write_pages
 from cosim.results.tables import read_table
@@ -40,6 +40,17 @@ def test_numbers_too_large_for_their_digits_keep_fewer() -> None:
     back = unpack(pack(values, 3))
     assert back[0, :2] == pytest.approx(values[0, :2], rel=1e-8)
     assert np.isnan(back[0, 2])
+
+
+@given(st.lists(st.floats(allow_infinity=False, allow_nan=True), max_size=9))
+def test_numbers_of_a_chart_keep_seven_digits(values: list[float]) -> None:
+    (choice,) = Chart("", "", "", [Choice("", [Trace("", (), np.array(values))])]).data()["choices"]
+    for value, kept in zip(values, choice["traces"][0]["y"], strict=True):
+        if kept is None:
+            assert np.isnan(value)
+        else:
+            assert kept == pytest.approx(value, rel=5.0001e-7, abs=1e-300)
+            assert kept == float(f"{kept:.7g}") or not 1e-15 < abs(value) < 1e22
 
 
 def test_series_that_coincide_are_in_one_group() -> None:

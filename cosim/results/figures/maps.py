@@ -15,8 +15,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from cosim.constants import LEGS, PHASES
+from cosim.results.figures.cells import Cells
 from cosim.results.figures.margins import Margins
-from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style
+from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style, thinned
 from cosim.results.layout import DATACENTER, PLAIN, coordinates, feeder_order
 from cosim.results.tables import Layout
 
@@ -30,10 +31,21 @@ _FROM_SOURCE = "bus, from the substation outwards"
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
+_MOST_COLUMNS, _MOST_ROWS = 600, 1000
+"""Steps and buses that a heat map shows one by one: about as many as it has points."""
+
+
 def bus_prices(prices: pd.DataFrame) -> pd.DataFrame:
     """Active price by bus (rows) and step (columns), mean over the phases of the bus (USD/MWh)."""
-    phases = prices[prices["phase"].isin(PHASES)]
-    return phases.pivot_table(index="bus", columns="step", values="dlmp_p", aggfunc="mean")
+    return _by_bus(prices, prices["phase"].isin(PHASES), prices["dlmp_p"])[0]
+
+
+def _by_bus(prices: pd.DataFrame, wanted: pd.Series, *values: pd.Series) -> list[pd.DataFrame]:
+    """Values by bus (rows) and step (columns), mean over the rows that are wanted."""
+    steps = pd.Index(np.unique(prices["step"]), name="step")
+    buses = pd.Index(prices.loc[wanted, "bus"].unique(), name="bus").sort_values()
+    cells = Cells.of(steps, buses, prices, "bus", wanted.to_numpy(dtype=bool))
+    return [pd.DataFrame(cells.mean(column).T, index=buses, columns=steps) for column in values]
 
 
 def feeder_map(layout: Layout, values: pd.Series, label: str, title: str, cmap: str = SEQUENTIAL) -> Figure:
@@ -155,14 +167,14 @@ def _name(ax: Axes, place: pd.DataFrame, buses: Sequence[str]) -> None:
 def price_heatmap(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Figure:
     """Active price by bus and step, mean over phases; beside it what location adds to the energy price."""
     with style():
-        table = bus_prices(prices)
+        local = prices["dlmp_p"] - prices["energy"]
+        table, by_location = _by_bus(prices, prices["phase"].isin(PHASES), prices["dlmp_p"], local)
         title = "Locational price by bus and time, mean over phases (USD/MWh)"
         margins = Margins()
         figure = new_figure(_height(len(table)), title, 9.5, margins)
         left, right = figure.subplots(1, 2)
         order = feeder_order(layout)
-        meshes = [_heatmap(left, table, steps, order, named=True),
-                  _heatmap(right, bus_prices(_by_location(prices)), steps, order)]  # fmt: skip
+        meshes = [_heatmap(left, table, steps, order, named=True), _heatmap(right, by_location, steps, order)]
         for ax, mesh in zip((left, right), meshes, strict=True):
             margins.bar(mesh, [ax], shrink=0.6, aspect=30).outline.set_visible(False)
         left.set(title="price", ylabel=_FROM_SOURCE)
@@ -175,27 +187,24 @@ def price_heatmap_by_phase(prices: pd.DataFrame, steps: pd.DataFrame, layout: La
     with style():
         legs = prices["phase"].isin(LEGS)
         names = LEGS if set(prices.loc[legs, "bus"].unique()) == set(prices["bus"].unique()) else PHASES
-        chosen = _by_location(prices[prices["phase"].isin(names)])
+        local = prices["dlmp_p"] - prices["energy"]
+        tables = {name: _by_bus(prices, prices["phase"] == name, local)[0] for name in names}
+        present = {bus for table in tables.values() for bus in table.index}
+        order = [b for b in feeder_order(layout) if b in present]
         what = "delta leg" if names == LEGS else "phase"
         title = f"Locational price less energy, by bus, time and {what} (USD/MWh)"
         margins = Margins()
-        figure = new_figure(_height(chosen["bus"].nunique()), title, 9.5, margins)
+        figure = new_figure(_height(len(present)), title, 9.5, margins)
         axes = figure.subplots(1, 3)
-        limits = (float(chosen["dlmp_p"].min()), float(chosen["dlmp_p"].max()))
-        present = set(chosen["bus"].unique())
-        order = [b for b in feeder_order(layout) if b in present]
-        columns = sorted(chosen["step"].unique())
-        for ax, name in zip(axes, names, strict=True):
-            table = chosen[chosen["phase"] == name].pivot(index="bus", columns="step", values="dlmp_p")
-            _heatmap(ax, table.reindex(index=order, columns=columns), steps, order, limits, named=ax is axes[0])
+        meshes = [_heatmap(ax, table.reindex(order), steps, order, named=ax is axes[0])
+                  for ax, table in zip(axes, tables.values(), strict=True)]  # fmt: skip
+        lows, highs = zip(*(mesh.get_clim() for mesh in meshes), strict=True)
+        for ax, mesh, name in zip(axes, meshes, names, strict=True):
+            mesh.set_clim(np.nanmin(lows), np.nanmax(highs))
             ax.set(title=f"{what} {name}", ylabel="")
-        margins.bar(axes[0].collections[0], list(axes), shrink=0.6, aspect=30)
+        margins.bar(meshes[0], list(axes), shrink=0.6, aspect=30)
         axes[0].set_ylabel(_FROM_SOURCE)
         return figure
-
-
-def _by_location(prices: pd.DataFrame) -> pd.DataFrame:
-    return prices[["step", "bus", "phase"]].assign(dlmp_p=prices["dlmp_p"] - prices["energy"])
 
 
 def _height(rows: int) -> float:
@@ -207,23 +216,28 @@ def _heatmap(
     table: pd.DataFrame,
     steps: pd.DataFrame,
     order: Sequence[str],
-    limits: tuple[float, float] | None = None,
     named: bool = False,
 ) -> QuadMesh:
-    """One heat map with upright times below, names of buses if wanted; limits of its colours may be shared."""
-    present = [b for b in order if b in table.index]
-    data = table.loc[present + [b for b in table.index if b not in present]]
-    low, high = limits or (float(np.nanmin(data.to_numpy())), float(np.nanmax(data.to_numpy())))
+    """One heat map with upright times below, and names of buses if wanted.
+
+    Of more steps and buses than it has points it shows means: of spans of time, and of neighbours that have a value.
+    """
+    known = set(order)
+    data = table.reindex([*(b for b in order if b in table.index), *(b for b in table.index if b not in known)])
+    names = data.index
+    every = -(-len(names) // _MOST_ROWS)
+    rows = data.groupby(np.arange(len(names)) // every).mean() if every > 1 else data
+    times = pd.DatetimeIndex(steps.set_index("step")["time"].reindex(data.columns))
+    columns, begins, means = thinned(rows.T, times, _MOST_COLUMNS)
+    shown = np.ma.masked_invalid(columns.to_numpy().T)
     ax.spines[:].set_visible(False)
-    mesh = ax.pcolormesh(np.ma.masked_invalid(data.to_numpy()), cmap=SEQUENTIAL, vmin=low, vmax=high, rasterized=True)
-    ax.set(xlim=(0, data.shape[1]), ylim=(data.shape[0], 0))
-    times = steps.set_index("step")["time"].reindex(data.columns)
-    every = max(1, len(times) // 4)
+    mesh = ax.pcolormesh(shown, cmap=SEQUENTIAL, rasterized=True)
+    mesh.autoscale_None()
+    ax.set(xlim=(0, len(begins)), ylim=(len(names) / every, 0))
     one_day = times.max() - times.min() <= pd.Timedelta(days=1.5)
-    labels = [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in times.iloc[::every]]
-    ax.set_xticks(np.arange(len(times))[::every] + 0.5, labels, rotation=0)
-    thin = max(1, -(-len(data) // 60))
-    names = list(data.index[::thin]) if named else []
-    ax.set_yticks((np.arange(len(data))[::thin] + 0.5)[: len(names)], names, rotation=0, fontsize=7.5)
-    ax.set_xlabel("local time" if one_day else "date")
+    places = np.arange(len(begins))[:: max(1, len(begins) // 4)]
+    ax.set_xticks(places + 0.5, [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in begins[places]], rotation=0)
+    chosen = np.arange(len(names))[:: max(1, -(-len(names) // 60))] if named else np.array([], dtype=int)
+    ax.set_yticks((chosen + 0.5) / every, list(names[chosen]), rotation=0, fontsize=7.5)
+    ax.set_xlabel(", ".join(filter(None, ("local time" if one_day else "date", means))))
     return mesh

@@ -9,7 +9,8 @@ they are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import LayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 from numpy.typing import ArrayLike
 
 POINT_IN = 1 / 72
@@ -70,6 +72,23 @@ class Margins(LayoutEngine):
         super().__init__()
         self._bars: list[_Bar] = []
         self._legends: dict[Axes, Legend] = {}
+        self._once = False
+        self._measured: list[Text] = []
+
+    @contextmanager
+    def measured_once(self) -> Iterator[None]:
+        """For the length of a block, a figure that is drawn does not measure the labels at ticks once more.
+
+        Matplotlib does so to place what this engine has placed, and finds no labels that are out of the layout.
+        """
+        self._once = True
+        try:
+            yield
+        finally:
+            self._once = False
+            for label in self._measured:
+                label.set_in_layout(True)
+            self._measured.clear()
 
     def bar(self, mappable: Any, beside: Sequence[Axes], shrink: float, aspect: float) -> Colorbar:
         """Add a colour bar to the right of some axes of one row.
@@ -111,6 +130,10 @@ class Margins(LayoutEngine):
             if ax in self._legends:
                 below = own.below - _height_in(fig, self._legends[ax])
                 self._legends[ax].set_bbox_to_anchor((0.5, -below / height), transform=ax.transAxes)
+        if self._once:
+            self._measured += [label for ax in fig.axes for label in _placed_labels(ax)]
+            for label in self._measured:
+                label.set_in_layout(False)
 
     def _place(self, fig: Figure, needs: Mapping[Axes, _Needs]) -> None:
         """Positions of all axes and colour bars for what stands around them."""
@@ -222,6 +245,13 @@ def _labels_in(fig: Figure, ax: Axes, right: bool = False) -> float:
     box = ax.get_window_extent()
     reach = [(extent.x1 - box.x1 if right else box.x0 - extent.x0) for extent in shown]
     return max(0.0, float(max(reach, default=0.0))) / fig.dpi
+
+
+def _placed_labels(ax: Axes) -> list[Text]:
+    """Labels at ticks that nothing is placed by; below an x axis of numbers stands a power of ten, if it has one."""
+    plain = isinstance(ax.xaxis.get_major_formatter(), FixedFormatter)
+    axes = [ax.yaxis, *([ax.xaxis] if plain else [])] if ax.axison else []
+    return [label for axis in axes for tick in axis.get_major_ticks() for label in (tick.label1, tick.label2)]
 
 
 def _texts_in(fig: Figure, ax: Axes) -> tuple[float, float, float, float]:

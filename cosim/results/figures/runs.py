@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from cosim.constants import PHASES, PRICE_PARTS
@@ -25,6 +27,7 @@ from cosim.results.figures.style import (
     most,
     new_figure,
     style,
+    thinned,
     time_axis,
 )
 from cosim.results.price_notes import parts_in
@@ -32,6 +35,8 @@ from cosim.results.record import VoltageLimits
 from cosim.results.tables import Layout, Tables
 
 _MAX_PANELS = 6
+_MOST_STACKED = 500
+"""Steps of stacked areas, which cannot be told apart if there are more."""
 
 
 def run_figures(tables: Tables, layout: Layout, limits: VoltageLimits) -> dict[str, Figure]:
@@ -153,11 +158,11 @@ def price_parts(prices: pd.DataFrame, steps: pd.DataFrame, layout: Layout) -> Fi
         axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):
             data = at_sites[at_sites["unit"] == name].set_index("step")
-            times = _times(steps, data.index)
-            _stack(above, data, ["energy", *parts], times)
-            _stack(below, data, parts, times)
+            shown, times, means = thinned(data[["energy", *parts]], _times(steps, data.index), _MOST_STACKED)
+            _stack(above, shown, ["energy", *parts], times)
+            _stack(below, shown, parts, times)
             above.set_title(name)
-            time_axis(below, times, ticks=5)
+            time_axis(below, times, ticks=5, note=means)
         axes[0, 0].set_ylabel("USD/MWh")
         axes[1, 0].set_ylabel("without energy, USD/MWh")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -310,21 +315,22 @@ def dispatch_over_time(dispatch: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         margins = Margins()
         figure = new_figure(4.3, "Where power comes from", margins=margins)
         left, right = figure.subplots(1, 2)
-        times = _times(steps, active.index)
+        reactive = dispatch.pivot_table(index="step", columns="kind", values="q_kvar", aggfunc="sum")
+        active, times, means = thinned(active, _times(steps, active.index), _MOST_STACKED)
+        reactive, *_ = thinned(reactive, _times(steps, reactive.index), _MOST_STACKED)
         tint = colours(stacked, {**dict.fromkeys(imports, "#c4c9d1"), "others": "#4b5563"})
         base = np.zeros(len(active) + 1)
         for unit in stacked:
             x, values = hold(times, active[unit])
             left.fill_between(x, base, base + values, step="post", color=tint[unit], linewidth=0, label=unit)
             base = base + values
-        reactive = dispatch.pivot_table(index="step", columns="kind", values="q_kvar", aggfunc="sum")
         kinds = colours(list(reactive.columns), {"import": GREY})
         for kind in reactive.columns:
             right.step(*hold(times, reactive[kind]), where="post", color=kinds[kind], label=kind)
         left.set_title("active power by unit (kW)")
         right.set_title("reactive power by kind (kvar)")
         for ax in (left, right):
-            time_axis(ax, times, ticks=7)
+            time_axis(ax, times, ticks=7, note=means)
             margins.legend_below(ax, columns=3)
         return figure
 
@@ -367,21 +373,24 @@ def convergence(rounds: pd.DataFrame) -> Figure:
         figure = new_figure(3.6, "Convergence of the negotiation", margins=Margins())
         axes = figure.subplots(1, 2)
         of = [name for name in ("step", "stage") if name in rounds]
-        windows = [window for _, window in rounds.groupby(of, sort=False)]
+        window = rounds.groupby(of, sort=False).ngroup().to_numpy()
+        order, windows = np.argsort(window, kind="stable"), int(window.max()) + 1
+        looks: dict[str, Any] = {"color": COLOURS[0], "alpha": max(0.25, 1.0 / windows**0.5)}
         for ax, column, title, label in zip(
             axes, ("price_residual", "power_residual_kw"),
             ("price: largest change between rounds", "power: largest disagreement"),
             ("USD/MWh", "kW"), strict=True,
         ):  # fmt: skip
-            for window in windows:
-                data = window[window[column] > 0]
-                ax.plot(data["round"], data[column], color=COLOURS[0], marker="o", markersize=3,
-                        alpha=max(0.25, 1.0 / len(windows) ** 0.5))  # fmt: skip
+            points = rounds[["round", column]].to_numpy(dtype=float)[order]
+            shown = points[:, 1] > 0
+            lines = np.split(points[shown], np.flatnonzero(np.diff(window[order][shown])) + 1)
+            ax.add_collection(LineCollection(lines, capstyle="round", joinstyle="round", zorder=2, **looks))
+            ax.plot(*points[shown].T, linestyle="none", marker="o", markersize=3, **looks)
             if (rounds[column] > 0).any():
                 log_axis(ax)
             ax.set(title=title, xlabel="round", ylabel=label)
             ax.xaxis.get_major_locator().set_params(integer=True)
-        if len(windows) > 1:
-            axes[0].annotate(f"{len(windows)} windows, one line each", (0.98, 0.96), xycoords="axes fraction",
+        if windows > 1:
+            axes[0].annotate(f"{windows} windows, one line each", (0.98, 0.96), xycoords="axes fraction",
                              ha="right", va="top", fontsize=9, color=GREY)  # fmt: skip
         return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ _ROUNDING = 1e-6
 """The same as a share of the largest value, for values that hardly vary."""
 _MOST_CURVES = 12
 _MOST_WINDOWS = 400
+_RESIDUALS = ("price_residual", "power_residual_kw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,14 @@ class Chart:
 
 def _rounded(values: NDArray[np.float64] | pd.Series) -> list[float | None]:
     """Numbers with few digits; what is not finite is left out of a curve."""
-    return [float(f"{v:.{_DIGITS}g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
+    array = np.array(values, dtype=float)
+    known = np.isfinite(array)
+    some = known & (array != 0.0)
+    places = np.clip(_DIGITS - 1 - np.floor(np.log10(np.abs(array[some]))), -300, 300)
+    up, down = 10.0 ** np.maximum(places, 0.0), 10.0 ** np.maximum(-places, 0.0)
+    array[some] = np.rint(array[some] * up / down) / up * down
+    numbers: list[float | None] = array.tolist()
+    return numbers if known.all() else [n if there else None for n, there in zip(numbers, known, strict=True)]
 
 
 def curves(series: Mapping[str, NDArray[np.float64]], x: Sequence[object]) -> list[Trace]:
@@ -145,18 +154,21 @@ def extremes(tables: Tables) -> dict[str, NDArray[np.float64]]:
 def negotiation(runs: Mapping[str, Tables]) -> list[Chart]:
     """Residuals and costs round by round, window by window; nothing where nobody has negotiated."""
     residuals, costs = [], []
-    for name, tables in runs.items():
+    for run, tables in runs.items():
         steps = tables.only("steps", "step", "time").set_index("step")["time"]
-        for step, rows in list(tables.rounds.groupby("step", sort=True))[:_MOST_WINDOWS]:
-            start = f"{name + ', ' if len(runs) > 1 else ''}window from {steps.get(step, pd.NaT):%d %b %H:%M}"
-            rounds = rows["round"].tolist()
+        rounds = tables.rounds.sort_values("step", kind="stable", ignore_index=True)
+        number = rounds["round"].to_numpy()
+        price, power = (rounds[name].where(rounds[name] > 0).to_numpy() for name in _RESIDUALS)
+        sites, operator = (rounds[name].to_numpy() for name in ("dca_cost_usd", "dso_cost_usd"))
+        first = np.flatnonzero(~rounds["step"].duplicated().to_numpy())[: _MOST_WINDOWS + 1]
+        for begin, end in itertools.pairwise([*first.tolist(), len(rounds)][: _MOST_WINDOWS + 1]):
+            opened = steps.get(rounds["step"].iat[begin], pd.NaT)
+            start = f"{run + ', ' if len(runs) > 1 else ''}window from {opened:%d %b %H:%M}"
+            own, x = slice(begin, end), number[begin:end].tolist()
             residuals.append(Choice(start, [
-                Trace("price, USD/MWh", rounds, rows["price_residual"].where(rows["price_residual"] > 0)),
-                Trace("power, kW", rounds, rows["power_residual_kw"].where(rows["power_residual_kw"] > 0)),
+                Trace("price, USD/MWh", x, price[own]), Trace("power, kW", x, power[own]),
             ]))  # fmt: skip
-            costs.append(Choice(start, [
-                Trace("data centers", rounds, rows["dca_cost_usd"]), Trace("operator", rounds, rows["dso_cost_usd"]),
-            ]))  # fmt: skip
+            costs.append(Choice(start, [Trace("data centers", x, sites[own]), Trace("operator", x, operator[own])]))
     if not residuals:
         return []
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.constants import PHASES, PRICE_PARTS
+from cosim.results.figures.cells import Cells, numbers_in
 from cosim.results.layout import coordinates, feeder_order
 from cosim.results.pages.charts import voltages
 from cosim.results.pages.packing import pack
@@ -22,47 +22,6 @@ MOST_VALUES = 3_000_000
 """Numbers that the map of a feeder may take; of a longer run it shows steps at equal distances."""
 DIGITS = {"price": 3, "voltage": 5, "loading": 2, "power": 2}
 """Decimal places that a page keeps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """A table as an array: ``values[step, name]``, missing where the table has no row."""
-
-    steps: pd.Index
-    names: pd.Index
-
-    def mean(self, frame: pd.DataFrame, name: str, value: str) -> NDArray[np.float64]:
-        """Mean of the rows of each step and name."""
-        total, count = self.total(frame, name, value), self.total(frame.assign(one=1.0), name, "one")
-        mean: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
-        return mean
-
-    def total(self, frame: pd.DataFrame, name: str, value: str) -> NDArray[np.float64]:
-        """Sum of the rows of each step and name; 0 where there are none."""
-        place, found = self._places(frame, name, value)
-        total: NDArray[np.float64] = np.bincount(place, found, minlength=self._size).astype(float)
-        return total.reshape(len(self.steps), len(self.names))
-
-    def extreme(self, frame: pd.DataFrame, name: str, value: str, pick: np.ufunc) -> NDArray[np.float64]:
-        """``numpy.fmin`` or ``numpy.fmax`` of the rows of each step and name."""
-        result = np.full(self._size, np.nan)
-        place, found = self._places(frame, name, value)
-        pick.at(result, place, found)
-        return result.reshape(len(self.steps), len(self.names))
-
-    @property
-    def _size(self) -> int:
-        return len(self.steps) * len(self.names)
-
-    def _places(self, frame: pd.DataFrame, name: str, value: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        row, column = _numbers(self.steps, frame["step"]), _numbers(self.names, frame[name])
-        known = (row >= 0) & (column >= 0)
-        return row[known] * len(self.names) + column[known], frame[value].to_numpy(dtype=float)[known]
-
-
-def _numbers(index: pd.Index, names: pd.Series) -> NDArray[np.intp]:
-    """Where names stand in an index; -1 where they do not."""
-    return index.get_indexer(pd.Index(names))
 
 
 def steps_shown(steps: pd.DataFrame, nodes: int) -> pd.DataFrame:
@@ -108,8 +67,8 @@ def places(layout: Layout) -> dict[str, Any]:
     at = coordinates(layout).reindex(buses)
     span = float(np.ptp(at.to_numpy(), axis=0).max()) or 1.0
     spot = ((at - at.min()) / span * 1000).round(2)
-    ends = [_numbers(buses, layout.branches[end]) for end in ("from_bus", "to_bus")]
-    source = _numbers(buses, layout.buses.loc[layout.buses["role"] == "source", "bus"])
+    ends = [numbers_in(buses, layout.branches[end]) for end in ("from_bus", "to_bus")]
+    source = numbers_in(buses, layout.buses.loc[layout.buses["role"] == "source", "bus"])
     return {
         "buses": buses.tolist(), "x": spot["x"].tolist(), "y": spot["y"].tolist(), "source": source.tolist(),
         "names": layout.branches["name"].tolist(), "ends": np.stack(ends, axis=1).reshape(-1).tolist(),
@@ -121,43 +80,44 @@ def _layers(
     tables: Tables, steps: pd.Index, buses: pd.Index, branches: pd.Index
 ) -> list[tuple[str, str, str, int, NDArray[np.float64]]]:
     """(key, label, what it colours, digits, values) of everything that the map can show of a run."""
-    at, of = Values(steps, buses), Values(steps, branches)
-    prices = _of_phases(tables.only("prices", "step", "bus", "phase", "dlmp_p", "energy"))
-    local = prices.assign(local=prices["dlmp_p"] - prices["energy"])
-    volts = voltages(tables, "step", "bus", "phase")
+    prices = tables.only("prices", "step", "bus", "phase", "dlmp_p", "energy")
+    at = Cells.of(steps, buses, prices, "bus", _of_phases(prices))
     layers = [
-        ("price", "active price, mean over phases (USD/MWh)", "bus", DIGITS["price"], at.mean(prices, "bus", "dlmp_p")),
+        ("price", "active price, mean over phases (USD/MWh)", "bus", DIGITS["price"], at.mean(prices["dlmp_p"])),
         ("local", "price less energy at the substation (USD/MWh)", "bus", DIGITS["price"],
-         at.mean(local, "bus", "local")),
-        ("v_min", "lowest voltage over phases (pu)", "bus", DIGITS["voltage"],
-         at.extreme(volts, "bus", "v", np.fmin)),
-        ("v_max", "highest voltage over phases (pu)", "bus", DIGITS["voltage"],
-         at.extreme(volts, "bus", "v", np.fmax)),
+         at.mean(prices["dlmp_p"] - prices["energy"])),
+    ]  # fmt: skip
+    volts = voltages(tables, "step", "bus", "phase")
+    at = Cells.of(steps, buses, volts, "bus")
+    layers += [
+        ("v_min", "lowest voltage over phases (pu)", "bus", DIGITS["voltage"], at.extreme(volts["v"], np.fmin)),
+        ("v_max", "highest voltage over phases (pu)", "bus", DIGITS["voltage"], at.extreme(volts["v"], np.fmax)),
     ]  # fmt: skip
     flows = tables.only("flows", "step", "branch", "loading_pct", "loading_ac_pct", "p_kw", "p_ac_kw")
-    flows = flows.assign(loading=flows["loading_ac_pct"].fillna(flows["loading_pct"]),
-                         p=flows["p_ac_kw"].fillna(flows["p_kw"]))  # fmt: skip
-    power = of.total(flows, "branch", "p") if len(flows) else np.full((len(steps), len(branches)), np.nan)
+    of = Cells.of(steps, branches, flows, "branch")
+    loading, p_kw = (flows[ac].fillna(flows[linear])
+                     for ac, linear in (("loading_ac_pct", "loading_pct"), ("p_ac_kw", "p_kw")))  # fmt: skip
+    power = of.total(p_kw) if len(flows) else np.full((len(steps), len(branches)), np.nan)
     return [
         *layers,
         ("loading", "loading of branches, most over phases (%)", "branch", DIGITS["loading"],
-         of.extreme(flows, "branch", "loading", np.fmax)),
+         of.extreme(loading, np.fmax)),
         ("flow", "active power through branches (kW)", "branch", DIGITS["power"], power),
     ]  # fmt: skip
 
 
-def _of_phases(prices: pd.DataFrame) -> pd.DataFrame:
-    """Rows of phases to neutral; of a bus that has none (split-phase, delta) all rows."""
+def _of_phases(prices: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows are of phases to neutral; of a bus that has none (split-phase, delta) all rows are taken."""
     phase = prices["phase"].isin(PHASES)
-    without = ~prices["bus"].isin(prices.loc[phase, "bus"].unique())
-    return prices[phase | without]
+    wanted: NDArray[np.bool_] = (phase | ~prices["bus"].isin(prices.loc[phase, "bus"].unique())).to_numpy(dtype=bool)
+    return wanted
 
 
 def _units(layout: Layout, buses: pd.Index) -> list[dict[str, Any]]:
     """Units once each, with the number of their bus."""
     rows = layout.units.drop_duplicates("unit")
     label = rows["label"].fillna(rows["kind"]).where(rows["kind"] != "datacenter", "data center")
-    numbers = _numbers(buses, rows["bus"])
+    numbers = numbers_in(buses, rows["bus"])
     return [
         {"name": name, "label": text, "bus": int(bus), "site": kind == "datacenter"}
         for name, text, bus, kind in zip(rows["unit"], label, numbers, rows["kind"], strict=True)
@@ -166,25 +126,27 @@ def _units(layout: Layout, buses: pd.Index) -> list[dict[str, Any]]:
 
 def _powers(tables: Tables, steps: pd.Index, units: pd.Index) -> NDArray[np.float64]:
     """(steps, units) power in kW: what sites draw, what resources put out."""
-    at = Values(steps, units)
-    drawn = at.total(tables.only("demand", "step", "datacenter", "p_kw"), "datacenter", "p_kw")
-    return drawn + at.total(tables.only("dispatch", "step", "unit", "p_kw"), "unit", "p_kw")
+    drawn = tables.only("demand", "step", "datacenter", "p_kw")
+    put_out = tables.only("dispatch", "step", "unit", "p_kw")
+    found = [Cells.of(steps, units, frame, name).total(frame["p_kw"])
+             for frame, name in ((drawn, "datacenter"), (put_out, "unit"))]  # fmt: skip
+    return found[0] + found[1]
 
 
 def _detail(tables: Tables, steps: pd.Index, buses: pd.Index) -> dict[str, Any]:
     """Parts of the price by bus, and voltages by bus and phase."""
     names = parts_in(tables)
-    prices = _of_phases(tables.only("prices", "step", "bus", "phase", *names))
-    at = Values(steps, buses)
-    parts = {part: at.mean(prices, "bus", part) for part in names}
+    prices = tables.only("prices", "step", "bus", "phase", *names)
+    at = Cells.of(steps, buses, prices, "bus", _of_phases(prices))
+    parts = {part: at.mean(prices[part]) for part in names}
     volts = voltages(tables, "step", "bus", "phase")
-    nodes = volts[["bus", "phase"]].drop_duplicates()
-    keys = nodes["bus"] + "\0" + nodes["phase"]
-    order = np.argsort(_numbers(buses, nodes["bus"]), kind="stable")
-    by_node = Values(steps, pd.Index(keys.iloc[order]))
-    known = by_node.mean(volts.assign(node=volts["bus"] + "\0" + volts["phase"]), "node", "v")
+    codes, phases = pd.factorize(volts["phase"])
+    node, nodes = pd.factorize(numbers_in(buses, volts["bus"]) * len(phases) + codes)
+    order = np.argsort(nodes // len(phases), kind="stable")
+    volts = volts.assign(node=np.argsort(order)[node])
+    known = Cells.of(steps, pd.RangeIndex(len(nodes)), volts, "node").mean(volts["v"])
     return {
         "parts": {part: pack(v, DIGITS["price"]) for part, v in parts.items() if np.nanmax(np.abs(v), initial=0.0) > 0},
-        "nodes": _numbers(buses, nodes["bus"].iloc[order]).tolist(), "phases": nodes["phase"].iloc[order].tolist(),
+        "nodes": (nodes[order] // len(phases)).tolist(), "phases": phases[nodes[order] % len(phases)].tolist(),
         "voltages": pack(known, DIGITS["voltage"]),
     }  # fmt: skip

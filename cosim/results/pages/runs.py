@@ -175,7 +175,8 @@ def put_maps(
 
 
 def _iso(times: pd.Series) -> list[str]:
-    return [f"{t:%Y-%m-%dT%H:%M:%S}" for t in times]
+    written: list[str] = np.datetime_as_string(times.to_numpy(), unit="s").tolist()
+    return written
 
 
 def _over_time(tables: Tables) -> list[Chart]:
