@@ -18,7 +18,7 @@ import scipy.optimize
 
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Vector
+from cosim.optimization.qp.arrays import Indices, Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -38,6 +38,7 @@ class CriticalRegion:
         answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
         hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex where the leader pays the whole price.
         matrix, rhs: the region is where matrix @ th <= rhs; rows have length one.
+        turning: for each of these rows, its facet, the inequality that begins or ceases to bind there.
     """
 
     binding: npt.NDArray[np.bool_]
@@ -47,6 +48,7 @@ class CriticalRegion:
     linear: Vector
     matrix: Vector
     rhs: Vector
+    turning: Indices
 
     def holds(self, theta: Vector) -> bool:
         """Whether the parameters lie on the region."""
@@ -120,11 +122,16 @@ class CriticalRegions:
         Of several known ones it is that with the least payment. Where regions meet, the rows that bind may not
         determine one; then a region nearby is taken.
         """
-        qp = self._qp
+        known = self._known_at(theta)
+        return self._found_at(theta) if known is None else known
+
+    def _known_at(self, theta: Vector) -> CriticalRegion | None:
         known = [region for region in self._known.values() if region is not None and region.holds(theta)]
-        if known:
-            return min(known, key=lambda region: region.payment(theta))
-        found = self._read(theta)
+        return min(known, key=lambda region: region.payment(theta), default=None)
+
+    def _found_at(self, theta: Vector) -> CriticalRegion | None:
+        """A region at or near these parameters, read off the follower's answer there."""
+        qp, found = self._qp, self._read(theta)
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         aside = np.random.default_rng(len(self._known))
         for reach in self._settings.nudges:
@@ -152,14 +159,20 @@ class CriticalRegions:
             return None
         qp = self._qp
         slack = qp.ineq_rhs + self._ineq_theta @ theta - self._ineq @ answer.x
-        binding = self._independent(answer.x, answer.sigma > slack)
+        return self._with(self._independent(answer.x, answer.sigma > slack))
+
+    def _with(self, binding: npt.NDArray[np.bool_]) -> CriticalRegion | None:
+        """The region where these rows bind, computed at most once."""
         key = binding.tobytes()
         if key not in self._known:
             self._known[key] = self._region(binding)
         return self._known[key]
 
     def across(self, region: CriticalRegion, row: int, theta: Vector) -> CriticalRegion | None:
-        """The region beyond a facet of this one, near parameters on that facet; None at the end of the box."""
+        """The region beyond a facet of this one, near parameters on that facet; None at the end of the box.
+
+        Mostly it is the one with the facet's row turned, which needs no new answer of the follower.
+        """
         qp = self._qp
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         normal = region.matrix[row]
@@ -167,7 +180,13 @@ class CriticalRegions:
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
         if normal @ beyond <= region.rhs[row] + _INSIDE:
             return None
-        found = self.at(beyond)
+        found = self._known_at(beyond)
+        if found is None:
+            turned = region.binding.copy()
+            turned[region.turning[row]] ^= True
+            found = self._with(turned)
+            if found is None or not found.holds(beyond):
+                found = self._found_at(beyond)
         return None if found is region else found
 
     def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -213,11 +232,12 @@ class CriticalRegions:
         slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
-        matrix, rhs, empty = self._sides(matrix, rhs)
-        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs)
+        turning = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
+        kept, matrix, rhs, empty = self._sides(matrix, rhs)
+        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs, turning[kept])
 
-    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, bool]:
-        """The rows that may bind somewhere in the box, at length one, and whether some row never holds."""
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Indices, Vector, Vector, bool]:
+        """Which rows may bind somewhere in the box, these at length one, and whether some row never holds."""
         qp = self._qp
         length = np.linalg.norm(matrix, axis=1)
         flat = length <= _NOISE * (1.0 + np.abs(rhs))
@@ -226,4 +246,5 @@ class CriticalRegions:
         with np.errstate(invalid="ignore"):
             ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
         most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
-        return matrix[most > rhs], rhs[most > rhs], empty
+        may = most > rhs
+        return np.flatnonzero(~flat)[may], matrix[may], rhs[may], empty
