@@ -33,8 +33,12 @@ def columns(matrix: Matrix, which: list[int] | Indices) -> Matrix:
 
 
 def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
-    """These rows of a matrix, as csr; also right when there are none."""
-    return sp.csr_array(matrix)[np.asarray(which, dtype=np.int64)]
+    """These rows of a matrix, as csr; also right when there are none, and without scipy's general indexing."""
+    whole, index = sp.csr_array(matrix), np.asarray(which, dtype=np.int64)
+    first, count = whole.indptr[index], np.diff(whole.indptr)[index]
+    pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(count)])
+    entries = np.repeat(first - pointers[:-1], count) + np.arange(pointers[-1])
+    return sp.csr_array((whole.data[entries], whole.indices[entries], pointers), shape=(len(index), whole.shape[1]))
 
 
 def from_dense(matrix: Vector) -> Matrix:

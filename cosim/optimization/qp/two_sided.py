@@ -120,12 +120,15 @@ def place_rows(qp: ParametricQP) -> Placement:
     first_value: list[float] = []
     alike: dict[tuple[bytes, bytes], list[int]] = {}
     used: set[tuple[int, bool]] = set()
+    lead = matrix.data[np.minimum(first, max(len(matrix.data) - 1, 0))] if len(matrix.data) else np.ones(m)
+    # Bytes of the columns and of the coefficients over the first one, by which rows are compared.
+    at_bytes, over_first = matrix.indices.tobytes(), (matrix.data / np.repeat(lead, entries)).tobytes()
+    pointers, width, leads = matrix.indptr.tolist(), matrix.indices.itemsize, lead.tolist()
     for i in np.flatnonzero(kind == ROW).tolist():
-        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        index, data = matrix.indices[part], matrix.data[part]
-        group = alike.setdefault((index.tobytes(), (data / data[0]).tobytes()), [])
+        start, end = pointers[i], pointers[i + 1]
+        group = alike.setdefault((at_bytes[width * start : width * end], over_first[8 * start : 8 * end]), [])
         for where in group:
-            ratio = float(data[0] / first_value[where])
+            ratio = leads[i] / first_value[where]
             if (where, ratio > 0) not in used:
                 place[i], scale[i] = where, ratio
                 break
@@ -134,7 +137,7 @@ def place_rows(qp: ParametricQP) -> Placement:
             place[i] = where
             group.append(where)
             first_rows.append(i)
-            first_value.append(float(data[0]))
+            first_value.append(leads[i])
         used.add((where, ratio > 0))
     return Placement(kind, place, scale, np.array(first_rows, dtype=np.int64))
 

@@ -9,6 +9,7 @@ tangents. Every optimum is a lower bound of the relaxation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import highspy
@@ -36,8 +37,13 @@ class TangentRelaxation(Relaxation):
         suffices: a value at which no further tangents are added.
     """
 
-    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
-        super().__init__(level, settings)
+    def __init__(
+        self,
+        level: SingleLevel,
+        settings: SearchSettings = DEFAULT,
+        beside: Callable[[], list[Indices]] | None = None,
+    ) -> None:
+        super().__init__(level, settings, beside)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
 
@@ -133,7 +139,7 @@ class _Program:
             status = solver.getModelStatus()
             if status == highspy.HighsModelStatus.kOptimal:
                 found = solver.getSolution()
-                self.value = float(solver.getInfo().objective_function_value)
+                self.value = solver.getObjectiveValue()
                 self._found = np.array(found.col_value)
                 self.z, self.reduced_cost = self._found[: self._size], np.array(found.col_dual)[: self._size]
                 return "optimal"
