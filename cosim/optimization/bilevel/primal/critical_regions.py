@@ -18,7 +18,7 @@ import scipy.optimize
 
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -26,7 +26,8 @@ _SINGULAR = 1e-9
 _NOISE = 1e-12
 _INSIDE = 1e-9
 _DEPENDENT = 1e-9
-_REGULAR, _OPEN = 1e-9, 1e30
+_REGULAR, _PROXIMAL = 1e-9, 1e-4
+_OPEN, _EQUATION = 1e30, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,6 @@ class CriticalRegion:
         answer, answer_at: x, nu and the duals of the binding rows, one after the other, are answer @ th + answer_at.
         hessian, linear: payment = 1/2 th'(hessian)th + linear'th; convex where the leader pays the whole price.
         matrix, rhs: the region is where matrix @ th <= rhs; rows have length one.
-        turning: for each of these rows, its facet, the inequality that begins or ceases to bind there.
     """
 
     binding: npt.NDArray[np.bool_]
@@ -48,7 +48,6 @@ class CriticalRegion:
     linear: Vector
     matrix: Vector
     rhs: Vector
-    turning: Indices
 
     def holds(self, theta: Vector) -> bool:
         """Whether the parameters lie on the region."""
@@ -105,6 +104,7 @@ class CriticalRegions:
         settlement = Settlement.of(self._qp) if settlement is None else settlement
         self._constant = settlement.constant
         self._by_nu, self._by_sigma = settlement.by_nu.toarray(), settlement.by_sigma.toarray()
+        self._rows = np.ascontiguousarray(np.vstack([self._eq, self._ineq]))
         self._known: dict[bytes, CriticalRegion | None] = {}
 
     @cached_property
@@ -122,16 +122,11 @@ class CriticalRegions:
         Of several known ones it is that with the least payment. Where regions meet, the rows that bind may not
         determine one; then a region nearby is taken.
         """
-        known = self._known_at(theta)
-        return self._found_at(theta) if known is None else known
-
-    def _known_at(self, theta: Vector) -> CriticalRegion | None:
+        qp = self._qp
         known = [region for region in self._known.values() if region is not None and region.holds(theta)]
-        return min(known, key=lambda region: region.payment(theta), default=None)
-
-    def _found_at(self, theta: Vector) -> CriticalRegion | None:
-        """A region at or near these parameters, read off the follower's answer there."""
-        qp, found = self._qp, self._read(theta)
+        if known:
+            return min(known, key=lambda region: region.payment(theta))
+        found = self._read(theta)
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         aside = np.random.default_rng(len(self._known))
         for reach in self._settings.nudges:
@@ -153,7 +148,15 @@ class CriticalRegions:
         return answer[:n], answer[n : n + p], sigma, region.binding, region.payment(theta)
 
     def _read(self, theta: Vector) -> CriticalRegion | None:
-        """The region whose rows the answer at these parameters shows as binding."""
+        """The region whose rows the answer at these parameters shows as binding.
+
+        Mostly the working set of a fast active-set method tells it, which linear algebra then proves right: a region
+        that contains the parameters is where exactly its rows bind.
+        """
+        quick = self._active(theta)
+        found = None if quick is None else self._with(quick)
+        if found is not None and found.holds(theta):
+            return found
         answer = self._solver.solve(theta)
         if not answer.optimal:
             return None
@@ -161,18 +164,27 @@ class CriticalRegions:
         slack = qp.ineq_rhs + self._ineq_theta @ theta - self._ineq @ answer.x
         return self._with(self._independent(answer.x, answer.sigma > slack))
 
+    def _active(self, theta: Vector) -> npt.NDArray[np.bool_] | None:
+        """Rows with a dual in the working set of DAQP at these parameters; None where it gives up."""
+        qp, p = self._qp, len(self._eq)
+        eq = qp.eq_rhs + self._eq_theta @ theta
+        above = np.concatenate([eq, np.minimum(qp.ineq_rhs + self._ineq_theta @ theta, _OPEN)])
+        below = np.concatenate([eq, np.full(len(above) - p, -_OPEN)])
+        sense = np.zeros(len(above), dtype=np.int32)
+        sense[:p] = _EQUATION
+        settings = {"eps_prox": _PROXIMAL, "primal_tol": _INSIDE}
+        *_, flag, info = daqp.solve(self._hessian, qp.cost, self._rows, above, below, sense, **settings)
+        return np.asarray(info["lam"])[p:] > 0.0 if flag > 0 else None
+
     def _with(self, binding: npt.NDArray[np.bool_]) -> CriticalRegion | None:
-        """The region where these rows bind, computed at most once."""
+        """The region where exactly these rows bind, computed at most once."""
         key = binding.tobytes()
         if key not in self._known:
             self._known[key] = self._region(binding)
         return self._known[key]
 
     def across(self, region: CriticalRegion, row: int, theta: Vector) -> CriticalRegion | None:
-        """The region beyond a facet of this one, near parameters on that facet; None at the end of the box.
-
-        Mostly it is the one with the facet's row turned, which needs no new answer of the follower.
-        """
+        """The region beyond a facet of this one, near parameters on that facet; None at the end of the box."""
         qp = self._qp
         width = np.where(np.isfinite(qp.theta_upper - qp.theta_lower), qp.theta_upper - qp.theta_lower, 1.0)
         normal = region.matrix[row]
@@ -180,13 +192,7 @@ class CriticalRegions:
         beyond = np.clip(theta + reach * normal, qp.theta_lower, qp.theta_upper)
         if normal @ beyond <= region.rhs[row] + _INSIDE:
             return None
-        found = self._known_at(beyond)
-        if found is None:
-            turned = region.binding.copy()
-            turned[region.turning[row]] ^= True
-            found = self._with(turned)
-            if found is None or not found.holds(beyond):
-                found = self._found_at(beyond)
+        found = self.at(beyond)
         return None if found is region else found
 
     def _independent(self, x: Vector, binding: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -232,12 +238,11 @@ class CriticalRegions:
         slope, price = -back @ by[n:], self._constant - back @ at[n:]
         matrix = np.vstack([-by[n + p :], self._ineq[~binding] @ by[:n] - self._ineq_theta[~binding]])
         rhs = np.concatenate([at[n + p :], qp.ineq_rhs[~binding] - self._ineq[~binding] @ at[:n]])
-        turning = np.concatenate([np.flatnonzero(binding), np.flatnonzero(~binding)])
-        kept, matrix, rhs, empty = self._sides(matrix, rhs)
-        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs, turning[kept])
+        matrix, rhs, empty = self._sides(matrix, rhs)
+        return None if empty else CriticalRegion(binding, by, at, slope + slope.T, price, matrix, rhs)
 
-    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Indices, Vector, Vector, bool]:
-        """Which rows may bind somewhere in the box, these at length one, and whether some row never holds."""
+    def _sides(self, matrix: Vector, rhs: Vector) -> tuple[Vector, Vector, bool]:
+        """The rows that may bind somewhere in the box, at length one, and whether some row never holds."""
         qp = self._qp
         length = np.linalg.norm(matrix, axis=1)
         flat = length <= _NOISE * (1.0 + np.abs(rhs))
@@ -246,5 +251,4 @@ class CriticalRegions:
         with np.errstate(invalid="ignore"):
             ends = np.where(matrix > 0, matrix * qp.theta_upper, matrix * qp.theta_lower)
         most = np.where(matrix == 0.0, 0.0, ends).sum(axis=1)
-        may = most > rhs
-        return np.flatnonzero(~flat)[may], matrix[may], rhs[may], empty
+        return matrix[most > rhs], rhs[most > rhs], empty
