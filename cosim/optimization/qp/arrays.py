@@ -19,6 +19,8 @@ def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
     """A matrix, dense or sparse, as csr of floats without duplicates; None stands for zeros."""
     if matrix is None:
         return sp.csr_array(shape, dtype=float)
+    if isinstance(matrix, sp.csr_array) and matrix.dtype == np.float64 and matrix.has_canonical_format:
+        return matrix
     if not sp.issparse(matrix):
         matrix = np.asarray(matrix, dtype=float).reshape(shape)
     out: Matrix = sp.csr_array(matrix, dtype=float)

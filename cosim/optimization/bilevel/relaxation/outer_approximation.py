@@ -20,7 +20,7 @@ import scipy.sparse.csgraph
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Vector, rows
+from cosim.optimization.qp.arrays import Indices, Vector, rows, stacked
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
@@ -90,8 +90,8 @@ class _Program:
         self._hessian.eliminate_zeros()
         self._at, self._group, self.groups = _groups(self._hessian)
         self._eq_count = form.eq_matrix.shape[0]
-        columns = sp.csr_array((form.eq_matrix.shape[0] + form.row_matrix.shape[0], self.groups))
-        matrix = sp.csr_array(sp.hstack([sp.vstack([form.eq_matrix, form.row_matrix]), columns]))
+        every = np.arange(n)
+        matrix = stacked(n + self.groups, [[(form.eq_matrix, every, 1.0)], [(form.row_matrix, every, 1.0)]])
         self._cost = np.zeros(n)
         self.value, self.z, self.reduced_cost = -np.inf, np.zeros(n), np.zeros(n)
         wider = replace(

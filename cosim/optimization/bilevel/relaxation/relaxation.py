@@ -230,12 +230,13 @@ class Relaxation:
             if np.any(decisions[beside] == SLACK_ZERO):
                 # Two that cannot bind together: nothing is left.
                 x_upper[self.level.sigma_at[beside]] = -1.0
-        for kind, low, high in ((ROW, lower, upper), (BOUND, x_lower, x_upper)):
-            mine = binding[put.kind[binding] == kind]
-            place, scale = put.place[mine], put.scale[mine]
-            side, rising = self.level.follower.ineq_rhs[mine] / scale, scale > 0
-            np.maximum.at(low, place[rising], side[rising])
-            np.minimum.at(high, place[~rising], side[~rising])
+            # Of the rows at one place one at most is its upper side, and one its lower side.
+            kind, place, scale = put.kind[binding], put.place[binding], put.scale[binding]
+            side, rising, is_row = self.level.follower.ineq_rhs[binding] / scale, scale > 0, kind == ROW
+            for there, low, high in ((is_row, lower, upper), (kind == BOUND, x_lower, x_upper)):
+                up, down = there & rising, there & ~rising
+                low[place[up]] = np.maximum(low[place[up]], side[up])
+                high[place[down]] = np.minimum(high[place[down]], side[down])
         return Limits(base.eq_rhs, lower, upper, x_lower, x_upper)
 
     def limits(self, decisions: Decisions, box: Box | None = None) -> Limits:
