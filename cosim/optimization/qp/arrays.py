@@ -78,21 +78,30 @@ def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
     )
 
 
-def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]]) -> Matrix:
+def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix | None, Indices, float]]]) -> Matrix:
     """Bands of rows one below the other over `size` columns, as csr.
 
-    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor.
+    A band is a sum of matrices (csr, or csc for a transposed one; None is the identity), each with the columns it
+    stands on and a factor.
     The entries are put together without scipy's stacking functions, which are slow for many small blocks.
     """
     value, row, column, first = [np.zeros(0)], [_NONE], [_NONE], 0
     for band in bands:
+        height = 0
         for matrix, at, factor in band:
+            if matrix is None:
+                height = len(at)
+                value.append(np.full(height, factor))
+                row.append(first + np.arange(height))
+                column.append(at)
+                continue
+            height = matrix.shape[0]
             major = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
             i, j = (matrix.indices, major) if matrix.format == "csc" else (major, matrix.indices)
             value.append(factor * matrix.data)
             row.append(first + i)
             column.append(at[j])
-        first += band[0][0].shape[0]
+        first += height
     entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
     return sp.csr_array(entries, shape=(first, size))
 
