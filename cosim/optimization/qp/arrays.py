@@ -19,6 +19,8 @@ def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
     """A matrix, dense or sparse, as csr of floats without duplicates; None stands for zeros."""
     if matrix is None:
         return sp.csr_array(shape, dtype=float)
+    if isinstance(matrix, sp.csr_array) and matrix.dtype == np.float64 and matrix.has_canonical_format:
+        return matrix
     if not sp.issparse(matrix):
         matrix = np.asarray(matrix, dtype=float).reshape(shape)
     out: Matrix = sp.csr_array(matrix, dtype=float)
@@ -33,8 +35,12 @@ def columns(matrix: Matrix, which: list[int] | Indices) -> Matrix:
 
 
 def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
-    """These rows of a matrix, as csr; also right when there are none."""
-    return sp.csr_array(matrix)[np.asarray(which, dtype=np.int64)]
+    """These rows of a matrix, as csr; also right when there are none, and without scipy's general indexing."""
+    whole, index = sp.csr_array(matrix), np.asarray(which, dtype=np.int64)
+    first, count = whole.indptr[index], np.diff(whole.indptr)[index]
+    pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(count)])
+    entries = np.repeat(first - pointers[:-1], count) + np.arange(pointers[-1])
+    return sp.csr_array((whole.data[entries], whole.indices[entries], pointers), shape=(len(index), whole.shape[1]))
 
 
 def from_dense(matrix: Vector) -> Matrix:
@@ -72,21 +78,30 @@ def block_diagonal(matrices: Sequence[Matrix]) -> Matrix:
     )
 
 
-def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix, Indices, float]]]) -> Matrix:
+def stacked(size: int, bands: Sequence[Sequence[tuple[Matrix | None, Indices, float]]]) -> Matrix:
     """Bands of rows one below the other over `size` columns, as csr.
 
-    A band is a sum of matrices (csr, or csc for a transposed one), each with the columns it stands on and a factor.
+    A band is a sum of matrices (csr, or csc for a transposed one; None is the identity), each with the columns it
+    stands on and a factor.
     The entries are put together without scipy's stacking functions, which are slow for many small blocks.
     """
     value, row, column, first = [np.zeros(0)], [_NONE], [_NONE], 0
     for band in bands:
+        height = 0
         for matrix, at, factor in band:
+            if matrix is None:
+                height = len(at)
+                value.append(np.full(height, factor))
+                row.append(first + np.arange(height))
+                column.append(at)
+                continue
+            height = matrix.shape[0]
             major = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
             i, j = (matrix.indices, major) if matrix.format == "csc" else (major, matrix.indices)
             value.append(factor * matrix.data)
             row.append(first + i)
             column.append(at[j])
-        first += band[0][0].shape[0]
+        first += height
     entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
     return sp.csr_array(entries, shape=(first, size))
 

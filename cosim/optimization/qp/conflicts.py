@@ -7,6 +7,7 @@ by interval arithmetic (the output limit of a generator that stands still, say).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,26 @@ from cosim.optimization.qp.two_sided import BOUND, NOTHING, Placement, place_row
 
 _Pairs: TypeAlias = tuple[Indices, Indices]
 _APART = 1e-6
+
+
+class Conflicts:
+    """The conflicts of a problem, found for all of its rows together when the first is asked for."""
+
+    def __init__(self, qp: ParametricQP) -> None:
+        self._qp = qp
+
+    @cached_property
+    def _found(self) -> Matrix:
+        return conflicts(self._qp)
+
+    def beside(self, among: Indices) -> list[Indices]:
+        """For each of these rows those of them that cannot bind together with it, both by their place among them; rows
+        elsewhere in the problem are taken to have none with them.
+        """
+        place = np.full(len(self._qp.ineq_rows), -1, dtype=np.int64)
+        place[among] = np.arange(len(among))
+        mine = rows(self._found, among)
+        return np.split(place[mine.indices], mine.indptr[1:-1])
 
 
 def conflicts(qp: ParametricQP) -> Matrix:

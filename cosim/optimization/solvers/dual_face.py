@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -138,18 +139,8 @@ class DualFace:
     def extreme(self, direction: Vector) -> DualPoint:
         """The optimal dual with the largest direction'price, `direction` being (k,)."""
         direction = np.asarray(direction, dtype=float)
-        size = len(self._duals)
-        exact, curved = np.flatnonzero(self._off == 0.0), np.flatnonzero(self._off)
-        loose, off = rows(self._conditions, curved), self._off[curved]
-        problem = ParametricQP.build(
-            cost=-(self._to_price.T @ direction),
-            eq_matrix=rows(self._conditions, exact),
-            eq_rhs=np.zeros(len(exact)),
-            ineq_matrix=sp.vstack([self._signs(size), loose, -loose]),
-            ineq_rhs=np.concatenate([self._duals[len(self._solution.nu) :], off, off]),
-        )
-        for tolerance in _TOLERANCES:
-            step = QPSolver(problem, "highs", tolerance=tolerance).solve()
+        for solver in self._changes:
+            step = solver.solve(extra_linear=-(self._to_price.T @ direction))
             if step.status != "infeasible":
                 # No change at all is a point, so that only too close a look finds none.
                 break
@@ -161,6 +152,21 @@ class DualFace:
             raise RunFailure(f"the extreme of a dual face could not be found: {step.status}")
         found = self._at(step.x)
         return DualPoint(found.nu, found.sigma, found.price, float(direction @ found.price))
+
+    @cached_property
+    def _changes(self) -> list[QPSolver]:
+        """The linear program of all changes that stay on the face, without a cost, by tolerance of its solver."""
+        size = len(self._duals)
+        exact, curved = np.flatnonzero(self._off == 0.0), np.flatnonzero(self._off)
+        loose, off = rows(self._conditions, curved), self._off[curved]
+        problem = ParametricQP.build(
+            cost=np.zeros(size),
+            eq_matrix=rows(self._conditions, exact),
+            eq_rhs=np.zeros(len(exact)),
+            ineq_matrix=sp.vstack([self._signs(size), loose, -loose]),
+            ineq_rhs=np.concatenate([self._duals[len(self._solution.nu) :], off, off]),
+        )
+        return [QPSolver(problem, "highs", tolerance=tolerance) for tolerance in _TOLERANCES]
 
     def _signs(self, size: int) -> Matrix:
         """The rows that keep sigma from falling below zero, in terms of the change from the known duals."""

@@ -99,7 +99,8 @@ def single_level(
     np.add.at(cost, leader_at, leader.cost)
     if payment:
         terms = payment_terms(follower, shares)
-        hessian = hessian + _spread_square(terms.hessian, x_at, size)
+        paid = _spread_square(terms.hessian, x_at, size)
+        hessian = hessian + paid if hessian.nnz else paid
         for at, part in ((x_at, terms.cost_x), (nu_at, terms.cost_nu), (sigma_at, terms.cost_sigma)):
             np.add.at(cost, at, part)
         np.add.at(cost, theta_at, terms.cost_theta)
@@ -111,7 +112,6 @@ def single_level(
         duals += [f"{kind} {follower.parameters[k]}" for kind in ("rest", "product") for k in bilinear]
     has_lo = np.flatnonzero(np.isfinite(follower.theta_lower))
     has_up = np.flatnonzero(np.isfinite(follower.theta_upper))
-    one = sp.eye_array(max(1, m, len(theta_at)), format="csr")
     eq = stacked(size, [
         [(leader.eq_matrix, leader_at, 1.0)],
         [(follower.eq_matrix, x_at, 1.0), (follower.eq_theta, theta_at, -1.0)],
@@ -124,10 +124,10 @@ def single_level(
         eq = sp.vstack([eq, products.equations(size, nu_at, sigma_at)])
     ineq = stacked(size, [
         [(follower.ineq_matrix, x_at, 1.0), (follower.ineq_theta, theta_at, -1.0)],
-        [(one[:m], sigma_at, -1.0)],
+        [(None, sigma_at, -1.0)],
         [(leader.ineq_matrix, leader_at, 1.0)],
-        [(one[: len(has_lo)], theta_at[has_lo], -1.0)],
-        [(one[: len(has_up)], theta_at[has_up], 1.0)],
+        [(None, theta_at[has_lo], -1.0)],
+        [(None, theta_at[has_up], 1.0)],
     ])  # fmt: skip
     qp = ParametricQP.build(
         hessian=hessian,

@@ -26,7 +26,8 @@ _SINGULAR = 1e-9
 _NOISE = 1e-12
 _INSIDE = 1e-9
 _DEPENDENT = 1e-9
-_REGULAR, _OPEN = 1e-9, 1e30
+_REGULAR, _PROXIMAL = 1e-9, 1e-4
+_OPEN, _EQUATION = 1e30, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class CriticalRegions:
         settlement = Settlement.of(self._qp) if settlement is None else settlement
         self._constant = settlement.constant
         self._by_nu, self._by_sigma = settlement.by_nu.toarray(), settlement.by_sigma.toarray()
+        self._rows = np.ascontiguousarray(np.vstack([self._eq, self._ineq]))
         self._known: dict[bytes, CriticalRegion | None] = {}
 
     @cached_property
@@ -146,13 +148,36 @@ class CriticalRegions:
         return answer[:n], answer[n : n + p], sigma, region.binding, region.payment(theta)
 
     def _read(self, theta: Vector) -> CriticalRegion | None:
-        """The region whose rows the answer at these parameters shows as binding."""
+        """The region whose rows the answer at these parameters shows as binding.
+
+        Mostly the working set of a fast active-set method tells it, which linear algebra then proves right: a region
+        that contains the parameters is where exactly its rows bind.
+        """
+        quick = self._active(theta)
+        found = None if quick is None else self._with(quick)
+        if found is not None and found.holds(theta):
+            return found
         answer = self._solver.solve(theta)
         if not answer.optimal:
             return None
         qp = self._qp
         slack = qp.ineq_rhs + self._ineq_theta @ theta - self._ineq @ answer.x
-        binding = self._independent(answer.x, answer.sigma > slack)
+        return self._with(self._independent(answer.x, answer.sigma > slack))
+
+    def _active(self, theta: Vector) -> npt.NDArray[np.bool_] | None:
+        """Rows with a dual in the working set of DAQP at these parameters; None where it gives up."""
+        qp, p = self._qp, len(self._eq)
+        eq = qp.eq_rhs + self._eq_theta @ theta
+        above = np.concatenate([eq, np.minimum(qp.ineq_rhs + self._ineq_theta @ theta, _OPEN)])
+        below = np.concatenate([eq, np.full(len(above) - p, -_OPEN)])
+        sense = np.zeros(len(above), dtype=np.int32)
+        sense[:p] = _EQUATION
+        settings = {"eps_prox": _PROXIMAL, "primal_tol": _INSIDE}
+        *_, flag, info = daqp.solve(self._hessian, qp.cost, self._rows, above, below, sense, **settings)
+        return np.asarray(info["lam"])[p:] > 0.0 if flag > 0 else None
+
+    def _with(self, binding: npt.NDArray[np.bool_]) -> CriticalRegion | None:
+        """The region where exactly these rows bind, computed at most once."""
         key = binding.tobytes()
         if key not in self._known:
             self._known[key] = self._region(binding)

@@ -9,6 +9,7 @@ tangents. Every optimum is a lower bound of the relaxation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import highspy
@@ -19,7 +20,7 @@ import scipy.sparse.csgraph
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Vector, rows
+from cosim.optimization.qp.arrays import Indices, Vector, rows, stacked
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import linear_program, quiet_highs
 
@@ -36,8 +37,13 @@ class TangentRelaxation(Relaxation):
         suffices: a value at which no further tangents are added.
     """
 
-    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
-        super().__init__(level, settings)
+    def __init__(
+        self,
+        level: SingleLevel,
+        settings: SearchSettings = DEFAULT,
+        beside: Callable[[], list[Indices]] | None = None,
+    ) -> None:
+        super().__init__(level, settings, beside)
         self.enough, self.suffices = 0.0, np.inf
         self._program: _Program | None = None
 
@@ -84,8 +90,8 @@ class _Program:
         self._hessian.eliminate_zeros()
         self._at, self._group, self.groups = _groups(self._hessian)
         self._eq_count = form.eq_matrix.shape[0]
-        columns = sp.csr_array((form.eq_matrix.shape[0] + form.row_matrix.shape[0], self.groups))
-        matrix = sp.csr_array(sp.hstack([sp.vstack([form.eq_matrix, form.row_matrix]), columns]))
+        every = np.arange(n)
+        matrix = stacked(n + self.groups, [[(form.eq_matrix, every, 1.0)], [(form.row_matrix, every, 1.0)]])
         self._cost = np.zeros(n)
         self.value, self.z, self.reduced_cost = -np.inf, np.zeros(n), np.zeros(n)
         wider = replace(
@@ -133,7 +139,7 @@ class _Program:
             status = solver.getModelStatus()
             if status == highspy.HighsModelStatus.kOptimal:
                 found = solver.getSolution()
-                self.value = float(solver.getInfo().objective_function_value)
+                self.value = solver.getObjectiveValue()
                 self._found = np.array(found.col_value)
                 self.z, self.reduced_cost = self._found[: self._size], np.array(found.col_dual)[: self._size]
                 return "optimal"

@@ -6,6 +6,7 @@ optimum is a lower bound of the bilevel problem.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +19,7 @@ from cosim.optimization.bilevel.model.settlement import Box
 from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Vector, rows
-from cosim.optimization.qp.conflicts import conflicts
+from cosim.optimization.qp.conflicts import Conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import BOUND, ROW, Limits, full_form, place_rows, two_sided
 from cosim.optimization.solvers.backends import Highs, Piqp, make_backend, prove
@@ -62,6 +63,10 @@ class Point:
 class Relaxation:
     """The single-level form without complementarity, solved for many sets of decided pairs.
 
+    Args:
+        level, settings: see below.
+        beside: for each row of the follower those that cannot bind together with it, where somebody knows them.
+
     Attributes:
         level: the form.
         settings: of the search.
@@ -70,8 +75,13 @@ class Relaxation:
         solves: QPs solved so far.
     """
 
-    def __init__(self, level: SingleLevel, settings: SearchSettings = DEFAULT) -> None:
-        self.level, self.settings = level, settings
+    def __init__(
+        self,
+        level: SingleLevel,
+        settings: SearchSettings = DEFAULT,
+        beside: Callable[[], list[Indices]] | None = None,
+    ) -> None:
+        self.level, self.settings, self._known_beside = level, settings, beside
         qp = level.qp
         self.pairs = len(level.follower.ineq_rows)
         self._put = place_rows(qp)
@@ -101,8 +111,9 @@ class Relaxation:
         """For each row those that cannot bind together with it."""
         if not self.settings.conflicts:
             return [np.zeros(0, dtype=np.int64)] * self.pairs
-        found = conflicts(self.level.follower)
-        return np.split(found.indices, found.indptr[1:-1])
+        if self._known_beside is not None:
+            return self._known_beside()
+        return Conflicts(self.level.follower).beside(np.arange(self.pairs))
 
     def solve(self, decisions: Decisions, *, box: Box | None = None, proof: bool = True) -> Point:
         """The optimum with these pairs decided; 'infeasible' and 'unbounded' are proved by two LPs.
@@ -219,12 +230,13 @@ class Relaxation:
             if np.any(decisions[beside] == SLACK_ZERO):
                 # Two that cannot bind together: nothing is left.
                 x_upper[self.level.sigma_at[beside]] = -1.0
-        for kind, low, high in ((ROW, lower, upper), (BOUND, x_lower, x_upper)):
-            mine = binding[put.kind[binding] == kind]
-            place, scale = put.place[mine], put.scale[mine]
-            side, rising = self.level.follower.ineq_rhs[mine] / scale, scale > 0
-            np.maximum.at(low, place[rising], side[rising])
-            np.minimum.at(high, place[~rising], side[~rising])
+            # Of the rows at one place one at most is its upper side, and one its lower side.
+            kind, place, scale = put.kind[binding], put.place[binding], put.scale[binding]
+            side, rising, is_row = self.level.follower.ineq_rhs[binding] / scale, scale > 0, kind == ROW
+            for there, low, high in ((is_row, lower, upper), (kind == BOUND, x_lower, x_upper)):
+                up, down = there & rising, there & ~rising
+                low[place[up]] = np.maximum(low[place[up]], side[up])
+                high[place[down]] = np.minimum(high[place[down]], side[down])
         return Limits(base.eq_rhs, lower, upper, x_lower, x_upper)
 
     def limits(self, decisions: Decisions, box: Box | None = None) -> Limits:

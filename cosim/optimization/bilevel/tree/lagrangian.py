@@ -29,6 +29,7 @@ from cosim.optimization.bilevel.tree.domain import BlockDomain, Domain
 from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.arrays import Vector, csr, rows
 from cosim.optimization.qp.blocks import Block
+from cosim.optimization.qp.conflicts import Conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.two_sided import Limits, full_form, place_rows, two_sided
 from cosim.optimization.solvers.backends import Highs, Piqp
@@ -316,8 +317,9 @@ def decompose(
         return None
     home = [b for b, block in enumerate(blocks) if len(block.parameters)]
     constants = [follower.constant_theta[blocks[b].parameters] for b in home]
+    together = Conflicts(follower)
     pricing = [
-        PricingProblem(blocks[b], constant, regions.blocks[b], _part(level, blocks[b]), settings)
+        PricingProblem(blocks[b], constant, regions.blocks[b], _part(level, blocks[b]), settings, together)
         if level.products is not None or cache is None
         else cache.pricing(blocks[b], constant, regions.blocks[b])
         for b, constant in zip(home, constants, strict=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from cosim.optimization.bilevel.tree.leaf import Leaf
 from cosim.optimization.qp.arrays import Indices, Vector
 from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import Block
+from cosim.optimization.qp.conflicts import Conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 
 _ZERO = 1e-7
@@ -54,6 +56,7 @@ class PricingProblem:
         regions: of the same block.
         shares: the block's part of a settlement that is not the whole price.
         settings: of the search.
+        together: conflicts of the whole follower's rows, where they are known; else the block's own are found.
 
     Attributes:
         block, regions: see above.
@@ -67,10 +70,13 @@ class PricingProblem:
         regions: CriticalRegions,
         shares: SettlementShares | None = None,
         settings: SearchSettings = DEFAULT,
+        together: Conflicts | None = None,
     ) -> None:
         qp = replace(block.qp, constant_theta=constant_theta)
         leader = ParametricQP.build(cost=np.zeros(len(qp.parameters)), variables=qp.parameters)
-        self._relaxation = TangentRelaxation(single_level(qp, leader, payment=True, shares=shares), settings)
+        level = single_level(qp, leader, payment=True, shares=shares)
+        beside = None if together is None else partial(together.beside, block.ineq_rows)
+        self._relaxation = TangentRelaxation(level, settings, beside)
         self._plain = self._relaxation.cost.copy()
         self._lower, self._upper = qp.theta_lower, qp.theta_upper
         self.block, self.regions, self._settings = block, regions, settings
