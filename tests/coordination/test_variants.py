@@ -165,7 +165,9 @@ def test_legs_that_are_free_cost_no_more_than_legs_that_are_tied() -> None:
     assert kpi(free, "social_cost_usd") < kpi(tied, "social_cost_usd")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(m, marks=() if m in ("decentralized", "centralized") else pytest.mark.slow) for m in MODES]
+)
 def test_without_losses_every_mode_runs(mode: str) -> None:
     run = evening_of("ieee37", mode, clock__steps=2, network__losses=False)
     assert run.steps["converged"].all()
@@ -230,7 +232,7 @@ def test_a_sloped_supply_makes_prices_rise_with_the_import() -> None:
 
 
 def test_rolling_windows_under_a_leader_come_out_the_same_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, Any] = {**ROLLING, "network__losses": False, "centralized__gap": 1e-5}
+    changes: dict[str, Any] = {**ROLLING, "clock__steps": 3, "network__losses": False, "centralized__gap": 1e-5}
     remembering = evening_of("ieee37", "centralized", **changes)
     decide = centralized.decide
     monkeypatch.setattr(centralized, "decide", lambda market, _: decide(market))
