@@ -38,7 +38,7 @@ COOLING: dict[str, Any] = {
 EMPTYING = {**BATTERY, "final": 0.2}
 ALL = [EMPTYING, CHARGER, COOLING]
 SHORT: dict[str, Any] = {"clock.start": "2024-07-15T10:00:00", "clock.steps": 8, "clock.window_steps": 8}
-QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def least_cost_by_highs(day: Day, p_mw: Array, battery: dict[str, Any], price: Array) -> float:
@@ -227,7 +227,7 @@ def test_resources_agree_with_ac_power_flow(mode: str, changes: dict[str, object
 def run_of_mode(request: pytest.FixtureRequest) -> RunResult:
     short = {**SHORT, "clock.steps": 4, "clock.window_steps": 4, "clock.start": "2024-07-15T11:00:00"}
     charger = {**CHARGER, "energy_kwh": 150, "deadline_h": 15}
-    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 5.0}
+    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 2.0}
     return cosim.run("ieee37_stress", mode=request.param, overrides=changes)
 
 

@@ -257,7 +257,7 @@ def test_a_short_text_is_left_alone_and_a_long_one_is_cut_at_a_character() -> No
     assert len(cut.encode()) <= MESSAGE_BYTES and cut.startswith("ää") and cut.endswith(" ...")
 
 
-@pytest.mark.parametrize("name", ["daqp", "piqp", "highspy"])
+@pytest.mark.parametrize("name", ["piqp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("daqp", "highspy"))])
 def test_a_missing_library_is_named(tmp_path: Path, name: str) -> None:
     done = blocked(tmp_path, name, "run", "ieee37", "--steps", "1", "--mode", "uncoordinated", "--out", "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr
