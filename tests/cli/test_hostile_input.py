@@ -79,8 +79,14 @@ def told(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "validate"])
-@pytest.mark.parametrize("what", FILES)
+# What takes long to read is read by one command; the other is slow.
+@pytest.mark.parametrize(
+    ("what", "command"),
+    [
+        pytest.param(what, command, marks=[pytest.mark.slow] * (len(text) > 100_000 and command == "validate"))
+        for what, (text, _) in FILES.items() for command in ("run", "validate")
+    ],
+)  # fmt: skip
 def test_a_hostile_scenario_is_refused_alike_by_both_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, command: str
 ) -> None:

@@ -14,7 +14,7 @@ import cosim
 from cosim.results.tables import Tables
 
 SETTINGS = {
-    "clock.steps": 4, "channel.loss": 0.2, "channel.latency": {"kind": "lognormal"},
+    "clock.steps": 2, "channel.loss": 0.2, "channel.latency": {"kind": "lognormal"},
     "network.controls": "between_steps",
     "forecasts.default": {"kind": "error", "std_1h": 0.02, "std_24h": 0.05, "truth": "sampled"},
 }  # fmt: skip
