@@ -150,8 +150,12 @@ def test_a_battery_is_used_and_saves_what_it_is_used_for() -> None:
 # -- connections, losses, settlement ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("connection", "phases"), [("per_phase", ["ab", "bc", "ca"]), ("ab", ["ab"])])
-@pytest.mark.parametrize("mode", ["decentralized", "centralized"])
+@pytest.mark.parametrize(
+    ("connection", "phases", "mode"),
+    [("per_phase", ["ab", "bc", "ca"], "centralized"), ("ab", ["ab"], "decentralized"),
+     pytest.param("per_phase", ["ab", "bc", "ca"], "decentralized", marks=pytest.mark.slow),
+     pytest.param("ab", ["ab"], "centralized", marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_a_data_center_may_be_connected_leg_by_leg(connection: str, phases: list[str], mode: str) -> None:
     run = evening_of("ieee37", mode, clock__steps=2, datacenters__dc740__connection=connection)
     assert run.demand.query("datacenter == 'dc740' and step == 0")["phase"].tolist() == phases
