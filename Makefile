@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
+# Tests start many processes, each of which would compile all of cosim without the code that is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-lowest slow check lint types docs notebooks clean
 

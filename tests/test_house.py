@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -58,13 +59,14 @@ def _imports(path: Path, known: set[str]) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "cosim")
 
 
-def arrows(root: Path) -> set[tuple[str, str]]:
+@cache
+def arrows(root: Path) -> frozenset[tuple[str, str]]:
     """(module, module that it imports) of the whole package."""
     sources = _sources(root)
-    return {(name, target) for name, path in sources.items() for target in _imports(path, set(sources))}
+    return frozenset((name, target) for name, path in sources.items() for target in _imports(path, set(sources)))
 
 
-def upward(found: set[tuple[str, str]], folder: str, floors: tuple[frozenset[str], ...]) -> list[str]:
+def upward(found: frozenset[tuple[str, str]], folder: str, floors: tuple[frozenset[str], ...]) -> list[str]:
     """Imports between the rooms of a folder that do not go to a floor below, in words."""
     floor = {room: i for i, rooms in enumerate(floors) for room in rooms}
     depth = folder.count(".") + 1
@@ -84,7 +86,7 @@ def upward(found: set[tuple[str, str]], folder: str, floors: tuple[frozenset[str
      ("cosim.optimization.bilevel", BILEVEL)],
 )  # fmt: skip
 def test_rooms_import_only_from_floors_below(folder: str, floors: tuple[frozenset[str], ...]) -> None:
-    ends = {(a, b) for a, b in arrows(ROOT) if not a.endswith("__main__")}
+    ends = frozenset((a, b) for a, b in arrows(ROOT) if not a.endswith("__main__"))
     assert upward(ends, folder, floors) == []
 
 

@@ -32,7 +32,7 @@ def test_a_run_in_memory_imports_nothing_that_it_does_not_use() -> None:
     found = executed("""
         import cosim
         for mode in ("uncoordinated", "decentralized", "welfare"):
-            cosim.run("ieee37", mode=mode, overrides={"clock.steps": 2}).plot
+            cosim.run("ieee37", mode=mode, overrides={"clock.steps": 1}).plot
     """)
     assert "numpy" in found and "cosim.agents.dso.operator" in found
     assert found & {*NOT_FOR_A_RUN, *DEFERRED} == set()

@@ -62,9 +62,10 @@ def check(
             raise InputError(f"table {name!r} has an unknown column", file=file, key=f"{name}.{column}",
                              allowed=", ".join(known))  # fmt: skip
     wanted = [c for c in schema.columns if (columns is None or c.name in columns) and c.name not in unsaid]
-    result = pd.DataFrame({c.name: _checked(schema, c, frame, file) for c in wanted}, copy=False)
+    plain = frame.reset_index(drop=True)
+    result = pd.DataFrame({c.name: _checked(schema, c, plain, file) for c in wanted}, plain.index, copy=False)
     key = [name for name in schema.key if columns is not None or name not in unsaid]
-    if not set(key) <= set(result):
+    if len(result) < 2 or not set(key) <= set(result):
         return result
     if _grows(result, key):
         return result
@@ -113,11 +114,11 @@ def _checked(schema: Schema, column: Column, frame: pd.DataFrame, file: str | Pa
     if column.name not in frame.columns:
         if not column.optional:
             raise InputError(f"table {schema.name!r} lacks a column", file=file, key=key)
-        return pd.Series(np.full(len(frame), np.nan), dtype=dtype)
-    series = frame[column.name].reset_index(drop=True)
+        return pd.Series(np.full(len(frame), np.nan), frame.index, dtype=dtype)
+    series = frame[column.name]
     if series.empty:
-        return pd.Series([], dtype=dtype)
-    if series.isna().any() and not column.nullable:
+        return series if series.dtype == dtype else pd.Series([], frame.index, dtype=dtype)
+    if not column.nullable and series.isna().any():
         raise InputError(f"table {schema.name!r} has a missing value", file=file, key=key)
     values = _converted(series, column, key, file)
     if column.kind == "float" and np.isinf(values.to_numpy(dtype=float)).any():

@@ -181,7 +181,9 @@ def test_a_limit_of_the_phase_rate_is_kept_and_hardly_more_than_kept() -> None:
     assert max(pvur_pct(kept, kept.declared_p_mw).values()) <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize(("feeder", "bus"), [("ieee37", "740"), ("ieee13", "671")])
+@pytest.mark.parametrize(
+    ("feeder", "bus"), [("ieee13", "671"), pytest.param("ieee37", "740", marks=pytest.mark.slow)]
+)
 def test_a_limit_of_the_phase_rate_holds_in_ac(feeder: str, bus: str) -> None:
     svg = {"name": "svg", "bus": bus, "kvar": 600, "mode": "per_leg"}
     overrides = {

@@ -53,7 +53,7 @@ def run_of_size(k: float, folder: Path) -> RunResult:
     return cosim.run("ieee37_stress", mode="uncoordinated", overrides=changes)
 
 
-@pytest.mark.parametrize("k", [0.02, 20.0])
+@pytest.mark.parametrize("k", [0.02, pytest.param(20.0, marks=pytest.mark.slow)])
 def test_prices_do_not_depend_on_the_size_of_the_feeder(k: float, tmp_path: Path) -> None:
     usual, other = (run_of_size(size, tmp_path / str(size)) for size in (1.0, k))
     assert other.steps["p_sub_kw"].to_numpy() == pytest.approx(k * usual.steps["p_sub_kw"].to_numpy(), rel=1e-6)

@@ -31,9 +31,12 @@ def by_elimination(qp: ParametricQP, kept: frozenset[str], theta: Array) -> QPSo
     return smaller.recover(solve_qp(smaller.qp, theta).require(), theta)
 
 
-@pytest.mark.parametrize("name", ["ieee37_stress", "ieee37_stress_svg"])
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("ieee37_stress", 1.0), ("ieee37_stress_svg", 0.6), pytest.param("ieee37_stress", 0.6, marks=pytest.mark.slow),
+     pytest.param("ieee37_stress_svg", 1.0, marks=pytest.mark.slow)],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", OVERRIDES)
-@pytest.mark.parametrize("share", [1.0, 0.6])
 def test_cost_and_prices_are_those_of_the_explicit_clearing(name: str, kind: str, share: float) -> None:
     start = {"clock.start": "2024-07-15T10:00:00", "clock.steps": 3}
     day = opened(name, {**start, **OVERRIDES[kind]})

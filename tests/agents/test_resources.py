@@ -38,7 +38,7 @@ COOLING: dict[str, Any] = {
 EMPTYING = {**BATTERY, "final": 0.2}
 ALL = [EMPTYING, CHARGER, COOLING]
 SHORT: dict[str, Any] = {"clock.start": "2024-07-15T10:00:00", "clock.steps": 8, "clock.window_steps": 8}
-QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def least_cost_by_highs(day: Day, p_mw: Array, battery: dict[str, Any], price: Array) -> float:
@@ -166,7 +166,7 @@ def test_prices_with_resources_at_work_are_derivatives_of_cost() -> None:
     assert prices == pytest.approx(p_price + ratio * q_price, abs=1e-6)
     qp = day.clearing.follower
     step = 1e-4
-    for t in range(8):
+    for t in range(0, 8, 2):
         for k in range(3):
             cost = []
             for sign in (-1.0, 1.0):
@@ -194,7 +194,7 @@ def test_prices_at_nodes_are_those_of_the_clearing_with_every_state_explicit() -
         assert np.abs(price + demand.T @ flow).max() <= 1e-6 * np.abs(price).max()
 
 
-@pytest.mark.parametrize("mode", ["uncoordinated", "decentralized", "welfare"])
+@pytest.mark.parametrize("mode", [pytest.param("uncoordinated", marks=pytest.mark.slow), "decentralized", "welfare"])
 def test_no_mode_burns_energy_where_its_price_is_negative(mode: str) -> None:
     """Were energy turned into heat, more would be drawn than fits into the battery; notes say where it would pay."""
     battery = {**BATTERY, "efficiency": 0.8, "wear_usd_per_mwh": 0.0}
@@ -227,7 +227,7 @@ def test_resources_agree_with_ac_power_flow(mode: str, changes: dict[str, object
 def run_of_mode(request: pytest.FixtureRequest) -> RunResult:
     short = {**SHORT, "clock.steps": 4, "clock.window_steps": 4, "clock.start": "2024-07-15T11:00:00"}
     charger = {**CHARGER, "energy_kwh": 150, "deadline_h": 15}
-    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 5.0}
+    changes = {**short, "resources": [EMPTYING, charger, COOLING], "centralized.time_limit_s": 2.0}
     return cosim.run("ieee37_stress", mode=request.param, overrides=changes)
 
 
@@ -251,9 +251,11 @@ def test_every_mode_sells_what_the_battery_may_give(run_of_mode: RunResult) -> N
 
 def test_a_rolling_market_carries_charge_and_energy_along() -> None:
     """Each window sees less than the day; the deadline and the charge at the end hold over all of them."""
-    rolling = {**SHORT, "clock.market": "rolling", "clock.window_steps": 3, "clock.gate_s": 900}
-    result = cosim.run("ieee37_stress", mode="uncoordinated", overrides={**rolling, "resources": ALL})
-    assert -by_kw(result, "ev").sum() == pytest.approx(250.0, abs=0.01)
+    rolling = {**SHORT, "clock.steps": 5, "clock.market": "rolling", "clock.window_steps": 2, "clock.gate_s": 900}
+    charger = {**CHARGER, "energy_kwh": 150, "deadline_h": 14}
+    resources = {"resources": [EMPTYING, charger, COOLING]}
+    result = cosim.run("ieee37_stress", mode="uncoordinated", overrides={**rolling, **resources})
+    assert -by_kw(result, "ev").sum() == pytest.approx(150.0, abs=0.01)
     given = by_kw(result, "b1")
     charge = 300.0 + np.cumsum(np.where(given < 0, -0.95 * given, -given / 0.95))
     assert charge.min() >= -0.01 and charge.max() <= 600.01 and charge[-1] >= 120.0 - 0.01

@@ -68,7 +68,7 @@ def extensive(case: Uncertain, p_mw: Array | None) -> extensive_form.Extensive:
     return extensive_form.solved(extensive_form.build(operator, data, agents, names, p_mw), operator.hours)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.9])
+@pytest.mark.parametrize("share", [0.9, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_expected_cost_and_prices_are_those_of_the_extensive_form(stressed: Uncertain, share: float) -> None:
     clearing = stressed.operator.clear(share * stressed.declared_p_mw)
     found = extensive(stressed, share * stressed.declared_p_mw)
@@ -140,7 +140,7 @@ def test_the_position_of_the_forecast_costs_more_in_expectation() -> None:
 
 @pytest.mark.parametrize("mode", ["decentralized", pytest.param("welfare", marks=pytest.mark.slow)])
 def test_runs_over_scenarios_deliver_what_happens_and_repeat(mode: str) -> None:
-    changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 3, "clock.window_steps": 3, "mode": mode,
+    changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 2, "clock.window_steps": 2, "mode": mode,
                "market.stochastic.scenarios": 4, "forecasts": FORECASTS, "decentralized.tolerance": 1e-4}  # fmt: skip
     books = [Simulation(prepare(*load_scenario("ieee37", changes))).run() for _ in range(2)]
     first, second = (b.tables() for b in books)

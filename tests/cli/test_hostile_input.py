@@ -79,8 +79,14 @@ def told(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "validate"])
-@pytest.mark.parametrize("what", FILES)
+# What takes long to read is read by one command; the other is slow.
+@pytest.mark.parametrize(
+    ("what", "command"),
+    [
+        pytest.param(what, command, marks=[pytest.mark.slow] * (len(text) > 100_000 and command == "validate"))
+        for what, (text, _) in FILES.items() for command in ("run", "validate")
+    ],
+)  # fmt: skip
 def test_a_hostile_scenario_is_refused_alike_by_both_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, command: str
 ) -> None:
@@ -257,7 +263,7 @@ def test_a_short_text_is_left_alone_and_a_long_one_is_cut_at_a_character() -> No
     assert len(cut.encode()) <= MESSAGE_BYTES and cut.startswith("ää") and cut.endswith(" ...")
 
 
-@pytest.mark.parametrize("name", ["daqp", "piqp", "highspy"])
+@pytest.mark.parametrize("name", ["piqp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("daqp", "highspy"))])
 def test_a_missing_library_is_named(tmp_path: Path, name: str) -> None:
     done = blocked(tmp_path, name, "run", "ieee37", "--steps", "1", "--mode", "uncoordinated", "--out", "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -85,9 +85,10 @@ def test_leaders_keep_the_decision_that_ac_power_flow_confirms_best() -> None:
     assert found[1]["worst_pu"] <= found[0]["worst_pu"] and found[1]["apart_pu"] <= found[0]["apart_pu"]
 
 
-def test_prices_are_slopes_of_the_least_ac_cost() -> None:
+@pytest.mark.parametrize("places", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_prices_are_slopes_of_the_least_ac_cost(places: int) -> None:
     changes = overrides(read_feeder("ieee37"), "ieee37", 1, 4)
-    rows = price_rows(changes, "uncoordinated", 2, np.random.default_rng(1))
+    rows = price_rows(changes, "uncoordinated", places, np.random.default_rng(1))
     assert max(float(str(row["apart_pct"])) for row in rows) <= WITHIN_PCT
 
 

@@ -184,7 +184,7 @@ FAULTS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(faults=FAULTS, seed=st.integers(0, 2**32 - 1))
 def test_whatever_fails_the_window_ends_with_an_award_and_every_message_is_accounted_for(
     faults: dict[str, Any], seed: int

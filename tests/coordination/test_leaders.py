@@ -27,6 +27,7 @@ GAP = 1e-3
 def led(leader: str) -> tuple[Simulation, Books]:
     mode = "welfare" if leader == "nobody" else "centralized"
     named: dict[str, Any] = {} if leader == "nobody" else {"centralized__leader": leader}
+    named |= {"clock__start": "2024-07-15T18:00:00", "clock__steps": 3}
     simulation = simulation_of("ieee37_stress", mode, aggregators=TWO, centralized__gap=GAP, **named)
     return simulation, simulation.run()
 

@@ -31,13 +31,14 @@ def test_no_mode_charges_below_the_floor_or_above_the_cap(mode: str) -> None:
 
 
 def test_limits_of_the_price_change_what_is_paid_but_not_what_is_done() -> None:
-    free, limited = evening_of("ieee37_stress", "welfare"), evening_of("ieee37_stress", "welfare", **LIMITS)
+    free, limited = (evening_of("ieee37_stress", "welfare", clock__steps=2, **changes) for changes in ({}, LIMITS))
     assert free.kpis["dca_payment_usd"] != limited.kpis["dca_payment_usd"]
     assert free.demand.equals(limited.demand) and free.prices.equals(limited.prices)
 
 
 def test_a_negative_price_is_paid_to_who_draws_unless_there_is_a_floor() -> None:
-    given = {"market__price_usd_per_mwh": {"values": [-30.0] * 6}, "generators": [], "market__settlement": "active"}
+    given = {"market__price_usd_per_mwh": {"values": [-30.0] * 2}, "generators": [], "market__settlement": "active",
+             "clock__steps": 2}  # fmt: skip
     paid = evening_of("ieee37", "welfare", **given).kpis["dca_payment_usd"]
     floored = evening_of("ieee37", "welfare", **given, market__price_floor_usd_per_mwh=0.0).kpis["dca_payment_usd"]
     assert paid is not None and paid < 0
@@ -81,7 +82,7 @@ def test_what_is_drawn_is_within_the_grid_of_the_last_bid(monkeypatch: pytest.Mo
     assert np.abs(outcome.clearing.p_mw - bids[-1]).max() <= 0.005
 
 
-@pytest.mark.parametrize("step_kw", [10.0, 20.0, 100.0])
+@pytest.mark.parametrize("step_kw", [100.0, *(pytest.param(kw, marks=pytest.mark.slow) for kw in (10.0, 20.0))])
 def test_on_any_grid_nothing_is_late(step_kw: float) -> None:
     run = evening_of("ieee37_stress", market__bid_step_kw=step_kw, decentralized__max_rounds=2, clock__steps=3)
     assert run.work["late_mwh"].max() <= 1e-7 and run.kpis["unserved_mwh"] == pytest.approx(0, abs=1e-7)
@@ -106,7 +107,7 @@ def test_what_is_drawn_is_the_nearest_to_the_award_in_which_nothing_is_late(monk
     assert np.abs(towards).max() > 1e-3 and (towards * drawn).sum() - found.fun <= 1e-7
 
 
-@pytest.mark.parametrize("step_kw", [None, 20.0, 100.0])
+@pytest.mark.parametrize("step_kw", [None, 20.0, pytest.param(100.0, marks=pytest.mark.slow)])
 def test_the_regrets_bound_the_welfare_gap_whatever_the_grid(step_kw: float | None) -> None:
     changes = {"market__bid_step_kw": step_kw, "decentralized__max_rounds": 3, "clock__steps": 3}
     simulation = simulation_of("ieee37_stress", **changes)
@@ -115,7 +116,7 @@ def test_the_regrets_bound_the_welfare_gap_whatever_the_grid(step_kw: float | No
     assert gap_usd(simulation, outcome) <= sum(outcome.regrets_usd) + 1e-6
 
 
-@pytest.mark.parametrize("rule", ["admm", "best_response", "proximal"])
+@pytest.mark.parametrize("rule", ["admm", "best_response", pytest.param("proximal", marks=pytest.mark.slow)])
 def test_with_settlement_on_active_power_the_unpaid_price_is_part_of_the_bound(
     rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

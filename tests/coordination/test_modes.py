@@ -15,11 +15,17 @@ from cosim.simulation.runner import Comparison, RunResult
 
 from .conftest import EVENING, MODES, SCENARIOS, evening, evening_of, evening_run, kpi, payment_usd
 
-ALL = pytest.mark.parametrize(("scenario", "mode"), [(s, m) for s in SCENARIOS for m in MODES])
+SLOW = pytest.mark.slow
+# A scenario with neither SVGs nor limits that bind and one with both stand for those with one of them.
+MARKS = {"ieee37": (), "ieee37_svg": SLOW, "ieee37_stress": SLOW, "ieee37_stress_svg": ()}
+EACH = pytest.mark.parametrize("scenario", [pytest.param(s, marks=MARKS[s]) for s in SCENARIOS])
+ALL = pytest.mark.parametrize(
+    ("scenario", "mode"), [pytest.param(s, m, marks=MARKS[s]) for s in SCENARIOS for m in MODES]
+)
 CLASSES = {"interactive": 0, "movable": 0, "batch": 8}
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@EACH
 def test_every_mode_ends(scenario: str) -> None:
     assert evening(scenario).failures == {}
 
@@ -38,7 +44,7 @@ def test_the_welfare_gap_is_what_the_runs_differ_by(scenario: str, mode: str) ->
 
 
 @pytest.mark.parametrize("mode", ["uncoordinated", "decentralized", "welfare"])
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@EACH
 def test_nobody_is_charged_less_than_the_leader(scenario: str, mode: str) -> None:
     """Every mode ends at a schedule and at prices that the leader could have chosen as well."""
     leader = evening_run(scenario, "centralized")
@@ -47,7 +53,7 @@ def test_nobody_is_charged_less_than_the_leader(scenario: str, mode: str) -> Non
     assert kpi(leader, "mip_gap") <= 1e-3
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@EACH
 def test_the_leader_pays_what_its_certificate_says(scenario: str) -> None:
     leader = evening_run(scenario, "centralized")
     certificate = leader.record.certificate
@@ -129,14 +135,14 @@ def test_social_cost_is_the_operators_and_the_data_centers_own(scenario: str, mo
     assert kpi(run, "social_cost_usd") == pytest.approx(kpi(run, "dso_cost_usd") + own, abs=1e-6)
 
 
-@pytest.mark.parametrize("scenario", ["ieee37_stress", "ieee37_stress_svg"])
+@pytest.mark.parametrize("scenario", [pytest.param("ieee37_stress", marks=SLOW), "ieee37_stress_svg"])
 def test_a_voltage_limit_binds_in_the_stressed_scenarios(scenario: str) -> None:
     run = evening_run(scenario, "welfare")
     assert kpi(run, "v_min_pu") == pytest.approx(0.95, abs=1e-5)
     assert run.prices["voltage"].abs().max() > 1.0
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@EACH
 def test_the_operator_keeps_its_limits_where_there_is_coordination(scenario: str) -> None:
     for mode in ("decentralized", "welfare", "centralized"):
         assert kpi(evening_run(scenario, mode), "slack_mwh") <= 1e-6
@@ -148,12 +154,21 @@ def day() -> Comparison:
     return cosim.compare("ieee37", modes=("decentralized", "centralized"))
 
 
+@ALL
+def test_linear_voltages_are_close_to_ac(scenario: str, mode: str) -> None:
+    voltages = evening_run(scenario, mode).voltages
+    assert len(voltages) == 6 * 3 * len(read_feeder("ieee37").buses)
+    assert (voltages["v_pu"] - voltages["v_ac_pu"]).abs().max() <= 0.003
+
+
+@SLOW
 def test_linear_voltages_of_a_day_are_close_to_ac(day: Comparison) -> None:
     for run in day.runs.values():
         assert len(run.voltages) == 24 * 3 * len(read_feeder("ieee37").buses)
         assert (run.voltages["v_pu"] - run.voltages["v_ac_pu"]).abs().max() <= 0.003
 
 
+@SLOW
 def test_the_leader_of_a_day_pays_no_more_than_after_a_negotiation(day: Comparison) -> None:
     leader, negotiated = day.runs["centralized"], day.runs["decentralized"]
     assert kpi(leader, "dca_cost_usd") <= kpi(negotiated, "dca_cost_usd") * (1 + kpi(leader, "mip_gap") + 1e-6)
@@ -179,7 +194,7 @@ def certified(formulation: str, hours: dict[str, Any]) -> RunResult:
     return cosim.run("ieee37_stress", mode="centralized", overrides=overrides)
 
 
-@pytest.mark.parametrize("start", [17, 18])
+@pytest.mark.parametrize("start", [17, pytest.param(18, marks=SLOW)])
 def test_both_formulations_find_the_same_optimum(start: int) -> None:
     hours = {"clock.start": f"2024-07-15T{start}:00:00", "clock.steps": 2}
     exact, classical = certified("strong-duality", hours), certified("kkt-mccormick", hours)

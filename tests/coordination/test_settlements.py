@@ -148,7 +148,7 @@ def test_limits_may_be_posted_in_either_settlement(mode: str, second: str) -> No
 
 
 def test_each_operator_is_paid_for_the_sites_on_its_feeder() -> None:
-    two = twice("welfare", "two_feeders", ERRORS)
+    two = twice("welfare", "two_feeders", ERRORS, clock__steps=1, clock__window_steps=1)
     d, keys = two.tables.deviations, ["step", "feeder"]
     paid = (d["day_ahead_payment_usd"] + d["deviation_payment_usd"]).groupby([d[k] for k in keys]).sum()
     assert two.tables.feeders.set_index(keys)["dca_payment_usd"].to_dict() == pytest.approx(paid.to_dict(), rel=1e-12)

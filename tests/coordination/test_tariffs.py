@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,11 +18,19 @@ TARIFFS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(TARIFFS))
-def charged(request: pytest.FixtureRequest) -> tuple[str, RunResult]:
-    series = TARIFFS[request.param]
+@cache
+def by(name: str) -> RunResult:
+    """The evening under a tariff, or as negotiated."""
+    if name == "negotiated":
+        return evening_of("ieee37_stress")
+    series = TARIFFS[name]
     changes = {} if series is None else {"market__tariff_usd_per_mwh": series}
-    return request.param, evening_of("ieee37_stress", decentralized__rule="tariff", **changes)
+    return evening_of("ieee37_stress", decentralized__rule="tariff", **changes)
+
+
+@pytest.fixture(params=list(TARIFFS))
+def charged(request: pytest.FixtureRequest) -> tuple[str, RunResult]:
+    return request.param, by(request.param)
 
 
 def test_the_payment_is_the_tariff_times_the_energy(charged: tuple[str, RunResult]) -> None:
@@ -42,14 +51,12 @@ def test_nobody_says_that_a_tariff_was_agreed_on(charged: tuple[str, RunResult])
 
 def test_no_tariff_is_cheaper_for_society_than_the_negotiation(charged: tuple[str, RunResult]) -> None:
     _, run = charged
-    negotiated = evening_of("ieee37_stress")
-    assert kpi(run, "social_cost_usd") >= kpi(negotiated, "social_cost_usd") * (1 - 1e-6)
+    assert kpi(run, "social_cost_usd") >= kpi(by("negotiated"), "social_cost_usd") * (1 - 1e-6)
 
 
 def test_demand_leaves_the_dear_hours_of_a_tariff_by_time_of_use() -> None:
     def dear(name: str) -> float:
-        changes = {"decentralized__rule": "tariff", "market__tariff_usd_per_mwh": TARIFFS[name]}
-        demand = evening_of("ieee37_stress", **changes).demand
+        demand = by(name).demand
         return float(demand[demand["step"].isin([2, 3, 4])]["p_kw"].sum())
 
     assert dear("time_of_use") < dear("flat")

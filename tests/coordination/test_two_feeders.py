@@ -20,7 +20,7 @@ from cosim.simulation.runner import RunResult, simulate
 from cosim.simulation.simulation import Simulation
 
 PATH = find_scenario("two_feeders")
-EVENING: dict[str, Any] = {"clock.start": "2024-07-15T18:00:00", "clock.steps": 3, "clock.window_steps": 3}
+EVENING: dict[str, Any] = {"clock.start": "2024-07-15T18:00:00", "clock.steps": 2, "clock.window_steps": 2}
 STRESS = {f"datacenters.{i}.it_peak_kw": 700 for i in range(5)}
 """Data centers so large that voltage limits bind."""
 UNMOVED = {"workload.classes": [{"name": "now", "share": 0.6}, {"name": "batch", "share": 0.4, "max_delay_steps": 3,
@@ -58,7 +58,10 @@ def of_feeder(frame: pd.DataFrame, feeder: str) -> pd.DataFrame:
     return frame[frame["feeder"] == feeder].drop(columns="feeder").reset_index(drop=True)
 
 
-@pytest.mark.parametrize(("mode", "near"), [("uncoordinated", 1e-9), ("welfare", 1e-5), ("decentralized", 2e-3)])
+@pytest.mark.parametrize(
+    ("mode", "near"),
+    [pytest.param("uncoordinated", 1e-9, marks=pytest.mark.slow), ("welfare", 1e-5), ("decentralized", 2e-3)],
+)
 def test_feeders_between_which_no_work_moves_are_as_each_alone(mode: str, near: float) -> None:
     together = run(data(**UNMOVED), mode)
     apart = {name: run(alone(name, data(**UNMOVED)), mode) for name in ("west", "east")}
@@ -123,8 +126,7 @@ def test_the_welfare_optimum_is_that_of_an_independent_program() -> None:
 
     By LinDist3Flow: HiGHS ends without a result on the AC tangent's equations, whose numbers span more decades.
     """
-    steps: dict[str, Any] = {"clock.steps": 2, "clock.window_steps": 2}
-    steps |= {f"feeders.{name}.network.model": "lindist3flow" for name in ("west", "east")}
+    steps: dict[str, Any] = {f"feeders.{name}.network.model": "lindist3flow" for name in ("west", "east")}
     simulation = Simulation(prepare(check_scenario(data(**STRESS, **steps), PATH), PATH))
     market = simulation.market
     window = next(iter(simulation.prepared.calendar.windows()))
@@ -165,13 +167,14 @@ def test_rules_that_converge_agree_on_two_feeders_near_the_optimum(rule: str) ->
 
 @pytest.mark.parametrize("rule", ["averaged", "best_response", "proximal", "anticipating", "tariff"])
 def test_every_other_rule_ends_with_all_work_served(rule: str) -> None:
-    found = run(data(**STRESS, **{"decentralized.rule": rule, "decentralized.max_rounds": 8}))
+    found = run(data(**STRESS, **{"decentralized.rule": rule, "decentralized.max_rounds": 4}))
     assert found.kpis["unserved_mwh"] == pytest.approx(0.0, abs=1e-7)
     assert found.kpis["welfare_gap"] >= -1e-9  # type: ignore[operator]
 
 
-def test_a_day_of_both_feeders_is_agreed_on_in_few_rounds() -> None:
-    found = cosim.run("two_feeders")
+@pytest.mark.parametrize("hours", [6, pytest.param(24, marks=pytest.mark.slow)])
+def test_a_day_of_both_feeders_is_agreed_on_in_few_rounds(hours: int) -> None:
+    found = cosim.run("two_feeders", overrides={"clock.steps": hours})
     assert found.steps["converged"].all() and len(found.rounds) <= 30
     assert found.kpis["welfare_gap"] <= 1e-5  # type: ignore[operator]
 
@@ -224,7 +227,7 @@ def test_the_leaders_optimum_is_certified_and_costs_it_no_more_than_agreement() 
 
 @pytest.mark.parametrize("mode", ["decentralized", "welfare", "centralized"])
 def test_active_power_alone_may_be_settled_on_several_feeders(mode: str) -> None:
-    found = run(data(**STRESS, **{"market.settlement": "active", "clock.steps": 2, "clock.window_steps": 2}), mode)
+    found = run(data(**STRESS, **{"market.settlement": "active"}), mode)
     assert found.kpis["unserved_mwh"] == pytest.approx(0.0, abs=1e-7)
 
 

@@ -202,7 +202,7 @@ FAULTS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(faults=FAULTS, seed=st.integers(0, 2**32 - 1))
 def test_whatever_fails_the_window_ends_and_every_message_is_accounted_for(faults: dict[str, Any], seed: int) -> None:
     outcome, market, mover, _ = negotiated(faults, seed)

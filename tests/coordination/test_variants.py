@@ -150,8 +150,12 @@ def test_a_battery_is_used_and_saves_what_it_is_used_for() -> None:
 # -- connections, losses, settlement ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("connection", "phases"), [("per_phase", ["ab", "bc", "ca"]), ("ab", ["ab"])])
-@pytest.mark.parametrize("mode", ["decentralized", "centralized"])
+@pytest.mark.parametrize(
+    ("connection", "phases", "mode"),
+    [("per_phase", ["ab", "bc", "ca"], "centralized"), ("ab", ["ab"], "decentralized"),
+     pytest.param("per_phase", ["ab", "bc", "ca"], "decentralized", marks=pytest.mark.slow),
+     pytest.param("ab", ["ab"], "centralized", marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_a_data_center_may_be_connected_leg_by_leg(connection: str, phases: list[str], mode: str) -> None:
     run = evening_of("ieee37", mode, clock__steps=2, datacenters__dc740__connection=connection)
     assert run.demand.query("datacenter == 'dc740' and step == 0")["phase"].tolist() == phases
@@ -165,7 +169,9 @@ def test_legs_that_are_free_cost_no_more_than_legs_that_are_tied() -> None:
     assert kpi(free, "social_cost_usd") < kpi(tied, "social_cost_usd")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(m, marks=() if m in ("decentralized", "centralized") else pytest.mark.slow) for m in MODES]
+)
 def test_without_losses_every_mode_runs(mode: str) -> None:
     run = evening_of("ieee37", mode, clock__steps=2, network__losses=False)
     assert run.steps["converged"].all()
@@ -230,7 +236,7 @@ def test_a_sloped_supply_makes_prices_rise_with_the_import() -> None:
 
 
 def test_rolling_windows_under_a_leader_come_out_the_same_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, Any] = {**ROLLING, "network__losses": False, "centralized__gap": 1e-5}
+    changes: dict[str, Any] = {**ROLLING, "clock__steps": 3, "network__losses": False, "centralized__gap": 1e-5}
     remembering = evening_of("ieee37", "centralized", **changes)
     decide = centralized.decide
     monkeypatch.setattr(centralized, "decide", lambda market, _: decide(market))

@@ -17,7 +17,7 @@ from cosim.sweep.run import run_sweep
 @pytest.fixture(scope="package")
 def modes() -> Findings:
     """Hours of the stressed feeder in which a voltage limit binds, all modes, two update rules."""
-    overrides = {"clock.start": "2024-07-15T08:00:00", "clock.steps": 3}
+    overrides = {"clock.start": "2024-07-15T08:00:00", "clock.steps": 2}
     return coordination.study(["ieee37_stress"], overrides, rules=("admm", "best_response"))
 
 

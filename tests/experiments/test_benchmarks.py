@@ -90,7 +90,7 @@ def test_framework_takes_a_run_apart() -> None:
 
 
 def test_the_benchmark_of_sweeps_measures_reading_and_resuming(tmp_path: Path) -> None:
-    rows = sweep.store(tmp_path, 20)
+    rows = sweep.store(tmp_path, 4)
     assert [str(r["what"]).split(",")[0] for r in rows] == [
         "read: table of runs",
         "read: and a long table",

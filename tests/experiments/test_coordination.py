@@ -52,7 +52,7 @@ def test_what_the_data_centers_gain_others_lose(modes: Findings) -> None:
 
 def test_prices_at_every_data_center_mode_and_step(modes: Findings) -> None:
     prices = modes.tables["prices"]
-    assert len(prices) == 4 * 3 * 3
+    assert len(prices) == 4 * 3 * 2
     assert set(prices["bus"]) == {"718", "736", "740"}
 
 

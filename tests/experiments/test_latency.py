@@ -15,7 +15,7 @@ from .conftest import small
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 2, "clock.gate_s": 600}
+    changes = {"clock.start": "2024-07-15T17:00:00", "clock.steps": 1, "clock.gate_s": 600}
     return small("latency", tmp_path_factory.mktemp("latency"), changes, delay_s=[0.05, 300.0], loss=[0.0, 0.3])
 
 

@@ -22,7 +22,7 @@ from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
 from cosim.simulation.simulation import Simulation
 
-NORMAL, SLOW = 25, 1000
+NORMAL, SLOW = 12, 1000
 HORIZON_HOURS = 6
 EXACT_MWH, EXACT_USD = 1e-6, 1e-6
 ONE = ({"name": "dca"},)

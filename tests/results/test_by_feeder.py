@@ -23,6 +23,7 @@ from .conftest import FACTS, LIMITS, SCENARIO_TEXT, Rows, make_layout, make_reco
 
 NAMED = ("prices", "dispatch", "voltages", "unbalance", "taps", "flows", "limits", "accounts")
 ALIKE = ("work", "rounds", "messages", "demand")
+NO_LONGER_DRAWN = "map_price.north.png"
 OWN = VoltageLimits(0.97, 1.05)
 """Limits of the east, which more of its voltages break."""
 
@@ -67,6 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, twin: Tables) -> Path:
     with RunFolder(tmp_path_factory.mktemp("twin") / "run", record, SCENARIO_TEXT) as place:
         twin.write(place.path)
         place.save(record, both(make_layout()))
+    (place.out / "figures").mkdir()
+    (place.out / "figures" / NO_LONGER_DRAWN).write_bytes(b"")
     write_report(place.out)
     return place.out
 
@@ -122,10 +125,7 @@ def test_every_feeder_is_drawn_and_named(folder: Path) -> None:
 
 
 def test_figures_of_feeders_that_are_no_longer_drawn_are_removed(folder: Path) -> None:
-    old = folder / "figures" / "map_price.north.png"
-    old.write_bytes(b"")
-    write_report(folder)
-    assert not old.exists()
+    assert not (folder / "figures" / NO_LONGER_DRAWN).exists()
 
 
 def test_the_layout_of_a_feeder_is_its_own(layout: Layout) -> None:

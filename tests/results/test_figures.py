@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -25,8 +27,25 @@ ALL_FIGURES = {
 }  # fmt: skip
 
 
-def test_a_run_has_every_figure(tables: Tables, layout: Layout) -> None:
-    assert set(run_figures(tables, layout, LIMITS)) == ALL_FIGURES
+@dataclass(frozen=True)
+class Drawn:
+    """All figures of a run as PNG, and matplotlib's settings before they were drawn and after."""
+
+    images: dict[str, bytes]
+    before: dict[str, object]
+    after: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def drawn(tables: Tables, layout: Layout) -> Drawn:
+    before = dict(mpl.rcParams)
+    images = {name: png(figure) for name, figure in run_figures(tables, layout, LIMITS).items()}
+    return Drawn(images, before, dict(mpl.rcParams))
+
+
+def test_a_run_has_every_figure(drawn: Drawn) -> None:
+    assert set(drawn.images) == ALL_FIGURES
+    assert all(image.startswith(b"\x89PNG") for image in drawn.images.values())
 
 
 def test_figures_without_data_are_left_out(rows: Rows, layout: Layout) -> None:
@@ -39,11 +58,8 @@ def test_devices_that_did_not_move_have_no_figure(tables: Tables, layout: Layout
     assert set(run_figures(Tables(**frames), layout, LIMITS)) == ALL_FIGURES - {"taps"}
 
 
-def test_a_figure_drawn_twice_has_the_same_bytes(tables: Tables, layout: Layout) -> None:
-    one, other = (
-        {name: png(figure) for name, figure in run_figures(tables, layout, LIMITS).items()} for _ in range(2)
-    )
-    assert one == other and all(image.startswith(b"\x89PNG") for image in one.values())
+def test_a_figure_drawn_twice_has_the_same_bytes(drawn: Drawn, tables: Tables, layout: Layout) -> None:
+    assert drawn.images == {name: png(figure) for name, figure in run_figures(tables, layout, LIMITS).items()}
 
 
 @pytest.mark.parametrize("place", [(100.0, 0.0), (0.0, 0.0), (50.0, 20.0)])
@@ -65,17 +81,14 @@ def test_a_name_on_a_map_stays_clear_of_the_colour_bar(place: tuple[float, float
     assert box.x1 <= bar.x0
 
 
-def test_drawing_changes_no_global_setting_and_opens_no_window(tables: Tables, layout: Layout) -> None:
+def test_drawing_changes_no_global_setting_and_opens_no_window(drawn: Drawn) -> None:
     import matplotlib.pyplot as plt
 
-    before = dict(mpl.rcParams)
-    for figure in run_figures(tables, layout, LIMITS).values():
-        png(figure)
-    assert dict(mpl.rcParams) == before
+    assert drawn.after == drawn.before
     assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_few_steps_are_enough(tables: Tables, layout: Layout, count: int) -> None:
     frames = {n: f[f["step"] < count] if "step" in f.columns else f for n, f in tables.items()}
     for figure in run_figures(Tables(**frames), layout, LIMITS).values():

@@ -141,6 +141,7 @@ def test_a_comparison_and_its_runs_link_to_each_other_and_share_the_library(comp
         assert all((page.parent / target.partition("#")[0]).is_file() for target in targets)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_and_the_page_beside_it_link_to_each_other(tmp_path: Path) -> None:
     steps = {"clock.steps": 1, "clock.window_steps": 1}
     cosim.compare("ieee37", ["uncoordinated"], overrides=steps, out=tmp_path / "out")

@@ -32,7 +32,7 @@ QUIET = (
 HOSTILE = '<img src="https://example.org/x.png" onerror="document.title=1"></script><b>dc'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser without a window, its requests recorded."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

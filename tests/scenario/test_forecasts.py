@@ -69,7 +69,9 @@ def assert_mean_zero(values: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "truth"), [("multiplicative", "series"), ("multiplicative", "sampled"), ("additive", "sampled")]
+    ("form", "truth"),
+    [("multiplicative", "series"), ("additive", "sampled"),
+     pytest.param("multiplicative", "sampled", marks=pytest.mark.slow)],
 )
 def test_errors_are_unbiased_and_have_the_stated_size_at_each_lead_time(form: str, truth: str) -> None:
     found, happens = drawn_of(form, truth, (-1800, 14400, 34200) if truth == "sampled" else (-1800,))

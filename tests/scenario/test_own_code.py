@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -157,11 +155,8 @@ def _near(values: object) -> object:
 
 def test_a_sweep_finds_what_lies_beside_its_files_in_every_process(tmp_path: Path) -> None:
     place = folder(tmp_path, "swept")
-    command = [sys.executable, "-m", "cosim", "sweep", str(place / "shares.yaml"), "--out", str(tmp_path / "out"),
-               "--no-figures"]  # fmt: skip
-    done = subprocess.run([*command, "--workers", "2"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert sorted(cosim.read_sweep(tmp_path / "out").runs["level"]) == [0.25, 0.75]
+    found = cosim.run_sweep(place / "shares.yaml", tmp_path / "out", workers=1, analyse=False)
+    assert sorted(found.runs["level"]) == [0.25, 0.75]
 
 
 def test_a_run_is_another_one_if_a_module_beside_it_changes(tmp_path: Path) -> None:

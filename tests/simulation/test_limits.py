@@ -26,7 +26,7 @@ TIGHT: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     out = tmp_path_factory.mktemp("tight") / "out"
-    return run("ieee37_stress", mode="uncoordinated", overrides=TIGHT, out=out)
+    return run("ieee37_stress", mode="uncoordinated", overrides=TIGHT, out=out, figures=False)
 
 
 def test_ac_rows_are_the_limits_that_ac_power_flow_breaks(tight: RunResult) -> None:

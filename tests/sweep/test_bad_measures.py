@@ -133,7 +133,8 @@ def test_a_measurement_that_misbehaves_is_a_failure_of_its_run(
 
 
 @pytest.mark.parametrize(
-    ("way", "words"), [("exit", "SystemExit"), ("interrupt", "Keyboard"), ("os._exit", "WorkerDied")]
+    ("way", "words"),
+    [("exit", "SystemExit"), pytest.param("interrupt", "Keyboard", marks=pytest.mark.slow), ("os._exit", "WorkerDied")],
 )
 def test_a_measurement_that_ends_its_process_is_a_failure_of_its_run_in_a_pool(
     misdeeds: Path, experiment: Make, way: str, words: str

@@ -42,10 +42,14 @@ def bytes_of(found: Sweep) -> dict[str, bytes]:
     return {str(f.relative_to(found.root)): f.read_bytes() for f in files}
 
 
-@pytest.mark.parametrize("engine", ["pool", "dask"])
-def test_engines_leave_the_same_bytes(real: Experiment, serial: Sweep, tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "workers"), [("pool", 2), ("dask", 1), pytest.param("dask", 2, marks=pytest.mark.slow)]
+)
+def test_engines_leave_the_same_bytes(
+    real: Experiment, serial: Sweep, tmp_path: Path, engine: str, workers: int
+) -> None:
     pytest.importorskip("distributed") if engine == "dask" else None
-    found = cosim.run_sweep(real, tmp_path / "out", engine=engine, workers=2, analyse=False)
+    found = cosim.run_sweep(real, tmp_path / "out", engine=engine, workers=workers, analyse=False)
     assert (found.runs["status"] == "ok").all()
     assert bytes_of(found) == bytes_of(serial)
 

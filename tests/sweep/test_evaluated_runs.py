@@ -30,21 +30,13 @@ def ran(out: Path, name: str | Path = "ieee37", **changes: Any) -> Path:
     return out
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "errs"),
-    [
-        ("ieee37", {"forecasts": FORECASTS}, Errs()),
-        ("ieee37", TWICE, Errs()),
-        ("ieee37_stress", {"network.controls": "between_steps"}, LOAD),
-        ("dss", {}, LOAD),
-    ],
-    ids=["forecasts", "two settlements", "devices that move", "circuit"],
-)
-def test_without_errors_a_run_is_itself_again(
-    name: str, changes: dict[str, Any], errs: Errs, tmp_path: Path
-) -> None:
-    what = scenario(tmp_path, "ring", RING) if name == "dss" else name
-    run = ran(tmp_path / "run", what, **changes)
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two settlements."""
+    return ran(tmp_path_factory.mktemp("twice") / "run", **TWICE)
+
+
+def assert_itself_again(run: Path, errs: Errs) -> None:
     decided = read_decided(run, errs)
     found = evaluated(replace(decided, errors=decided.errors.model_copy(update={"scale": 1e-9})), 1).samples
     steps = cosim.read(run).steps
@@ -52,9 +44,28 @@ def test_without_errors_a_run_is_itself_again(
     assert found["payment_usd"].to_numpy() == pytest.approx(steps["dca_payment_usd"].sum(), rel=1e-6)
 
 
-def test_of_two_settlements_deviations_alone_pay_the_drawn_price(tmp_path: Path) -> None:
-    run = ran(tmp_path / "run", **TWICE)
-    decided, result = read_decided(run), cosim.read(run)
+@pytest.mark.parametrize(
+    ("name", "changes", "errs"),
+    [
+        ("ieee37", {"forecasts": FORECASTS}, Errs()),
+        ("ieee37_stress", {"network.controls": "between_steps"}, LOAD),
+        ("dss", {}, LOAD),
+    ],
+    ids=["forecasts", "devices that move", "circuit"],
+)
+def test_without_errors_a_run_is_itself_again(
+    name: str, changes: dict[str, Any], errs: Errs, tmp_path: Path
+) -> None:
+    what = scenario(tmp_path, "ring", RING) if name == "dss" else name
+    assert_itself_again(ran(tmp_path / "run", what, **changes), errs)
+
+
+def test_without_errors_a_run_with_two_settlements_is_itself_again(twice: Path) -> None:
+    assert_itself_again(twice, Errs())
+
+
+def test_of_two_settlements_deviations_alone_pay_the_drawn_price(twice: Path) -> None:
+    decided, result = read_decided(twice), cosim.read(twice)
     beside_mw = result.deviations.groupby("step")["deviation_kw"].sum().to_numpy() / 1000
     moved = drawn(decided, 0, 0)[PRICE_KEY] - decided.series[PRICE_KEY]
     paid = float(evaluated(decided, 1).samples["payment_usd"][0])

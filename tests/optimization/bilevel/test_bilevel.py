@@ -246,13 +246,13 @@ def test_a_good_start_is_used() -> None:
 
 def test_a_time_limit_returns_the_best_so_far_with_its_gap() -> None:
     follower, leader = day(1)
-    found = solve(BilevelProblem(follower, leader), gap=0.0, time_limit_s=3.0)
+    found = solve(BilevelProblem(follower, leader), gap=0.0, time_limit_s=1.5)
     assert found.status == "time limit"
     assert found.bound < found.leader_cost < found.bound * 1.05
     assert found.gap == pytest.approx((found.leader_cost - found.bound) / found.leader_cost)
 
 
-@pytest.mark.parametrize("slope", [0.0, 4.0])
+@pytest.mark.parametrize("slope", [pytest.param(0.0, marks=pytest.mark.slow), 4.0])
 def test_a_day_of_hourly_blocks_is_solved_to_a_thousandth(slope: float) -> None:
     follower, leader = day(0, slope=slope)
     found = solve(BilevelProblem(follower, leader), gap=1e-3, time_limit_s=30)

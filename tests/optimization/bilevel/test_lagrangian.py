@@ -20,8 +20,10 @@ from cosim.optimization.qp.parametric import ParametricQP
 from tests.optimization.hourly import day
 from tests.optimization.random_programs import random_qp
 
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
-@pytest.mark.parametrize("seed", range(3))
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_bound_is_valid_and_not_weaker_than_the_relaxation(seed: int) -> None:
     follower, leader = day(seed, hours=3)
     level = single_level(follower, leader, payment=True)
@@ -41,7 +43,7 @@ def test_bound_is_valid_and_not_weaker_than_the_relaxation(seed: int) -> None:
     assert found.finished and told == sorted(told)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_any_multipliers_give_a_lower_bound(seed: int) -> None:
     follower, leader = day(seed, hours=3)
     level = single_level(follower, leader, payment=True)
@@ -56,7 +58,7 @@ def test_any_multipliers_give_a_lower_bound(seed: int) -> None:
         assert value is not None and value <= optimum + 1e-6 * abs(optimum)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_what_is_left_out_is_no_part_of_the_optimum(seed: int) -> None:
     pytest.importorskip("pyscipopt")
     follower, leader = day(seed, hours=2)
@@ -77,7 +79,7 @@ def test_what_is_left_out_is_no_part_of_the_optimum(seed: int) -> None:
         assert value is not None and value <= least * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_whatever_is_decided_a_block_with_a_point_has_one_in_the_model(seed: int) -> None:
     follower, leader = day(seed, hours=2)
     level = single_level(follower, leader, payment=True)
@@ -110,7 +112,7 @@ def test_a_follower_in_one_piece_is_left_alone() -> None:
     assert regions is not None and decompose(level, regions) is None
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_blocks_and_scip_agree(seed: int) -> None:
     pytest.importorskip("pyscipopt")
     follower, leader = day(seed, hours=2)
@@ -146,7 +148,7 @@ def _parts(
     return parts, mu, _whole(follower)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_bound_that_suffices_is_reached_and_not_above_the_whole_one(seed: int) -> None:
     parts, mu, held = _parts(seed)
     whole = parts.evaluate(mu, held, 1e-7)

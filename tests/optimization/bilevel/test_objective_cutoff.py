@@ -27,7 +27,7 @@ def known(seed: int, slope: float) -> tuple[Presolved, ParametricQP, Cutoff]:
     return ready, leader, found
 
 
-@pytest.mark.parametrize("slope", [0.0, 4.0])
+@pytest.mark.parametrize("slope", [pytest.param(0.0, marks=pytest.mark.slow), 4.0])
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_optimum_lies_within_all_bounds(seed: int, slope: float) -> None:
     ready, leader, cutoff = known(seed, slope)
@@ -73,7 +73,10 @@ def test_repairs_do_not_change_what_is_found(solver: str, formulation: str) -> N
     assert abs(found.leader_cost - exact.leader_cost) <= allowed
 
 
-@pytest.mark.parametrize("repairs", [NONE, Repairs(tighten=False), Repairs(cut=False), Repairs(start=False)])
+@pytest.mark.parametrize(
+    "repairs",
+    [NONE, *(pytest.param(Repairs(**{k: False}), marks=pytest.mark.slow) for k in ("tighten", "cut", "start"))],
+)
 def test_each_repair_may_be_left_out(repairs: Repairs) -> None:
     pytest.importorskip("pyscipopt")
     follower, leader = day(0, hours=2)

@@ -85,13 +85,15 @@ def test_the_rest_stays_within_its_proven_range(seed: int) -> None:
         assert np.all(rest >= shares.root.low - 1e-6) and np.all(rest <= shares.root.high + 1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 6))])
-def test_no_parameters_on_a_grid_are_cheaper(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "points"), [(0, 11), *(pytest.param(k, 21, marks=pytest.mark.slow) for k in range(6))]
+)
+def test_no_parameters_on_a_grid_are_cheaper(seed: int, points: int) -> None:
     problem = small(seed)
     found, solver = solve(problem, gap=1e-5), QPSolver(problem.follower)
     best = np.inf
-    for a in np.linspace(-1, 1, 21):
-        for b in np.linspace(max(-1.0, 0.3 - a), 1, 21):
+    for a in np.linspace(-1, 1, points):
+        for b in np.linspace(max(-1.0, 0.3 - a), 1, points):
             theta = np.array([a, b])
             best = min(best, problem.leader.objective(theta) + least_payment(problem, theta, solver))
     assert found.bound - 1e-6 <= best
@@ -99,7 +101,7 @@ def test_no_parameters_on_a_grid_are_cheaper(seed: int) -> None:
     assert found.leader_cost - found.bound <= 1e-5 * max(1.0, abs(found.leader_cost))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 def test_a_dynamic_program_over_the_steps_finds_nothing_cheaper(seed: int) -> None:
     problem = steps(seed)
     found = solve(problem, gap=1e-5)
@@ -127,7 +129,7 @@ def test_a_dynamic_program_over_the_steps_finds_nothing_cheaper(seed: int) -> No
     assert found.leader_cost <= left[0.5] + 1e-6
 
 
-@pytest.mark.parametrize("make", [small, steps])
+@pytest.mark.parametrize("make", [small, pytest.param(steps, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_scip_with_bilinear_terms_agrees(seed: int, make: type[BilevelProblem]) -> None:
     pytest.importorskip("pyscipopt")
