@@ -24,6 +24,8 @@ from cosim.scenario.schema import NetworkSpec
 Real = NDArray[np.float64]
 Injection = tuple[Terminal, float, float]
 W = TypeVar("W")
+LINEARISATION_ROUNDS = 5
+"""Linearisations of a window at most; one less where an earlier window has been."""
 LINEARISATION_TOLERANCE = 1e-8
 ROUGHLY = 1e-4
 """How closely a linearisation meets its own solution while the dispatch still moves."""
@@ -141,6 +143,10 @@ class Linearisation:
         self._exactness = min(1.0, max(size, LEAST_SIZE))
         self._circuit = AcCircuit(feeder) if spec.model == "ac-linear" else None
         self._maps: dict[tuple[Terminal, ...], tuple[sp.csr_array, ...]] = {}
+
+    def trials(self, points: Sequence[Point]) -> int:
+        """How often to clear, at most, in order to find where to linearise: only losses depend on that."""
+        return LINEARISATION_ROUNDS - 1 - all(point.known for point in points) if self.losses else 0
 
     @property
     def starts_at_states(self) -> bool:

@@ -48,9 +48,6 @@ from cosim.results.columns import Columns
 from cosim.scenario.calendar import Window
 from cosim.scenario.preparation import PreparedFeeder
 
-LINEARISATION_ROUNDS = 5
-"""Linearisations of a window at most; one less where an earlier window has been."""
-
 
 class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
     """Agent of the operator; see :class:`cosim.coordination.base.OperatorAgent` for what it does.
@@ -161,8 +158,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         points = list(points)
         moving = np.arange(len(steps))
         mine, injected = via.clearing.resource_variables, via.clearing.injections.own
-        rounds = LINEARISATION_ROUNDS - all(point.known for point in points)
-        for _ in range(rounds - 1 if self.scenario.network.losses else 0):
+        for _ in range(via.linearisation.trials(points)):
             there, before = declared_p_mw[moving], [points[i] for i in moving]
             linear = self._linearised(steps[moving], there, before, via, None)
             trial = self._clearing(*linear, there, there, via.clearing)

@@ -201,9 +201,7 @@ class WindowClearing:
 
     def theta(self, p_mw: Array) -> Array:
         """Parameter vector of a demand (steps, terminals)."""
-        vector = np.empty(self._theta_columns.size)
-        vector[self._theta_columns] = p_mw
-        return vector
+        return np.broadcast_to(p_mw, self._theta_columns.shape).astype(float).ravel()
 
     def solve(self, p_mw: Array) -> QPSolution:
         """Clear the window at a demand; asked again for the same one, what was found before."""
@@ -235,8 +233,7 @@ class WindowClearing:
 
     def own(self, t: int, solution: QPSolution) -> Array:
         """What the operator decides in a block, (own variables,)."""
-        n = len(self.model.variables)
-        return np.asarray(solution.x[n * t : n * (t + 1)])
+        return np.asarray(self.decided(solution)[t])
 
     def sensitivity(self, solution: QPSolution) -> Array:
         """(steps, terminals) derivative of the window's cost (USD) with respect to each MW drawn."""
@@ -321,8 +318,7 @@ class WindowClearing:
         return self._values([t], p_mw, solution)[0]
 
     def _values(self, blocks: Sequence[int], p_mw: Array, solution: QPSolution) -> list[StepValues]:
-        some, n = list(blocks), len(self.model.variables)
-        decided = solution.x[: n * len(self.networks)].reshape(-1, n)[some]
+        some, decided = list(blocks), self.decided(solution)[list(blocks)]
         p, q = self.demand(self._of_blocks(p_mw)[some], decided)
         found = []
         for k, (t, cost) in enumerate(zip(some, self.block_costs(solution)[some].tolist(), strict=True)):
