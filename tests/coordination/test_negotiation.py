@@ -137,7 +137,7 @@ def test_tied_steps_make_one_tangent_for_all() -> None:
 
 
 def test_rolling_windows_that_start_from_the_last_price_need_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, Any] = {"clock__market": "rolling", "clock__window_steps": 2, "decentralized__tolerance": 1e-5}
+    changes: dict[str, Any] = {"clock__market": "rolling", "decentralized__tolerance": 1e-5}
     warm = evening_of("ieee37_stress", **changes)
     first = Admm.first
 
