@@ -63,14 +63,16 @@ def twin() -> Tables:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, twin: Tables) -> Path:
-    """The folder of a run with two feeders, with its report."""
+    """The folder of a run with two feeders, with its report; figures have their names, and nothing in them."""
     record = replace(make_record(twin), limits=None, feeder_limits={"west": LIMITS, "east": OWN})
     with RunFolder(tmp_path_factory.mktemp("twin") / "run", record, SCENARIO_TEXT) as place:
         twin.write(place.path)
         place.save(record, both(make_layout()))
     (place.out / "figures").mkdir()
     (place.out / "figures" / NO_LONGER_DRAWN).write_bytes(b"")
-    write_report(place.out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cosim.results.figures.style.png", lambda _: b"")
+        write_report(place.out)
     return place.out
 
 
