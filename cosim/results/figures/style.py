@@ -197,7 +197,7 @@ def hold(
     """Times and values with the last step drawn to its end, for lines that hold a value over a step."""
     index = pd.DatetimeIndex(times)
     array = values.to_numpy(dtype=float)
-    return index.append(pd.DatetimeIndex([index[-1] + _width(index)])), np.append(array, array[-1])
+    return pd.DatetimeIndex(index.append(pd.DatetimeIndex([index[-1] + _width(index)]))), np.append(array, array[-1])
 
 
 def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
