@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import cosim
 from cosim.coordination.decentralized import Decentralized
-from cosim.experiments.benchmarks import clearing, framework, sweep
+from cosim.experiments.benchmarks import clearing, framework, reporting, sweep
 from cosim.experiments.benchmarks.hosting import year
 from cosim.experiments.benchmarks.leader import centralized
 from cosim.experiments.benchmarks.leader import methods as leader_methods
@@ -87,6 +88,14 @@ def test_openings_are_measured_for_each_network_model_against_the_same_floor() -
 def test_framework_takes_a_run_apart() -> None:
     rows = framework.runs("ieee37", "decentralized", 1)
     assert any("round" in str(r["what"]) for r in rows)
+
+
+@pytest.mark.slow
+def test_report_and_page_are_measured_against_reading_and_encoding(tmp_path: Path) -> None:
+    cosim.run("ieee37", overrides={"clock.steps": 1}, out=tmp_path / "run", figures=False)
+    row = reporting.measure("one step", tmp_path / "run", repeats=1)
+    assert row["pictures"] == len(list((tmp_path / "run" / "figures").glob("*.png"))) > 0
+    assert float(str(row["ratio"])) > 1
 
 
 def test_the_benchmark_of_sweeps_measures_reading_and_resuming(tmp_path: Path) -> None:

@@ -119,11 +119,16 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg), "figures come from new_figure()"
-    buffer, layout = io.BytesIO(), figure.get_layout_engine()
+    layout = figure.get_layout_engine()
     with style(), layout.measured_once() if isinstance(layout, Margins) else nullcontext():
         canvas.draw()  # type: ignore[no-untyped-call]  # once: savefig() would draw twice, and drawing is what takes time
-        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-        Image.fromarray(pixels).convert("RGB").save(buffer, format="png", dpi=(DPI, DPI), compress_level=_PACKED)
+        return encoded(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+
+
+def encoded(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels (rows, columns, RGBA) on white as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(buffer, format="png", dpi=(DPI, DPI), compress_level=_PACKED)
     return buffer.getvalue()
 
 
@@ -192,7 +197,7 @@ def hold(
     """Times and values with the last step drawn to its end, for lines that hold a value over a step."""
     index = pd.DatetimeIndex(times)
     array = values.to_numpy(dtype=float)
-    return index.append(pd.DatetimeIndex([index[-1] + _width(index)])), np.append(array, array[-1])
+    return pd.DatetimeIndex(index.append(pd.DatetimeIndex([index[-1] + _width(index)]))), np.append(array, array[-1])
 
 
 def most(names: Sequence[str], weights: pd.Series, count: int = 6) -> list[str]:
