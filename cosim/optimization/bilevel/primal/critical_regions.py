@@ -18,7 +18,7 @@ import scipy.optimize
 
 from cosim.optimization.bilevel.model.settlement import Settlement
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.qp.arrays import Indices, Vector
+from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.blocks import Block
 from cosim.optimization.solvers.qp_solver import QPSolver
 
@@ -106,8 +106,8 @@ class CriticalRegions:
         self._by_nu, self._by_sigma = settlement.by_nu.toarray(), settlement.by_sigma.toarray()
         self._rows = np.ascontiguousarray(np.vstack([self._eq, self._ineq]))
         self._known: dict[bytes, CriticalRegion | None] = {}
-        nothing = np.zeros(0, dtype=np.int64)
-        self._stacked: tuple[int, list[CriticalRegion], Indices, Vector, Vector] = (0, [], nothing, np.zeros(0), np.zeros(0))
+        # How many are known, those that exist, and where the rows of each begin among the rows of all.
+        self._stacked = 0, list[CriticalRegion](), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
 
     @cached_property
     def _solver(self) -> QPSolver:

@@ -235,7 +235,8 @@ class PricingProblem:
 
     def _bounds(self, leaves: Sequence[Leaf], mu: Vector) -> list[float]:
         """What is known of leaves at these multipliers."""
-        return bounds(leaves, mu, self._lower, self._upper).tolist()
+        known: list[float] = bounds(leaves, mu, self._lower, self._upper).tolist()
+        return known
 
     def _broken(self, leaf: Leaf, mu: Vector) -> tuple[Vector, Vector]:
         """Products of duals and slacks, and errors of other products, at a leaf's answer; zero where it has none."""
