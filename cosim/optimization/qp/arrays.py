@@ -43,13 +43,6 @@ def rows(matrix: Matrix, which: list[int] | Indices) -> Matrix:
     return sp.csr_array((whole.data[entries], whole.indices[entries], pointers), shape=(len(index), whole.shape[1]))
 
 
-def from_dense(matrix: Vector) -> Matrix:
-    """The nonzeros of a dense matrix, as csr; without scipy's conversions, because every step of a window needs it."""
-    there = matrix != 0
-    pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.count_nonzero(there, axis=1))])
-    return sp.csr_array((matrix[there], np.nonzero(there)[1], pointers), shape=matrix.shape)
-
-
 def blocks_from_dense(blocks: Sequence[Vector]) -> Matrix:
     """Dense matrices of as many columns each along the diagonal, as csr without their zeros."""
     below = np.concatenate(blocks)

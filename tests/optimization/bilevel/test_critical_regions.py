@@ -10,6 +10,7 @@ from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.qp.blocks import split
 from cosim.optimization.qp.fixed_variables import without_fixed, without_separate
 from cosim.optimization.qp.parametric import ParametricQP
+from cosim.optimization.qp.presolve import presolve
 from cosim.optimization.solvers.polish import Conditions, Matrices
 from cosim.optimization.solvers.qp_solver import solve_qp
 from tests.optimization.random_programs import random_qp
@@ -34,6 +35,19 @@ def test_a_piece_answers_as_the_follower_does_wherever_it_holds(seed: int) -> No
                 assert answer[: len(found.x)] == pytest.approx(found.x, abs=1e-6)
                 assert region.payment(near) == pytest.approx(float(qp.sensitivity(found) @ near), rel=1e-6, abs=1e-6)
     assert held > 20
+
+
+@pytest.mark.parametrize("slope", [0.0, 5.0])
+def test_regions_of_a_day_need_no_other_solver(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = instance(Shape(4, 5, 4, step_h=6.0, slope=slope, tight=True), 7)
+    follower = presolve(problem.follower, problem.leader).qp
+    for block in split(follower, by_parameter=True):
+        regions = CriticalRegions(block, follower.constant_theta[block.parameters])
+        monkeypatch.setattr(regions, "_solver", None)
+        low, high = block.qp.theta_lower, block.qp.theta_upper
+        for share in np.random.default_rng(1).uniform(size=(10, len(low))):
+            region = regions.at(low + share * (high - low))
+            assert region is not None and region.holds(low + share * (high - low))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,7 +8,7 @@ import pytest
 from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.relaxation.relaxation import SLACK_ZERO, Relaxation
 from cosim.optimization.bilevel.tree.domain import BlockDomain
-from cosim.optimization.bilevel.tree.leaf import Leaf
+from cosim.optimization.bilevel.tree.leaf import Leaf, bounds
 from cosim.optimization.qp.arrays import Vector
 from cosim.optimization.qp.parametric import ParametricQP
 from tests.optimization.hourly import day
@@ -41,7 +41,7 @@ class _Hour:
         return found.objective
 
     def bound(self, mu: Vector) -> float:
-        return self.leaf.bound(mu, self.follower.theta_lower, self.follower.theta_upper)
+        return float(bounds([self.leaf], mu, self.follower.theta_lower, self.follower.theta_upper)[0])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -75,9 +75,10 @@ def test_a_part_of_a_leaf_knows_what_the_leaf_knows() -> None:
     hour.solve(np.full(3, 40.0), note=True)
     part = hour.leaf.below(hour.leaf.part.decided(0)[0])
     limits = hour.follower.theta_lower, hour.follower.theta_upper
-    assert part.bound(np.full(3, 50.0), *limits) == hour.leaf.bound(np.full(3, 50.0), *limits)
+    mine, whole = bounds([part, hour.leaf], np.full(3, 50.0), *limits)
+    assert mine == whole > -np.inf
 
 
 def test_an_unsolved_leaf_knows_nothing() -> None:
     leaf = Leaf(BlockDomain(np.zeros(2, dtype=np.int8)))
-    assert leaf.bound(np.zeros(1), np.zeros(1), np.ones(1)) == -np.inf
+    assert bounds([leaf], np.zeros(1), np.zeros(1), np.ones(1)).tolist() == [-np.inf]

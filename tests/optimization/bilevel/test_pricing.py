@@ -9,7 +9,7 @@ from cosim.optimization.bilevel.relaxation.relaxation import OPEN
 from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.blocks import Block, split
-from cosim.optimization.qp.conflicts import conflicts
+from cosim.optimization.qp.conflicts import Conflicts, conflicts
 from cosim.optimization.qp.parametric import ParametricQP
 from cosim.optimization.qp.presolve import presolve
 from cosim.optimization.solvers.qp_solver import QPSolver
@@ -45,6 +45,15 @@ def test_no_optimum_has_two_rows_binding_that_cannot(block: Block) -> None:
     for _, _, _, slack in _answers(block.qp):
         binding = slack < 1e-9
         assert not np.any(apart[np.ix_(binding, binding)])
+
+
+def test_conflicts_of_blocks_are_those_of_the_whole() -> None:
+    follower = instance(Shape(4, 5, 3, tight=True), 2).follower
+    together = Conflicts(follower)
+    for block in split(follower, by_parameter=True):
+        alone = conflicts(block.qp).toarray() > 0
+        for row, beside in zip(alone, together.beside(block.ineq_rows), strict=True):
+            assert sorted(beside.tolist()) == np.flatnonzero(row).tolist()
 
 
 def test_conflicts_of_a_generator_between_two_limits() -> None:

@@ -106,6 +106,8 @@ class CriticalRegions:
         self._by_nu, self._by_sigma = settlement.by_nu.toarray(), settlement.by_sigma.toarray()
         self._rows = np.ascontiguousarray(np.vstack([self._eq, self._ineq]))
         self._known: dict[bytes, CriticalRegion | None] = {}
+        # How many are known, those that exist, and where the rows of each begin among the rows of all.
+        self._stacked = 0, list[CriticalRegion](), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
 
     @cached_property
     def _solver(self) -> QPSolver:
@@ -123,7 +125,7 @@ class CriticalRegions:
         determine one; then a region nearby is taken.
         """
         qp = self._qp
-        known = [region for region in self._known.values() if region is not None and region.holds(theta)]
+        known = self._containing(theta)
         if known:
             return min(known, key=lambda region: region.payment(theta))
         found = self._read(theta)
@@ -135,6 +137,20 @@ class CriticalRegions:
             moved = theta + reach * width * aside.uniform(-1.0, 1.0, len(theta))
             found = self._read(np.clip(moved, qp.theta_lower, qp.theta_upper))
         return found
+
+    def _containing(self, theta: Vector) -> list[CriticalRegion]:
+        """Known regions that contain these parameters; the rows of all are looked at together."""
+        if not self._known:
+            return []
+        if self._stacked[0] != len(self._known):
+            regions = [region for region in self._known.values() if region is not None]
+            first = np.cumsum([0, *(len(region.rhs) for region in regions)])
+            matrix = np.concatenate([np.zeros((0, len(theta))), *(region.matrix for region in regions)])
+            rhs = np.concatenate([np.zeros(0), *(region.rhs for region in regions)]) + _INSIDE
+            self._stacked = len(self._known), regions, first, matrix, rhs
+        _, regions, first, matrix, rhs = self._stacked
+        broken = np.concatenate([[0], np.cumsum(matrix @ theta > rhs)])[first]
+        return [regions[i] for i in np.flatnonzero(broken[1:] == broken[:-1]).tolist()]
 
     def point(self, theta: Vector) -> tuple[Vector, Vector, Vector, npt.NDArray[np.bool_], float] | None:
         """The answer at these parameters: x, nu, sigma (m,), which rows bind (m,), and the payment."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, SLACK_ZERO
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.bilevel.tree.domain import BlockDomain
 from cosim.optimization.qp.arrays import Vector
 
@@ -19,29 +19,40 @@ _USED = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point of a block: parameters, payment, which duals and which slacks are zero, and rests.
+    """A point of a block: parameters, payment, decisions that exclude it, and rests.
 
     The payment of an `underestimated` column may be too low: its pricing problem was stopped early.
+
+    Attributes:
+        excluded: (m,) for each pair the decisions that the point breaks, see `excluded`.
     """
 
     theta: Vector
     payment: float
-    dual_zero: Mask
-    slack_zero: Mask
+    excluded: Decisions
     rest: Vector | None = None
     underestimated: bool = False
 
     def lies_in(self, part: BlockDomain) -> bool:
         """Whether the point satisfies the decisions of a domain of its block, and lies in its box."""
-        if part.box is not None and self.rest is not None and not part.box.holds(self.theta, self.rest):
-            return False
-        broken = ((part.held == DUAL_ZERO) & ~self.dual_zero) | ((part.held == SLACK_ZERO) & ~self.slack_zero)
-        return not bool(np.any(broken))
+        return not (part.held & self.excluded).any() and self._in_box(part)
+
+    def lies_in_one(self, parts: Sequence[BlockDomain], held: Decisions) -> bool:
+        """Whether the point lies in one of some domains at least, whose decisions are the rows of `held`."""
+        met = np.flatnonzero(~(held & self.excluded).any(axis=1))
+        return any(self._in_box(parts[i]) for i in met.tolist())
+
+    def _in_box(self, part: BlockDomain) -> bool:
+        return part.box is None or self.rest is None or part.box.holds(self.theta, self.rest)
 
     def covers(self, other: Column) -> bool:
         """Whether this point satisfies every decision that the other one satisfies."""
-        lost = (other.dual_zero & ~self.dual_zero) | (other.slack_zero & ~self.slack_zero)
-        return not bool(np.any(lost))
+        return not (self.excluded & ~other.excluded).any()
+
+
+def excluded(dual_zero: Mask, slack_zero: Mask) -> Decisions:
+    """(m,) the decisions that a point breaks, as their sum: that a dual is zero, that a slack is."""
+    return np.where(dual_zero, OPEN, DUAL_ZERO).astype(np.int8) + np.where(slack_zero, OPEN, SLACK_ZERO).astype(np.int8)
 
 
 @dataclass(frozen=True, slots=True)

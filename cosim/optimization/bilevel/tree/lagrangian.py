@@ -24,7 +24,7 @@ from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.primal.region_search import RegionOptimum, RegionSearch
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.bilevel.tree.cache import SearchCache
-from cosim.optimization.bilevel.tree.columns import Column, Mixture
+from cosim.optimization.bilevel.tree.columns import Column, Mixture, excluded
 from cosim.optimization.bilevel.tree.domain import BlockDomain, Domain
 from cosim.optimization.bilevel.tree.pricing import PricingProblem
 from cosim.optimization.qp.arrays import Vector, csr, rows
@@ -205,7 +205,8 @@ class Decomposition:
             region, at = optimum.regions[home], theta[problem.parameters]
             mu[problem.parameters] += region.hessian @ at + region.linear + region.matrix.T @ optimum.multipliers[home]
             mine = None if rest is None else rest[problem.parameters]
-            self._add(b, Column(at, region.payment(at), loose[problem.rows], binding[problem.rows], mine))
+            broken = excluded(loose[problem.rows], binding[problem.rows])
+            self._add(b, Column(at, region.payment(at), broken, mine))
         return mu
 
     def _add(self, b: int, new: Column) -> None:

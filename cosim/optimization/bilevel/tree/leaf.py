@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,20 +26,6 @@ class Seen:
     theta: Vector
     reduced_cost: Vector
     bound: Vector
-
-    def at(self, mu: Vector, lower: Vector, upper: Vector) -> float:
-        """A lower bound at other multipliers.
-
-        The Lagrangian of an optimum gives  payment - mu_j'th >= bound_j + reduced_cost_j'(th - th_j)  on the leaf. What
-        is left is linear in the parameters, and therefore least at an end of their box.
-        """
-        change = self.mu - mu
-        slope = change + self.reduced_cost
-        ends = np.minimum(slope * (lower - self.theta), slope * (upper - self.theta))
-        moved = np.sum(change * self.theta + ends, axis=1)
-        # At multipliers that were solved for, such reduced costs are only the solver's rounding.
-        moved[~np.any(change, axis=1)] = 0.0
-        return float((self.bound + moved).max())
 
     def before(self, older: Seen, kept: int) -> Seen:
         """These optima, then older ones up to a number of `kept` in all."""
@@ -67,14 +54,6 @@ class Leaf:
         """A child of this leaf, which inherits its optima."""
         return Leaf(part, self.seen)
 
-    def bound(self, mu: Vector, lower: Vector, upper: Vector) -> float:
-        """A lower bound of payment - mu'th in the leaf, whose parameters lie within these limits at most."""
-        if self.seen is None:
-            return -np.inf
-        if self.part.box is not None:
-            lower, upper = self.part.box.lower, self.part.box.upper
-        return self.seen.at(mu, lower, upper)
-
     def solved(self, mu: Vector) -> bool:
         """Whether its optimum at these multipliers is at hand."""
         return self.z is not None and self.mu is not None and np.array_equal(self.mu, mu)
@@ -84,3 +63,29 @@ class Leaf:
         new = Seen(mu[None], theta[None], reduced_cost[None], np.array([bound]))
         self.seen = new if self.seen is None else new.before(self.seen, kept)
         self.mu, self.z, self.short = mu, found.z, found.short
+
+
+def bounds(leaves: Sequence[Leaf], mu: Vector, lower: Vector, upper: Vector) -> Vector:
+    """(leaves,) lower bounds of payment - mu'th in leaves whose parameters lie within these limits at most.
+
+    The Lagrangian of an optimum gives  payment - mu_j'th >= bound_j + reduced_cost_j'(th - th_j)  on the leaf. What is
+    left at other multipliers is linear in the parameters, and therefore least at an end of their box.
+    """
+    out = np.full(len(leaves), -np.inf)
+    seen = [(i, leaf.part.box, leaf.seen) for i, leaf in enumerate(leaves) if leaf.seen is not None]
+    if not seen:
+        return out
+    count = [len(optima.bound) for *_, optima in seen]
+    theta, bound = (np.concatenate([getattr(optima, name) for *_, optima in seen]) for name in ("theta", "bound"))
+    change = np.concatenate([optima.mu for *_, optima in seen]) - mu
+    slope = change + np.concatenate([optima.reduced_cost for *_, optima in seen])
+    low, high = lower, upper
+    if any(box is not None for _, box, _ in seen):
+        low = np.repeat([lower if box is None else box.lower for _, box, _ in seen], count, axis=0)
+        high = np.repeat([upper if box is None else box.upper for _, box, _ in seen], count, axis=0)
+    moved = np.sum(change * theta + np.minimum(slope * (low - theta), slope * (high - theta)), axis=1)
+    # At multipliers that were solved for, such reduced costs are only the solver's rounding.
+    moved[~np.any(change, axis=1)] = 0.0
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    out[[i for i, *_ in seen]] = np.maximum.reduceat(bound + moved, first)
+    return out

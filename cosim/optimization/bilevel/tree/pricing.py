@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,11 +25,11 @@ from cosim.optimization.bilevel.model.settlement import SettlementShares
 from cosim.optimization.bilevel.model.single_level import single_level
 from cosim.optimization.bilevel.primal.critical_regions import CriticalRegions
 from cosim.optimization.bilevel.relaxation.outer_approximation import TangentRelaxation
-from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO
+from cosim.optimization.bilevel.relaxation.relaxation import DUAL_ZERO, OPEN, SLACK_ZERO, Decisions
 from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
-from cosim.optimization.bilevel.tree.columns import Column
+from cosim.optimization.bilevel.tree.columns import Column, excluded
 from cosim.optimization.bilevel.tree.domain import BlockDomain
-from cosim.optimization.bilevel.tree.leaf import Leaf
+from cosim.optimization.bilevel.tree.leaf import Leaf, bounds
 from cosim.optimization.qp.arrays import Indices, Vector
 from cosim.optimization.qp.best_first import BestFirst
 from cosim.optimization.qp.blocks import Block
@@ -84,6 +85,7 @@ class PricingProblem:
         self.rows: Indices = block.ineq_rows
         self._leaves: dict[bytes, list[Leaf]] = {}
         self._cells: dict[int, list[BlockDomain]] = {}
+        self._decided: dict[int, Decisions] = {}
         self._confined: dict[bytes, list[Leaf]] = {}
 
     def copy(self, block: Block, regions: CriticalRegions) -> PricingProblem:
@@ -93,7 +95,7 @@ class PricingProblem:
         """
         found = copy.copy(self)
         found.block, found.regions, found.parameters, found.rows = block, regions, block.parameters, block.ineq_rows
-        found._cells, found._confined = {}, {}
+        found._cells, found._decided, found._confined = {}, {}, {}
         return found
 
     def _known(self, part: BlockDomain) -> dict[bytes, list[Leaf]]:
@@ -124,8 +126,9 @@ class PricingProblem:
         relaxation.cost = self._plain.copy()
         relaxation.cost[level.theta_at] -= mu
         leaves, key, queue = self._known(part), part.key(), BestFirst[Leaf]()
-        for leaf in self._start(part):
-            queue.push(self._bound(leaf, mu), leaf)
+        start = self._start(part)
+        for leaf, bound in zip(start, self._bounds(start, mu), strict=True):
+            queue.push(bound, leaf)
         limit = relaxation.solves + self._settings.most_programs
         relaxation.enough = enough
 
@@ -172,7 +175,7 @@ class PricingProblem:
         """Remove leaves of the whole block whose payment - mu'th is at least `most`, in this object; how many."""
         key = self._root().key()
         known = self._leaves.get(key, [])
-        kept = [leaf for leaf in known if self._bound(leaf, mu) < most]
+        kept = [leaf for leaf, bound in zip(known, self._bounds(known, mu), strict=True) if bound < most]
         if len(kept) < len(known):
             # A new mapping: another problem may share the old one, and what is decided is to grow from these leaves.
             self._leaves = {key: kept}
@@ -186,7 +189,7 @@ class PricingProblem:
         """Whether a point of the block lies in a part of it."""
         if not column.lies_in(part):
             return False
-        return part.cell == 0 or any(column.lies_in(leaf) for leaf in self._cells[part.cell])
+        return part.cell == 0 or column.lies_in_one(self._cells[part.cell], self._decided[part.cell])
 
     def divide(self, part: BlockDomain, direction: Vector, at: float) -> tuple[int, int] | None:
         """Two new cells that cover a domain: its leaves whose last optimum lies before a plane of parameters, and those
@@ -203,6 +206,7 @@ class PricingProblem:
         for cell, leaves in ((first, before), (first + 1, beyond)):
             inside = [leaf.below(replace(leaf.part, cell=cell)) for leaf in leaves]
             self._cells[cell] = [leaf.part for leaf in inside]
+            self._decided[cell] = np.array([leaf.part.held for leaf in inside])
             self._confined[self._root(cell).key()] = inside
         return first, first + 1
 
@@ -229,9 +233,10 @@ class PricingProblem:
         met = [(leaf, leaf.part.meet(part)) for leaf in whole]
         return [leaf.below(inside) for leaf, inside in met if inside is not None]
 
-    def _bound(self, leaf: Leaf, mu: Vector) -> float:
-        """What is known of a leaf at these multipliers."""
-        return leaf.bound(mu, self._lower, self._upper)
+    def _bounds(self, leaves: Sequence[Leaf], mu: Vector) -> list[float]:
+        """What is known of leaves at these multipliers."""
+        known: list[float] = bounds(leaves, mu, self._lower, self._upper).tolist()
+        return known
 
     def _broken(self, leaf: Leaf, mu: Vector) -> tuple[Vector, Vector]:
         """Products of duals and slacks, and errors of other products, at a leaf's answer; zero where it has none."""
@@ -279,4 +284,5 @@ class PricingProblem:
         # What the leaf decides holds whatever the solver's last digits say.
         dual_zero = (leaf.part.held == DUAL_ZERO) | (dual <= _ZERO * (1.0 + np.abs(dual).max(initial=0.0)))
         slack_zero = (leaf.part.held == SLACK_ZERO) | (slack <= _ZERO * (1.0 + np.abs(level.follower.ineq_rhs)))
-        return Column(theta, bound + float(mu @ theta), dual_zero, slack_zero, level.rest(z), underestimated)
+        broken = excluded(dual_zero, slack_zero)
+        return Column(theta, bound + float(mu @ theta), broken, level.rest(z), underestimated)
