@@ -58,13 +58,12 @@ class LimitRows:
         self._limit_of = first[rows.kind[self._rows]] + rows.of[self._rows]
         self._is_pvur = rows.kind[self._rows] == KINDS.index("pvur")
 
-    def of(self, t: int, result: StepResult, flows: BranchFlows) -> Columns:
+    def of(self, t: int, result: StepResult, squares: Real, flows: BranchFlows) -> Columns:
         """Limits of the network and of units.
 
         Args:
-            flows: of the linear network in the step.
+            squares: of the voltages that have limits, and flows: of the linear network in the step.
         """
-        squares = np.maximum(result.network.voltages.at(result.states), 0.0)
         magnitudes = [np.sqrt(np.maximum(u @ squares[places], 0.0)) for _, places, u in self._full]
         parts = result.network.unbalance.at(result.states)
         values = self.book.values(
