@@ -56,15 +56,16 @@ class LimitRows:
         self._rows = np.flatnonzero(rows.kind >= 0)
         first = np.array([self.book.first[kind] for kind in KINDS])
         self._limit_of = first[rows.kind[self._rows]] + rows.of[self._rows]
+        self._worth_of = np.where(self.book.kinds == "rating", self.book.limit / KILO, self.book.limit)
+        """(k,) each limit in the unit that its price is per."""
         self._is_pvur = rows.kind[self._rows] == KINDS.index("pvur")
 
-    def of(self, t: int, result: StepResult, flows: BranchFlows) -> Columns:
+    def of(self, t: int, result: StepResult, squares: Real, flows: BranchFlows) -> Columns:
         """Limits of the network and of units.
 
         Args:
-            flows: of the linear network in the step.
+            squares: of the voltages that have limits, and flows: of the linear network in the step.
         """
-        squares = np.maximum(result.network.voltages.at(result.states), 0.0)
         magnitudes = [np.sqrt(np.maximum(u @ squares[places], 0.0)) for _, places, u in self._full]
         parts = result.network.unbalance.at(result.states)
         values = self.book.values(
@@ -80,7 +81,8 @@ class LimitRows:
         price = np.zeros(len(values))
         np.add.at(price, self._limit_of, result.duals[self._rows] * looser / self._hours)
         price[price * self._worth_of <= LEAST_USD_PER_H] = 0.0
-        told = np.flatnonzero(self.book.broken(values) | (price > 0))
+        broken, beyond = self.book.broken(values), self.book.beyond(values)
+        told = np.flatnonzero(broken | (price > 0))
         units = unit_limits(self._model, result, self._hours)
         book, unit_values = self.book, np.array([u.value for u in units])
         margins = {} if result.own.margins is None else {
@@ -95,8 +97,8 @@ class LimitRows:
             [*book.phases[told], *(u.phase for u in units)],
             np.concatenate([values[told], unit_values]),
             np.concatenate([book.limit[told], unit_limit]),
-            np.concatenate([book.beyond(values)[told], [u.beyond for u in units]]),
-            np.concatenate([book.broken(values)[told], np.zeros(len(units), dtype=bool)]),
+            np.concatenate([beyond[told], [u.beyond for u in units]]),
+            np.concatenate([broken[told], np.zeros(len(units), dtype=bool)]),
             [*book.units_of(told), *(u.unit for u in units)],
             np.concatenate([price[told], [u.price for u in units]]),
         )
@@ -120,11 +122,6 @@ class LimitRows:
         found = np.where(high, book.limit - np.sqrt(np.maximum(book.limit**2 - squares, 0.0)), found)
         return np.asarray(np.where(book.kinds == "rating", KILO * found, found))
 
-    @property
-    def _worth_of(self) -> Real:
-        """(k,) each limit in the unit that its price is per."""
-        return np.where(self.book.kinds == "rating", self.book.limit / KILO, self.book.limit)
-
 
 @dataclass(frozen=True, slots=True)
 class UnitLimit:
@@ -147,13 +144,16 @@ def unit_limits(model: ClearingModel, result: StepResult, hours: float) -> list[
     to be done) are left out.
     """
     own = result.own
+    some = np.flatnonzero(result.own_duals * np.abs(own.rhs) > LEAST_USD_PER_H * hours / POLYGON_SIDES).tolist()
+    if not some and not result.joined:
+        return []
     ports = {}
     for port in model.ports:
         for what, place in (("p", port.p), ("q", port.q)):
             if place is not None:
                 ports[place] = (what, port)
     found: dict[tuple[str, str, str], UnitLimit] = {}
-    for i in np.flatnonzero(result.own_duals * np.abs(own.rhs) > LEAST_USD_PER_H * hours / POLYGON_SIDES).tolist():
+    for i in some:
         columns = np.flatnonzero(own.rows[i]).tolist()
         owner, _, local = own.row_names[i].partition("/")
         if not local or not set(columns) <= ports.keys() or own.rhs[i] == 0:

@@ -82,8 +82,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
         self._first, self._results = 0, dict[int, StepResult]()
         self._points = KnownPoints(self.clearing_model.resource_variables, round(24 / self.hours))
         self._connected = tuple(loads), prepared.limits
-        self._opened: tuple[str, ...] = ()
-        self._known: dict[int, OwnWindow] = {}
+        self._opened, self._known = tuple[str, ...](), dict[int, OwnWindow]()
         self._refinement: Refinement | None = None
         self._settled: tuple[Array, QPSolution] | None = None
         self._writer = reporting.StepRows(scenario, feeder, len(self.price))
@@ -356,7 +355,8 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
             steps = range(t, max(self._commit_until, t + 1))
             found = self.clearing.results([s - self._first for s in steps], p_mw, solution, self.hours)
             self._results = dict(zip(steps, found, strict=True))
-            self._accounts.expect(found)
+            for book in (self._accounts, self._writer):
+                book.expect(found)
         result = self._results[t]
         return result if self._chance is None else self._chance.priced(result, k, self.clearing, p_mw, solution)
 

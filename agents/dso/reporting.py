@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from cosim.agents.dso.clearing import ClearingModel, Limits
 from cosim.agents.dso.limit_rows import LimitRows
@@ -25,6 +26,8 @@ from cosim.results.columns import Columns
 from cosim.scenario.network_limits import limits_of_network, ratings_mva
 from cosim.scenario.schema import Scenario
 
+Real = NDArray[np.float64]
+
 
 class StepRows:
     """Writes what the tables say of a committed step.
@@ -40,6 +43,12 @@ class StepRows:
         self._voltages: dict[tuple[Node, ...], VoltageRows] = {}
         self._limits: dict[int, LimitRows] = {}
         self._kept = limits_of_network(scenario.network, feeder)
+        self._expected: list[StepResult] = []
+        self._linear: list[tuple[Columns, Real, BranchFlows]] = []
+
+    def expect(self, results: Sequence[StepResult]) -> None:
+        """Be told of the steps that will be written: what the linear network says of them is worked out together."""
+        self._expected, self._linear = list(results), []
 
     def rows(self, model: ClearingModel, t: int, result: StepResult, ac: AcSolution) -> dict[str, Columns]:
         """Prices, dispatch, voltages, unbalance, flows and limits.
@@ -50,19 +59,30 @@ class StepRows:
         nodes, network = result.prices.nodes, result.network
         if nodes not in self._prices:  # they differ between the two models of the network
             self._prices[nodes] = PriceRows(self._feeder, nodes)
-            self._voltages[nodes] = VoltageRows(network)
             self._flows[nodes] = FlowRows(self._scenario, self._feeder, network, self._steps)
+            self._voltages[nodes] = VoltageRows(network)
         if id(model) not in self._limits:
             self._limits[id(model)] = LimitRows(self._kept, model, network, model.hours)
-        flows = self._flows[nodes].linear.at(network, result.states)
+        prices, squares, flows = self._of_linear(result)
         return {
-            "prices": self._prices[nodes].of(t, result.prices),
+            "prices": {"step": t, **prices},
             "dispatch": dispatch_rows(model.resources, model.ports, t, result),
-            "voltages": self._voltages[nodes].of(t, result, ac),
+            "voltages": self._voltages[nodes].of(t, squares, ac),
             "unbalance": unbalance_rows(t, ac),
             "flows": self._flows[nodes].of(t, flows, ac),
-            "limits": self._limits[id(model)].of(t, result, flows),
+            "limits": self._limits[id(model)].of(t, result, squares, flows),
         }
+
+    def _of_linear(self, result: StepResult) -> tuple[Columns, Real, BranchFlows]:
+        """Prices, squared voltages (not below 0) and flows of a step."""
+        if not any(x is result for x in self._expected):
+            self.expect([result])
+        if not self._linear:
+            some, nodes = self._expected, result.prices.nodes
+            prices = self._prices[nodes].of([x.prices for x in some])
+            squares, flows = self._flows[nodes].linear.together([x.network for x in some], [x.states for x in some])
+            self._linear = list(zip(prices, [np.maximum(u, 0.0) for u in squares], flows, strict=True))
+        return next(found for x, found in zip(self._expected, self._linear, strict=True) if x is result)
 
 
 class PriceRows:
@@ -97,22 +117,31 @@ class PriceRows:
         self._buses, self._legs = (list(x) for x in zip(*labels, strict=True))
         self._shares = {k: sp.csr_array((entries[k], place), shape=shape) for k in ("pp", "pq", "qp", "qq")}
 
-    def of(self, t: int, prices: NodePrices) -> Columns:
-        """DLMP and its parts at every bus-phase, and at every delta leg of a bus."""
-        p = np.column_stack([prices.active[k] for k in prices.parts])
-        q = np.column_stack([prices.reactive[k] for k in prices.parts])
-        share = self._shares
-        active = np.vstack([p[self._phases], share["pp"] @ p + share["qp"] @ q])
-        reactive = np.vstack([q[self._phases], share["pq"] @ p + share["qq"] @ q])
-        return {
-            "step": t,
-            "bus": self._buses,
-            "phase": self._legs,
-            "dlmp_p": active.sum(axis=1),
-            "dlmp_q": reactive.sum(axis=1),
-            **dict(zip(prices.parts, active.T, strict=True)),
-            **dict(zip((f"q_{k}" for k in prices.parts), reactive.T, strict=True)),
-        }
+    def of(self, some: Sequence[NodePrices]) -> list[Columns]:
+        """DLMP and its parts at every bus-phase, and at every delta leg of a bus, in some steps."""
+        parts, share = some[0].parts, self._shares
+        p, q = (
+            np.array([[x[k] for k in parts] for x in of]).transpose(2, 0, 1)
+            for of in ([prices.active for prices in some], [prices.reactive for prices in some])
+        )
+        flat_p, flat_q = (x.reshape(len(x), -1) for x in (p, q))
+        legs_p = (share["pp"] @ flat_p + share["qp"] @ flat_q).reshape(-1, *p.shape[1:])
+        legs_q = (share["pq"] @ flat_p + share["qq"] @ flat_q).reshape(-1, *p.shape[1:])
+        active, reactive = (
+            np.ascontiguousarray(np.concatenate([x[self._phases], legs]).transpose(1, 0, 2))
+            for x, legs in ((p, legs_p), (q, legs_q))
+        )  # (steps, labels, parts)
+        return [
+            {
+                "bus": self._buses,
+                "phase": self._legs,
+                "dlmp_p": a.sum(axis=1),
+                "dlmp_q": r.sum(axis=1),
+                **dict(zip(parts, a.T, strict=True)),
+                **dict(zip((f"q_{k}" for k in parts), r.T, strict=True)),
+            }
+            for a, r in zip(active, reactive, strict=True)
+        ]
 
 
 class FlowRows:
@@ -183,14 +212,14 @@ class VoltageRows:
         self._labels = network.voltages.labels
         self._buses, self._phases = (list(x) for x in zip(*self._labels, strict=True))
 
-    def of(self, t: int, result: StepResult, ac: AcSolution) -> Columns:
-        """Voltages of a step."""
+    def of(self, t: int, squares: Real, ac: AcSolution) -> Columns:
+        """Voltages of a step, those of the linear network from their squares."""
         v_ac = map(ac.voltages.__getitem__, self._labels)
         return {
             "step": t,
             "bus": self._buses,
             "phase": self._phases,
-            "v_pu": np.sqrt(np.maximum(result.network.voltages.at(result.states), 0.0)),
+            "v_pu": np.sqrt(squares),
             "v_ac_pu": np.fromiter(v_ac, dtype=float, count=len(self._labels)),
         }
 

@@ -174,7 +174,7 @@ class Operators:
                 rename(qp, seat.named, seat.named, seat.named) if seat.feeder else qp
                 for seat, qp in zip(self.seats, parts, strict=True)
             ]
-            self._stacked = parts, stack(named)
+            self._stacked = parts, named[0] if len(named) == 1 else stack(named)
         return self._stacked[1]
 
     def parameter_names(self) -> list[list[str]]:

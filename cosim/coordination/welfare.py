@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +43,18 @@ class WelfareOptimum:
 
 def planner_problem(market: Market) -> ParametricQP:
     """Operator's and aggregators' problems in one: shared power variables, costs added."""
+    return _joined(market, _own_problems(market))
+
+
+def _own_problems(market: Market) -> list[ParametricQP]:
+    """The aggregators' problems, their power variables named as the operator's parameters are."""
     names = market.operator.parameter_names()
+    return [a.problem([row[a.columns] for row in names]) for a in market.aggregators]
+
+
+def _joined(market: Market, own: Sequence[ParametricQP]) -> ParametricQP:
     follower = market.operator.follower()
-    parts = [follower.free(follower.parameters)]
-    for a in market.aggregators:
-        parts.append(a.problem([row[a.columns] for row in names]))
-    return join(parts)
+    return join([follower.free(follower.parameters), *own])
 
 
 def optimum(market: Market) -> WelfareOptimum:
@@ -58,7 +65,8 @@ def optimum(market: Market) -> WelfareOptimum:
     their directions follows.
     """
     started = time.perf_counter()
-    problem = planner_problem(market)
+    own_problems = _own_problems(market)
+    problem = _joined(market, own_problems)
 
     def planned(names: frozenset[str]) -> Trial[QPSolution] | None:
         found = QPSolver(closed(problem, names)).solve(np.zeros(0))
@@ -75,8 +83,7 @@ def optimum(market: Market) -> WelfareOptimum:
     columns = np.array([[where[n] for n in row] for row in names], dtype=np.intp)
     schedules = []
     marginal_own = np.zeros(len(problem.variables))
-    for a in market.aggregators:
-        own = a.problem([row[a.columns] for row in names])
+    for own in own_problems:
         schedules.append(solution.x[[where[v] for v in own.variables]])
         marginal_own += _pull(problem, own, solution.nu, solution.sigma)
     price = -marginal_own[columns] / market.hours

@@ -25,7 +25,7 @@ from cosim.results.tables import (
     write_table,
 )
 
-_PART = 1 << 13
+_PART = 1 << 15
 
 
 class Shelf(Protocol):

@@ -41,7 +41,8 @@ def rows_of(day: Day, p_mw: Array) -> pd.DataFrame:
     result = clearing.step(0, p_mw, clearing.solve(p_mw), HOURS)
     limits = limits_of_network(operator.scenario.network, operator.feeder)
     flows = LinearFlows(flow_ends(operator.feeder), result.network).at(result.network, result.states)
-    return pd.DataFrame(LimitRows(limits, clearing.model, result.network, HOURS).of(0, result, flows))
+    squares = result.network.voltages.at(result.states)
+    return pd.DataFrame(LimitRows(limits, clearing.model, result.network, HOURS).of(0, result, squares, flows))
 
 
 def cost(day: Day, p_mw: Array, changed: Mapping[str, Any]) -> float:

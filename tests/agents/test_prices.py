@@ -66,6 +66,15 @@ def assert_between(price: float, below: float, above: float) -> None:
         assert price == pytest.approx(central, abs=tolerance)
 
 
+def test_steps_worked_out_together_are_those_worked_out_alone(stressed: Day, binding: Array) -> None:
+    solution, steps = stressed.clearing.solve(binding), [EVENING, NIGHT, NOON]
+    for t, found in zip(steps, stressed.clearing.results(steps, binding, solution, 1.0), strict=True):
+        alone = stressed.clearing.step(t, binding, solution, 1.0)
+        np.testing.assert_array_equal(found.states, alone.states)
+        np.testing.assert_array_equal(found.prices.total(), alone.prices.total())
+        assert (found.values, found.cost_usd) == (alone.values, alone.cost_usd)
+
+
 def test_parts_add_up_to_the_duals_of_the_explicit_power_flow(stressed: Day, binding: Array) -> None:
     solution = stressed.clearing.solve(binding)
     for t in (NIGHT, NOON, EVENING):

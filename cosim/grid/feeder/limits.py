@@ -45,8 +45,10 @@ class VoltageLimits:
         names = list(buses)
         if not self.buses:
             return np.full(len(names), self.v_min_pu), np.full(len(names), self.v_max_pu)
-        both = np.array([self.of(bus) for bus in names]).reshape(-1, 2)
-        return both[:, 0], both[:, 1]
+        place = {bus: k for k, bus in enumerate(dict.fromkeys(names))}  # a table has each bus many times
+        both = np.array([self.of(bus) for bus in place]).reshape(-1, 2)
+        which = np.fromiter(map(place.__getitem__, names), dtype=np.intp, count=len(names))
+        return both[which, 0], both[which, 1]
 
     def room(self, buses: Iterable[str], v_pu: Iterable[float]) -> Real:
         """(n,) distance of voltages at some buses from the nearer limit, per unit; below 0 beyond it."""

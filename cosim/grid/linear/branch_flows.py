@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from cosim.grid.feeder.flows import BranchFlows, FlowEnds, flow_ends
 from cosim.grid.linear.ac_tangent import entering_now
-from cosim.grid.linear.network import LinearNetwork
+from cosim.grid.linear.network import Affine, LinearNetwork
 from cosim.grid.opendss.circuit import AcCircuit
 
 Real = NDArray[np.float64]
@@ -29,9 +31,25 @@ class LinearFlows:
 
     def at(self, network: LinearNetwork, states: Real) -> BranchFlows:
         """Flows at the states of a network."""
-        square = self._square @ network.voltages.at(states) + self._rest
-        v = np.sqrt(np.maximum(square, 0.0))
-        return self.ends.flows(network.flows_p.at(states), network.flows_q.at(states), v)
+        return self.together([network], [states])[1][0]
+
+    def together(
+        self, networks: Sequence[LinearNetwork], states: Sequence[Real]
+    ) -> tuple[list[Real], list[BranchFlows]]:
+        """Squared voltages that have limits, and flows, at the states of some networks."""
+        voltages, p, q = (
+            _outputs([getattr(network, name) for network in networks], states)
+            for name in ("voltages", "flows_p", "flows_q")
+        )
+        v = np.sqrt(np.maximum((self._square @ voltages.T).T + self._rest, 0.0))
+        return list(voltages), [self.ends.flows(*each) for each in zip(p, q, v, strict=True)]
+
+
+def _outputs(some: Sequence[Affine], states: Sequence[Real]) -> Real:
+    """(networks, k) an output of some networks at their states."""
+    if any(output.rows is not some[0].rows for output in some):
+        return np.array([output.at(y) for output, y in zip(some, states, strict=True)])
+    return np.asarray((some[0].rows @ np.array(states).T).T + np.array([output.constant for output in some]))
 
 
 def ac_flows(circuit: AcCircuit) -> BranchFlows:

@@ -93,6 +93,7 @@ class _Places:
         floating, full: (buses,) three phases without a neutral; three phases.
         phase, line: (buses, 3) voltages that have limits: of phases, and between phases.
         neutral: (buses,) place of a neutral conductor of its own; None if no bus has one.
+        buses: their names.
         labels: of the voltages that a solution tells; told: (3, labels) whether it is one between phases (0) or of a
             phase (1), its bus, and its place there.
     """
@@ -104,6 +105,7 @@ class _Places:
     phase: NDArray[np.bool_]
     line: NDArray[np.bool_]
     neutral: NDArray[np.intp] | None
+    buses: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
     told: NDArray[np.intp]
 
@@ -265,6 +267,7 @@ class AcCircuit:
                 floating=full & ~grounded, full=full,
                 phase=np.array([[b.grounded and x in b.phases for x in PHASES] for b in buses]),
                 line=np.array([[not b.grounded and x in b.legs for x in LEGS] for b in buses]), neutral=neutral,
+                buses=tuple(b.name for b in buses),
                 labels=tuple((b.name, x) for b in buses for x in (b.phases if b.grounded else b.legs)),
                 told=np.array([(int(b.grounded), k, PLACE[x] if b.grounded else LEGS.index(x)) for k, b in
                                enumerate(buses) for x in (b.phases if b.grounded else b.legs)], dtype=np.intp).T,
@@ -298,10 +301,9 @@ class AcCircuit:
         full = np.flatnonzero(places.full)
         rates = np.stack([vuf(v[full]), lvur(line[full]), pvur(phase[full])], axis=1)
         voltages = dict(zip(places.labels, np.stack([line, phase])[tuple(places.told)].tolist(), strict=True))
-        phasors = {bus.name: v[k] for k, bus in enumerate(self.feeder.buses)}
-        unbalance: dict[str, Unbalance] = {}
-        for place, rate in zip(full.tolist(), rates.tolist(), strict=True):
-            unbalance[self.feeder.buses[place].name] = Unbalance(*rate)
+        phasors = dict(zip(places.buses, v, strict=True))
+        three_phase = (places.buses[k] for k in full.tolist())
+        unbalance = {bus: Unbalance(*rate) for bus, rate in zip(three_phase, rates.tolist(), strict=True)}
         power = dss.Circuit.TotalPower()
         settled = bool(dss.Solution.Converged())
         return AcSolution(

@@ -30,7 +30,12 @@ def csr(matrix: object, shape: tuple[int, int]) -> Matrix:
 
 def columns(matrix: Matrix, which: list[int] | Indices) -> Matrix:
     """These columns of a matrix, as csr; also right when there are none."""
-    index = np.asarray(which, dtype=np.int64)
+    index, (height, width) = np.asarray(which, dtype=np.int64), matrix.shape
+    if not len(index):
+        return sp.csr_array((height, 0))
+    every = len(index) == width and np.array_equal(index, np.arange(width))
+    if every and matrix.format == "csr" and matrix.has_sorted_indices:
+        return matrix.copy()
     return sp.csr_array(sp.csc_array(matrix)[:, index])
 
 
