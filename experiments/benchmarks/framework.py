@@ -38,6 +38,7 @@ from cosim.protocol.roles import AggregatorAgent, OperatorAgent
 from cosim.scenario.loading import load_scenario
 from cosim.scenario.preparation import prepare
 from cosim.simulation import simulation as engine
+from cosim.simulation.alone import FeederAlone
 from cosim.simulation.simulation import Simulation
 
 MODELS = ("lindist3flow", "ac-linear")
@@ -250,14 +251,16 @@ Call = tuple[Any, str]
 
 
 def _outside(simulation: Simulation) -> list[Call]:
-    """All that agents do, the AC power flow, and the yardstick of the day-ahead market: owner and name."""
+    """All that agents do, AC power flow, of the feeder alone too, and the yardstick of the day-ahead market: owner and
+    name."""
     market = simulation.market
     kinds = {type(agent) for agent in (*market.operators, *market.aggregators)}
     names = {name for name in {*vars(OperatorAgent), *vars(AggregatorAgent)} if not name.startswith("_")}
     names |= {"notes"}  # which an agent may have
     names -= {"run", "refine"}  # the agent's process is the framework's; what is refined is the very demand asked about
     calls = [(kind, name) for kind in kinds for name in sorted(names) if callable(getattr(kind, name, None))]
-    return [*calls, (AcCircuit, "solve"), (AcCircuit, "move_to"), (engine, "optimum")]
+    ac = [(AcCircuit, "solve"), (AcCircuit, "move_to"), (FeederAlone, "solve")]
+    return [*calls, *ac, (engine, "optimum")]
 
 
 @contextmanager
