@@ -30,7 +30,7 @@ from cosim.grid.feeder.circuit import CircuitFeeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.linear.assembly import Equations, Layout, matrix_of
 from cosim.grid.linear.flow_laws import add_all, point_of
-from cosim.grid.linear.network import LinearNetwork, Node
+from cosim.grid.linear.network import FEW, LinearNetwork, Node, factorised
 from cosim.grid.linear.outputs import same_everywhere, unbalance_at, unbalance_rows
 from cosim.grid.linear.tree_solver import TreeSolver, kept
 
@@ -128,6 +128,14 @@ class _Written:
         values, constants = self.unbalance
         return _Written(self.numbers[which], self.constant[which], (values[which], constants[which]))
 
+    def solve(self, s: Structure, demand: Real) -> Real:
+        """(points, ny) states at a demand (points, ny), which adds to the constants."""
+        right, layout = self.constant + demand, _layout_of(s)
+        if len(right) > FEW:
+            return tree_of(s).solve(self.numbers, right[..., None])[..., 0]
+        each = [factorised(matrix_of(layout, a)).solve(b) for a, b in zip(self.numbers, right, strict=True)]
+        return np.array(each).reshape(right.shape)
+
     def networks(self, s: Structure) -> list[LinearNetwork]:
         """The network of each point."""
         layout, tree, same = _layout_of(s), tree_of(s), same_everywhere(s)
@@ -211,13 +219,13 @@ def fixed_points(
         starts: where each begins.
     """
     s, count = _structure(feeder), len(load_scale)
-    tree, same = tree_of(s), same_everywhere(s)
+    same = same_everywhere(s)
     demand = np.asarray((same["demand_p"] @ p.T + same["demand_q"] @ q.T).T)
     states = np.zeros((count, len(s.states)))
     cold = np.array([k for k, start in enumerate(starts) if start is None], dtype=np.intp)
     if len(cold):
         unloaded = _written(s, None, load_scale[cold])
-        states[cold] = tree.solve(unloaded.numbers, (unloaded.constant + demand[cold])[..., None])[..., 0]
+        states[cold] = unloaded.solve(s, demand[cold])
     for k, start in enumerate(starts):
         if start is not None:
             states[k] = start.states
@@ -225,7 +233,7 @@ def fixed_points(
     networks: dict[int, LinearNetwork] = {}
     for _ in range(MAX_ITERATIONS):
         written = _written(s, states[left], load_scale[left])
-        after = tree.solve(written.numbers, (written.constant + demand[left])[..., None])[..., 0]
+        after = written.solve(s, demand[left])
         settled = np.abs(after - states[left]).max(axis=1) <= tol
         networks |= dict(zip(left[settled].tolist(), written.some(settled).networks(s), strict=True))
         states[left] = after

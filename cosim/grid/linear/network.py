@@ -27,6 +27,13 @@ Real = NDArray[np.float64]
 Node = tuple[str, str]
 COLUMNS = 16
 """How many right-hand sides are solved for at a time."""
+FEW = 4
+"""Up to how many networks are quicker factorised one by one than solved together on the tree of their feeder."""
+
+
+def factorised(matrix: sp.csc_array[np.float64]) -> SuperLU:
+    """Sparse factors of the equations of a feeder, whose states hang together like a tree or nearly so."""
+    return splu(matrix, relax=1, panel_size=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ class LinearNetwork:
     @property
     def _lu(self) -> SuperLU:
         if not self._factors:
-            self._factors.append(splu(self.matrix, relax=1, panel_size=1))  # states hang together like a tree
+            self._factors.append(factorised(self.matrix))
         return self._factors[0]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,7 +176,7 @@ def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> list[
         some, first = [networks[i] for i in places], networks[places[0]]
         demand = (first.demand_p @ p[places].T + first.demand_q @ q[places].T).T
         right = np.array([n.constant for n in some]) + demand
-        if first.tree is None:
+        if first.tree is None or len(some) <= FEW:
             solved = [n.states_at(r) for n, r in zip(some, right, strict=True)]
         else:
             solved = list(first.tree.solve(_numbers(some), right[..., None])[..., 0])
@@ -213,7 +220,7 @@ def affine_together(
     shared = outputs(first)
     apart = [own(n) for n in networks]
     tree = first.tree
-    if tree is None:
+    if tree is None or len(networks) <= FEW:
         each = [n.affine_in(_below(shared, o), injected) for n, o in zip(networks, apart, strict=True)]
         return np.array([e[0] for e in each]), np.array([e[1] for e in each])
     wanted = np.unique(np.concatenate([shared.rows.indices, *(o.rows.indices for o in apart[:1] if o is not None)]))

@@ -12,7 +12,7 @@ from cosim.grid.feeder.phases import Terminal
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.linear import ac_tangent
 from cosim.grid.linear.layered_solver import LayeredSolver
-from cosim.grid.linear.network import LinearNetwork, affine_together, solve_together
+from cosim.grid.linear.network import FEW, LinearNetwork, affine_together, solve_together
 from cosim.grid.opendss.circuit import AcCircuit
 from tests.grid.linear.test_tree_solver import random_tree
 
@@ -60,11 +60,12 @@ def test_equations_without_layers_are_refused(entries: list[list[float]]) -> Non
 
 
 def tangents(name: str) -> list[LinearNetwork]:
-    """AC tangents at three operating points."""
+    """AC tangents at more operating points than are factorised one by one."""
     feeder = read_feeder(name)
     circuit, bus = AcCircuit(feeder), next(b for b in reversed(feeder.buses) if len(b.phases) == 3)
     terminal = Terminal(bus.name, "wye", "abc") if bus.grounded else Terminal(bus.name, "delta", ("ab", "bc", "ca"))
-    return ac_tangent.linearised([ac_tangent.require(circuit, k, [(terminal, 90.0 * k, 20.0)]) for k in (0.4, 0.7, 1)])
+    scales = np.linspace(0.4, 1.0, FEW + 1).tolist()
+    return ac_tangent.linearised([ac_tangent.require(circuit, k, [(terminal, 90.0 * k, 20.0)]) for k in scales])
 
 
 @pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123"])

@@ -9,6 +9,7 @@ from cosim.experiments.benchmarks.synthetic import synthetic_feeder
 from cosim.grid.feeder.feeder import Feeder
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.linear import lindist3flow, response
+from cosim.grid.linear.network import FEW
 
 
 def by_identity(feeder: Feeder) -> float:
@@ -25,14 +26,16 @@ def test_it_is_the_largest_of_all_pairs(name: str, monkeypatch: pytest.MonkeyPat
     assert response.strongest_response(feeder) == pytest.approx(by_identity(feeder), rel=1e-12)
 
 
-def test_many_fixed_points_are_the_fixed_point_of_each() -> None:
+@pytest.mark.parametrize("more", [0, FEW])
+def test_many_fixed_points_are_the_fixed_point_of_each(more: int) -> None:
+    """Also of more than are factorised one by one."""
     feeder = read_feeder("ieee123")
     nodes = len(lindist3flow.nodes_of(feeder))
-    rng, scale = np.random.default_rng(0), np.array([0.4, 1.0, 0.7])
-    p, q = 0.002 * rng.random((2, 3, nodes))
+    rng, scale = np.random.default_rng(0), np.append([0.4, 1.0, 0.7], np.linspace(0.2, 0.9, more))
+    p, q = 0.002 * rng.random((2, len(scale), nodes))
     start = lindist3flow.fixed_point(feeder, 0.7)
     warm = lindist3flow.OperatingPoint(start.solve(np.zeros(nodes), np.zeros(nodes)))
-    together = lindist3flow.fixed_points(feeder, scale, p, q, [None, None, warm])
+    together = lindist3flow.fixed_points(feeder, scale, p, q, [None, None, warm, *[None] * more])
     for k, network in enumerate(together):
         alone = lindist3flow.fixed_point(feeder, float(scale[k]), p[k], q[k])
         assert network.solve(p[k], q[k]) == pytest.approx(alone.solve(p[k], q[k]), abs=1e-9)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cosim.grid.feeder.tables import read_feeder
 from cosim.grid.linear import lindist3flow, tree_solver
 from cosim.grid.linear.layered_solver import LayeredSolver
-from cosim.grid.linear.network import solve_together
+from cosim.grid.linear.network import FEW, solve_together
 from cosim.grid.linear.tree_solver import TreeSolver, kept
 
 
@@ -57,9 +57,9 @@ def test_a_solver_is_made_once_for_equations_at_the_same_places_and_of_the_same_
 @pytest.mark.parametrize("name", ["ieee13", "ieee37", "ieee123"])
 def test_networks_of_many_steps_are_solved_as_each_by_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     feeder, rng = read_feeder(name), np.random.default_rng(3)
-    steps, nodes = 3, len(lindist3flow.nodes_of(feeder))
+    steps, nodes = FEW + 1, len(lindist3flow.nodes_of(feeder))
     p, q = 1e-3 * rng.random((2, steps, nodes))
-    networks = lindist3flow.fixed_points(feeder, np.array([0.3, 0.6, 0.9]), p, q, [None] * steps)
+    networks = lindist3flow.fixed_points(feeder, np.linspace(0.3, 0.9, steps), p, q, [None] * steps)
     monkeypatch.setattr(tree_solver, "LARGEST", 1)  # one step after the other, as on a large feeder
     together = np.array(solve_together(networks, p, q))
     apart = np.array([n.solve(p[k], q[k]) for k, n in enumerate(networks)])
