@@ -102,17 +102,6 @@ def _network_rows(
     low = np.concatenate([[step.own.low for step in steps], p_low_mw], axis=1)
     high = np.concatenate([[step.own.high for step in steps], p_high_mw], axis=1)
     found: dict[int, Index] = {}
-
-    def among(t: int, both: Array, rhs: Array, rows: Index) -> None:
-        """Of these limits of a step, by number, those that no other of their family always undercuts."""
-        kept = [np.zeros(0, dtype=np.intp)]
-        for family in np.unique(kinds.family[rows]):
-            members = np.flatnonzero(kinds.family[rows] == family)
-            # rows of a family differ in what they depend on, never in their slack, so open columns cancel
-            gone, _ = implied(both[members], rhs[members], low[t], high[t])
-            kept.append(rows[members[~gone]])
-        found[t] = np.concatenate(kept)
-
     for some in _side_by_side([step.inequalities[0] for step in steps]):
         matrix, by_theta = (np.array([steps[places[0]].inequalities[i] for places in some]) for i in (0, 2))
         both = np.concatenate([matrix, -(by_theta[..., :terminals] + by_theta[..., terminals:] * ratio)], axis=2)
@@ -124,8 +113,20 @@ def _network_rows(
             for t in places:
                 rhs = steps[t].inequalities[1][left]
                 there = can_bind(few, rhs, low[t], high[t]) if len(places) > 1 else np.ones(len(left), dtype=bool)
-                among(t, few[there], rhs[there], left[there])
+                kept = _tightest(kinds.family[left[there]], few[there], rhs[there], low[t], high[t])
+                found[t] = left[there][kept]
     return [found[t] for t in range(len(steps))]
+
+
+def _tightest(family: Index, matrix: Array, rhs: Array, low: Array, high: Array) -> Index:
+    """Places of the rows that no other of their family always undercuts, family by family."""
+    kept = [np.zeros(0, dtype=np.intp)]
+    for one in np.unique(family):
+        members = np.flatnonzero(family == one)
+        # rows of a family differ in what they depend on, never in their slack, so open columns cancel
+        gone, _ = implied(matrix[members], rhs[members], low, high)
+        kept.append(members[~gone])
+    return np.concatenate(kept)
 
 
 def _side_by_side(matrices: Sequence[Array]) -> list[list[list[int]]]:

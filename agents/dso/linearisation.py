@@ -75,10 +75,6 @@ class Point:
             mixed = np.clip(mixed, (dispatch + change).min(axis=0), (dispatch + change).max(axis=0))
         return Point(mixed, None, tried, self.known)
 
-    def at(self, states: Real) -> Point:
-        """The point with the states of its network (ny,)."""
-        return replace(self, states=OperatingPoint(states))
-
 
 class KnownPoints:
     """Points that windows have looked at: where the linearisation of a step begins.
@@ -148,10 +144,15 @@ class Linearisation:
         """How often to clear, at most, in order to find where to linearise: only losses depend on that."""
         return LINEARISATION_ROUNDS - 1 - all(point.known for point in points) if self.losses else 0
 
-    @property
-    def starts_at_states(self) -> bool:
-        """Whether :meth:`at` makes use of states near the point; AC power flow begins anew."""
-        return self._circuit is None
+    def located(self, points: Sequence[Point], states: Callable[[], Sequence[Real]]) -> list[Point]:
+        """Points with the states of their networks, where :meth:`at` makes use of them; AC power flow begins anew.
+
+        Args:
+            states: works out those of each point, (ny,).
+        """
+        if self._circuit is not None:
+            return list(points)
+        return [replace(p, states=OperatingPoint(y)) for p, y in zip(points, states(), strict=True)]
 
     @property
     def circuit(self) -> AcCircuit:
@@ -181,8 +182,8 @@ class Linearisation:
                 each step.
             starts: states of an earlier network of the same model and positions near each point.
             tolerance: how closely LinDist3Flow meets its own solution (MW, Mvar, squared per unit) in a feeder of the
-                usual size; of a smaller one more closely. None: LinDist3Flow is linearised where it starts, if at all
-                it starts somewhere; that the states do not solve the power flow is in its equations.
+                usual size; of a smaller one more closely. None: LinDist3Flow is linearised at the states where it
+                starts, if all steps have some; they need not solve the power flow, as its equations say so.
 
         Raises:
             RunFailure: the power flow has no solution there.

@@ -164,8 +164,7 @@ class DistributionSystemOperator(Expecting, mesa.Agent):  # type: ignore[misc]
             cleared = trial.decided(trial.solve(there))[:, :mine]
             after = [point.towards(x) for point, x in zip(before, cleared, strict=True)]
             moved_to = np.array([point.dispatch for point in after])
-            if via.linearisation.starts_at_states:
-                after = [point.at(y) for point, y in zip(after, trial.states(there, moved_to), strict=True)]
+            after = via.linearisation.located(after, partial(trial.states, there, moved_to))
             for i, point in zip(moving, after, strict=True):
                 points[i] = point
             moved = np.abs(moved_to - [point.dispatch for point in before])[:, injected].max(axis=1, initial=0.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosim.agents.dso.assembly import assemble, with_joined
 from cosim.agents.dso.clearing import ClearingModel, ReducedStep
 from cosim.agents.dso.own_problem import Joined, OwnStep, OwnWindow
-from cosim.agents.dso.prices import NodePrices, node_prices, prices_of_steps
+from cosim.agents.dso.prices import NodePrices, prices_of_steps
 from cosim.grid.linear.network import LinearNetwork, solve_together
 from cosim.optimization.bilevel.model.settlement import Settlement, settled_at
 from cosim.optimization.qp.exclusive import closed, overlapping
@@ -359,7 +359,8 @@ class WindowClearing:
             known = found.get(id(network))
             equal, unequal = duals if known is None else (known[1] + duals[0], known[2] + duals[1])
             found[id(network)] = network, equal, unequal
-        return [node_prices(self.model, network, equal, unequal, hours) for network, equal, unequal in found.values()]
+        summed = [(equal, unequal) for _, equal, unequal in found.values()]
+        return prices_of_steps(self.model, [network for network, *_ in found.values()], summed, hours)
 
     def _joined_rows(self, t: int, solution: QPSolution) -> tuple[JoinedRow, ...]:
         """The inequalities with a dual that join a step to those before it; they stand behind those of the steps."""

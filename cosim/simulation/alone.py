@@ -51,9 +51,9 @@ class FeederAlone:
         self.broken += len(broken)
         if not solution.settled:
             return
-        for label in broken:
+        for label, least, most in zip(broken, low[found].tolist(), high[found].tolist(), strict=True):
             own = solution.voltages[label]
-            beyond = self._beyond(label[0], own)
+            beyond = max(least - own, own - most, 0.0)
             self.also_alone += beyond > 0
             if beyond > self.worst[0]:
                 self.worst = (beyond, step, *label, own)
@@ -130,10 +130,6 @@ class FeederAlone:
             low, high = self.limits.voltage.at(bus for bus, _ in ac.voltages)
             self._within = low - VOLTAGE_TOLERANCE_PU, high + VOLTAGE_TOLERANCE_PU
         return self._within
-
-    def _beyond(self, bus: str, v: float) -> float:
-        low, high = self.limits.voltage.of(bus)
-        return max(low - VOLTAGE_TOLERANCE_PU - v, v - (high + VOLTAGE_TOLERANCE_PU), 0.0)
 
 
 def broken_alone(prepared: PreparedFeeder) -> list[str]:

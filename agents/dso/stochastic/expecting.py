@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,8 +182,6 @@ class Expecting:
             linear = self._linearised(steps, p_mw, points, via, None, scale, own.steps)
             trial = self._clearing(*linear, declared_p_mw, declared_p_mw, own=own)
             decided = trial.decided(trial.solve(declared_p_mw))[:, : self.clearing_model.resource_variables]
-            points = [
-                replace(point, dispatch=x).at(y)
-                for point, x, y in zip(points, decided, trial.states(declared_p_mw, decided), strict=True)
-            ]
+            there = [replace(point, dispatch=x) for point, x in zip(points, decided, strict=True)]
+            points = via.linearisation.located(there, partial(trial.states, declared_p_mw, decided))
         return self._linearised(steps, p_mw, points, via, LINEARISATION_TOLERANCE, scale, own.steps)

@@ -176,10 +176,11 @@ def solve_together(networks: Sequence[LinearNetwork], p: Real, q: Real) -> list[
         some, first = [networks[i] for i in places], networks[places[0]]
         demand = (first.demand_p @ p[places].T + first.demand_q @ q[places].T).T
         right = np.array([n.constant for n in some]) + demand
-        if first.tree is None or len(some) <= FEW:
+        tree = _solver_of(some)
+        if tree is None:
             solved = [n.states_at(r) for n, r in zip(some, right, strict=True)]
         else:
-            solved = list(first.tree.solve(_numbers(some), right[..., None])[..., 0])
+            solved = list(tree.solve(_numbers(some), right[..., None])[..., 0])
         found |= dict(zip(places, solved, strict=True))
     return [found[i] for i in range(len(networks))]
 
@@ -219,8 +220,8 @@ def affine_together(
     first = networks[0]
     shared = outputs(first)
     apart = [own(n) for n in networks]
-    tree = first.tree
-    if tree is None or len(networks) <= FEW:
+    tree = _solver_of(networks)
+    if tree is None:
         each = [n.affine_in(_below(shared, o), injected) for n, o in zip(networks, apart, strict=True)]
         return np.array([e[0] for e in each]), np.array([e[1] for e in each])
     wanted = np.unique(np.concatenate([shared.rows.indices, *(o.rows.indices for o in apart[:1] if o is not None)]))
@@ -239,6 +240,11 @@ def affine_together(
     values = np.concatenate(parts)
     constants = [_below_constant(shared, o) for o in apart]
     return values[:, :, 0] + np.array(constants), values[:, :, 1:]
+
+
+def _solver_of(networks: Sequence[LinearNetwork]) -> TreeSolver | LayeredSolver | None:
+    """What solves the equations of networks that belong together; None where each is to be factorised by itself."""
+    return networks[0].tree if len(networks) > FEW else None
 
 
 def _numbers(networks: Sequence[LinearNetwork]) -> Real:

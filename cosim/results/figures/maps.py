@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cosim.constants import LEGS, PHASES
 from cosim.results.figures.cells import Cells
 from cosim.results.figures.margins import Margins
-from cosim.results.figures.style import GREY, SEQUENTIAL, new_figure, style, thinned
+from cosim.results.figures.style import GREY, SEQUENTIAL, name_time_axis, new_figure, style, thinned
 from cosim.results.layout import DATACENTER, PLAIN, coordinates, feeder_order
 from cosim.results.tables import Layout
 
@@ -239,5 +239,5 @@ def _heatmap(
     ax.set_xticks(places + 0.5, [f"{t:%H:%M}" if one_day else f"{t:%d %b}" for t in begins[places]], rotation=0)
     chosen = np.arange(len(names))[:: max(1, -(-len(names) // 60))] if named else np.array([], dtype=int)
     ax.set_yticks((chosen + 0.5) / every, list(names[chosen]), rotation=0, fontsize=7.5)
-    ax.set_xlabel(", ".join(filter(None, ("local time" if one_day else "date", means))))
+    name_time_axis(ax, one_day, means)
     return mesh

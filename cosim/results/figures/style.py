@@ -153,6 +153,11 @@ def time_axis(ax: Axes, times: pd.Series | pd.DatetimeIndex, ticks: int = 9, not
     hours = end - first <= pd.Timedelta(days=2) and spacing < pd.Timedelta(days=1)
     labels = [f"{t:%H:%M}" if hours else f"{t:%d %b}" for t in places]
     ax.set_xticks(mdates.date2num(places), labels)  # type: ignore[no-untyped-call]
+    name_time_axis(ax, hours, note)
+
+
+def name_time_axis(ax: Axes, hours: bool, note: str = "") -> None:
+    """What an axis of time shows, hours or dates, and a note beside that."""
     ax.set_xlabel(", ".join(filter(None, ("local time" if hours else "date", note))))
 
 

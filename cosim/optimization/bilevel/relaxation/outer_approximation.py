@@ -9,7 +9,6 @@ tangents. Every optimum is a lower bound of the relaxation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import highspy
@@ -17,9 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph
 
-from cosim.optimization.bilevel.model.single_level import SingleLevel
 from cosim.optimization.bilevel.relaxation.relaxation import Decisions, Point, Relaxation
-from cosim.optimization.bilevel.settings import DEFAULT, SearchSettings
 from cosim.optimization.qp.arrays import Indices, Vector, rows, stacked
 from cosim.optimization.qp.two_sided import Form, Limits
 from cosim.optimization.solvers.backends import linear_program, quiet_highs
@@ -37,15 +34,9 @@ class TangentRelaxation(Relaxation):
         suffices: a value at which no further tangents are added.
     """
 
-    def __init__(
-        self,
-        level: SingleLevel,
-        settings: SearchSettings = DEFAULT,
-        beside: Callable[[], list[Indices]] | None = None,
-    ) -> None:
-        super().__init__(level, settings, beside)
-        self.enough, self.suffices = 0.0, np.inf
-        self._program: _Program | None = None
+    enough: float = 0.0
+    suffices: float = np.inf
+    _program: _Program | None = None
 
     def allowed(self, broken: float, value: float) -> float:
         """How far a value may lie below the optimum at a point that violates complementarity by `broken`."""
